@@ -1,0 +1,261 @@
+//! Frames over any stream: a length (4 bytes, big-endian) and one message. The stream is generic,
+//! so that TLS sockets and in-memory pipes are the same to everything above.
+//!
+//! A reader never allocates from a length it was told: the buffer grows as bytes arrive, and a length
+//! above the limit ends the connection at once.
+
+use std::io;
+use std::marker::PhantomData;
+
+use bytes::{Buf, Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+
+use crate::codec;
+use crate::wire::limits::MAX_FRAME;
+
+/// Bytes of the length before each frame.
+const HEADER: usize = 4;
+/// How much is read at a time, in bytes.
+const READ_STEP: usize = 16 << 10;
+
+/// Why a connection cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The stream failed, or ended in the middle of a frame.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The other side announced a frame above the limit.
+    #[error("the other side announced a frame of {len} bytes where {limit} are allowed")]
+    TooLong {
+        /// Announced length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The other side sent bytes that are not a message.
+    #[error(transparent)]
+    Malformed(#[from] codec::DecodeError),
+    /// We tried to send what may not be sent: a defect of ours.
+    #[error(transparent)]
+    Unsendable(#[from] codec::EncodeError),
+}
+
+impl ConnectionError {
+    /// Whether the other side broke the protocol (as opposed to a failing line).
+    pub const fn is_violation(&self) -> bool {
+        matches!(self, Self::TooLong { .. } | Self::Malformed(_))
+    }
+}
+
+/// Splits a stream into a frame reader for `R` and a frame writer for `W`.
+pub fn split<S, R, W>(stream: S, limit: usize) -> (FrameReader<ReadHalf<S>, R>, FrameWriter<WriteHalf<S>, W>)
+where
+    S: AsyncRead + AsyncWrite,
+    R: DeserializeOwned,
+    W: Serialize,
+{
+    let (r, w) = tokio::io::split(stream);
+    (FrameReader::new(r, limit), FrameWriter::new(w, limit))
+}
+
+/// Reads messages `M`, each in a frame.
+#[derive(Debug)]
+pub struct FrameReader<S, M> {
+    stream: S,
+    buffer: BytesMut,
+    limit: usize,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<S: AsyncRead + Unpin, M: DeserializeOwned> FrameReader<S, M> {
+    /// A reader that refuses frames longer than `limit` bytes (at most [`MAX_FRAME`]).
+    pub fn new(stream: S, limit: usize) -> Self {
+        Self { stream, buffer: BytesMut::new(), limit: limit.min(MAX_FRAME), message: PhantomData }
+    }
+
+    /// Changes the limit, in bytes: it grows once the other side is known.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.min(MAX_FRAME);
+    }
+
+    /// The next message, or `None` at a clean end between two frames.
+    ///
+    /// Cancel safe: bytes read so far stay in the buffer.
+    ///
+    /// # Errors
+    /// When the stream fails or ends inside a frame, or the frame is too long or malformed.
+    pub async fn next(&mut self) -> Result<Option<M>, ConnectionError> {
+        loop {
+            if let Some(frame) = self.take_frame()? {
+                return Ok(Some(codec::decode(&frame, self.limit)?));
+            }
+            if self.fill().await? == 0 {
+                return match self.buffer.is_empty() {
+                    true => Ok(None),
+                    false => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                };
+            }
+        }
+    }
+
+    fn take_frame(&mut self) -> Result<Option<Bytes>, ConnectionError> {
+        let Some(header) = self.buffer.first_chunk::<HEADER>() else { return Ok(None) };
+        let len = u32::from_be_bytes(*header) as usize;
+        if len > self.limit {
+            return Err(ConnectionError::TooLong { len, limit: self.limit });
+        }
+        if self.buffer.len() < HEADER + len {
+            return Ok(None);
+        }
+        self.buffer.advance(HEADER);
+        Ok(Some(self.buffer.split_to(len).freeze()))
+    }
+
+    async fn fill(&mut self) -> io::Result<usize> {
+        if self.buffer.capacity() - self.buffer.len() < READ_STEP {
+            self.buffer.reserve(READ_STEP);
+        }
+        self.stream.read_buf(&mut self.buffer).await
+    }
+
+    /// Fills `out` with the raw bytes that follow the last frame.
+    ///
+    /// Not cancel safe: drop the connection if this is not awaited to its end.
+    ///
+    /// # Errors
+    /// When the stream fails or ends first.
+    pub async fn read_raw(&mut self, out: &mut [u8]) -> io::Result<()> {
+        let buffered = self.buffer.len().min(out.len());
+        let (head, rest) = out.split_at_mut(buffered);
+        self.buffer.copy_to_slice(head);
+        self.stream.read_exact(rest).await.map(|_| ())
+    }
+}
+
+/// Writes messages `M`, each in a frame.
+#[derive(Debug)]
+pub struct FrameWriter<S, M> {
+    stream: S,
+    limit: usize,
+    message: PhantomData<fn(M)>,
+}
+
+impl<S: AsyncWrite + Unpin, M: Serialize> FrameWriter<S, M> {
+    /// A writer that refuses to send frames longer than `limit` bytes.
+    pub fn new(stream: S, limit: usize) -> Self {
+        Self { stream, limit, message: PhantomData }
+    }
+
+    /// Changes the limit, in bytes.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.min(MAX_FRAME);
+    }
+
+    /// Writes one message without flushing.
+    ///
+    /// Not cancel safe: a frame may be left half written.
+    ///
+    /// # Errors
+    /// When the stream fails, or the message is too long.
+    pub async fn feed(&mut self, message: &M) -> Result<(), ConnectionError> {
+        let body = codec::encode(message, self.limit)?;
+        let len = u32::try_from(body.len()).map_err(|_| codec::EncodeError::TooLong)?;
+        let frame = [&len.to_be_bytes()[..], &body].concat();
+        self.stream.write_all(&frame).await?;
+        Ok(())
+    }
+
+    /// Writes one message and flushes. Not cancel safe, as [`Self::feed`].
+    ///
+    /// # Errors
+    /// When the stream fails, or the message is too long.
+    pub async fn send(&mut self, message: &M) -> Result<(), ConnectionError> {
+        self.feed(message).await?;
+        Ok(self.stream.flush().await?)
+    }
+
+    /// Writes raw bytes after a frame that announced them, without flushing. Not cancel safe.
+    ///
+    /// # Errors
+    /// When the stream fails.
+    pub async fn write_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
+    /// Sends what is buffered.
+    ///
+    /// # Errors
+    /// When the stream fails.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush().await
+    }
+
+    /// Says that nothing more comes (TLS close_notify, then FIN).
+    ///
+    /// # Errors
+    /// When the stream fails.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokio::io::duplex;
+
+    type Reader<S> = FrameReader<S, String>;
+
+    fn block_on<T>(f: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(f)
+    }
+
+    #[tokio::test]
+    async fn messages_and_raw_bytes_pass_through_a_pipe_of_eight_bytes() {
+        let (a, b) = duplex(8);
+        let sender = crate::task::TaskGroup::new().spawn("sender", async move {
+            let mut w = FrameWriter::<_, String>::new(a, MAX_FRAME);
+            w.feed(&"first".to_owned()).await.expect("sent");
+            w.write_raw(&[7; 100]).await.expect("sent");
+            w.send(&"second".to_owned()).await.expect("sent");
+        });
+        let mut r = Reader::new(b, MAX_FRAME);
+        let mut raw = [0; 100];
+        assert_eq!(r.next().await.expect("frame").as_deref(), Some("first"));
+        r.read_raw(&mut raw).await.expect("raw bytes");
+        assert_eq!(raw, [7; 100]);
+        assert_eq!(r.next().await.expect("frame").as_deref(), Some("second"));
+        assert!(r.next().await.expect("clean end").is_none());
+        sender.await.expect("sender");
+    }
+
+    #[tokio::test]
+    async fn an_overlong_announcement_ends_it_before_anything_is_allocated() {
+        let (mut a, b) = duplex(64);
+        a.write_all(&u32::MAX.to_be_bytes()).await.expect("written");
+        let mut r = Reader::new(b, 1000);
+        assert!(matches!(r.next().await, Err(ConnectionError::TooLong { limit: 1000, .. })));
+        assert!(r.buffer.capacity() <= 2 * READ_STEP);
+    }
+
+    #[tokio::test]
+    async fn a_truncated_frame_is_an_error() {
+        let (mut a, b) = duplex(64);
+        a.write_all(&[0, 0, 0, 9, 1, 2]).await.expect("written");
+        drop(a);
+        assert!(matches!(Reader::new(b, 1000).next().await, Err(ConnectionError::Io(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_do_more_than_fail(bytes: Vec<u8>) {
+            block_on(async {
+                let mut r = FrameReader::<_, crate::wire::client::ClientFrame>::new(&bytes[..], 4096);
+                while let Ok(Some(_)) = r.next().await {}
+            });
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Names and identifiers as types that cannot hold a bad value: parse once, at the edge.
+//!
+//! Names (`UserName`, `GroupName`, `FileName`) are what people type; everything is *bound* to
+//! random ids or to digests, so that no privilege ever follows a name.
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::escape::{Escaped, is_invisible};
+
+/// Longest user or group name, in characters (all of them ASCII).
+pub const MAX_NAME_CHARS: usize = 64;
+
+/// Longest file name, in bytes of UTF-8: what common file systems store (NAME_MAX).
+pub const MAX_FILE_NAME_BYTES: usize = 255;
+
+/// Why a name or an identifier was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// A user or group name that breaks the rule for names.
+    #[error(
+        "`{}` is not a valid name: use 1 to {MAX_NAME_CHARS} of the letters a-z and A-Z, digits, \
+         `.`, `_`, `-`, not starting with `.` or `-`", Escaped(.0)
+    )]
+    Name(String),
+    /// A file name that could not be stored safely under a directory.
+    #[error("`{}` is not a valid file name: {reason}", Escaped(.name))]
+    FileName {
+        /// The offending name.
+        name: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// Not the expected number of hexadecimal digits.
+    #[error("`{}` is not {expected} hexadecimal digits", Escaped(.text))]
+    Hex {
+        /// The offending text.
+        text: String,
+        /// Digits expected.
+        expected: usize,
+    },
+}
+
+/// A name of a user or group: see [`InvalidId::Name`] for the rule. ASCII only, so that two names
+/// that look alike are the same name.
+fn check_name(s: &str) -> Result<(), InvalidId> {
+    let ok = !s.is_empty()
+        && s.len() <= MAX_NAME_CHARS
+        && !s.starts_with(['.', '-'])
+        && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    if ok { Ok(()) } else { Err(InvalidId::Name(clip(s))) }
+}
+
+/// Device names that Windows resolves to hardware whatever the extension.
+const RESERVED: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
+
+fn check_file_name(s: &str) -> Result<(), InvalidId> {
+    let refuse = |reason| Err(InvalidId::FileName { name: clip(s), reason });
+    if s.is_empty() {
+        return refuse("it is empty");
+    }
+    if s.len() > MAX_FILE_NAME_BYTES {
+        return refuse("it is longer than 255 bytes");
+    }
+    if s == "." || s == ".." {
+        return refuse("it names a directory");
+    }
+    if s.contains(['/', '\\']) {
+        return refuse("it contains a path separator");
+    }
+    if s.contains(is_invisible) {
+        return refuse("it contains a control, bidirectional or zero-width character");
+    }
+    let stem = s.split('.').next().unwrap_or_default().trim_end().to_ascii_lowercase();
+    let numbered = ["com", "lpt"].iter().any(|p| {
+        stem.strip_prefix(p)
+            .is_some_and(|n| matches!(n, "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³"))
+    });
+    if RESERVED.contains(&stem.as_str()) || numbered {
+        return refuse("it is a reserved device name");
+    }
+    Ok(())
+}
+
+/// Enough of a refused text to recognise it, never a megabyte of it.
+fn clip(s: &str) -> String {
+    const SHOWN: usize = 80;
+    if s.chars().count() <= SHOWN {
+        return s.to_owned();
+    }
+    s.chars().take(SHOWN).chain(['…']).collect()
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident, $check:path) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(s: String) -> Result<Self, InvalidId> {
+                $check(&s)?;
+                Ok(Self(s))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(s: &str) -> Result<Self, InvalidId> {
+                Self::try_from(s.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(n: $name) -> String {
+                n.0
+            }
+        }
+
+        impl Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                Display::fmt(&Escaped(&self.0), f)
+            }
+        }
+    };
+}
+
+name_type!(
+    /// The name that a user claims. 1 to 64 characters; see [`InvalidId::Name`].
+    UserName, check_name
+);
+name_type!(
+    /// The name that a group claims. 1 to 64 characters; see [`InvalidId::Name`].
+    GroupName, check_name
+);
+name_type!(
+    /// The name of a share: one path component, at most 255 bytes, safe on every system and in
+    /// every terminal.
+    FileName, check_file_name
+);
+
+macro_rules! byte_type {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub struct $name([u8; $len]);
+
+        impl $name {
+            /// Length in bytes.
+            pub const LEN: usize = $len;
+
+            /// Wraps raw bytes.
+            pub const fn new(bytes: [u8; $len]) -> Self {
+                Self(bytes)
+            }
+
+            /// The raw bytes.
+            pub const fn as_bytes(&self) -> &[u8; $len] {
+                &self.0
+            }
+        }
+
+        impl From<[u8; $len]> for $name {
+            fn from(bytes: [u8; $len]) -> Self {
+                Self(bytes)
+            }
+        }
+
+        impl Display for $name {
+            /// Lower-case hexadecimal; a precision (`{:.8}`) shows only that many digits.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&data_encoding::HEXLOWER.encode(&self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:.16})"), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(s: &str) -> Result<Self, InvalidId> {
+                let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(s.as_bytes()).ok();
+                let bytes = bytes.and_then(|b| <[u8; $len]>::try_from(b).ok());
+                bytes.map(Self).ok_or_else(|| InvalidId::Hex { text: clip(s), expected: $len * 2 })
+            }
+        }
+    };
+}
+
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        byte_type!($(#[$doc])* $name, 16);
+
+        impl $name {
+            /// A fresh id from the system's random source.
+            pub fn random() -> Self {
+                Self(rand::random())
+            }
+        }
+    };
+}
+
+byte_type!(
+    /// BLAKE3 of a file's content: the identity of what is shared; `b3sum FILE` prints it.
+    FileId, 32
+);
+byte_type!(
+    /// SHA-1 of a piece or of a whole file (FIPS 180-4). Never trusted alone: SHA-1 is forgeable.
+    Sha1Digest, 20
+);
+byte_type!(
+    /// SHA-256 of a device's public key (its SPKI, DER): one client installation.
+    DeviceId, 32
+);
+random_id!(
+    /// A user account.
+    UserId
+);
+random_id!(
+    /// A group.
+    GroupId
+);
+random_id!(
+    /// A login of one user on one device.
+    SessionId
+);
+random_id!(
+    /// One join request and the membership that may come of it: the unit that is accepted or ended.
+    MembershipId
+);
+random_id!(
+    /// One act of publishing a file in a group.
+    PublicationId
+);
+random_id!(
+    /// One command of one client: a retry carries the same id and has the same single effect.
+    RequestId
+);
+random_id!(
+    /// One run of one tracker, from start to stop: the namespace of its event numbers.
+    OriginId
+);
+random_id!(
+    /// One ticket.
+    TicketId
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rule() {
+        for good in ["a", "alice", "Lab-7_b.2", "0", "_x", &"n".repeat(64)] {
+            assert!(good.parse::<UserName>().is_ok(), "{good}");
+        }
+        for bad in ["", ".a", "-a", "a b", "a/b", "é", "a\n", "a\0", &"n".repeat(65)] {
+            assert!(bad.parse::<GroupName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn hostile_file_names_are_refused() {
+        let long = "x".repeat(256);
+        let hostile = [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "/etc/passwd",
+            "..\\x",
+            "a\0b",
+            "a\nb",
+            "\u{1b}[2J",
+            "a\u{202e}gpj.exe",
+            "zero\u{200b}width",
+            "\u{feff}bom",
+            "CON",
+            "con.txt",
+            "Aux",
+            "nul.tar.gz",
+            "COM1",
+            "lpt9.x",
+            "com¹",
+            &long,
+        ];
+        for name in hostile {
+            assert!(name.parse::<FileName>().is_err(), "{name:?}");
+        }
+        for fine in
+            ["a", " spaced name ", "Grüße.pdf", "データ.bin", "a..b", "...", "console", "com10", "-rf", "~", "$HOME"]
+        {
+            assert!(fine.parse::<FileName>().is_ok(), "{fine:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_never_repeats_a_megabyte_or_an_escape() {
+        let refused = "\u{1b}".repeat(1 << 20).parse::<UserName>().map_err(|e| e.to_string());
+        assert!(refused.is_err_and(|m| m.len() < 1000 && !m.contains('\u{1b}')));
+    }
+
+    #[test]
+    fn hex_round_trips_and_precision_shortens() {
+        let id = FileId::new([0xab; 32]);
+        assert_eq!(id.to_string().parse::<FileId>().ok(), Some(id));
+        assert_eq!(format!("{id:.8}"), "abababab");
+        assert!("ab".parse::<FileId>().is_err());
+        assert!("zz".repeat(32).parse::<FileId>().is_err());
+    }
+}

@@ -1,0 +1,19 @@
+//! What both programs share: names and lengths, manifests, tickets, the wire, its codec, and the
+//! encrypted connections that carry it.
+//!
+//! Dependencies point one way: `id <- pieces <- manifest <- wire <- codec <- connection`.
+//! Nothing here knows SQLite, files on disk (but for keys), or the prompt.
+
+pub mod backoff;
+pub mod codec;
+pub mod connection;
+pub mod escape;
+pub mod id;
+pub mod manifest;
+pub mod pieces;
+pub mod secret;
+pub mod task;
+pub mod ticket;
+pub mod tls;
+pub mod tracker_info;
+pub mod wire;

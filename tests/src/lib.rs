@@ -1,0 +1,15 @@
+//! What the black-box tests and the demonstration stand on: real binaries, real files, real
+//! sockets, real kills. Nothing in here knows how the programs work inside; only what
+//! they print and how they exit.
+//!
+//! Readiness is read from what a process prints, never slept for.
+
+mod binaries;
+mod client;
+mod cluster;
+mod process;
+
+pub use binaries::binary;
+pub use client::{Client, Live, Script};
+pub use cluster::{Cluster, Tracker, random_file};
+pub use process::{Output, PATIENCE, Process};
