@@ -1,0 +1,200 @@
+//! Looking after the shares: brought back after a login, looked at every few seconds, withdrawn when
+//! their file is not what it was, ended with the login or the membership they stand on.
+
+use std::io;
+use std::time::Duration;
+
+use common::id::{GroupName, UserId};
+use common::task::TaskGroup;
+use common::wire::client::{Push, Request};
+use common::wire::refusal::Refusal;
+use futures::StreamExt;
+use tokio::sync::{broadcast, mpsc};
+
+use super::notice::{Notice, Withdrawal};
+use super::offer::{Key, Offer};
+use super::publish::{blocking, expect_done, is_still};
+use super::{Share, Shares, key_of};
+use crate::error::Error;
+use crate::transfer::stamp::Stamp;
+
+/// How often the metadata of shared files is compared.
+const LOOK: Duration = Duration::from_secs(5);
+/// Shares that are announced at the same time.
+const ANNOUNCE: usize = 16;
+
+impl Shares {
+    /// Brings back the shares of the user who is logged in: those whose file is unchanged are offered
+    /// and announced; one that looks changed is read again, and withdrawn if it is.
+    pub async fn restore(&self) {
+        let Ok(user) = self.user() else { return };
+        let _one = self.0.caring.lock().await;
+        let shares: Vec<Share> = self.registry(|r| r.shares().iter().filter(|s| s.user == user).cloned().collect());
+        let announced = futures::stream::iter(shares).map(|share| self.bring_back(share)).buffer_unordered(ANNOUNCE);
+        announced.for_each(|()| async {}).await;
+    }
+
+    async fn bring_back(&self, share: Share) {
+        if let Some(share) = self.checked(share).await {
+            if self.0.host.offers.get(key_of(&share)).is_none() {
+                self.0.host.offers.put(Offer::complete(key_of(&share), share.layout, share.path.clone(), share.stamp));
+            }
+            self.announce(&share).await;
+        }
+    }
+
+    async fn announce(&self, share: &Share) {
+        let request = Request::StartSeeding { group: share.group.clone(), file_id: share.file_id };
+        match self.0.directory.call(request).await.and_then(expect_done) {
+            Ok(()) => {}
+            Err(Error::Refused(refusal)) if is_final(&refusal) => {
+                self.0.host.offers.end(key_of(share));
+                self.withdraw(share, Withdrawal::NotThere(refusal.to_string())).await;
+            }
+            Err(error) => tracing::warn!(%error, name = %share.name, "a share could not be announced"),
+        }
+    }
+
+    /// The share with its present stamp, if its file is what was shared; otherwise it is withdrawn.
+    async fn checked(&self, share: Share) -> Option<Share> {
+        let shares = self.clone();
+        let looked = blocking({
+            let share = share.clone();
+            move || Ok(shares.look(share))
+        });
+        match looked.await {
+            Ok(Ok(share)) => Some(share),
+            Ok(Err(reason)) => {
+                self.0.host.offers.end(key_of(&share));
+                self.withdraw(&share, reason).await;
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, name = %share.name, "a share could not be checked");
+                None
+            }
+        }
+    }
+
+    /// Blocks on the disk.
+    fn look(&self, share: Share) -> Result<Share, Withdrawal> {
+        let unreadable = |e: io::Error| Withdrawal::Unreadable(e.to_string());
+        let stamp = Stamp::of(&std::fs::metadata(&share.path).map_err(unreadable)?);
+        if stamp == share.stamp {
+            return Ok(share);
+        }
+        // Suspended while it is read: nobody gets a byte that might be wrong.
+        self.0.host.offers.end(key_of(&share));
+        let manifest = self.0.manifests.load(share.file_id, share.layout).ok_or(Withdrawal::Modified)?;
+        let stamp = is_still(&share.path, &manifest).map_err(unreadable)?.ok_or(Withdrawal::Modified)?;
+        let share = Share { stamp, ..share };
+        if let Err(error) = self.registry(|r| r.put(share.clone())) {
+            tracing::warn!(%error, "a share's new state could not be saved");
+        }
+        Ok(share)
+    }
+
+    /// Forgets a share and says so; the tracker is told as well as possible.
+    async fn withdraw(&self, share: &Share, reason: Withdrawal) {
+        if let Err(error) = self.forget(|s| s == share || (key_of(s) == key_of(share) && s.path == share.path)) {
+            tracing::warn!(%error, "a withdrawn share could not be forgotten");
+        }
+        let (group, name, path) = (share.group.clone(), share.name.clone(), share.path.clone());
+        self.tell(Notice { group, name, path, reason });
+        let request = Request::StopSeeding { group: share.group.clone(), file_id: share.file_id };
+        if let Err(error) = self.0.directory.call(request).await {
+            tracing::debug!(%error, "the tracker could not be told of a withdrawn share");
+        }
+    }
+
+    /// The user is no longer a member of `group`: what was shared there is forgotten, and said so.
+    /// Returns how many shares that were.
+    pub async fn leave(&self, group: &GroupName) -> usize {
+        let shares = self.clone();
+        let (left, user) = (group.clone(), self.user().ok());
+        let gone = blocking(move || shares.forget(|s| s.group == left && Some(s.user) == user)).await.unwrap_or_default();
+        for share in &gone {
+            self.0.host.offers.end(key_of(share));
+            let reason = Withdrawal::NotThere(format!("you are no longer a member of `{group}`"));
+            let (group, name, path) = (share.group.clone(), share.name.clone(), share.path.clone());
+            self.tell(Notice { group, name, path, reason });
+        }
+        gone.len()
+    }
+
+    pub(super) fn spawn_care(&self, tasks: &TaskGroup, troubles: mpsc::Receiver<Key>) {
+        tasks.spawn("share-care", self.clone().look_after(troubles));
+        tasks.spawn("share-news", self.clone().follow_pushes(self.0.directory.pushes()));
+        tasks.spawn("share-session", self.clone().follow_session());
+    }
+
+    /// Looks at every offered file now and then, and at once at one that could not be read.
+    async fn look_after(self, mut troubles: mpsc::Receiver<Key>) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = look.tick() => self.recheck(None).await,
+                Some(key) = troubles.recv() => self.recheck(Some(key)).await,
+            }
+        }
+    }
+
+    /// Compares the metadata of what is offered (or of `only`), and reads again what looks changed.
+    async fn recheck(&self, only: Option<Key>) {
+        let Ok(user) = self.user() else { return };
+        let _one = self.0.caring.lock().await;
+        let offered = |s: &&Share| s.user == user && only.is_none_or(|k| k == key_of(s)) && self.0.host.offers.get(key_of(s)).is_some();
+        let shares: Vec<Share> = self.registry(|r| r.shares().iter().filter(offered).cloned().collect());
+        let suspects = blocking(move || Ok(shares.into_iter().filter(looks_changed).collect::<Vec<_>>()));
+        for share in suspects.await.unwrap_or_default() {
+            tracing::info!(name = %share.name, "a shared file looks changed");
+            if let Some(share) = self.checked(share).await {
+                self.0.host.offers.put(Offer::complete(key_of(&share), share.layout, share.path, share.stamp));
+            }
+        }
+    }
+
+    async fn follow_pushes(self, mut pushes: broadcast::Receiver<Push>) {
+        loop {
+            match pushes.recv().await {
+                Ok(Push::Revoked(signed)) => {
+                    if let Some(cluster) = self.0.directory.cluster() {
+                        self.0.host.revocations.add(signed, &cluster);
+                    }
+                }
+                Ok(Push::Removed { group, .. }) => {
+                    self.leave(&group).await;
+                }
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(n)) => tracing::warn!(n, "news from the tracker were missed"),
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// What is offered belongs to who is logged in: a logout or another login ends it.
+    async fn follow_session(self) {
+        let mut session = self.0.directory.session();
+        let mut user: Option<UserId> = None;
+        loop {
+            let now = session.borrow_and_update().as_ref().map(|s| s.user_id);
+            if user.is_some() && now != user {
+                self.0.host.offers.end_all();
+            }
+            user = now;
+            if session.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn looks_changed(share: &Share) -> bool {
+    std::fs::metadata(&share.path).map_or(true, |m| Stamp::of(&m) != share.stamp)
+}
+
+/// Whether asking again will not help.
+const fn is_final(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::NotAMember(_) | Refusal::NoSuchGroup(_) | Refusal::NoSuchFile { .. })
+}

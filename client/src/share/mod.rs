@@ -1,0 +1,268 @@
+//! What this device serves: publishing files, remembering them, noticing when they change, and the
+//! door that other peers come to.
+//!
+//! Owns the registry of shares and the table of offers. Invariant: what is on offer belongs to the
+//! user who is logged in, was hashed or verified by this device, and has not changed since as far as its
+//! metadata tells.
+//!
+//! Does not know downloads; a download puts its verified pieces on offer through
+//! [`Shares::offer_partial`].
+
+mod care;
+mod hash;
+mod listener;
+mod notice;
+mod offer;
+mod publish;
+mod registry;
+mod revocations;
+mod slots;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use common::id::{FileId, GroupId, GroupName, UserId};
+use common::pieces::{Bitfield, PieceLayout};
+use common::task::TaskGroup;
+use common::tls::{DeviceKey, PeerAcceptor};
+use common::wire::client::{FileSelector, Request};
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc};
+
+pub use self::hash::HashProgress;
+pub use self::notice::Notice;
+pub use self::publish::Uploaded;
+use self::listener::Listener;
+pub(crate) use self::offer::{Key, Offer, ReadError};
+use self::offer::Offers;
+pub(crate) use self::registry::Share;
+use self::registry::Registry;
+pub(crate) use self::revocations::Revocations;
+use self::slots::Slots;
+use self::upload::Host;
+use crate::error::Error;
+use crate::transfer::manifests::Manifests;
+use crate::transfer::pool::Pool;
+use crate::transfer::{Directory, Limits};
+
+/// Notices that a slow reader may lag behind.
+const NOTICES: usize = 64;
+/// Offers in trouble that wait to be looked at; a share that does not fit is looked at a little later.
+const TROUBLES: usize = 64;
+
+/// What [`Shares::open`] needs.
+pub struct ShareConfig {
+    /// Where the shares are remembered.
+    pub data_dir: PathBuf,
+    /// Where to serve; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// This device.
+    pub device: Arc<DeviceKey>,
+    /// The trackers.
+    pub trackers: Arc<dyn Directory>,
+    /// What the tasks belong to.
+    pub tasks: TaskGroup,
+    /// How fast it may go.
+    pub limits: Limits,
+}
+
+/// What this device shares. Clones are the same.
+#[derive(Clone)]
+pub struct Shares(Arc<Inner>);
+
+struct Inner {
+    // Immutable.
+    listen: SocketAddr,
+    directory: Arc<dyn Directory>,
+    manifests: Manifests,
+    host: Arc<Host>,
+    notices: broadcast::Sender<Notice>,
+    /// One restore or recheck at a time.
+    caring: tokio::sync::Mutex<()>,
+    registry: Mutex<Registry>,
+}
+
+/// A share that this device has stopped seeding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// Where it was shared.
+    pub group: GroupName,
+    /// Under which name.
+    pub name: common::id::FileName,
+    /// Its content.
+    pub file_id: FileId,
+}
+
+impl Shares {
+    /// Binds the listener and loads the registry. Nothing is served before [`Shares::restore`].
+    ///
+    /// # Errors
+    /// When the address cannot be bound, or the registry cannot be read.
+    pub async fn open(config: ShareConfig) -> Result<Self, Error> {
+        let ShareConfig { data_dir, listen, device, trackers, tasks, limits } = config;
+        let about = || format!("listen on {listen}");
+        let socket = TcpListener::bind(listen).await.map_err(|e| Error::from_io_about(about(), e))?;
+        let listen = socket.local_addr().map_err(|e| Error::from_io_about(about(), e))?;
+        let acceptor = PeerAcceptor::new(&device).map_err(|e| Error::Internal(format!("cannot serve: {e}")))?;
+        let (trouble, troubles) = mpsc::channel(TROUBLES);
+        let host = Arc::new(host(&trackers, &limits, trouble));
+        let inner = Inner {
+            listen,
+            manifests: Manifests::open(&data_dir)?,
+            registry: Mutex::new(Registry::open(&data_dir)?),
+            directory: trackers,
+            host: Arc::clone(&host),
+            notices: broadcast::Sender::new(NOTICES),
+            caring: tokio::sync::Mutex::default(),
+        };
+        let shares = Self(Arc::new(inner));
+        tasks.spawn("listener", Listener { socket, acceptor, host, tasks: tasks.clone() }.run());
+        shares.spawn_care(&tasks, troubles);
+        Ok(shares)
+    }
+
+    /// Where peers reach this device; the port is known by now.
+    pub fn listen_addr(&self) -> SocketAddr {
+        self.0.listen
+    }
+
+    /// What happens to shares without the user's doing, from now on.
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.0.notices.subscribe()
+    }
+
+    /// Stops seeding one share: the tracker is told first, then it is forgotten here.
+    ///
+    /// # Errors
+    /// When this device does not share it, or no tracker can be told.
+    pub async fn stop(&self, group: &GroupName, file: &FileSelector) -> Result<Stopped, Error> {
+        let user = self.user()?;
+        let share = self.one_of(user, group, file)?;
+        let others = self.registry(|r| r.shares().iter().filter(|s| s.user == user && key_of(s) == key_of(&share)).count());
+        if others <= 1 {
+            let request = Request::StopSeeding { group: group.clone(), file_id: share.file_id };
+            match self.0.directory.call(request).await {
+                // Not known there any more: then it is only forgotten here.
+                Ok(_) | Err(Error::Refused(_)) => self.0.host.offers.end(key_of(&share)),
+                Err(e) => return Err(e),
+            }
+        }
+        self.forget(|s| *s == share)?;
+        Ok(Stopped { group: share.group, name: share.name, file_id: share.file_id })
+    }
+
+    fn one_of(&self, user: UserId, group: &GroupName, file: &FileSelector) -> Result<Share, Error> {
+        let found: Vec<_> = self.registry(|r| r.shares().iter().filter(|s| s.user == user && s.is(group, file)).cloned().collect());
+        match <[Share; 1]>::try_from(found) {
+            Ok([share]) => Ok(share),
+            Err(none) if none.is_empty() => Err(Error::InvalidArgument(format!("this device does not share `{file}` in `{group}`"))),
+            Err(_) => Err(Error::InvalidArgument(format!("several shares of `{group}` begin with `{file}`; give more digits"))),
+        }
+    }
+
+    /// Serves the verified pieces of a file that is being downloaded into `file`.
+    pub(crate) fn offer_partial(&self, key: Key, layout: PieceLayout, file: Arc<File>, have: Bitfield) -> Arc<Offer> {
+        self.0.host.offers.put(Offer::partial(key, layout, file, have))
+    }
+
+    /// A download is complete, and `share` says where its file is now: it is seeded from now on.
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the registry cannot be saved.
+    pub(crate) fn settle(&self, share: Share) -> Result<(), Error> {
+        let (key, layout, path, stamp) = (key_of(&share), share.layout, share.path.clone(), share.stamp);
+        self.registry(|r| r.put(share))?;
+        match self.0.host.offers.get(key) {
+            Some(offer) if offer.is_full() => offer.settle(path, stamp),
+            _ => drop(self.0.host.offers.put(Offer::complete(key, layout, path, stamp))),
+        }
+        Ok(())
+    }
+
+    /// Ends an offer of a download that does not go on.
+    pub(crate) fn end_offer(&self, offer: &Arc<Offer>) {
+        self.0.host.offers.end_this(offer);
+    }
+
+    /// Something complete with this content, to copy from.
+    pub(crate) fn local_copy(&self, file_id: FileId) -> Option<Arc<Offer>> {
+        self.0.host.offers.with_content(file_id)
+    }
+
+    /// Whether this user already shares this very file under this path.
+    pub(crate) fn shares_path(&self, group: GroupId, file_id: FileId, path: &std::path::Path) -> bool {
+        self.registry(|r| r.shares().iter().any(|s| s.group_id == group && s.file_id == file_id && s.path == path))
+    }
+
+    pub(crate) fn revocations(&self) -> &Revocations {
+        &self.0.host.revocations
+    }
+
+    pub(crate) fn manifests(&self) -> &Manifests {
+        &self.0.manifests
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.0.host.pool
+    }
+
+    fn user(&self) -> Result<UserId, Error> {
+        let session = self.0.directory.session();
+        let user = session.borrow().as_ref().map(|s| s.user_id);
+        user.ok_or(Error::Refused(common::wire::refusal::Refusal::NotLoggedIn))
+    }
+
+    /// Uses the registry. Blocks on the disk if it is changed.
+    fn registry<T>(&self, use_it: impl FnOnce(&mut Registry) -> T) -> T {
+        use_it(&mut self.0.registry.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Removes shares from the registry, and manifests that nobody needs any more.
+    fn forget(&self, gone: impl Fn(&Share) -> bool) -> Result<Vec<Share>, Error> {
+        let (removed, needed) = self.registry(|r| {
+            let removed = r.remove(gone)?;
+            let needed: Vec<_> = r.shares().iter().map(|s| (s.file_id, s.layout)).collect();
+            Ok::<_, Error>((removed, needed))
+        })?;
+        for share in &removed {
+            if !needed.contains(&(share.file_id, share.layout)) {
+                self.0.manifests.remove(share.file_id, share.layout);
+            }
+        }
+        Ok(removed)
+    }
+
+    fn tell(&self, notice: Notice) {
+        tracing::info!("{notice}");
+        // Nobody listens: then the log has it.
+        let _ = self.0.notices.send(notice);
+    }
+}
+
+fn key_of(share: &Share) -> Key {
+    Key { group: share.group_id, file_id: share.file_id }
+}
+
+fn host(directory: &Arc<dyn Directory>, limits: &Limits, trouble: mpsc::Sender<Key>) -> Host {
+    let directory = Arc::clone(directory);
+    Host {
+        cluster: Box::new(move || directory.cluster()),
+        offers: Offers::default(),
+        revocations: Revocations::new(),
+        slots: Slots::new(),
+        pool: Pool::new(),
+        up: limits.up.clone(),
+        trouble: Box::new(move |offer, error| {
+            tracing::debug!(%error, "a shared file cannot be read");
+            // Full: the periodic look finds it too.
+            let _ = trouble.try_send(offer.key);
+        }),
+    }
+}

@@ -1,0 +1,47 @@
+//! What happens to shares without the user's doing, as a sentence for people.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use common::id::{FileName, GroupName};
+
+use crate::error::shown;
+
+/// A share is no longer seeded by this device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Where it was shared.
+    pub group: GroupName,
+    /// Under which name.
+    pub name: FileName,
+    /// Where the file lies, or lay.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: Withdrawal,
+}
+
+/// Why a share is no longer seeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// The file's content is not what was shared.
+    Modified,
+    /// The file is gone or cannot be read; what the system said.
+    Unreadable(String),
+    /// The user is no longer a member of the group, or the share was withdrawn there.
+    NotThere(String),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, name, path, reason } = self;
+        let path = shown(path);
+        write!(f, "`{name}` is no longer shared in `{group}`: ")?;
+        match reason {
+            Withdrawal::Modified => {
+                write!(f, "{path} was modified; `upload_file` it again to share what it is now")
+            }
+            Withdrawal::Unreadable(why) => write!(f, "{path} cannot be read ({why})"),
+            Withdrawal::NotThere(why) => f.write_str(why),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What this device shares, remembered over restarts: one small versioned file.
+//!
+//! Invariant: what [`Registry`] holds is what is on the disk; a change that cannot be saved is
+//! undone. Knows nothing about serving or trackers.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use common::id::{FileId, FileName, GroupId, GroupName, Sha1Digest, UserId};
+use common::pieces::PieceLayout;
+use common::wire::client::FileSelector;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::private_file;
+use crate::transfer::saved::{path, text};
+use crate::transfer::stamp::Stamp;
+
+const VERSION: u32 = 1;
+
+/// One complete file that this device shares in one group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Share {
+    /// Who shared it.
+    #[serde(with = "text")]
+    pub(crate) user: UserId,
+    pub(crate) group: GroupName,
+    #[serde(with = "text")]
+    pub(crate) group_id: GroupId,
+    pub(crate) name: FileName,
+    #[serde(with = "text")]
+    pub(crate) file_id: FileId,
+    pub(crate) layout: PieceLayout,
+    #[serde(with = "text")]
+    pub(crate) sha1: Sha1Digest,
+    /// Where the file lies, absolute.
+    #[serde(with = "path")]
+    pub(crate) path: PathBuf,
+    /// How it was when it was hashed.
+    pub(crate) stamp: Stamp,
+}
+
+impl Share {
+    /// Whether this is the share that `selector` means.
+    pub(crate) fn is(&self, group: &GroupName, selector: &FileSelector) -> bool {
+        self.group == *group
+            && match selector {
+                FileSelector::Name(name) => self.name == *name,
+                FileSelector::IdPrefix(prefix) => self.file_id.to_string().starts_with(prefix.as_str()),
+            }
+    }
+
+    fn same_place(&self, other: &Self) -> bool {
+        (self.user, self.group_id, &self.name) == (other.user, other.group_id, &other.name)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    shares: Vec<Share>,
+}
+
+/// The shares of one data directory.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    file: PathBuf,
+    shares: Vec<Share>,
+}
+
+impl Registry {
+    /// Reads the registry under `data_dir`; none there is an empty one. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or was written by a newer version: it is left as it is.
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, Error> {
+        let file = data_dir.join("shares.json");
+        let text = private_file::read(&file)?;
+        let shares = text.map_or(Ok(Vec::new()), |text| parse(&text)).map_err(|e| Error::from_io("read", &file, e))?;
+        Ok(Self { file, shares })
+    }
+
+    /// All shares.
+    pub(crate) fn shares(&self) -> &[Share] {
+        &self.shares
+    }
+
+    /// Adds `share`, in place of one with the same user, group and name. Blocks on the disk.
+    pub(crate) fn put(&mut self, share: Share) -> Result<(), Error> {
+        let mut shares: Vec<_> = self.shares.iter().filter(|s| !s.same_place(&share)).cloned().collect();
+        shares.push(share);
+        self.replace(shares)
+    }
+
+    /// Removes the shares that `gone` picks, and returns them. Blocks on the disk if there are any.
+    pub(crate) fn remove(&mut self, gone: impl Fn(&Share) -> bool) -> Result<Vec<Share>, Error> {
+        let (removed, kept): (Vec<_>, Vec<_>) = self.shares.iter().cloned().partition(gone);
+        if !removed.is_empty() {
+            self.replace(kept)?;
+        }
+        Ok(removed)
+    }
+
+    fn replace(&mut self, shares: Vec<Share>) -> Result<(), Error> {
+        let stored = Stored { version: VERSION, shares };
+        let text = serde_json::to_vec_pretty(&stored).map_err(|e| Error::from_io("write", &self.file, e.into()))?;
+        private_file::replace(&self.file, &text)?;
+        self.shares = stored.shares;
+        Ok(())
+    }
+}
+
+fn parse(text: &str) -> io::Result<Vec<Share>> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let Version { version } = serde_json::from_str(text)?;
+    if version != VERSION {
+        let text = format!("it is of version {version}, and this program knows version {VERSION}; install a newer release");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    Ok(serde_json::from_str::<Stored>(text)?.shares)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::ffi::OsString;
+    use std::fs;
+    use std::os::unix::ffi::OsStringExt;
+
+    pub(crate) fn share(name: &str) -> Share {
+        Share {
+            user: UserId::new([1; 16]),
+            group: "lab".parse().expect("a name"),
+            group_id: GroupId::new([2; 16]),
+            name: name.parse().expect("a name"),
+            file_id: FileId::new([0xab; 32]),
+            layout: PieceLayout::new(100, 16 << 10).expect("a layout"),
+            sha1: Sha1Digest::new([4; 20]),
+            path: OsString::from_vec(b"/tmp/not-\xff-text".to_vec()).into(),
+            stamp: Stamp { len: 100, seconds: -1, nanos: 5, device: 6, inode: 7 },
+        }
+    }
+
+    #[test]
+    fn shares_survive_a_restart_and_replace_each_other_by_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut registry = Registry::open(dir.path()).expect("opened");
+        registry.put(share("a")).expect("saved");
+        registry.put(share("b")).expect("saved");
+        let newer = Share { file_id: FileId::new([9; 32]), ..share("a") };
+        registry.put(newer.clone()).expect("saved");
+        let again = Registry::open(dir.path()).expect("opened");
+        assert_eq!(again.shares(), [share("b"), newer.clone()]);
+        assert_eq!(registry.remove(|s| s.name.as_str() == "b").expect("saved"), [share("b")]);
+        assert_eq!(Registry::open(dir.path()).expect("opened").shares(), [newer]);
+    }
+
+    #[test]
+    fn a_damaged_or_newer_file_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("shares.json");
+        for bad in ["", "{", r#"{"version":2,"shares":[]}"#, r#"{"version":1,"shares":[{}]}"#] {
+            fs::write(&file, bad).expect("written");
+            assert!(Registry::open(dir.path()).is_err(), "{bad}");
+            assert_eq!(fs::read_to_string(&file).expect("read"), bad);
+        }
+    }
+
+    #[test]
+    fn selectors_mean_a_name_or_the_beginning_of_an_id() {
+        let is = |s: &str| share("a b").is(&"lab".parse().expect("a name"), &s.parse().expect("a selector"));
+        assert!(is("a b") && is("id:abababab") && is("id:ABABABABAB"));
+        assert!(!is("a") && !is("id:abababac"));
+        assert!(!share("a").is(&"other".parse().expect("a name"), &"a".parse().expect("a selector")));
+    }
+}

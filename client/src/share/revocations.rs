@@ -1,0 +1,94 @@
+//! Which tickets have been voided before their time.
+//!
+//! Revocations come from the trackers, and from leechers that pass on what they heard; each is
+//! verified before it counts. They are kept as long as the process lives: a membership or login that has
+//! ended never comes back, and a tracker that has not heard of it may still issue tickets.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use common::secret::ClusterPublic;
+use common::ticket::{Revocation, Signed, Ticket};
+use tokio::sync::watch;
+
+/// Most revocations kept; beyond that the oldest goes, long after its tickets have run out.
+const MAX_KEPT: usize = 10_000;
+
+/// The revocations that this device knows. Clones are the same set.
+#[derive(Debug, Clone)]
+pub(crate) struct Revocations(Arc<watch::Sender<Known>>);
+
+/// A revocation, and the signed form in which others believe it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) revocation: Revocation,
+    pub(crate) signed: Signed<Revocation>,
+}
+
+/// The set, as of some moment.
+#[derive(Debug, Default)]
+pub(crate) struct Known(VecDeque<Entry>);
+
+impl Known {
+    /// Whether `ticket` is void.
+    pub(crate) fn cover(&self, ticket: &Ticket) -> bool {
+        self.0.iter().any(|e| e.revocation.covers(ticket))
+    }
+
+    /// The most recent entry.
+    pub(crate) fn latest(&self) -> Option<&Entry> {
+        self.0.back()
+    }
+}
+
+impl Revocations {
+    /// An empty set.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(Known::default())))
+    }
+
+    /// Adds `signed` if the cluster signed it; `true` if it is news.
+    pub(crate) fn add(&self, signed: Signed<Revocation>, cluster: &ClusterPublic) -> bool {
+        let Ok(revocation) = signed.verify(cluster) else { return false };
+        self.0.send_if_modified(|known| {
+            let news = known.0.iter().all(|e| e.revocation.what != revocation.what || e.revocation.at < revocation.at);
+            if news {
+                if known.0.len() >= MAX_KEPT {
+                    known.0.pop_front();
+                }
+                known.0.push_back(Entry { revocation, signed });
+            }
+            news
+        })
+    }
+
+    /// Whether `ticket` is void.
+    pub(crate) fn cover(&self, ticket: &Ticket) -> bool {
+        self.0.borrow().cover(ticket)
+    }
+
+    /// Sees the set and its changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<Known> {
+        self.0.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::id::SessionId;
+    use common::secret::ClusterSecret;
+    use common::ticket::Revoked;
+
+    #[test]
+    fn only_what_the_cluster_signed_counts_and_only_once() {
+        let (key, other) = (ClusterSecret::generate().cluster_key(), ClusterSecret::generate().cluster_key());
+        let revocation = Revocation { what: Revoked::Session(SessionId::random()), at: 5 };
+        let set = Revocations::new();
+        let signed = |key| Signed::sign(&revocation, key).expect("signed");
+        assert!(!set.add(signed(&other), &key.public()));
+        assert!(set.add(signed(&key), &key.public()));
+        assert!(!set.add(signed(&key), &key.public()));
+        assert_eq!(set.watch().borrow().latest().map(|e| e.revocation.clone()), Some(revocation));
+    }
+}

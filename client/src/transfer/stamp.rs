@@ -1,0 +1,43 @@
+//! The mark by which a changed file is recognised without reading it: length, time of last
+//! modification, and which file it is.
+//!
+//! What it cannot see: a change that keeps the length and falls into the same tick of the clock as the one
+//! before (a few milliseconds), and whoever sets the time back. The leecher verifies what it gets anyway.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+
+use serde::{Deserialize, Serialize};
+
+/// A file's state. Equal stamps: taken as unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    /// Length in bytes.
+    pub(crate) len: u64,
+    /// Modification time: seconds since 1970.
+    pub(crate) seconds: i64,
+    /// Modification time: nanoseconds within the second.
+    pub(crate) nanos: i64,
+    /// Device of the file system.
+    pub(crate) device: u64,
+    /// Number of the file in it.
+    pub(crate) inode: u64,
+}
+
+impl Stamp {
+    /// The stamp in a file's metadata.
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self {
+            len: metadata.len(),
+            seconds: metadata.mtime(),
+            nanos: metadata.mtime_nsec(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+
+    /// Whether both are the same file with the same length, whenever it was written.
+    pub(crate) fn same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode, self.len) == (other.device, other.inode, other.len)
+    }
+}
