@@ -1,0 +1,132 @@
+//! Everything that can keep a command from succeeding, each with the stable code that scripts rely
+//! on (see [`Error::code`]) and a sentence that names the cause and the remedy.
+//!
+//! Knows nothing about how it is shown. Texts that came from a file name or from the network are
+//! escaped when they are put in.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use common::escape::Escaped;
+use common::secret::ClusterPin;
+use common::wire::refusal::Refusal;
+
+/// A command did not succeed. Cheap to clone, so that a task's end can be told to several waiters.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// A tracker understood the command and did not carry it out.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// The line is not a command with its arguments.
+    #[error("{0}")]
+    Usage(String),
+    /// An argument breaks a rule that this client can check.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// Nobody who has the file is there.
+    #[error("{0}")]
+    NoSeeders(String),
+    /// The content or the manifest is not what was announced.
+    #[error("{0}")]
+    Integrity(String),
+    /// This machine's disk, or this user's quota of it, is full.
+    #[error("cannot {action}: the disk is full; make room and try again")]
+    DiskFull {
+        /// What was tried: a verb and its object.
+        action: String,
+    },
+    /// The file system or the network of this machine refused.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was tried: a verb and its object.
+        action: String,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// Something has the destination's name.
+    #[error("{} exists already; choose another destination, or replace it with `--force`", shown(.0))]
+    DestinationExists(PathBuf),
+    /// No tracker of the list answers; for each its address and the reason.
+    #[error("no tracker can be reached ({0}); are they running, and is the list of trackers right?")]
+    TrackersUnreachable(String),
+    /// A tracker showed a key that is not the one we know.
+    #[error(
+        "the tracker {address} is not of the cluster we know, and nothing was sent to it: expected {expected}, \
+         it showed {presented}. If the cluster's key was changed on purpose, {remedy}; if not, somebody may be \
+         in between"
+    )]
+    UntrustedTracker {
+        /// Which tracker.
+        address: SocketAddr,
+        /// The pin we hold.
+        expected: ClusterPin,
+        /// The pin it showed.
+        presented: ClusterPin,
+        /// What to do, naming the file that holds the expected pin.
+        remedy: String,
+    },
+    /// The answer did not come in time.
+    #[error("{0}")]
+    Timeout(String),
+    /// A defect of ours, or of the tracker.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// The stable code of `--json`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::Usage(_) => "usage",
+            Self::InvalidArgument(_) => "invalid_argument",
+            Self::NoSeeders(_) => "no_seeders",
+            Self::Integrity(_) => "integrity",
+            Self::DiskFull { .. } => "disk_full",
+            Self::Io { .. } => "io",
+            Self::DestinationExists(_) => "destination_exists",
+            Self::TrackersUnreachable(_) => "trackers_unreachable",
+            Self::UntrustedTracker { .. } => "untrusted_tracker",
+            Self::Timeout(_) => "timeout",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// What the system said when `verb` (`read`, `create`, …) was tried on `path`; a full disk or an
+    /// exhausted quota becomes [`Error::DiskFull`].
+    pub fn from_io(verb: &str, path: &Path, source: io::Error) -> Self {
+        Self::from_io_about(format!("{verb} {}", shown(path)), source)
+    }
+
+    /// As [`Error::from_io`] where there is no path: `action` is a verb and its object, already escaped.
+    pub fn from_io_about(action: impl Into<String>, source: io::Error) -> Self {
+        let action = action.into();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { action },
+            _ => Self::Io { action, source: Arc::new(source) },
+        }
+    }
+}
+
+/// A path as people see it: escaped, and never cut.
+pub(crate) fn shown(path: &Path) -> String {
+    Escaped(&path.to_string_lossy()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_a_full_quota_are_told_apart_from_other_faults() {
+        let path = Path::new("a\nb");
+        // ENOSPC, EDQUOT, EACCES on Linux.
+        for (errno, code) in [(28, "disk_full"), (122, "disk_full"), (13, "io")] {
+            let error = Error::from_io("write", path, io::Error::from_raw_os_error(errno));
+            assert_eq!(error.code(), code);
+            assert!(error.to_string().starts_with("cannot write a\\u{a}b: "), "{error}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Shoal's client: shares files with the members of its groups, and downloads theirs.
+//!
+//! `main -> repl -> app -> {trackers, share, download}`: dependencies point one way.
+
+pub mod download;
+pub mod error;
+mod private_file;
+pub mod share;
+pub mod trackers;
+pub mod transfer;

@@ -1,0 +1,283 @@
+//! The trackers, as everything else in the client sees them: one place to ask, whichever answers.
+//!
+//! [`Trackers`] is a handle. Behind it one task, the hub, owns all that changes: the calls that wait
+//! for an answer, the connections, the login. One keeper per tracker of the list keeps a connection
+//! to it. Calls go to one tracker, the *current* one: the first that answers, and when it is lost,
+//! another, with the same request ids, so that no command is lost or doubled. Signs of life go to
+//! every tracker that knows the login, and pushes come from all of them.
+//!
+//! Does not know what the commands mean to the user, nor shares, downloads or the prompt.
+
+mod calls;
+mod hub;
+mod keeper;
+mod link;
+mod serial;
+mod session;
+mod tickets;
+mod trust;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::id::GroupName;
+use common::secret::{ClusterPin, ClusterPublic};
+use common::task::TaskGroup;
+use common::ticket::{Signed, Ticket};
+use common::tls::DeviceKey;
+use common::tracker_info::TrackerInfo;
+use common::wire::client::{Mode, Push, Request, Response};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use self::calls::{Answer, Purpose};
+use self::hub::{Hub, Job};
+use self::serial::Serial;
+pub use self::session::LoggedIn;
+use self::session::SessionFile;
+use self::tickets::Tickets;
+use self::trust::Trust;
+use crate::error::Error;
+
+/// Calls that may wait for the hub.
+const JOBS: usize = 64;
+/// Pushes that a slow listener may lag behind before it loses some.
+const PUSHES: usize = 1024;
+/// Notices that may wait to be shown; further ones are dropped.
+const NOTICES: usize = 64;
+/// How long [`Trackers::status`] waits for trackers that do not answer.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// What [`Trackers::start`] needs.
+#[derive(Debug)]
+pub struct TrackersConfig {
+    /// Where known trackers and the login are kept.
+    pub data_dir: PathBuf,
+    /// The list of trackers.
+    pub info: TrackerInfo,
+    /// The file that the list was read from, for messages.
+    pub info_path: PathBuf,
+    /// This device.
+    pub device: DeviceKey,
+    /// Where tasks live.
+    pub tasks: TaskGroup,
+}
+
+/// Something about the connection that a person should know.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// A cluster was met for the first time and is remembered.
+    FirstContact(ClusterPin),
+    /// Calls go to this tracker now; there was none before.
+    Connected(SocketAddr),
+    /// Calls go to another tracker now.
+    Switched {
+        /// The one that was lost.
+        from: SocketAddr,
+        /// The one that took over.
+        to: SocketAddr,
+    },
+    /// The only tracker was lost.
+    Lost {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        reason: String,
+    },
+    /// A tracker may not be used: an untrusted key or another release.
+    Unusable(Error),
+    /// The login was ended elsewhere, or has expired.
+    SessionEnded,
+    /// The login could not be stored, or its removal failed.
+    SessionFile(Error),
+    /// This machine's clock differs from the tracker's by so many seconds.
+    ClockOff(u64),
+}
+
+/// One tracker of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrackerState {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Whether there is a connection.
+    pub up: bool,
+    /// Whether calls go to it.
+    pub current: bool,
+}
+
+/// How the trackers are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// All of the list, in its order.
+    pub trackers: Vec<TrackerState>,
+    /// Whether both hold everything.
+    pub mode: Mode,
+}
+
+/// What the hub lets the handles see.
+#[derive(Debug, Clone, Default)]
+struct View {
+    /// For each tracker: connected, not connected, or not known yet.
+    up: Vec<Option<bool>>,
+    current: Option<usize>,
+    /// Counts the times that another connection became current.
+    connection: u64,
+    mode: Option<Mode>,
+}
+
+/// What handles and hub share.
+#[derive(Debug)]
+struct Shared {
+    // Immutable.
+    addresses: Vec<SocketAddr>,
+    trust: Arc<Trust>,
+    session_file: SessionFile,
+    serial: Serial,
+    // Each guards itself.
+    tickets: Tickets,
+    pushes: broadcast::Sender<Push>,
+    session: watch::Sender<Option<LoggedIn>>,
+    listen: watch::Sender<Option<SocketAddr>>,
+    view: watch::Sender<View>,
+}
+
+/// The handle. Cheap to clone; works until its task group is stopped.
+#[derive(Debug, Clone)]
+pub struct Trackers {
+    shared: Arc<Shared>,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Trackers {
+    /// Begins to connect, and goes on with the login that is stored, if there is one. Does not wait
+    /// for either. Blocks on the disk for a moment.
+    ///
+    /// # Errors
+    /// When a file in the data directory cannot be used.
+    pub fn start(config: TrackersConfig) -> Result<(Self, mpsc::Receiver<Notice>), Error> {
+        let TrackersConfig { data_dir, info, info_path, device, tasks } = config;
+        let shared = Arc::new(Shared {
+            trust: Arc::new(Trust::open(&data_dir, &info, &info_path)?),
+            session_file: SessionFile::new(&data_dir),
+            serial: Serial::open(&data_dir)?,
+            tickets: Tickets::default(),
+            pushes: broadcast::channel(PUSHES).0,
+            session: watch::channel(None).0,
+            listen: watch::channel(None).0,
+            view: watch::channel(View { up: vec![None; info.trackers.len()], ..View::default() }).0,
+            addresses: info.trackers,
+        });
+        let (notices, notices_out) = mpsc::channel(NOTICES);
+        let (jobs, jobs_in) = mpsc::channel(JOBS);
+        let hub = Hub::new(Arc::clone(&shared), shared.session_file.load()?, notices);
+        tasks.spawn("trackers", hub.run(jobs_in, device, tasks.clone()));
+        Ok((Self { shared, jobs }, notices_out))
+    }
+
+    /// Asks the current tracker, and the next one if that is lost first.
+    ///
+    /// Cancel safe in that the command may be carried out all the same.
+    ///
+    /// # Errors
+    /// What the tracker refuses; [`Error::TrackersUnreachable`] or [`Error::UntrustedTracker`] when
+    /// there is none to ask; [`Error::Timeout`] when it does not answer.
+    pub async fn call(&self, request: Request) -> Result<Response, Error> {
+        self.ask(request, Purpose::Caller).await
+    }
+
+    /// Waits until there is a current tracker and it has said whether the stored login still
+    /// counts; then tells who is logged in.
+    ///
+    /// # Errors
+    /// When no tracker can be reached or trusted.
+    pub async fn ready(&self) -> Result<Option<LoggedIn>, Error> {
+        self.ask(Request::Status, Purpose::Ready).await?;
+        Ok(self.shared.session.borrow().clone())
+    }
+
+    /// News from the trackers, from now on.
+    pub fn pushes(&self) -> broadcast::Receiver<Push> {
+        self.shared.pushes.subscribe()
+    }
+
+    /// A ticket for `group`, at most [`common::ticket::TICKET_RENEW`] old while a tracker answers.
+    ///
+    /// # Errors
+    /// As [`Trackers::call`].
+    pub async fn ticket(&self, group: &GroupName) -> Result<Signed<Ticket>, Error> {
+        let fetch = async {
+            match self.call(Request::GetTicket { group: group.clone() }).await? {
+                Response::Ticket(ticket) => Ok(ticket),
+                _ => Err(unexpected()),
+            }
+        };
+        self.shared.tickets.get(group, fetch).await
+    }
+
+    /// Drops the ticket at hand for `group`: a seeder has said that it is void.
+    pub fn forget_ticket(&self, group: &GroupName) {
+        self.shared.tickets.forget(group);
+    }
+
+    /// The key that signs tickets and revocations, once a tracker has been met.
+    pub fn cluster(&self) -> Option<ClusterPublic> {
+        self.shared.trust.public()
+    }
+
+    /// Who is logged in, and every change of it. `None` also before the first contact.
+    pub fn session(&self) -> watch::Receiver<Option<LoggedIn>> {
+        self.shared.session.subscribe()
+    }
+
+    /// A number that changes when calls go to another connection: what a tracker keeps for one
+    /// connection only (staged manifests) has to be done again then.
+    pub fn connection(&self) -> u64 {
+        self.shared.view.borrow().connection
+    }
+
+    /// From now on tells the trackers, while logged in, that this device serves at `listen`.
+    pub fn serve_at(&self, listen: SocketAddr) {
+        self.shared.listen.send_replace(Some(listen));
+    }
+
+    /// How the trackers are; looks after those without a connection first.
+    pub async fn status(&self) -> Status {
+        let mut view = self.shared.view.subscribe();
+        // A hub that has ended answers nothing, and its last view is as good as any.
+        let _ = self.jobs.send(Job::Probe).await;
+        let settled = view.wait_for(|v| v.up.iter().all(Option::is_some));
+        let _ = tokio::time::timeout(PROBE_TIMEOUT, settled).await; // Silence says: down.
+        if view.borrow().current.is_some() {
+            let _ = self.call(Request::Status).await; // Whatever is answered shows the mode.
+        }
+        let view = self.shared.view.borrow().clone();
+        let state = |(index, &address)| TrackerState {
+            address,
+            up: view.up.get(index).copied().flatten().unwrap_or(false),
+            current: view.current == Some(index),
+        };
+        let trackers = self.shared.addresses.iter().enumerate().map(state).collect();
+        Status { trackers, mode: view.mode.unwrap_or(Mode::Solo) }
+    }
+
+    /// Whether both trackers had the last thing that was acknowledged.
+    pub fn mode(&self) -> Option<Mode> {
+        self.shared.view.borrow().mode
+    }
+
+    async fn ask(&self, request: Request, purpose: impl FnOnce(Answer) -> Purpose) -> Result<Response, Error> {
+        let (answer, answered) = oneshot::channel();
+        let ended = || Error::Internal("the client is about to stop".to_owned());
+        self.jobs.send(Job::Call(request, purpose(answer))).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
+    }
+}
+
+/// The error for an answer that does not fit its question.
+pub(crate) fn unexpected() -> Error {
+    Error::Internal("the tracker's answer does not fit the question; install the same release on both".to_owned())
+}
