@@ -110,8 +110,13 @@ impl Client {
     /// Starts a process that takes lines on its standard input, one after the other, and seeds
     /// meanwhile and after.
     pub fn live(&self) -> Live {
+        self.live_with(&[])
+    }
+
+    /// The same with further options.
+    pub fn live_with(&self, options: &[&str]) -> Live {
         let mut command = self.command();
-        command.args(["--json", "--stay", "--keep-going"]);
+        command.args(["--json", "--stay", "--keep-going"]).args(options);
         Live { process: Process::start(&mut command), name: self.name.clone(), sent: 0 }
     }
 }
