@@ -14,6 +14,7 @@ use crate::pieces::{PieceIndex, PieceLayout};
 
 /// The digests of one piece: 52 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct PieceHash {
     /// SHA-1 of the piece, as in a BitTorrent v1 torrent (BEP 3).
     pub sha1: Sha1Digest,

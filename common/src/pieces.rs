@@ -172,6 +172,7 @@ impl PieceIndex {
 
 /// A part of one piece, as asked for over the network; checked by [`PieceLayout::check`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct BlockRange {
     /// Number of the piece, from 0.
     pub piece: u32,

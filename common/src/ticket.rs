@@ -42,6 +42,7 @@ pub trait Statement: Serialize + DeserializeOwned {
 
 /// This device, of this user, may fetch and serve in this group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Ticket {
     /// Distinguishes tickets in logs.
     pub id: TicketId,
@@ -69,6 +70,7 @@ impl Statement for Ticket {
 
 /// A login, as its device keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct SessionToken {
     /// The login.
     pub session: SessionId,
@@ -88,6 +90,7 @@ impl Statement for SessionToken {
 
 /// What ended: seeders drop every connection that it covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum Revoked {
     /// A membership: its holder was removed or left.
     Membership {
@@ -109,6 +112,7 @@ pub enum Revoked {
 
 /// A signed [`Revoked`], so that any member can carry it to any other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Revocation {
     /// What ended.
     pub what: Revoked,

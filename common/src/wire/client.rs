@@ -29,6 +29,7 @@ pub const VERSION: u16 = 1;
 
 /// From client to tracker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum ClientFrame {
     /// First frame of a connection, and only there.
     Hello(Hello),
@@ -38,6 +39,7 @@ pub enum ClientFrame {
 
 /// From tracker to client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum ServerFrame {
     /// The answer to [`Hello`].
     Welcome(Welcome),
@@ -49,6 +51,7 @@ pub enum ServerFrame {
 
 /// What a client says first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Hello {
     /// [`VERSION`] of the client.
     pub version: u16,
@@ -56,6 +59,7 @@ pub struct Hello {
 
 /// What a tracker says first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Welcome {
     /// [`VERSION`] of the tracker.
     pub version: u16,
@@ -67,6 +71,7 @@ pub struct Welcome {
 
 /// One request of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Call {
     /// Chosen by the client, from 1; the reply repeats it.
     pub number: u64,
@@ -80,6 +85,7 @@ pub struct Call {
 
 /// The answer to one call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Reply {
     /// Number of the call.
     pub number: u64,
@@ -93,6 +99,7 @@ pub struct Reply {
 
 /// How many trackers stand behind an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum Mode {
     /// Both have it on disk.
     Dual,
@@ -133,6 +140,7 @@ impl fmt::Debug for Password {
 
 /// Which file of a group is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum FileSelector {
     /// By its name.
     Name(FileName),
@@ -192,6 +200,7 @@ impl fmt::Display for FileSelector {
 
 /// What a client can ask. Those up to `Resume` need no login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum Request {
     /// A new account. Does not log in. Answer: `Done`.
     CreateUser {
@@ -353,6 +362,7 @@ pub enum Request {
     /// This device is there, at this address; repeated as a sign of life. Answer: `Done`.
     Announce {
         /// Where it serves; an unspecified IP means the one that the tracker sees.
+        #[cfg_attr(test, proptest(strategy = "crate::wire::round_trip::address()"))]
         listen: SocketAddr,
         /// Grows with every announcement of this device, also over restarts.
         serial: u64,
@@ -368,6 +378,7 @@ pub enum Request {
 
 /// What a client is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum Response {
     /// It is done.
     Done,
@@ -416,6 +427,7 @@ pub struct Page<T> {
 
 /// A group, as everyone may see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct GroupRow {
     /// Its name.
     pub group: GroupName,
@@ -429,6 +441,7 @@ pub struct GroupRow {
 
 /// What a user is to a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum Relation {
     /// Its admin.
     Admin,
@@ -442,6 +455,7 @@ pub enum Relation {
 
 /// A member of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct MemberRow {
     /// Name.
     pub user: UserName,
@@ -451,6 +465,7 @@ pub struct MemberRow {
 
 /// A share in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct FileRow {
     /// Name.
     pub name: FileName,
@@ -466,6 +481,7 @@ pub struct FileRow {
 
 /// A share, with what a download needs besides the manifest's pieces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct FileInfo {
     /// The group.
     pub group_id: GroupId,
@@ -483,17 +499,20 @@ pub struct FileInfo {
 
 /// A seeder and where it serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct PeerRow {
     /// The device to expect there.
     pub device: DeviceId,
     /// Whose it is.
     pub user: UserName,
     /// Where it listens.
+    #[cfg_attr(test, proptest(strategy = "crate::wire::round_trip::address()"))]
     pub address: SocketAddr,
 }
 
 /// How the trackers are, seen from the one that answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct TrackerStatus {
     /// Line in tracker_info.txt, from 1.
     pub tracker_no: u16,
@@ -503,6 +522,7 @@ pub struct TrackerStatus {
 
 /// News from the tracker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum Push {
     /// Somebody asks to join a group that the receiver administers.
     JoinRequested {

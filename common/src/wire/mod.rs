@@ -8,3 +8,8 @@ pub mod limits;
 pub mod peer;
 pub mod refusal;
 pub mod sync;
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod round_trip;

@@ -28,6 +28,7 @@ pub const MAX_BITFIELD: usize = MAX_PIECES as usize / 8;
 
 /// From leecher to seeder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum LeecherFrame {
     /// First frame, and only there.
     Hello(Hello),
@@ -51,6 +52,7 @@ pub enum LeecherFrame {
 
 /// What a leecher says first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct Hello {
     /// [`VERSION`] of the leecher.
     pub version: u16,
@@ -64,6 +66,7 @@ pub struct Hello {
 
 /// From seeder to leecher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum SeederFrame {
     /// The pieces that can be asked for.
     Bitfield(Bytes<MAX_BITFIELD>),
@@ -95,6 +98,7 @@ pub enum SeederFrame {
 
 /// Why a seeder serves no (longer).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum Goodbye {
     /// It speaks another version.
     #[error("it speaks protocol version {0}")]

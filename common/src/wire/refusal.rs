@@ -7,6 +7,7 @@ use crate::wire::limits::{MAX_PASSWORD, MIN_PASSWORD, Text};
 
 /// A command was understood and not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum Refusal {
     /// Peer and tracker speak different protocol versions.
     #[error("this tracker speaks protocol version {theirs}, this client {ours}; install the same release on both")]

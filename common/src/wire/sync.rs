@@ -8,4 +8,5 @@ use crate::wire::limits::{List, MAX_ORIGINS};
 
 /// For each origin the number of its last event that is known; see docs/REPLICATION.md.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub struct VersionVector(pub List<(OriginId, u64), MAX_ORIGINS>);

@@ -1,0 +1,284 @@
+//! One value of every variant, never changed once its bytes are in `golden.txt`. Values are chosen so
+//! that a swap of two fields, or another integer encoding, changes the bytes.
+
+use crate::id::{
+    DeviceId, FileId, FileName, GroupId, GroupName, MembershipId, OriginId, RequestId, SessionId, Sha1Digest, TicketId,
+    UserId, UserName,
+};
+use crate::manifest::PieceHash;
+use crate::pieces::{BlockRange, PieceLayout};
+use crate::secret::{ClusterKey, ClusterSecret};
+use crate::ticket::{Revocation, Revoked, SessionToken, Signed, Statement, Ticket};
+use crate::wire::client::{
+    Call, ClientFrame, FileInfo, FileRow, FileSelector, GroupRow, Hello, IdPrefix, MemberRow, Mode, Page, Password,
+    PeerRow, Push, Relation, Reply, Request, Response, ServerFrame, TrackerStatus, Welcome,
+};
+use crate::wire::limits::{List, Text};
+use crate::wire::peer::{self, Goodbye, LeecherFrame, SeederFrame};
+use crate::wire::refusal::Refusal;
+use crate::wire::sync::VersionVector;
+
+/// The cluster's key of the secret that is 32 times the byte 7.
+pub(super) fn key() -> ClusterKey {
+    ClusterSecret::from_bytes([7; 32]).cluster_key()
+}
+
+pub(super) fn signed<T: Statement>(statement: &T) -> Signed<T> {
+    Signed::sign(statement, &key()).unwrap()
+}
+
+pub(super) fn ticket() -> Ticket {
+    Ticket {
+        id: TicketId::new([0x10; 16]),
+        user: UserId::new([0x11; 16]),
+        user_name: alice(),
+        session: SessionId::new([0x12; 16]),
+        device: device(),
+        group: GroupId::new([0x14; 16]),
+        membership: MembershipId::new([0x15; 16]),
+        issued: 1_700_000_000,
+        expires: 1_700_000_120,
+    }
+}
+
+pub(super) fn token() -> SessionToken {
+    SessionToken {
+        session: SessionId::new([0x12; 16]),
+        user: UserId::new([0x11; 16]),
+        device: device(),
+        credentials: 3,
+        expires: 1_707_776_000,
+    }
+}
+
+pub(super) fn revocation() -> Revocation {
+    Revocation { what: Revoked::Session(SessionId::new([0x12; 16])), at: 1_700_000_060 }
+}
+
+pub(super) fn revoked() -> Vec<Revoked> {
+    let (user, except) = (UserId::new([0x11; 16]), Some(SessionId::new([0x12; 16])));
+    vec![
+        Revoked::Membership { group: GroupId::new([0x14; 16]), membership: MembershipId::new([0x15; 16]) },
+        Revoked::Session(SessionId::new([0x12; 16])),
+        Revoked::OtherSessions { user, except },
+        Revoked::OtherSessions { user, except: None },
+    ]
+}
+
+fn alice() -> UserName {
+    "alice".parse().unwrap()
+}
+
+fn bob() -> UserName {
+    "bob".parse().unwrap()
+}
+
+fn lab() -> GroupName {
+    "lab".parse().unwrap()
+}
+
+fn paper() -> FileName {
+    "Grüße 1.pdf".parse().unwrap()
+}
+
+fn password(text: &str) -> Password {
+    text.to_owned().try_into().unwrap()
+}
+
+fn device() -> DeviceId {
+    DeviceId::new([0x13; 32])
+}
+
+fn file_id() -> FileId {
+    FileId::new([0x20; 32])
+}
+
+fn sha1() -> Sha1Digest {
+    Sha1Digest::new([0x21; 20])
+}
+
+fn layout() -> PieceLayout {
+    PieceLayout::new(1_000_000, 256 << 10).unwrap()
+}
+
+fn piece_hashes<const N: usize>() -> List<PieceHash, N> {
+    List::new(vec![
+        PieceHash { sha1: sha1(), chain: [0x22; 32] },
+        PieceHash { sha1: Sha1Digest::new([0x23; 20]), chain: [0x24; 32] },
+    ])
+    .unwrap()
+}
+
+fn seen() -> VersionVector {
+    VersionVector(List::new(vec![(OriginId::new([0x30; 16]), 5), (OriginId::new([0x31; 16]), 70_000)]).unwrap())
+}
+
+fn peer_row() -> PeerRow {
+    PeerRow { device: device(), user: alice(), address: "192.0.2.7:7000".parse().unwrap() }
+}
+
+fn page<T>(rows: Vec<T>, more: bool) -> Page<T> {
+    Page { rows: List::new(rows).unwrap(), more }
+}
+
+pub(super) fn client_frames() -> Vec<ClientFrame> {
+    let request = Request::JoinGroup { group: lab() };
+    vec![
+        ClientFrame::Hello(Hello { version: 1 }),
+        ClientFrame::Call(Call { number: 300, request_id: RequestId::new([0x32; 16]), seen: seen(), request }),
+    ]
+}
+
+pub(super) fn requests() -> Vec<Request> {
+    let (group, user) = (lab(), bob());
+    vec![
+        Request::CreateUser { user: alice(), password: password("correct horse") },
+        Request::Login { user: alice(), password: password("correct horse") },
+        Request::Resume { token: signed(&token()) },
+        Request::Logout,
+        Request::ChangePassword { old: password("correct horse"), new: password("battery staple") },
+        Request::CreateGroup { group: group.clone() },
+        Request::ListGroups { after: None },
+        Request::ListGroups { after: Some(group.clone()) },
+        Request::JoinGroup { group: group.clone() },
+        Request::LeaveGroup { group: group.clone() },
+        Request::ListRequests { group: group.clone(), after: Some(user.clone()) },
+        Request::AcceptRequest { group: group.clone(), user: user.clone() },
+        Request::RejectRequest { group: group.clone(), user: user.clone() },
+        Request::ListMembers { group: group.clone(), after: Some(user.clone()) },
+        Request::RemoveMember { group: group.clone(), user: user.clone() },
+        Request::MakeAdmin { group: group.clone(), user },
+        Request::StageManifest { file_id: file_id(), first: 8192, pieces: piece_hashes() },
+        Request::UploadFile { group: group.clone(), name: paper(), file_id: file_id(), layout: layout(), sha1: sha1() },
+        Request::ListFiles { group: group.clone(), after: Some(paper()) },
+        Request::FindFile { group: group.clone(), file: FileSelector::Name(paper()) },
+        Request::GetManifest { group: group.clone(), file_id: file_id(), first: 8192 },
+        Request::FindPeers { group: group.clone(), file_id: file_id() },
+        Request::StartSeeding { group: group.clone(), file_id: file_id() },
+        Request::StopSeeding { group: group.clone(), file_id: file_id() },
+        Request::Announce { listen: "0.0.0.0:7000".parse().unwrap(), serial: 1_700_000_000_000 },
+        Request::Announce { listen: "[2001:db8::7]:7000".parse().unwrap(), serial: 1 },
+        Request::GetTicket { group },
+        Request::Status,
+    ]
+}
+
+pub(super) fn selectors() -> Vec<FileSelector> {
+    vec![FileSelector::Name(paper()), FileSelector::IdPrefix(IdPrefix::try_from("2020abcd".to_owned()).unwrap())]
+}
+
+pub(super) fn server_frames() -> Vec<ServerFrame> {
+    let reply = |result| ServerFrame::Reply(Reply { number: 300, mode: Mode::Solo, seen: seen(), result });
+    vec![
+        ServerFrame::Welcome(Welcome { version: 1, tracker_no: 2, now: 1_700_000_000 }),
+        reply(Ok(Response::Done)),
+        reply(Err(Refusal::NoSuchGroup(lab()))),
+        ServerFrame::Push(Push::Accepted { group: lab() }),
+    ]
+}
+
+pub(super) fn responses() -> Vec<Response> {
+    let group = GroupRow { group: lab(), admin: alice(), members: 3, relation: Relation::Pending };
+    let file = FileRow { name: paper(), size: 1_000_000, file_id: file_id(), uploader: alice(), seeders: 2 };
+    vec![
+        Response::Done,
+        Response::LoggedIn { user: alice(), user_id: UserId::new([0x11; 16]), token: signed(&token()) },
+        Response::Groups(page(vec![group], true)),
+        Response::Users(page(vec![alice(), bob()], false)),
+        Response::Members(page(
+            vec![MemberRow { user: alice(), admin: true }, MemberRow { user: bob(), admin: false }],
+            false,
+        )),
+        Response::Files(page(vec![file], true)),
+        Response::File(FileInfo {
+            group_id: GroupId::new([0x14; 16]),
+            name: paper(),
+            file_id: file_id(),
+            layout: layout(),
+            sha1: sha1(),
+            uploader: alice(),
+        }),
+        Response::ManifestPart(piece_hashes()),
+        Response::Peers(List::new(vec![peer_row()]).unwrap()),
+        Response::Ticket(signed(&ticket())),
+        Response::Left { withdrawn: 4 },
+        Response::Status(TrackerStatus { tracker_no: 2, mode: Mode::Dual }),
+    ]
+}
+
+pub(super) fn pushes() -> Vec<Push> {
+    vec![
+        Push::JoinRequested { group: lab(), user: bob() },
+        Push::Accepted { group: lab() },
+        Push::Rejected { group: lab() },
+        Push::Removed { group: lab(), membership: MembershipId::new([0x15; 16]) },
+        Push::MadeAdmin { group: lab() },
+        Push::Revoked(signed(&revocation())),
+        Push::SeederUp { group_id: GroupId::new([0x14; 16]), file_id: file_id(), peer: peer_row() },
+        Push::SessionEnded,
+    ]
+}
+
+pub(super) fn refusals() -> Vec<Refusal> {
+    let text = |s: &str| Text::clipped(s);
+    vec![
+        Refusal::Version { ours: 1, theirs: 300 },
+        Refusal::NotLoggedIn,
+        Refusal::BadCredentials,
+        Refusal::SessionEnded,
+        Refusal::UserExists(alice()),
+        Refusal::NoSuchUser(bob()),
+        Refusal::GroupExists(lab()),
+        Refusal::NoSuchGroup(lab()),
+        Refusal::NotAMember(lab()),
+        Refusal::UserNotAMember { user: bob(), group: lab() },
+        Refusal::NotAdmin { group: lab(), admin: alice() },
+        Refusal::AlreadyMember(lab()),
+        Refusal::AlreadyRequested(lab()),
+        Refusal::NoSuchRequest { user: bob(), group: lab() },
+        Refusal::FileExists { group: lab(), name: paper() },
+        Refusal::NoSuchFile { group: lab(), name: text("id:2020abcd") },
+        Refusal::AmbiguousId { group: lab() },
+        Refusal::PasswordRule,
+        Refusal::Invalid(text("the parts do not follow each other")),
+        Refusal::RateLimited { seconds: 30 },
+        Refusal::Busy,
+        Refusal::TrackerDiskFull,
+        Refusal::Internal,
+        Refusal::Stale,
+    ]
+}
+
+pub(super) fn leecher_frames() -> Vec<LeecherFrame> {
+    let (group, ticket) = (GroupId::new([0x14; 16]), signed(&ticket()));
+    vec![
+        LeecherFrame::Hello(peer::Hello { version: 1, group, file_id: file_id(), ticket: ticket.clone() }),
+        LeecherFrame::Request { number: 9, block: BlockRange { piece: 3, offset: 65_536, len: 1 << 20 } },
+        LeecherFrame::Cancel { number: 9 },
+        LeecherFrame::Renew(ticket),
+        LeecherFrame::Revoked(signed(&revocation())),
+    ]
+}
+
+pub(super) fn seeder_frames() -> Vec<SeederFrame> {
+    vec![
+        SeederFrame::Bitfield(List::new(vec![0xff, 0xa0]).unwrap()),
+        SeederFrame::Have { piece: 300 },
+        SeederFrame::Run { number: 9, len: 256 << 10 },
+        SeederFrame::Cancelled { number: 9 },
+        SeederFrame::Lost { piece: 300 },
+        SeederFrame::Goodbye(Goodbye::NotShared),
+    ]
+}
+
+pub(super) fn goodbyes() -> Vec<Goodbye> {
+    vec![
+        Goodbye::Version(1),
+        Goodbye::Ticket,
+        Goodbye::Revoked,
+        Goodbye::NotShared,
+        Goodbye::Busy,
+        Goodbye::Violation,
+        Goodbye::Leaving,
+    ]
+}
