@@ -49,6 +49,17 @@ impl ConnectionError {
     }
 }
 
+/// One message as it goes over the stream, length included; for a sender that puts it right before
+/// the raw bytes it announces, so that both leave in one write.
+///
+/// # Errors
+/// When the message is longer than `limit`.
+pub fn frame<M: Serialize>(message: &M, limit: usize) -> Result<Vec<u8>, codec::EncodeError> {
+    let body = codec::encode(message, limit)?;
+    let len = u32::try_from(body.len()).map_err(|_| codec::EncodeError::TooLong)?;
+    Ok([&len.to_be_bytes()[..], &body].concat())
+}
+
 /// Splits a stream into a frame reader for `R` and a frame writer for `W`.
 pub fn split<S, R, W>(stream: S, limit: usize) -> (FrameReader<ReadHalf<S>, R>, FrameWriter<WriteHalf<S>, W>)
 where
@@ -160,10 +171,7 @@ impl<S: AsyncWrite + Unpin, M: Serialize> FrameWriter<S, M> {
     /// # Errors
     /// When the stream fails, or the message is too long.
     pub async fn feed(&mut self, message: &M) -> Result<(), ConnectionError> {
-        let body = codec::encode(message, self.limit)?;
-        let len = u32::try_from(body.len()).map_err(|_| codec::EncodeError::TooLong)?;
-        let frame = [&len.to_be_bytes()[..], &body].concat();
-        self.stream.write_all(&frame).await?;
+        self.stream.write_all(&frame(message, self.limit)?).await?;
         Ok(())
     }
 

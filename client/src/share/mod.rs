@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use common::id::{FileId, GroupId, GroupName, UserId};
+use common::id::{FileId, GroupName, UserId};
 use common::pieces::{Bitfield, PieceLayout};
 use common::task::TaskGroup;
 use common::tls::{DeviceKey, PeerAcceptor};
@@ -38,8 +38,9 @@ use tokio::sync::{broadcast, mpsc};
 pub use self::hash::HashProgress;
 pub use self::notice::Notice;
 pub use self::publish::Uploaded;
+pub(crate) use self::publish::blocking;
 use self::listener::Listener;
-pub(crate) use self::offer::{Key, Offer, ReadError};
+pub(crate) use self::offer::{Key, Offer};
 use self::offer::Offers;
 pub(crate) use self::registry::Share;
 use self::registry::Registry;
@@ -191,14 +192,14 @@ impl Shares {
         self.0.host.offers.end_this(offer);
     }
 
+    /// Whether anything is served under this key.
+    pub(crate) fn offers(&self, key: Key) -> bool {
+        self.0.host.offers.get(key).is_some()
+    }
+
     /// Something complete with this content, to copy from.
     pub(crate) fn local_copy(&self, file_id: FileId) -> Option<Arc<Offer>> {
         self.0.host.offers.with_content(file_id)
-    }
-
-    /// Whether this user already shares this very file under this path.
-    pub(crate) fn shares_path(&self, group: GroupId, file_id: FileId, path: &std::path::Path) -> bool {
-        self.registry(|r| r.shares().iter().any(|s| s.group_id == group && s.file_id == file_id && s.path == path))
     }
 
     pub(crate) fn revocations(&self) -> &Revocations {

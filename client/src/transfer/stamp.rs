@@ -35,9 +35,4 @@ impl Stamp {
             inode: metadata.ino(),
         }
     }
-
-    /// Whether both are the same file with the same length, whenever it was written.
-    pub(crate) fn same_file(&self, other: &Self) -> bool {
-        (self.device, self.inode, self.len) == (other.device, other.inode, other.len)
-    }
 }

@@ -1,0 +1,245 @@
+//! The unfinished file and its journal.
+//!
+//! Invariant: only a [`VerifiedPiece`] is ever written, and the journal learns of it afterwards. The file has
+//! its full length from the start, so that a full disk is known before the first byte comes. Everything
+//! here blocks.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use common::manifest::Manifest;
+use common::pieces::{Bitfield, MAX_BLOCK_LEN, PieceIndex, PieceLayout};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use super::destination::Destination;
+use super::journal::{Journal, Recovered};
+use super::verify::{RawPiece, VerifiedPiece, verify};
+use crate::error::Error;
+use crate::private_file;
+use crate::transfer::pool::Pool;
+use crate::transfer::stamp::Stamp;
+
+/// Where one download's bytes go.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    layout: PieceLayout,
+    destination: Destination,
+    part: OsString,
+    file: Arc<File>,
+    journal_path: PathBuf,
+    journal: Mutex<Journal>,
+    /// Bytes written since the last sync.
+    unsynced: AtomicU64,
+}
+
+/// What an earlier run left.
+pub(crate) enum Resumed {
+    /// An unfinished file, and the pieces in it.
+    Unfinished(Disk, Bitfield),
+    /// The finished file: only the last steps are missing.
+    Finished(Stamp),
+}
+
+impl Disk {
+    /// A fresh file of the full length beside `destination`, and a fresh journal.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] when there is no room for it; nothing is left behind then.
+    pub(crate) fn create(destination: Destination, journal_path: &Path, manifest: &Manifest) -> Result<Self, Error> {
+        let failed = |e| Error::from_io("create", &destination.path(), e);
+        let (part, file) = destination.create_part(manifest.file_id()).map_err(failed)?;
+        let layout = manifest.layout();
+        let made = allocate(&file, layout.len()).and_then(|()| {
+            let inode = Stamp::of(&file.metadata()?).inode;
+            Journal::create(journal_path, layout, manifest.file_id(), inode)
+        });
+        match made {
+            Ok(journal) => Ok(Self::new(layout, destination, part, file, journal_path, journal)),
+            Err(e) => {
+                // The error at hand matters more than a left-over.
+                let _ = destination.remove_part(&part);
+                Err(failed(e))
+            }
+        }
+    }
+
+    fn new(layout: PieceLayout, destination: Destination, part: OsString, file: File, journal_path: &Path, journal: Journal) -> Self {
+        Self {
+            layout,
+            destination,
+            part,
+            file: Arc::new(file),
+            journal_path: journal_path.to_owned(),
+            journal: Mutex::new(journal),
+            unsynced: AtomicU64::new(0),
+        }
+    }
+
+    /// Goes on with what an earlier run left, or starts over where that is gone. Pieces of which the
+    /// journal is not sure are hashed again.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub(crate) fn resume(destination: Destination, part: &OsStr, journal_path: &Path, manifest: &Manifest, pool: &Pool) -> Result<Resumed, Error> {
+        let failed = |e| Error::from_io("open", &destination.path(), e);
+        let layout = manifest.layout();
+        let journal = Journal::open(journal_path, layout, manifest.file_id()).map_err(failed)?;
+        let file = match destination.open_part(part) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let finished = destination.finished().map(|m| Stamp::of(&m));
+                let ours = |s: &Stamp| s.len == layout.len() && journal.as_ref().is_some_and(|(_, r)| r.is_about(s));
+                return match finished.filter(ours) {
+                    Some(stamp) => Ok(Resumed::Finished(stamp)),
+                    None => Self::create(destination, journal_path, manifest).map(|d| Resumed::Unfinished(d, Bitfield::empty(layout))),
+                };
+            }
+            Err(e) => return Err(failed(e)),
+        };
+        let stamp = Stamp::of(&file.metadata().map_err(failed)?);
+        let (mut journal, sure, unsure) = match journal.filter(|(_, r)| r.is_about(&stamp) && stamp.len == layout.len()) {
+            Some((journal, recovered)) => trust(layout, journal, recovered, &stamp),
+            None => {
+                allocate(&file, layout.len()).map_err(failed)?;
+                let journal = Journal::create(journal_path, layout, manifest.file_id(), stamp.inode).map_err(failed)?;
+                (journal, Bitfield::empty(layout), layout.pieces().collect())
+            }
+        };
+        journal.begin(&stamp).map_err(failed)?;
+        let disk = Self::new(layout, destination, part.to_owned(), file, journal_path, journal);
+        let have = disk.rehash(manifest, pool, sure, unsure).map_err(|e| Error::from_io("read", &disk.destination.path(), e))?;
+        Ok(Resumed::Unfinished(disk, have))
+    }
+
+    /// `sure`, and those of `unsure` that are what the manifest says.
+    fn rehash(&self, manifest: &Manifest, pool: &Pool, sure: Bitfield, unsure: Vec<PieceIndex>) -> io::Result<Bitfield> {
+        let mut have = sure;
+        for piece in unsure {
+            let known = have.has(piece);
+            if self.read(piece, pool).is_ok_and(|raw| verify(manifest, raw).is_ok()) {
+                have.set(piece);
+                if !known {
+                    self.journal().written(piece)?;
+                }
+            } else {
+                have.clear(piece);
+                self.journal().lost(piece)?;
+            }
+        }
+        Ok(have)
+    }
+
+    /// A piece as it is in the file.
+    fn read(&self, piece: PieceIndex, pool: &Pool) -> io::Result<RawPiece> {
+        let blocks = self.layout.blocks(piece, MAX_BLOCK_LEN);
+        let parts = blocks.map(|block| {
+            let mut part = pool.take(block.len as usize);
+            self.file.read_exact_at(&mut part, self.layout.position(block)).map(|()| part)
+        });
+        Ok(RawPiece { piece, parts: parts.collect::<io::Result<_>>()? })
+    }
+
+    /// Writes a piece.
+    pub(crate) fn write(&self, piece: &VerifiedPiece) -> io::Result<()> {
+        let mut at = self.layout.range(piece.piece()).start;
+        for part in piece.parts() {
+            self.file.write_all_at(part, at)?;
+            at += part.len() as u64;
+        }
+        self.unsynced.fetch_add(u64::from(self.layout.len_of(piece.piece())), Ordering::Relaxed);
+        self.journal().written(piece.piece())
+    }
+
+    /// Bytes written since the last sync.
+    pub(crate) fn unsynced(&self) -> u64 {
+        self.unsynced.load(Ordering::Relaxed)
+    }
+
+    /// Makes durable what has been written so far.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let unsynced = self.unsynced.swap(0, Ordering::Relaxed);
+        let records = self.journal().len();
+        if let Err(e) = self.file.sync_data() {
+            self.unsynced.fetch_add(unsynced, Ordering::Relaxed);
+            return Err(e);
+        }
+        self.journal().durable(records)
+    }
+
+    /// Leaves everything so that the next run has to reread nothing. Nothing may be written after this.
+    pub(crate) fn close(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        let stamp = Stamp::of(&self.file.metadata()?);
+        self.journal().clean(&stamp)
+    }
+
+    /// Gives the complete file its name: where it is, and its stamp. The journal is still there.
+    ///
+    /// # Errors
+    /// As [`Destination::commit`].
+    pub(crate) fn finish(&self, force: bool) -> Result<(PathBuf, Stamp), Error> {
+        let failed = |e| Error::from_io("write", &self.destination.path(), e);
+        self.sync().map_err(failed)?;
+        self.destination.commit(&self.part, &self.file, force)?;
+        let stamp = Stamp::of(&self.file.metadata().map_err(failed)?);
+        Ok((self.destination.path(), stamp))
+    }
+
+    /// Removes the unfinished file and its journal.
+    pub(crate) fn discard(&self) -> Result<(), Error> {
+        let about = self.destination.path();
+        self.destination.remove_part(&self.part).map_err(|e| Error::from_io("remove the unfinished file of", &about, e))?;
+        private_file::remove(&self.journal_path)
+    }
+
+    /// The open file, for whoever serves the pieces that are there.
+    pub(crate) fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
+    /// The unfinished file's name.
+    pub(crate) fn part(&self) -> &OsStr {
+        &self.part
+    }
+
+    /// Where it goes in the end.
+    pub(crate) const fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What can be believed of an earlier run, and what has to be hashed again.
+fn trust(layout: PieceLayout, journal: Journal, recovered: Recovered, stamp: &Stamp) -> (Journal, Bitfield, Vec<PieceIndex>) {
+    let untouched = recovered.is_untouched(stamp);
+    let Recovered { durable, written, .. } = recovered;
+    match untouched {
+        // Somebody wrote to it after we closed it: believe nothing.
+        Some(false) => {
+            let all = layout.pieces().filter(|&p| durable.has(p)).chain(written).collect();
+            (journal, durable, all)
+        }
+        _ => (journal, durable, written),
+    }
+}
+
+/// Reserves room for `len` bytes. A file system that cannot do this gives a sparse file.
+fn allocate(file: &File, len: u64) -> io::Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(len),
+        Err(Errno::FBIG) => Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file system cannot hold so large a file")),
+        done => Ok(done?),
+    }
+}

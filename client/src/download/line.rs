@@ -1,0 +1,185 @@
+//! The swarm's end of one connection: what is under way on it, and how much should be.
+//!
+//! Pure but for the channel to the connection's task.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use common::id::DeviceId;
+use common::pieces::BlockRange;
+use common::wire::limits::MAX_QUEUE;
+use tokio::sync::mpsc;
+
+use super::peer::ToPeer;
+use crate::transfer::meter::Meter;
+
+/// Bytes under way to begin with.
+const FIRST_WINDOW: u64 = 4 << 20;
+/// Most bytes under way.
+const MAX_WINDOW: u64 = 64 << 20;
+/// Requests under way; the seeder takes a few more.
+const MAX_REQUESTS: usize = MAX_QUEUE - 32;
+
+/// One connection to a seeder.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) device: DeviceId,
+    orders: mpsc::Sender<ToPeer>,
+    received: Arc<AtomicU64>,
+    /// Of `received`, what has been looked at.
+    seen: (Instant, u64),
+    meter: Meter,
+    /// The round trip of the empty line, once the seeder serves us.
+    round_trip: Option<Duration>,
+    window: u64,
+    /// Requests and bytes that are neither answered nor refused.
+    requests: usize,
+    bytes: u64,
+    cancelling: HashSet<BlockRange>,
+    /// The picker had less for it than there was room for.
+    pub(crate) starved: bool,
+    /// The picker calls it silent.
+    pub(crate) snubbed: bool,
+}
+
+impl Line {
+    /// A connection that is being made.
+    pub(crate) fn new(now: Instant, device: DeviceId, orders: mpsc::Sender<ToPeer>, received: Arc<AtomicU64>) -> Self {
+        Self {
+            device,
+            orders,
+            received,
+            seen: (now, 0),
+            meter: Meter::new(now, 0),
+            round_trip: None,
+            window: FIRST_WINDOW,
+            requests: 0,
+            bytes: 0,
+            cancelling: HashSet::new(),
+            starved: false,
+            snubbed: false,
+        }
+    }
+
+    /// The seeder serves us.
+    pub(crate) fn ready(&mut self, now: Instant, round_trip: Duration) {
+        self.round_trip = Some(round_trip);
+        self.starved = true;
+        self.seen.0 = now;
+    }
+
+    /// Whether the seeder serves us.
+    pub(crate) const fn is_ready(&self) -> bool {
+        self.round_trip.is_some()
+    }
+
+    /// Looks at the counters: bytes that have come since the last look. Lets the window grow to
+    /// twice what is under way at this rate (bandwidth-delay product; the rate is limited by the window, so
+    /// this doubles it until the line is the limit).
+    pub(crate) fn look(&mut self, now: Instant) -> u64 {
+        let total = self.received.load(Ordering::Relaxed);
+        let (before, seen) = self.seen;
+        let fresh = total - seen;
+        self.seen = (now, total);
+        self.meter.update(now, total);
+        let elapsed = now.saturating_duration_since(before).as_secs_f64();
+        if let Some(round_trip) = self.round_trip
+            && elapsed > 0.05
+        {
+            let wanted = 2.0 * fresh as f64 / elapsed * round_trip.as_secs_f64();
+            self.window = self.window.max(wanted as u64).min(MAX_WINDOW);
+        }
+        fresh
+    }
+
+    /// Bytes that have come over it.
+    pub(crate) fn total(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Bytes per second, now.
+    pub(crate) fn rate(&self) -> u64 {
+        self.meter.rate()
+    }
+
+    /// How many more bytes to ask for, in blocks of `block` bytes, if this line may have `most` under way.
+    pub(crate) fn room(&self, most: u64, block: u64) -> u64 {
+        let window = self.window.min(most).max(block);
+        let by_count = (MAX_REQUESTS.saturating_sub(self.requests) as u64).saturating_mul(block);
+        window.saturating_sub(self.bytes).min(by_count)
+    }
+
+    /// Asks for `blocks`; `false` if the connection takes no orders.
+    pub(crate) fn request(&mut self, blocks: Vec<BlockRange>) -> bool {
+        self.requests += blocks.len();
+        self.bytes += blocks.iter().map(|b| u64::from(b.len)).sum::<u64>();
+        self.order(ToPeer::Request(blocks))
+    }
+
+    /// Asks no longer for `block`.
+    pub(crate) fn cancel(&mut self, block: BlockRange) -> bool {
+        self.cancelling.insert(block);
+        self.order(ToPeer::Cancel(block))
+    }
+
+    /// A request was answered, by bytes or by a refusal; `true` if we had cancelled it.
+    pub(crate) fn answered(&mut self, block: BlockRange) -> bool {
+        self.requests = self.requests.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(u64::from(block.len));
+        self.cancelling.remove(&block)
+    }
+
+    /// Passes an order on; `false` if the connection does not keep up with its orders.
+    pub(crate) fn order(&self, order: ToPeer) -> bool {
+        self.orders.try_send(order).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(now: Instant) -> (Line, Arc<AtomicU64>, mpsc::Receiver<ToPeer>) {
+        let (orders, taken) = mpsc::channel(8);
+        let received = Arc::default();
+        (Line::new(now, DeviceId::new([1; 32]), orders, Arc::clone(&received)), received, taken)
+    }
+
+    #[test]
+    fn the_window_grows_to_what_a_long_line_holds_and_no_further() {
+        let start = Instant::now();
+        let (mut line, received, _taken) = line(start);
+        line.ready(start, Duration::from_millis(200));
+        assert_eq!(line.room(u64::MAX, 1 << 20), FIRST_WINDOW);
+        for i in 1..=40u64 {
+            // What a line of 100 MB/s gives a window, every 250 ms.
+            let rate = (line.window as f64 / 0.2).min(100e6);
+            received.fetch_add((rate / 4.0) as u64, Ordering::Relaxed);
+            line.look(start + Duration::from_millis(250 * i));
+        }
+        assert!((39 << 20..=41 << 20).contains(&(line.window * 1_048_576 / 1_000_000)), "{}", line.window);
+        for i in 41..=60u64 {
+            received.fetch_add(1 << 30, Ordering::Relaxed);
+            line.look(start + Duration::from_millis(250 * i));
+        }
+        assert_eq!(line.window, MAX_WINDOW);
+        assert_eq!(line.room(1000, 16 << 10), 16 << 10, "one block is always allowed");
+    }
+
+    #[test]
+    fn requests_are_bounded_in_bytes_and_in_number() {
+        let now = Instant::now();
+        let (mut line, _, mut taken) = line(now);
+        let block = |n| BlockRange { piece: n, offset: 0, len: 16 << 10 };
+        assert!(line.request((0..MAX_REQUESTS as u32 - 1).map(block).collect()));
+        assert_eq!(line.room(u64::MAX, 16 << 10), 16 << 10);
+        assert!(line.request(vec![block(999)]));
+        assert_eq!(line.room(u64::MAX, 16 << 10), 0);
+        assert!(line.cancel(block(999)));
+        assert!(line.answered(block(999)) && !line.answered(block(0)));
+        assert_eq!(line.room(u64::MAX, 16 << 10), 32 << 10);
+        assert!(matches!(taken.try_recv(), Ok(ToPeer::Request(_))));
+    }
+}

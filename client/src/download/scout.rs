@@ -1,0 +1,152 @@
+//! Asks the trackers on behalf of one download: who seeds it, and for the ticket that opens their doors.
+//!
+//! Knows nothing of pieces and connections. What it learns goes to the swarm as [`News`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::backoff::Backoff;
+use common::id::{FileId, GroupId, GroupName};
+use common::ticket::{Signed, Ticket};
+use common::wire::client::{PeerRow, Push, Request, Response};
+use common::wire::refusal::Refusal;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::error::Error;
+use crate::trackers::unexpected;
+use crate::transfer::Directory;
+
+/// Delays between questions while there are too few seeders.
+const HUNGRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// Delay between questions while there are enough.
+const CONTENT: Duration = Duration::from_secs(60);
+/// How often the ticket at hand is compared with what the seeders have; the trackers' handle renews it.
+const TICKET_LOOK: Duration = Duration::from_secs(10);
+
+/// What the swarm should know.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// These seed the file now.
+    Peers(Vec<PeerRow>),
+    /// This one has begun to.
+    Peer(PeerRow),
+    /// A ticket, or a newer one.
+    Ticket(Signed<Ticket>),
+    /// The trackers cannot be asked at the moment.
+    Trouble(Error),
+    /// There is no use in going on.
+    Fatal(Error),
+}
+
+/// What the swarm wants of the scout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Wish {
+    /// More seeders are needed.
+    pub(crate) hungry: bool,
+    /// Counts the times that a seeder found our ticket void.
+    pub(crate) void_tickets: u64,
+}
+
+/// The scout of one download.
+pub(crate) struct Scout {
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) group: GroupName,
+    pub(crate) group_id: GroupId,
+    pub(crate) file_id: FileId,
+    pub(crate) wishes: watch::Receiver<Wish>,
+    pub(crate) news: mpsc::Sender<News>,
+}
+
+impl Scout {
+    /// Scouts until cancelled.
+    pub(crate) async fn run(mut self) {
+        let mut pushes = self.directory.pushes();
+        let mut backoff = Backoff::new(HUNGRY.0, HUNGRY.1);
+        let mut ticket: Option<Signed<Ticket>> = None;
+        let mut void_tickets = 0;
+        let (mut ask_at, mut look_at) = (Instant::now(), Instant::now());
+        loop {
+            tokio::select! {
+                () = sleep_until(look_at) => {
+                    self.renew(&mut ticket).await;
+                    look_at = Instant::now() + TICKET_LOOK;
+                }
+                () = sleep_until(ask_at) => {
+                    self.ask().await;
+                    let hungry = self.wishes.borrow().hungry;
+                    ask_at = Instant::now() + if hungry { backoff.next_delay() } else { CONTENT };
+                }
+                changed = self.wishes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let wish = *self.wishes.borrow_and_update();
+                    if wish.void_tickets != void_tickets {
+                        void_tickets = wish.void_tickets;
+                        self.directory.forget_ticket(&self.group);
+                        look_at = Instant::now();
+                    }
+                    if wish.hungry {
+                        backoff.reset();
+                        ask_at = ask_at.min(Instant::now() + HUNGRY.0);
+                    }
+                }
+                push = pushes.recv() => match push {
+                    Ok(push) => self.hear(push).await,
+                    Err(broadcast::error::RecvError::Lagged(_)) => ask_at = Instant::now(),
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+            }
+        }
+    }
+
+    async fn renew(&self, ticket: &mut Option<Signed<Ticket>>) {
+        match self.directory.ticket(&self.group).await {
+            Ok(newer) => {
+                if ticket.as_ref() != Some(&newer) {
+                    *ticket = Some(newer.clone());
+                    self.tell(News::Ticket(newer)).await;
+                }
+            }
+            Err(e) => self.tell(judged(e)).await,
+        }
+    }
+
+    async fn ask(&self) {
+        let request = Request::FindPeers { group: self.group.clone(), file_id: self.file_id };
+        let news = match self.directory.call(request).await {
+            Ok(Response::Peers(peers)) => News::Peers(peers.into_vec()),
+            Ok(_) => News::Trouble(unexpected()),
+            Err(e) => judged(e),
+        };
+        self.tell(news).await;
+    }
+
+    async fn hear(&self, push: Push) {
+        match push {
+            Push::SeederUp { group_id, file_id, peer } if group_id == self.group_id && file_id == self.file_id => {
+                self.tell(News::Peer(peer)).await;
+            }
+            Push::Removed { group, .. } if group == self.group => {
+                self.tell(News::Fatal(Error::Refused(Refusal::NotAMember(group)))).await;
+            }
+            _ => {}
+        }
+    }
+
+    async fn tell(&self, news: News) {
+        // A swarm that has gone wants no news.
+        let _ = self.news.send(news).await;
+    }
+}
+
+/// Whether an error may pass.
+fn judged(error: Error) -> News {
+    match error {
+        Error::Refused(Refusal::NotAMember(_) | Refusal::NoSuchGroup(_) | Refusal::NoSuchFile { .. }) | Error::UntrustedTracker { .. } => {
+            News::Fatal(error)
+        }
+        error => News::Trouble(error),
+    }
+}
