@@ -195,13 +195,14 @@ impl Downloads {
     pub async fn finished(&self, id: DownloadId) -> Result<Downloaded, Error> {
         let job = self.job(id)?;
         let mut progress = job.progress.subscribe();
+        let begun = Instant::now();
         loop {
             let patience = {
                 let now = progress.borrow_and_update();
                 if let Some(end) = end_of(&now) {
                     return end;
                 }
-                now.waiting.map(|w| w.since + if w.listed { NOBODY_USABLE } else { NOBODY })
+                now.waiting.map(|w| w.since.max(begun) + if w.listed { NOBODY_USABLE } else { NOBODY })
             };
             if patience.is_some_and(|until| until <= Instant::now()) {
                 return Err(self.nobody(&job));

@@ -17,8 +17,8 @@ use crate::error::Error;
 use crate::trackers::unexpected;
 use crate::transfer::Directory;
 
-/// Delays between questions while there are too few seeders.
-const HUNGRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// Delays between questions while there is no seeder; less than scripts wait for one.
+const HUNGRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// Delay between questions while there are enough.
 const CONTENT: Duration = Duration::from_secs(60);
 /// How often the ticket at hand is compared with what the seeders have; the trackers' handle renews it.

@@ -1,0 +1,319 @@
+//! Whole downloads: real sockets, real files, a tracker in memory.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::task::TaskGroup;
+use common::tls::DeviceKey;
+
+use super::*;
+use crate::share::{ShareConfig, Uploaded};
+use crate::transfer::fake::{FakeDirectory, FakeTracker, GROUP};
+
+/// One installation: its directories, and what runs on them.
+struct Device {
+    home: Arc<tempfile::TempDir>,
+    key: Arc<DeviceKey>,
+    tasks: TaskGroup,
+    shares: Shares,
+    downloads: Downloads,
+    tracker: FakeTracker,
+    name: &'static str,
+}
+
+impl Device {
+    async fn new(tracker: &FakeTracker, name: &'static str) -> Self {
+        let home = Arc::new(tempfile::tempdir().expect("a directory"));
+        let key = Arc::new(DeviceKey::generate().expect("a key"));
+        Self::start(tracker, name, home, key, Limits::default()).await
+    }
+
+    async fn start(tracker: &FakeTracker, name: &'static str, home: Arc<tempfile::TempDir>, key: Arc<DeviceKey>, limits: Limits) -> Self {
+        let tasks = TaskGroup::new();
+        let directory: Arc<FakeDirectory> = Arc::new(tracker.join(key.id(), name));
+        let data_dir = home.path().join("data");
+        fs::create_dir_all(&data_dir).expect("made");
+        fs::create_dir_all(home.path().join("files")).expect("made");
+        let shares = Shares::open(ShareConfig {
+            data_dir: data_dir.clone(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            device: Arc::clone(&key),
+            trackers: directory.clone(),
+            tasks: tasks.clone(),
+            limits: limits.clone(),
+        })
+        .await
+        .expect("opened");
+        let config = DownloadConfig {
+            data_dir,
+            device: Arc::clone(&key),
+            trackers: directory,
+            shares: shares.clone(),
+            tasks: tasks.clone(),
+            limits,
+        };
+        let downloads = Downloads::open(config).expect("opened");
+        tracker.announce(key.id(), shares.listen_addr());
+        shares.restore().await;
+        downloads.restore().await;
+        Self { home, key, tasks, shares, downloads, tracker: tracker.clone(), name }
+    }
+
+    /// As a process that is ended well and started again.
+    async fn restart(self) -> Self {
+        self.downloads.shutdown().await;
+        self.crash().await
+    }
+
+    /// As a process that is killed and started again.
+    async fn crash(self) -> Self {
+        self.tracker.vanish(self.key.id());
+        self.tasks.stop().await;
+        Self::start(&self.tracker, self.name, self.home, self.key, Limits::default()).await
+    }
+
+    fn files(&self) -> PathBuf {
+        self.home.path().join("files")
+    }
+
+    async fn upload(&self, name: &str, bytes: &[u8]) -> Uploaded {
+        let path = self.files().join(name);
+        fs::write(&path, bytes).expect("written");
+        self.shares.upload(&path, FakeTracker::group(), None, Some(16 << 10), |_| ()).await.expect("uploaded")
+    }
+
+    async fn begin(&self, name: &str) -> Result<DownloadId, Error> {
+        let file = name.parse().expect("a selector");
+        self.downloads.start(FakeTracker::group(), file, &self.files(), Strategy::Random, false).await
+    }
+
+    async fn fetch(&self, name: &str) -> Result<Downloaded, Error> {
+        let id = self.begin(name).await?;
+        self.downloads.finished(id).await
+    }
+}
+
+fn content(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    fastrand::Rng::with_seed(len as u64).fill(&mut bytes);
+    bytes
+}
+
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+/// What is left of unfinished files in a directory.
+fn leftovers(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).expect("listed").map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned());
+    names.filter(|n| n.ends_with(".part")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_all_lengths_arrive_whole_under_their_names() {
+    let tracker = FakeTracker::new();
+    let (alice, bob) = (Device::new(&tracker, "alice").await, Device::new(&tracker, "bob").await);
+    for (name, len) in [("empty", 0), ("one", 1), ("exact", 64 << 10), ("odd Größe データ", (3 << 20) + 77)] {
+        let bytes = content(len);
+        let up = alice.upload(name, &bytes).await;
+        assert_eq!(up.file_id.as_bytes(), blake3::hash(&bytes).as_bytes());
+        let done = bob.fetch(name).await.expect("downloaded");
+        assert_eq!(fs::read(&done.path).expect("read"), bytes);
+        assert_eq!(done.path, bob.files().canonicalize().expect("a path").join(name));
+        assert_eq!(done.peers.iter().map(|p| p.bytes).sum::<u64>(), len as u64);
+        assert_eq!(fs::metadata(&done.path).expect("there").permissions().mode() & 0o600, 0o600);
+        until("the downloader seeds it from then on", || tracker.seeders(up.file_id).contains(&bob.key.id())).await;
+    }
+    assert_eq!(leftovers(&bob.files()), Vec::<String>::new());
+    assert_eq!(bob.downloads.list().len(), 4);
+    assert!(bob.downloads.list().iter().all(|d| d.progress.state == State::Complete));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_come_from_several_seeders_and_one_that_vanishes_is_replaced() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker, "alice").await;
+    let bytes = content(8 << 20);
+    alice.upload("file", &bytes).await;
+    let bob = Device::new(&tracker, "bob").await;
+    bob.fetch("file").await.expect("downloaded");
+    // Slow enough that both are still needed when one is gone.
+    let home = Arc::new(tempfile::tempdir().expect("a directory"));
+    let key = Arc::new(DeviceKey::generate().expect("a key"));
+    let limits = Limits::new(None, std::num::NonZeroU64::new(4 << 20));
+    let carol = Device::start(&tracker, "carol", home, key, limits).await;
+    let id = carol.begin("file").await.expect("begun");
+    let progress = carol.downloads.watch(id).expect("there");
+    until("both give", || progress.borrow().peers.iter().filter(|p| p.bytes > 0).count() == 2).await;
+    tracker.vanish(alice.key.id());
+    alice.tasks.stop().await;
+    let done = carol.downloads.finished(id).await.expect("downloaded");
+    assert_eq!(fs::read(done.path).expect("read"), bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_goes_on_after_a_stop_and_after_a_crash() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker, "alice").await;
+    let bytes = content(6 << 20);
+    alice.upload("file", &bytes).await;
+    let home = Arc::new(tempfile::tempdir().expect("a directory"));
+    let key = Arc::new(DeviceKey::generate().expect("a key"));
+    let limits = Limits::new(None, std::num::NonZeroU64::new(6 << 20));
+    let bob = Device::start(&tracker, "bob", home, key, limits).await;
+    let id = bob.begin("file").await.expect("begun");
+    let progress = bob.downloads.watch(id).expect("there");
+    until("some has come", || progress.borrow().have > 1 << 20).await;
+
+    // Nobody to fetch from, so that nothing new hides what was kept.
+    tracker.vanish(alice.key.id());
+    alice.tasks.stop().await;
+    let bob = bob.restart().await;
+    let kept = |bob: &Device| bob.downloads.list().first().map_or(0, |d| d.progress.have);
+    until("what had come is there", || kept(&bob) > 1 << 20).await;
+    let before = kept(&bob);
+    let bob = bob.crash().await;
+    until("also after a crash", || kept(&bob) == before).await;
+
+    let alice = Device::start(&tracker, "alice", alice.home, alice.key, Limits::default()).await;
+    let done = bob.downloads.finished(DownloadId(1)).await.expect("downloaded");
+    assert_eq!(fs::read(done.path).expect("read"), bytes);
+    let given: u64 = done.peers.iter().map(|p| p.bytes).sum();
+    assert!(given <= (6 << 20) - before + (2 << 20), "only what was missing was fetched: {given} after {before}");
+    assert_eq!(leftovers(&bob.files()), Vec::<String>::new());
+    drop(alice);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pause_resume_and_cancel_do_what_they_say() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker, "alice").await;
+    alice.upload("file", &content(4 << 20)).await;
+    let home = Arc::new(tempfile::tempdir().expect("a directory"));
+    let key = Arc::new(DeviceKey::generate().expect("a key"));
+    let limits = Limits::new(None, std::num::NonZeroU64::new(2 << 20));
+    let bob = Device::start(&tracker, "bob", home, key, limits).await;
+    let id = bob.begin("file").await.expect("begun");
+    let progress = bob.downloads.watch(id).expect("there");
+    until("some has come", || progress.borrow().have > 0).await;
+    bob.downloads.pause(id).await.expect("paused");
+    assert_eq!(progress.borrow().state, State::Paused);
+    let bob = bob.restart().await;
+    assert_eq!(bob.downloads.list()[0].progress.state, State::Paused, "also over a restart");
+    assert_eq!(bob.begin("file").await.expect("the same"), id, "the same again goes on");
+    bob.downloads.finished(id).await.expect("downloaded");
+
+    let carol = Device::new(&tracker, "carol").await;
+    tracker.vanish(alice.key.id());
+    tracker.vanish(bob.key.id());
+    let id = carol.begin("file").await.expect("begun");
+    assert_eq!(leftovers(&carol.files()).len(), 1);
+    carol.downloads.cancel(id).await.expect("cancelled");
+    assert_eq!(leftovers(&carol.files()).len(), 0);
+    assert_eq!(fs::read_dir(carol.home.path().join("data/downloads")).expect("listed").count(), 0);
+    assert!(carol.downloads.list().is_empty() && carol.downloads.pause(id).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_work_is_refused_before_anything_is_fetched() {
+    let tracker = FakeTracker::new();
+    let (alice, bob) = (Device::new(&tracker, "alice").await, Device::new(&tracker, "bob").await);
+    alice.upload("file", &content(100)).await;
+    let start = |to: PathBuf, force| {
+        let downloads = bob.downloads.clone();
+        async move { downloads.start(FakeTracker::group(), "file".parse().expect("a selector"), &to, Strategy::Random, force).await }
+    };
+    let code = |r: Result<DownloadId, Error>| r.err().map_or("ok", |e| e.code());
+    let taken = bob.files().join("taken");
+    fs::write(&taken, b"mine").expect("written");
+    assert_eq!(code(start(taken.clone(), false).await), "destination_exists");
+    assert_eq!(code(start(bob.files().join("missing/"), false).await), "invalid_argument");
+    assert_eq!(code(start(bob.files().join("missing/x"), false).await), "invalid_argument");
+    assert_eq!(code(bob.begin("other").await), "no_such_file");
+    assert_eq!(fs::read_dir(bob.files()).expect("listed").count(), 1);
+    let id = start(taken.clone(), true).await.expect("forced");
+    bob.downloads.finished(id).await.expect("downloaded");
+    assert_eq!(fs::read(taken).expect("read"), content(100));
+    tracker.kick(bob.key.id());
+    assert_eq!(code(bob.begin("file").await), "not_a_member");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_share_is_copied_without_any_peer() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker, "alice").await;
+    let bytes = content(300_000);
+    alice.upload("file", &bytes).await;
+    let copy = alice.files().join("copy");
+    let file = "file".parse().expect("a selector");
+    let id = alice.downloads.start(FakeTracker::group(), file, &copy, Strategy::Random, false).await.expect("begun");
+    let done = alice.downloads.finished(id).await.expect("copied");
+    assert_eq!((fs::read(copy).expect("read"), done.peers.len()), (bytes, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kick_in_mid_download_stops_it_at_once() {
+    let tracker = FakeTracker::new();
+    let home = Arc::new(tempfile::tempdir().expect("a directory"));
+    let key = Arc::new(DeviceKey::generate().expect("a key"));
+    let limits = Limits::new(std::num::NonZeroU64::new(2 << 20), None);
+    let alice = Device::start(&tracker, "alice", home, key, limits).await;
+    let (bob, carol) = (Device::new(&tracker, "bob").await, Device::new(&tracker, "carol").await);
+    alice.upload("file", &content(12 << 20)).await;
+    let (for_bob, for_carol) = (bob.begin("file").await.expect("begun"), carol.begin("file").await.expect("begun"));
+    let progress = bob.downloads.watch(for_bob).expect("there");
+    until("some has come", || progress.borrow().have > 0).await;
+    tracker.kick(bob.key.id());
+    let kicked = std::time::Instant::now();
+    let error = bob.downloads.finished(for_bob).await.expect_err("cut off");
+    assert_eq!(error.code(), "not_a_member");
+    assert!(kicked.elapsed() < Duration::from_secs(1), "{:?}", kicked.elapsed());
+    carol.downloads.finished(for_carol).await.expect("the others go on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_seeder_is_an_error_for_a_script_and_only_a_delay_for_the_download() {
+    let tracker = FakeTracker::new();
+    let (alice, bob) = (Device::new(&tracker, "alice").await, Device::new(&tracker, "bob").await);
+    let bytes = content(100_000);
+    alice.upload("file", &bytes).await;
+    tracker.vanish(alice.key.id());
+    let error = bob.fetch("file").await.expect_err("nobody there");
+    assert_eq!(error.code(), "no_seeders");
+    assert_eq!(bob.downloads.list()[0].progress.state, State::Waiting);
+    tracker.announce(alice.key.id(), alice.shares.listen_addr());
+    let done = bob.fetch("file").await.expect("downloaded");
+    assert_eq!(fs::read(done.path).expect("read"), bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partial_seeders_serve_each_other() {
+    let tracker = FakeTracker::new();
+    let home = Arc::new(tempfile::tempdir().expect("a directory"));
+    let key = Arc::new(DeviceKey::generate().expect("a key"));
+    let limits = Limits::new(std::num::NonZeroU64::new(2 << 20), None);
+    let alice = Device::start(&tracker, "alice", home, key, limits).await;
+    let bytes = content(6 << 20);
+    alice.upload("file", &bytes).await;
+    let mut devices = Vec::new();
+    for name in ["bob", "carol", "dave"] {
+        devices.push(Device::new(&tracker, name).await);
+    }
+    let done = futures::future::join_all(devices.iter().map(|d| d.fetch("file"))).await;
+    let mut from_alice = 0;
+    for done in done {
+        let done = done.expect("downloaded");
+        assert_eq!(fs::read(&done.path).expect("read"), bytes);
+        from_alice += done.peers.iter().filter(|p| p.device == alice.key.id()).map(|p| p.bytes).sum::<u64>();
+    }
+    assert!(from_alice < 2 * bytes.len() as u64, "the first seeder gave {from_alice} for three copies of {}", bytes.len());
+    assert_eq!(GROUP, FakeTracker::group().as_str());
+}

@@ -5,6 +5,8 @@
 //! [`download`](crate::download) build on it, never the other way round.
 
 pub mod directory;
+#[cfg(test)]
+pub(crate) mod fake;
 pub(crate) mod manifests;
 pub(crate) mod meter;
 pub(crate) mod pool;

@@ -1,0 +1,270 @@
+//! A tracker in memory, for tests: one group of which everybody is a member until removed.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use common::id::{DeviceId, FileId, GroupId, GroupName, MembershipId, SessionId, TicketId, UserId, UserName};
+use common::manifest::PieceHash;
+use common::secret::{ClusterKey, ClusterPublic, ClusterSecret};
+use common::ticket::{Revocation, Revoked, Signed, TICKET_LIFE, Ticket, now};
+use common::wire::client::{FileInfo, FileSelector, PeerRow, Push, Request, Response};
+use common::wire::limits::{List, MAX_PART, Text};
+use common::wire::refusal::Refusal;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::{broadcast, watch};
+
+use super::Directory;
+use crate::error::Error;
+use crate::trackers::LoggedIn;
+
+pub(crate) const GROUP: &str = "lab";
+
+/// The tracker. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct FakeTracker(Arc<Inner>);
+
+struct Inner {
+    key: ClusterKey,
+    group: GroupId,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    files: Vec<FileInfo>,
+    manifests: HashMap<FileId, Vec<PieceHash>>,
+    seeders: HashMap<FileId, Vec<DeviceId>>,
+    devices: HashMap<DeviceId, Device>,
+    /// What was asked, by kind.
+    asked: HashMap<&'static str, usize>,
+}
+
+struct Device {
+    user: UserName,
+    membership: MembershipId,
+    session: SessionId,
+    member: bool,
+    address: Option<SocketAddr>,
+    pushes: broadcast::Sender<Push>,
+}
+
+impl FakeTracker {
+    pub(crate) fn new() -> Self {
+        let key = ClusterSecret::generate().cluster_key();
+        Self(Arc::new(Inner { key, group: GroupId::random(), state: Mutex::default() }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("unpoisoned")
+    }
+
+    pub(crate) fn group() -> GroupName {
+        GROUP.parse().expect("a name")
+    }
+
+    pub(crate) fn group_id(&self) -> GroupId {
+        self.0.group
+    }
+
+    pub(crate) fn key(&self) -> &ClusterKey {
+        &self.0.key
+    }
+
+    /// A device of a new user, who is a member.
+    pub(crate) fn join(&self, device: DeviceId, user: &str) -> FakeDirectory {
+        let user: UserName = user.parse().expect("a name");
+        let known = Device {
+            user: user.clone(),
+            membership: MembershipId::random(),
+            session: SessionId::random(),
+            member: true,
+            address: None,
+            pushes: broadcast::Sender::new(64),
+        };
+        self.state().devices.entry(device).or_insert(known);
+        let user_id = UserId::new(device.as_bytes()[..16].try_into().expect("16 bytes"));
+        FakeDirectory { tracker: self.clone(), device, session: watch::Sender::new(Some(LoggedIn { user, user_id })) }
+    }
+
+    pub(crate) fn announce(&self, device: DeviceId, address: SocketAddr) {
+        if let Some(d) = self.state().devices.get_mut(&device) {
+            d.address = Some(address);
+        }
+    }
+
+    /// The device is offline.
+    pub(crate) fn vanish(&self, device: DeviceId) {
+        if let Some(d) = self.state().devices.get_mut(&device) {
+            d.address = None;
+        }
+    }
+
+    /// Publishes a file that nobody seeds yet.
+    pub(crate) fn publish(&self, info: FileInfo, pieces: Vec<PieceHash>) {
+        let mut state = self.state();
+        state.manifests.insert(info.file_id, pieces);
+        state.files.push(info);
+    }
+
+    /// Says that `device` seeds `file_id`, whether it does or not.
+    pub(crate) fn seeds(&self, device: DeviceId, file_id: FileId) {
+        self.state().seeders.entry(file_id).or_default().push(device);
+    }
+
+    pub(crate) fn seeders(&self, file_id: FileId) -> Vec<DeviceId> {
+        self.state().seeders.get(&file_id).cloned().unwrap_or_default()
+    }
+
+    /// How often something was asked.
+    pub(crate) fn asked(&self, kind: &str) -> usize {
+        self.state().asked.get(kind).copied().unwrap_or(0)
+    }
+
+    /// Puts a device's user out of the group, and tells everybody.
+    pub(crate) fn kick(&self, device: DeviceId) {
+        let mut state = self.state();
+        let Some(d) = state.devices.get_mut(&device) else { return };
+        d.member = false;
+        let what = Revoked::Membership { group: self.0.group, membership: d.membership };
+        let removed = Push::Removed { group: Self::group(), membership: d.membership };
+        let _ = d.pushes.send(removed);
+        let signed = Signed::sign(&Revocation { what, at: now() }, &self.0.key).expect("signed");
+        for (id, other) in &state.devices {
+            if *id != device {
+                let _ = other.pushes.send(Push::Revoked(signed.clone()));
+            }
+        }
+    }
+
+    pub(crate) fn ticket(&self, device: DeviceId) -> Option<Signed<Ticket>> {
+        let state = self.state();
+        let d = state.devices.get(&device).filter(|d| d.member)?;
+        let ticket = Ticket {
+            id: TicketId::random(),
+            user: UserId::new([1; 16]),
+            user_name: d.user.clone(),
+            session: d.session,
+            device,
+            group: self.0.group,
+            membership: d.membership,
+            issued: now(),
+            expires: now() + TICKET_LIFE.as_secs(),
+        };
+        Some(Signed::sign(&ticket, &self.0.key).expect("signed"))
+    }
+
+    fn answer(&self, device: DeviceId, request: Request) -> Result<Response, Refusal> {
+        let mut state = self.state();
+        let kind = match &request {
+            Request::FindPeers { .. } => "peers",
+            Request::GetManifest { .. } => "manifest",
+            Request::UploadFile { .. } => "upload",
+            Request::StartSeeding { .. } => "start",
+            Request::StopSeeding { .. } => "stop",
+            _ => "other",
+        };
+        *state.asked.entry(kind).or_default() += 1;
+        if !state.devices.get(&device).is_some_and(|d| d.member) {
+            return Err(Refusal::NotAMember(Self::group()));
+        }
+        match request {
+            Request::StageManifest { file_id, first, pieces } => {
+                let staged = state.manifests.entry(file_id).or_default();
+                staged.truncate(first as usize);
+                staged.extend(pieces.into_vec());
+                Ok(Response::Done)
+            }
+            Request::UploadFile { name, file_id, layout, sha1, .. } => {
+                let uploader = state.devices[&device].user.clone();
+                state.manifests.entry(file_id).or_default();
+                state.files.push(FileInfo { group_id: self.0.group, name, file_id, layout, sha1, uploader });
+                state.start(device, file_id, self.0.group);
+                Ok(Response::Done)
+            }
+            Request::FindFile { file, group } => {
+                let is = |f: &&FileInfo| match &file {
+                    FileSelector::Name(name) => f.name == *name,
+                    FileSelector::IdPrefix(p) => f.file_id.to_string().starts_with(p.as_str()),
+                };
+                let found = state.files.iter().find(is).cloned();
+                let name = Text::clipped(&file.to_string());
+                found.map(Response::File).ok_or(Refusal::NoSuchFile { group, name })
+            }
+            Request::GetManifest { file_id, first, .. } => {
+                let pieces = state.manifests[&file_id].iter().skip(first as usize).copied();
+                Ok(Response::ManifestPart(List::first_of(pieces.take(MAX_PART))))
+            }
+            Request::FindPeers { file_id, .. } => {
+                let seeders = state.seeders.get(&file_id).cloned().unwrap_or_default();
+                Ok(Response::Peers(List::first_of(seeders.into_iter().filter_map(|d| state.row(d)))))
+            }
+            Request::StartSeeding { file_id, .. } => {
+                state.start(device, file_id, self.0.group);
+                Ok(Response::Done)
+            }
+            Request::StopSeeding { file_id, .. } => {
+                state.seeders.entry(file_id).or_default().retain(|d| *d != device);
+                Ok(Response::Done)
+            }
+            other => panic!("not faked: {other:?}"),
+        }
+    }
+}
+
+impl State {
+    fn row(&self, device: DeviceId) -> Option<PeerRow> {
+        let d = self.devices.get(&device)?;
+        Some(PeerRow { device, user: d.user.clone(), address: d.address? })
+    }
+
+    fn start(&mut self, device: DeviceId, file_id: FileId, group_id: GroupId) {
+        let seeders = self.seeders.entry(file_id).or_default();
+        if !seeders.contains(&device) {
+            seeders.push(device);
+        }
+        let Some(peer) = self.row(device) else { return };
+        for (id, other) in &self.devices {
+            if *id != device {
+                let _ = other.pushes.send(Push::SeederUp { group_id, file_id, peer: peer.clone() });
+            }
+        }
+    }
+}
+
+/// One device's view of the tracker.
+pub(crate) struct FakeDirectory {
+    tracker: FakeTracker,
+    device: DeviceId,
+    session: watch::Sender<Option<LoggedIn>>,
+}
+
+impl Directory for FakeDirectory {
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, Error>> {
+        async move { self.tracker.answer(self.device, request).map_err(Error::Refused) }.boxed()
+    }
+
+    fn ticket<'a>(&'a self, group: &'a GroupName) -> BoxFuture<'a, Result<Signed<Ticket>, Error>> {
+        let ticket = self.tracker.ticket(self.device);
+        async move { ticket.ok_or_else(|| Error::Refused(Refusal::NotAMember(group.clone()))) }.boxed()
+    }
+
+    fn forget_ticket(&self, _: &GroupName) {}
+
+    fn connection(&self) -> u64 {
+        0
+    }
+
+    fn pushes(&self) -> broadcast::Receiver<Push> {
+        self.tracker.state().devices[&self.device].pushes.subscribe()
+    }
+
+    fn cluster(&self) -> Option<ClusterPublic> {
+        Some(self.tracker.0.key.public())
+    }
+
+    fn session(&self) -> watch::Receiver<Option<LoggedIn>> {
+        self.session.subscribe()
+    }
+}
