@@ -1,0 +1,394 @@
+//! The one table of commands: parsing, usage, help and completion all come from it.
+//!
+//! The names of the arguments are part of the table: completion goes by them (see
+//! [`Argument::of`]). Knows no terminal and no network.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use common::id::{FileName, GroupName, UserName};
+use common::wire::client::FileSelector;
+use zeroize::Zeroizing;
+
+use crate::units;
+
+/// A line at the prompt or in a script.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    multicall = true,
+    name = "",
+    disable_help_subcommand = true,
+    disable_help_flag = true,
+    subcommand_value_name = "command",
+    subcommand_help_heading = "Commands"
+)]
+pub(crate) struct Line {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be typed.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[command(rename_all = "snake_case")]
+pub enum Command {
+    /// Make a new account; does not log in
+    CreateUser {
+        /// The name to claim
+        #[arg(value_name = "user")]
+        user: UserName,
+        /// 8 to 1024 bytes; asked for when left out
+        #[arg(value_name = "password", allow_hyphen_values = true)]
+        password: Option<Secret>,
+    },
+    /// Log in, and stay so until logout
+    Login {
+        /// Who you are
+        #[arg(value_name = "user")]
+        user: UserName,
+        /// Asked for when left out
+        #[arg(value_name = "password", allow_hyphen_values = true)]
+        password: Option<Secret>,
+    },
+    /// End this login
+    Logout,
+    /// Show who is logged in
+    Whoami,
+    /// Change your password, and end your logins on other devices
+    ChangePassword {
+        /// The present one; asked for when left out
+        #[arg(value_name = "old", allow_hyphen_values = true, requires = "new")]
+        old: Option<Secret>,
+        /// The new one, 8 to 1024 bytes
+        #[arg(value_name = "new", allow_hyphen_values = true)]
+        new: Option<Secret>,
+    },
+    /// Make a new group, with you as its admin
+    CreateGroup {
+        /// The name to claim
+        #[arg(value_name = "group")]
+        group: GroupName,
+    },
+    /// List all groups, and what you are to each
+    ListGroups,
+    /// Ask a group's admin to let you in
+    JoinGroup {
+        /// Which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+    },
+    /// Leave a group, or withdraw your request; your shares there go with you
+    LeaveGroup {
+        /// Which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+    },
+    /// List who asks to join (admin)
+    ListRequests {
+        /// Which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+    },
+    /// Let a user in (admin)
+    AcceptRequest {
+        /// Which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+        /// Whom
+        #[arg(value_name = "user")]
+        user: UserName,
+    },
+    /// Turn a user's request down (admin)
+    RejectRequest {
+        /// Which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+        /// Whose
+        #[arg(value_name = "user")]
+        user: UserName,
+    },
+    /// List a group's members
+    ListMembers {
+        /// Which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+    },
+    /// Put a member out of the group, at once and also in mid-download (admin)
+    RemoveMember {
+        /// Which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+        /// Whom
+        #[arg(value_name = "user")]
+        user: UserName,
+    },
+    /// Hand the admin's role over to a member (admin)
+    MakeAdmin {
+        /// Which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+        /// To whom
+        #[arg(value_name = "user")]
+        user: UserName,
+    },
+    /// Share a file with a group, and seed it
+    #[command(visible_alias = "upload")]
+    UploadFile {
+        /// The file
+        #[arg(value_name = "path")]
+        path: PathBuf,
+        /// With whom
+        #[arg(value_name = "group")]
+        group: GroupName,
+        /// Power of two, 16KiB to 16MiB; chosen by the file's size when left out
+        #[arg(long, value_name = "size", value_parser = units::parse_size)]
+        piece_size: Option<u64>,
+        /// Share it under this name; otherwise the last part of its path
+        #[arg(long, value_name = "share name", allow_hyphen_values = true)]
+        name: Option<FileName>,
+    },
+    /// List what a group shares
+    ListFiles {
+        /// Which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+    },
+    /// Download a file from everyone in the group who has it
+    #[command(visible_alias = "download")]
+    DownloadFile {
+        /// Which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+        /// Its name, or `id:` and at least 8 digits of its id
+        #[arg(value_name = "file_name")]
+        file_name: FileSelector,
+        /// A directory, or the path to give the file
+        #[arg(value_name = "destination")]
+        destination: PathBuf,
+        /// In which order pieces are fetched
+        #[arg(long, value_name = "strategy", value_enum, default_value = "rarest")]
+        strategy: Order,
+        /// Replace what is at the destination
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show downloads: state, progress, rate and peers
+    ShowDownloads,
+    /// Pause a download
+    PauseDownload {
+        /// Its number in show_downloads
+        #[arg(value_name = "n")]
+        n: u64,
+    },
+    /// Go on with a paused or failed download
+    ResumeDownload {
+        /// Its number in show_downloads
+        #[arg(value_name = "n")]
+        n: u64,
+    },
+    /// Give a download up, and remove what it has fetched
+    CancelDownload {
+        /// Its number in show_downloads
+        #[arg(value_name = "n")]
+        n: u64,
+    },
+    /// Stop seeding a file from this device
+    StopShare {
+        /// Which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+        /// Its name, or `id:` and at least 8 digits of its id
+        #[arg(value_name = "file_name")]
+        file_name: FileSelector,
+    },
+    /// Show trackers, login, address and rates
+    Status,
+    /// Show all commands, or one
+    Help {
+        /// Which one
+        #[arg(value_name = "command")]
+        command: Option<String>,
+    },
+    /// Leave (also Ctrl-D); shares are seeded again at the next start
+    #[command(visible_alias = "exit")]
+    Quit,
+}
+
+/// In which order pieces are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// Uniformly at random.
+    Random,
+    /// The rarest first, at random among equally rare ones.
+    Rarest,
+    /// From the beginning.
+    Sequential,
+}
+
+/// A password as typed: wiped when dropped, and never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes it over.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for Secret {
+    type Err = std::convert::Infallible;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        Ok(Self::new(s.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Command {
+    /// The name of the command in the table, whatever alias was typed.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CreateUser { .. } => "create_user",
+            Self::Login { .. } => "login",
+            Self::Logout => "logout",
+            Self::Whoami => "whoami",
+            Self::ChangePassword { .. } => "change_password",
+            Self::CreateGroup { .. } => "create_group",
+            Self::ListGroups => "list_groups",
+            Self::JoinGroup { .. } => "join_group",
+            Self::LeaveGroup { .. } => "leave_group",
+            Self::ListRequests { .. } => "list_requests",
+            Self::AcceptRequest { .. } => "accept_request",
+            Self::RejectRequest { .. } => "reject_request",
+            Self::ListMembers { .. } => "list_members",
+            Self::RemoveMember { .. } => "remove_member",
+            Self::MakeAdmin { .. } => "make_admin",
+            Self::UploadFile { .. } => "upload_file",
+            Self::ListFiles { .. } => "list_files",
+            Self::DownloadFile { .. } => "download_file",
+            Self::ShowDownloads => "show_downloads",
+            Self::PauseDownload { .. } => "pause_download",
+            Self::ResumeDownload { .. } => "resume_download",
+            Self::CancelDownload { .. } => "cancel_download",
+            Self::StopShare { .. } => "stop_share",
+            Self::Status => "status",
+            Self::Help { .. } => "help",
+            Self::Quit => "quit",
+        }
+    }
+
+    /// Whether the line held a password: then it is kept nowhere.
+    pub(crate) fn holds_password(&self) -> bool {
+        match self {
+            Self::CreateUser { password, .. } | Self::Login { password, .. } => password.is_some(),
+            Self::ChangePassword { old, new } => old.is_some() || new.is_some(),
+            _ => false,
+        }
+    }
+}
+
+/// What an argument stands for, so that it can be completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Argument {
+    /// A command of the table.
+    Command,
+    /// A group.
+    Group,
+    /// A user.
+    User,
+    /// A share of the group named before.
+    File,
+    /// A path on this machine.
+    Path,
+    /// A number in show_downloads.
+    Download,
+    /// Something that only the user knows.
+    Other,
+}
+
+impl Argument {
+    /// By the argument's id in the table.
+    pub(crate) fn of(id: &str) -> Self {
+        match id {
+            "command" => Self::Command,
+            "group" => Self::Group,
+            "user" => Self::User,
+            "file_name" => Self::File,
+            "path" | "destination" => Self::Path,
+            "n" => Self::Download,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_table_is_sound() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn names_are_those_of_the_table() {
+        let names: Vec<_> = Line::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        let expected = [
+            "create_user",
+            "login",
+            "logout",
+            "whoami",
+            "change_password",
+            "create_group",
+            "list_groups",
+            "join_group",
+            "leave_group",
+            "list_requests",
+            "accept_request",
+            "reject_request",
+            "list_members",
+            "remove_member",
+            "make_admin",
+            "upload_file",
+            "list_files",
+            "download_file",
+            "show_downloads",
+            "pause_download",
+            "resume_download",
+            "cancel_download",
+            "stop_share",
+            "status",
+            "help",
+            "quit",
+        ];
+        assert_eq!(names, expected);
+        for (line, name) in [
+            ("upload a b", "upload_file"),
+            ("download g f .", "download_file"),
+            ("exit", "quit"),
+            ("pause_download 3", "pause_download"),
+            ("change_password a b", "change_password"),
+        ] {
+            let parsed = Line::try_parse_from(line.split(' ')).expect(line);
+            assert_eq!(parsed.command.name(), name);
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let line = Line::try_parse_from(["login", "alice", "-hunter2"]).expect("a line");
+        assert!(line.command.holds_password());
+        assert!(!format!("{line:?}").contains("hunter2"));
+    }
+}

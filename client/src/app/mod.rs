@@ -1,0 +1,234 @@
+//! What commands do: each takes its typed arguments to an [`Outcome`] or an [`Error`].
+//!
+//! Owns nothing but handles: the trackers, the shares, the downloads. Knows no terminal: progress
+//! goes to [`Bars`], and how an outcome is shown is decided elsewhere.
+
+pub mod command;
+mod listing;
+pub mod outcome;
+mod progress;
+mod transfers;
+
+use common::id::DeviceId;
+use common::wire::client::{Password, Request, Response};
+use common::wire::limits::{MAX_PASSWORD, MIN_PASSWORD};
+use common::wire::refusal::Refusal;
+
+pub use self::command::Command;
+use self::command::Secret;
+pub use self::outcome::Outcome;
+use self::outcome::{Group, Member, Status, TrackerRow, User};
+pub use self::progress::{Bar, Bars, NoBars};
+pub(crate) use self::transfers::note;
+use crate::download::Downloads;
+use crate::error::Error;
+use crate::share::Shares;
+use crate::trackers::{LoggedIn, Trackers, unexpected};
+
+/// How long a command goes on with downloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Downloading {
+    /// `download_file` returns when the file is there.
+    Wait,
+    /// `download_file` returns when it has begun.
+    Background,
+}
+
+/// The handles that commands work with.
+pub struct App {
+    trackers: Trackers,
+    shares: Shares,
+    downloads: Downloads,
+    device: DeviceId,
+    downloading: Downloading,
+    bars: Box<dyn Bars>,
+}
+
+impl App {
+    /// An app over these rooms.
+    pub fn new(
+        trackers: Trackers,
+        shares: Shares,
+        downloads: Downloads,
+        device: DeviceId,
+        downloading: Downloading,
+        bars: Box<dyn Bars>,
+    ) -> Self {
+        Self { trackers, shares, downloads, device, downloading, bars }
+    }
+
+    /// The trackers.
+    pub fn trackers(&self) -> &Trackers {
+        &self.trackers
+    }
+
+    /// The shares.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// The downloads.
+    pub fn downloads(&self) -> &Downloads {
+        &self.downloads
+    }
+
+    /// Carries a command out. `help` is answered by whoever owns the table's texts.
+    ///
+    /// Cancel safe in that what was begun at a tracker may be carried out all the same.
+    ///
+    /// # Errors
+    /// Whatever keeps it from succeeding.
+    pub async fn run(&self, command: Command) -> Result<Outcome, Error> {
+        match command {
+            Command::CreateUser { user, password } => {
+                let password = new_password(password)?;
+                self.done(Request::CreateUser { user: user.clone(), password }).await?;
+                Ok(Outcome::UserCreated(User { user }))
+            }
+            Command::Login { user, password } => {
+                let password = present_password(password)?;
+                let user = self.logged_in(Request::Login { user, password }).await?;
+                Ok(Outcome::LoggedIn(User { user }))
+            }
+            Command::Logout => {
+                self.done(Request::Logout).await?;
+                Ok(Outcome::LoggedOut {})
+            }
+            Command::Whoami => Ok(Outcome::Whoami(User { user: self.who().await?.user })),
+            Command::ChangePassword { old, new } => {
+                let (old, new) = (present_password(old)?, new_password(new)?);
+                self.logged_in(Request::ChangePassword { old, new }).await?;
+                Ok(Outcome::PasswordChanged {})
+            }
+            Command::CreateGroup { group } => {
+                self.done(Request::CreateGroup { group: group.clone() }).await?;
+                Ok(Outcome::GroupCreated(Group { group }))
+            }
+            Command::JoinGroup { group } => {
+                self.done(Request::JoinGroup { group: group.clone() }).await?;
+                Ok(Outcome::JoinRequested(Group { group }))
+            }
+            Command::LeaveGroup { group } => self.leave(group).await,
+            Command::AcceptRequest { group, user } => {
+                self.done(Request::AcceptRequest { group: group.clone(), user: user.clone() }).await?;
+                Ok(Outcome::Accepted(Member { group, user }))
+            }
+            Command::RejectRequest { group, user } => {
+                self.done(Request::RejectRequest { group: group.clone(), user: user.clone() }).await?;
+                Ok(Outcome::Rejected(Member { group, user }))
+            }
+            Command::RemoveMember { group, user } => {
+                self.done(Request::RemoveMember { group: group.clone(), user: user.clone() }).await?;
+                Ok(Outcome::Removed(Member { group, user }))
+            }
+            Command::MakeAdmin { group, user } => {
+                self.done(Request::MakeAdmin { group: group.clone(), user: user.clone() }).await?;
+                Ok(Outcome::AdminMade(Member { group, user }))
+            }
+            Command::ListGroups => self.list_groups().await,
+            Command::ListRequests { group } => self.list_requests(group).await,
+            Command::ListMembers { group } => self.list_members(group).await,
+            Command::ListFiles { group } => self.list_files(group).await,
+            Command::UploadFile { path, group, piece_size, name } => self.upload(path, group, piece_size, name).await,
+            Command::DownloadFile { group, file_name, destination, strategy, force } => {
+                self.download(group, file_name, destination, strategy, force).await
+            }
+            Command::ShowDownloads => Ok(Outcome::Downloads { downloads: self.download_rows() }),
+            Command::PauseDownload { n } => self.pause(n).await,
+            Command::ResumeDownload { n } => self.resume(n).await,
+            Command::CancelDownload { n } => self.cancel(n).await,
+            Command::StopShare { group, file_name } => {
+                self.who().await?;
+                let stopped = self.shares.stop(&group, &file_name).await?;
+                Ok(Outcome::Stopped { group: stopped.group, name: stopped.name })
+            }
+            Command::Status => Ok(Outcome::Status(self.status().await)),
+            Command::Help { .. } => Ok(Outcome::Help { help: String::new() }),
+            Command::Quit => Ok(Outcome::Quit {}),
+        }
+    }
+
+    /// Who is logged in, as far as the tracker confirms.
+    async fn who(&self) -> Result<LoggedIn, Error> {
+        self.trackers.ready().await?.ok_or(Error::Refused(Refusal::NotLoggedIn))
+    }
+
+    async fn done(&self, request: Request) -> Result<(), Error> {
+        match self.trackers.call(request).await? {
+            Response::Done => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn logged_in(&self, request: Request) -> Result<common::id::UserName, Error> {
+        match self.trackers.call(request).await? {
+            Response::LoggedIn { user, .. } => Ok(user),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn leave(&self, group: common::id::GroupName) -> Result<Outcome, Error> {
+        let withdrawn = match self.trackers.call(Request::LeaveGroup { group: group.clone() }).await? {
+            Response::Left { withdrawn } => u64::from(withdrawn),
+            _ => return Err(unexpected()),
+        };
+        self.shares.leave(&group).await;
+        Ok(Outcome::Left { group, withdrawn })
+    }
+
+    async fn status(&self) -> Status {
+        let status = self.trackers.status().await;
+        let row = |t: &crate::trackers::TrackerState| TrackerRow {
+            address: t.address.to_string(),
+            up: t.up,
+            current: t.current,
+        };
+        Status {
+            trackers: status.trackers.iter().map(row).collect(),
+            mode: status.mode,
+            user: self.trackers.session().borrow().as_ref().map(|s| s.user.clone()),
+            listen: self.shares.listen_addr().to_string(),
+            device: self.device.to_string(),
+            rate_down: self.download_rows().iter().map(|d| d.rate).sum(),
+        }
+    }
+}
+
+/// A password that is to be set.
+fn new_password(secret: Option<Secret>) -> Result<Password, Error> {
+    let secret = secret.ok_or_else(no_password)?;
+    if !(MIN_PASSWORD..=MAX_PASSWORD).contains(&secret.as_str().len()) {
+        return Err(Error::InvalidArgument(Refusal::PasswordRule.to_string()));
+    }
+    present_password(Some(secret))
+}
+
+/// A password that is to be checked: only as long as the wire carries.
+fn present_password(secret: Option<Secret>) -> Result<Password, Error> {
+    let secret = secret.ok_or_else(no_password)?;
+    Password::try_from(secret.as_str().to_owned())
+        .map_err(|_| Error::InvalidArgument(Refusal::PasswordRule.to_string()))
+}
+
+fn no_password() -> Error {
+    Error::Usage(
+        "a password is needed: there is no terminal to ask for it, so write it after the user's name".to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rule_for_passwords_counts_bytes() {
+        let check = |text: &str| new_password(Some(Secret::new(text.to_owned()))).map(|_| ()).map_err(|e| e.code());
+        assert_eq!(check("1234567"), Err("invalid_argument"));
+        assert_eq!(check("12345678"), Ok(()));
+        assert_eq!(check("üüüü"), Ok(()), "eight bytes");
+        assert_eq!(check(&"x".repeat(1024)), Ok(()));
+        assert_eq!(check(&"x".repeat(1025)), Err("invalid_argument"));
+        assert_eq!(new_password(None).map(|_| ()).map_err(|e| e.code()), Err("usage"));
+        assert_eq!(present_password(Some(Secret::new("short".to_owned()))).map(|_| ()).map_err(|e| e.code()), Ok(()));
+    }
+}

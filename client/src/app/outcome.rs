@@ -1,0 +1,368 @@
+//! What commands come to: plain data, in the shape that `--json` prints. How people see it is
+//! decided elsewhere.
+//!
+//! Field names and their order are an interface (docs and scripts rely on them). Sizes in bytes,
+//! rates in bytes per second, digests in lower-case hex.
+
+use std::path::PathBuf;
+
+use common::id::{FileId, FileName, GroupName, UserName};
+use common::wire::client::{self, Mode, Relation};
+use serde::{Serialize, Serializer};
+
+use crate::download::{DownloadRow as Row, Downloaded as DownloadedFile, PeerProgress, Progress, State};
+
+/// The result of a command that succeeded.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Outcome {
+    /// There is a new account.
+    UserCreated(User),
+    /// Logged in.
+    LoggedIn(User),
+    /// Who is logged in.
+    Whoami(User),
+    /// The login has ended.
+    LoggedOut {},
+    /// The password is another.
+    PasswordChanged {},
+    /// There is a new group.
+    GroupCreated(Group),
+    /// All groups.
+    Groups {
+        /// The rows.
+        groups: Vec<GroupRow>,
+    },
+    /// The admin has been asked.
+    JoinRequested(Group),
+    /// The membership or the request has ended.
+    Left {
+        /// Where.
+        group: GroupName,
+        /// Shares of the user that went with it.
+        withdrawn: u64,
+    },
+    /// Who asks to join.
+    Requests {
+        /// Where.
+        #[serde(skip)]
+        group: GroupName,
+        /// The rows.
+        requests: Vec<User>,
+    },
+    /// Let in.
+    Accepted(Member),
+    /// Turned down.
+    Rejected(Member),
+    /// Members.
+    Members {
+        /// The rows.
+        members: Vec<MemberRow>,
+    },
+    /// Put out.
+    Removed(Member),
+    /// Has the admin's role now.
+    AdminMade(Member),
+    /// Published and seeded.
+    Uploaded(Uploaded),
+    /// Shares of a group.
+    Files {
+        /// Where.
+        #[serde(skip)]
+        group: GroupName,
+        /// The rows.
+        files: Vec<FileRow>,
+    },
+    /// Goes on in the background.
+    Downloading {
+        /// Its number.
+        n: u64,
+        /// Where.
+        group: GroupName,
+        /// Which share, as asked for.
+        name: String,
+    },
+    /// Complete and verified.
+    Downloaded(Downloaded),
+    /// All downloads.
+    Downloads {
+        /// The rows.
+        downloads: Vec<DownloadRow>,
+    },
+    /// Paused.
+    Paused {
+        /// Its number.
+        n: u64,
+    },
+    /// Goes on.
+    Resumed {
+        /// Its number.
+        n: u64,
+    },
+    /// Given up.
+    Cancelled {
+        /// Its number.
+        n: u64,
+    },
+    /// No longer seeded from here.
+    Stopped {
+        /// Where.
+        group: GroupName,
+        /// Which share.
+        name: FileName,
+    },
+    /// How everything is.
+    Status(Status),
+    /// Text about the commands.
+    Help {
+        /// The text.
+        help: String,
+    },
+    /// The client is about to leave.
+    Quit {},
+}
+
+/// `{"user"}`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct User {
+    /// Name.
+    pub user: UserName,
+}
+
+/// `{"group"}`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// Name.
+    pub group: GroupName,
+}
+
+/// `{"group","user"}`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// Where.
+    pub group: GroupName,
+    /// Who.
+    pub user: UserName,
+}
+
+/// A group in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GroupRow {
+    /// Name.
+    pub group: GroupName,
+    /// Its admin.
+    pub admin: UserName,
+    /// Number of members.
+    pub members: u32,
+    /// What the user is to it.
+    #[serde(serialize_with = "relation")]
+    pub relation: Relation,
+}
+
+/// A member in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemberRow {
+    /// Name.
+    pub user: UserName,
+    /// Whether the admin.
+    pub admin: bool,
+}
+
+/// A file that has been published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Uploaded {
+    /// Where.
+    pub group: GroupName,
+    /// Under which name.
+    pub name: FileName,
+    /// Length.
+    pub size: u64,
+    /// Length of its pieces.
+    pub piece_size: u64,
+    /// Number of pieces.
+    pub pieces: u32,
+    /// SHA-1 of the whole.
+    pub sha1: String,
+    /// BLAKE3 of the whole.
+    #[serde(serialize_with = "hex")]
+    pub file_id: FileId,
+}
+
+impl From<DownloadedFile> for Downloaded {
+    fn from(done: DownloadedFile) -> Self {
+        let peers = done.peers.into_iter().filter(|p| p.bytes > 0);
+        let peer = |p: PeerProgress| PeerShare { device: p.device.to_string(), user: p.user, bytes: p.bytes };
+        Self {
+            group: done.group,
+            name: done.name,
+            path: done.path,
+            size: done.size,
+            file_id: done.file_id,
+            seconds: (done.seconds * 1000.0).round() / 1000.0,
+            peers: peers.map(peer).collect(),
+        }
+    }
+}
+
+impl From<Row> for DownloadRow {
+    fn from(row: Row) -> Self {
+        let Progress { state, have, size, rate, peers, reason, .. } = row.progress;
+        let peers = peers.iter().filter(|p| p.rate > 0).count() as u64;
+        Self { n: row.n.0, group: row.group, name: row.name, state, have, size, rate, peers, reason }
+    }
+}
+
+/// A share in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileRow {
+    /// Name.
+    pub name: FileName,
+    /// Length.
+    pub size: u64,
+    /// Content.
+    #[serde(serialize_with = "hex")]
+    pub file_id: FileId,
+    /// Who published it.
+    pub uploader: UserName,
+    /// Devices that seed it now.
+    pub seeders: u32,
+}
+
+/// A file that has arrived.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Downloaded {
+    /// From where.
+    pub group: GroupName,
+    /// Which share.
+    pub name: FileName,
+    /// Where it lies.
+    #[serde(serialize_with = "path")]
+    pub path: PathBuf,
+    /// Length.
+    pub size: u64,
+    /// Content.
+    #[serde(serialize_with = "hex")]
+    pub file_id: FileId,
+    /// How long it took.
+    pub seconds: f64,
+    /// Who gave how much.
+    pub peers: Vec<PeerShare>,
+}
+
+/// What one peer gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PeerShare {
+    /// The device, in hex.
+    pub device: String,
+    /// Whose it is.
+    pub user: UserName,
+    /// How much.
+    pub bytes: u64,
+}
+
+/// A download in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DownloadRow {
+    /// Its number.
+    pub n: u64,
+    /// From where.
+    pub group: GroupName,
+    /// Which share.
+    pub name: FileName,
+    /// What it is doing.
+    pub state: State,
+    /// Verified bytes that are here.
+    pub have: u64,
+    /// Length of the file.
+    pub size: u64,
+    /// Bytes per second now.
+    pub rate: u64,
+    /// Peers that give something now.
+    pub peers: u64,
+    /// Why it waits, is paused, or has failed; left out when there is nothing to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How everything is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// All of the list, in its order.
+    pub trackers: Vec<TrackerRow>,
+    /// Whether both hold everything.
+    #[serde(serialize_with = "mode")]
+    pub mode: Mode,
+    /// Who is logged in.
+    pub user: Option<UserName>,
+    /// Where this client serves.
+    pub listen: String,
+    /// This device's id, in hex.
+    pub device: String,
+    /// Bytes per second fetched now.
+    pub rate_down: u64,
+}
+
+/// One tracker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrackerRow {
+    /// Where it is.
+    pub address: String,
+    /// Whether it answers.
+    pub up: bool,
+    /// Whether commands go to it.
+    pub current: bool,
+}
+
+impl From<client::GroupRow> for GroupRow {
+    fn from(row: client::GroupRow) -> Self {
+        Self { group: row.group, admin: row.admin, members: row.members, relation: row.relation }
+    }
+}
+
+impl From<client::MemberRow> for MemberRow {
+    fn from(row: client::MemberRow) -> Self {
+        Self { user: row.user, admin: row.admin }
+    }
+}
+
+impl From<client::FileRow> for FileRow {
+    fn from(row: client::FileRow) -> Self {
+        let client::FileRow { name, size, file_id, uploader, seeders } = row;
+        Self { name, size, file_id, uploader, seeders }
+    }
+}
+
+/// The word for a relation, as scripts and people see it.
+pub(crate) const fn relation_word(relation: Relation) -> &'static str {
+    match relation {
+        Relation::Admin => "admin",
+        Relation::Member => "member",
+        Relation::Pending => "pending",
+        Relation::None => "none",
+    }
+}
+
+/// The word for a mode.
+pub(crate) const fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Dual => "dual",
+        Mode::Solo => "solo",
+    }
+}
+
+fn relation<S: Serializer>(relation: &Relation, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(relation_word(*relation))
+}
+
+fn mode<S: Serializer>(mode: &Mode, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(mode_word(*mode))
+}
+
+fn hex<S: Serializer>(id: &FileId, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(id)
+}
+
+/// A path that is not UTF-8 is shown as well as it can be.
+fn path<S: Serializer>(path: &std::path::Path, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&path.to_string_lossy())
+}

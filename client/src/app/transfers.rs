@@ -1,0 +1,131 @@
+//! Sharing and downloading, as commands.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::id::{FileName, GroupName};
+use common::wire::client::FileSelector;
+
+use super::command::Order;
+use super::outcome::{DownloadRow, Outcome, Uploaded};
+use super::{App, Bar, Downloading};
+use crate::download::{DownloadId, Progress, State, Strategy};
+use crate::error::{Error, shown};
+use crate::units;
+
+/// How often a bar is drawn while somebody waits for it.
+const REDRAW: Duration = Duration::from_millis(200);
+
+impl App {
+    pub(super) async fn upload(
+        &self,
+        path: PathBuf,
+        group: GroupName,
+        piece_size: Option<u64>,
+        name: Option<FileName>,
+    ) -> Result<Outcome, Error> {
+        self.who().await?;
+        self.trackers.serve_at(self.shares.listen_addr());
+        let bar = self.bars.add(format!("hashing {}", last_part(&path)));
+        let progress = move |p: crate::share::HashProgress| bar.set(p.done, p.total, "");
+        let done = self.shares.upload(&path, group, name, piece_size, progress).await?;
+        Ok(Outcome::Uploaded(Uploaded {
+            group: done.group,
+            name: done.name,
+            size: done.size,
+            piece_size: done.piece_size,
+            pieces: done.pieces,
+            sha1: done.sha1.to_string(),
+            file_id: done.file_id,
+        }))
+    }
+
+    pub(super) async fn download(
+        &self,
+        group: GroupName,
+        file: FileSelector,
+        destination: PathBuf,
+        order: Order,
+        force: bool,
+    ) -> Result<Outcome, Error> {
+        self.who().await?;
+        self.trackers.serve_at(self.shares.listen_addr());
+        let name = file.to_string();
+        let id = self.downloads.start(group.clone(), file, &destination, strategy(order), force).await?;
+        match self.downloading {
+            Downloading::Background => Ok(Outcome::Downloading { n: id.0, group, name }),
+            Downloading::Wait => {
+                let bar = self.bars.add(name);
+                let done = tokio::select! {
+                    done = self.downloads.finished(id) => done?,
+                    never = self.draw(id, &*bar) => match never {},
+                };
+                Ok(Outcome::Downloaded(done.into()))
+            }
+        }
+    }
+
+    /// Draws the progress of a download for as long as it is polled.
+    async fn draw(&self, id: DownloadId, bar: &dyn Bar) -> std::convert::Infallible {
+        let mut tick = tokio::time::interval(REDRAW);
+        loop {
+            tick.tick().await;
+            if let Some(progress) = self.downloads.watch(id) {
+                let progress = progress.borrow().clone();
+                bar.set(progress.have, progress.size, &note(&progress));
+            }
+        }
+    }
+
+    pub(super) fn download_rows(&self) -> Vec<DownloadRow> {
+        self.downloads.list().into_iter().map(Into::into).collect()
+    }
+
+    pub(super) async fn pause(&self, n: u64) -> Result<Outcome, Error> {
+        self.downloads.pause(DownloadId(n)).await?;
+        Ok(Outcome::Paused { n })
+    }
+
+    pub(super) async fn resume(&self, n: u64) -> Result<Outcome, Error> {
+        self.downloads.resume(DownloadId(n)).await?;
+        Ok(Outcome::Resumed { n })
+    }
+
+    pub(super) async fn cancel(&self, n: u64) -> Result<Outcome, Error> {
+        self.downloads.cancel(DownloadId(n)).await?;
+        Ok(Outcome::Cancelled { n })
+    }
+}
+
+/// What stands beside a download's bar: rate, time left and peers, or why there is none.
+pub(crate) fn note(progress: &Progress) -> String {
+    let Progress { state, have, size, rate, peers, reason, .. } = progress;
+    match state {
+        State::Downloading if *rate > 0 => {
+            let left = units::duration(Duration::from_secs(size.saturating_sub(*have) / rate));
+            let giving = peers.iter().filter(|p| p.rate > 0).count() as u64;
+            format!("{}, {left} left, {}", units::rate(*rate), units::count(giving, "peer", "peers"))
+        }
+        State::Downloading => "connecting".to_owned(),
+        State::Complete => "complete".to_owned(),
+        State::Paused => because("paused", reason.as_deref()),
+        State::Waiting => because("waiting", reason.as_deref()),
+        State::Failed => because("failed", reason.as_deref()),
+    }
+}
+
+fn because(state: &str, reason: Option<&str>) -> String {
+    reason.map_or_else(|| state.to_owned(), |reason| format!("{state}: {reason}"))
+}
+
+const fn strategy(order: Order) -> Strategy {
+    match order {
+        Order::Random => Strategy::Random,
+        Order::Rarest => Strategy::Rarest,
+        Order::Sequential => Strategy::Sequential,
+    }
+}
+
+fn last_part(path: &Path) -> String {
+    shown(path.file_name().map_or(path, Path::new))
+}

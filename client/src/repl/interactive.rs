@@ -1,0 +1,210 @@
+//! The prompt: one line after the other, and calm news in between.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::task::TaskGroup;
+use common::wire::client::Push;
+use tokio::sync::{broadcast, mpsc};
+
+use super::console::Console;
+use super::names::{List, Names};
+use super::parse::{self, Parsed};
+use super::progress::Drawn;
+use super::prompt::{Answer, Prompt};
+use super::render;
+use super::script::{DONE, INTERRUPTED, ask, execute, needs_password, show};
+use super::signals::{Signals, Stop};
+use crate::app::{App, Bar, Bars, Command, Outcome, note};
+use crate::download::{DownloadId, DownloadRow, State};
+
+/// Two Ctrl-C within this time leave.
+const TWICE: Duration = Duration::from_millis(1500);
+/// How often downloads are looked at.
+const LOOK: Duration = Duration::from_millis(300);
+
+/// What the prompt works with.
+pub(super) struct Interactive {
+    pub(super) app: Arc<App>,
+    pub(super) console: Console,
+    pub(super) prompt: Prompt,
+    pub(super) names: Names,
+}
+
+impl Interactive {
+    /// Reads and runs lines until the user leaves; the exit status.
+    pub(super) async fn run(self, signals: &mut Signals) -> u8 {
+        self.console.message("Shoal. `help` shows all commands, Tab completes them, Ctrl-D leaves.");
+        self.greet(signals).await;
+        let mut remember = None;
+        let mut interrupted: Option<Instant> = None;
+        loop {
+            self.console.flush();
+            self.console.typing(true);
+            let typed = tokio::select! {
+                typed = self.prompt.line(self.label(), remember.take()) => typed,
+                stop = signals.next() => return if stop == Stop::Interrupt { INTERRUPTED } else { DONE },
+            };
+            self.console.typing(false);
+            let line = match typed {
+                Answer::Typed(line) => line,
+                Answer::Interrupted if interrupted.is_some_and(|at| at.elapsed() < TWICE) => return DONE,
+                Answer::Interrupted => {
+                    interrupted = Some(Instant::now());
+                    self.console.message("(Ctrl-C once more, Ctrl-D or `quit` leaves)");
+                    continue;
+                }
+                Answer::End => return DONE,
+            };
+            interrupted = None;
+            let Some(parsed) = parse::parse(&line) else { continue };
+            remember = parse::is_harmless(&parsed).then(|| line.trim().to_owned());
+            if self.line(parsed, signals).await == Next::Leave {
+                return DONE;
+            }
+        }
+    }
+
+    /// Waits a moment for a tracker, so that the first prompt knows who is logged in.
+    async fn greet(&self, signals: &mut Signals) {
+        let ready = tokio::select! {
+            ready = self.app.trackers().ready() => ready,
+            _ = signals.next() => return,
+        };
+        match ready {
+            Ok(Some(who)) => self.console.message(&format!("logged in as {}", who.user)),
+            Ok(None) => self.console.hint("login <user>, or create_user <user>"),
+            Err(e) => self.console.message(&render::error(&e)),
+        }
+    }
+
+    fn label(&self) -> String {
+        match self.app.trackers().session().borrow().as_ref() {
+            Some(who) => format!("{}@shoal> ", who.user),
+            None => "shoal> ".to_owned(),
+        }
+    }
+
+    async fn line(&self, parsed: Parsed, signals: &mut Signals) -> Next {
+        let command = match parsed.command {
+            Ok(command) if needs_password(&command) => match ask(&self.prompt, command).await {
+                Some(command) => command,
+                None => return Next::Prompt,
+            },
+            command => command,
+        };
+        let result = match command {
+            Ok(command) => tokio::select! {
+                result = execute(&self.app, command) => result,
+                stop = signals.next() => {
+                    self.console.message("interrupted");
+                    return if stop == Stop::Terminate { Next::Leave } else { Next::Prompt };
+                }
+            },
+            Err(e) => Err(e),
+        };
+        match &result {
+            Ok(outcome) => {
+                self.names.note(None, outcome);
+                show(&self.console, outcome, true);
+            }
+            Err(e) => self.console.message(&render::error(e)),
+        }
+        if matches!(result, Ok(Outcome::Quit {})) { Next::Leave } else { Next::Prompt }
+    }
+
+    /// Starts what goes on beside the prompt.
+    pub(super) fn spawn_background(&self, tasks: &TaskGroup, wants: mpsc::Receiver<List>, bars: Drawn) {
+        tasks.spawn("completion", answer_names(Arc::clone(&self.app), self.names.clone(), wants));
+        tasks.spawn("news", tell_news(self.app.trackers().pushes(), self.console.clone()));
+        tasks.spawn("downloads", follow_downloads(Arc::clone(&self.app), self.console.clone(), bars));
+        tasks.spawn("session names", follow_session(Arc::clone(&self.app), self.names.clone()));
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Prompt,
+    Leave,
+}
+
+/// Makes the listings that completion wants.
+async fn answer_names(app: Arc<App>, names: Names, mut wants: mpsc::Receiver<List>) {
+    while let Some(list) = wants.recv().await {
+        match app.run(list.command()).await {
+            Ok(outcome) => names.note(Some(&list), &outcome),
+            Err(_) => names.give_up(&list), // Nobody asked for a sentence about it.
+        }
+    }
+}
+
+/// Names are seen with a user's eyes: another user, other names.
+async fn follow_session(app: Arc<App>, names: Names) {
+    let mut session = app.trackers().session();
+    while session.changed().await.is_ok() {
+        names.clear();
+        if session.borrow_and_update().is_some()
+            && let Ok(outcome) = app.run(Command::ListGroups).await
+        {
+            names.note(None, &outcome);
+        }
+    }
+}
+
+async fn tell_news(mut pushes: broadcast::Receiver<Push>, console: Console) {
+    loop {
+        match pushes.recv().await {
+            Ok(push) => render::push(&push).into_iter().for_each(|line| console.message(&line)),
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// A bar for each download that moves, and a line when one ends.
+async fn follow_downloads(app: Arc<App>, console: Console, bars: Drawn) {
+    let ended = |row: &DownloadRow| matches!(row.progress.state, State::Complete | State::Failed);
+    // What had ended before is no news.
+    let mut known: HashMap<DownloadId, State> =
+        app.downloads().list().into_iter().filter(ended).map(|row| (row.n, row.progress.state)).collect();
+    let mut drawn: HashMap<DownloadId, Box<dyn Bar>> = HashMap::new();
+    let mut tick = tokio::time::interval(LOOK);
+    loop {
+        tick.tick().await;
+        let rows = app.downloads().list();
+        drawn.retain(|id, _| rows.iter().any(|row| row.n == *id));
+        for row in rows {
+            let state = row.progress.state;
+            if matches!(state, State::Downloading | State::Waiting) {
+                let bar = drawn.entry(row.n).or_insert_with(|| bars.add(format!("{} {}", row.n, row.name)));
+                bar.set(row.progress.have, row.progress.size, &note(&row.progress));
+            } else {
+                drawn.remove(&row.n);
+            }
+            if known.insert(row.n, state) != Some(state) {
+                tell_change(&app, &console, &row).await;
+            }
+        }
+    }
+}
+
+async fn tell_change(app: &App, console: &Console, row: &DownloadRow) {
+    let reason = row.progress.reason.as_deref().unwrap_or("no reason given");
+    match row.progress.state {
+        State::Complete => {
+            if let Ok(done) = app.downloads().finished(row.n).await {
+                console.message(&render::text(&Outcome::Downloaded(done.into())).data);
+            }
+        }
+        State::Failed => {
+            let again = format!("`resume_download {}` tries again", row.n);
+            console.message(&format!("download {} ({}) failed: {reason}; {again}", row.n, row.name));
+        }
+        State::Waiting => console.message(&format!("download {} ({}) waits: {reason}", row.n, row.name)),
+        State::Paused if row.progress.reason.is_some() => {
+            console.message(&format!("download {} ({}) is paused: {reason}", row.n, row.name));
+        }
+        State::Paused | State::Downloading => {}
+    }
+}

@@ -1,0 +1,330 @@
+//! How outcomes, errors and notices are shown: as text for people, as one line of JSON for scripts.
+//! Pure; whatever came from the network is escaped here or by its type's own Display.
+
+use std::time::Duration;
+
+use common::escape::Escaped;
+use common::id::GroupName;
+use common::wire::client::{Push, Relation};
+use serde::Serialize;
+
+use crate::app::Outcome;
+use crate::app::outcome::{
+    DownloadRow, Downloaded, FileRow, GroupRow, Status, TrackerRow, Uploaded, mode_word, relation_word,
+};
+use crate::download::State;
+use crate::error::{Error, shown};
+use crate::trackers::Notice;
+use crate::units::{count, duration, rate, size};
+
+/// What people see of an outcome.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Text {
+    /// For stdout: what was asked for.
+    pub(crate) data: String,
+    /// For stderr: that it was done.
+    pub(crate) message: String,
+    /// For stderr: the natural next command.
+    pub(crate) hint: Option<String>,
+}
+
+/// An outcome, for people.
+pub(crate) fn text(outcome: &Outcome) -> Text {
+    let (data, message) = match outcome {
+        Outcome::UserCreated(u) => said(format!("account `{}` created", u.user)),
+        Outcome::LoggedIn(u) => said(format!("logged in as {}", u.user)),
+        Outcome::LoggedOut {} => said("logged out".to_owned()),
+        Outcome::PasswordChanged {} => said("password changed; your logins on other devices have ended".to_owned()),
+        Outcome::GroupCreated(g) => said(format!("group `{}` created; you are its admin", g.group)),
+        Outcome::JoinRequested(g) => said(format!("asked to join `{}`; its admin has to accept", g.group)),
+        Outcome::Left { group, withdrawn } => said(left(group, *withdrawn)),
+        Outcome::Accepted(m) => said(format!("{} is a member of `{}` now", m.user, m.group)),
+        Outcome::Rejected(m) => said(format!("the request of {} to join `{}` is turned down", m.user, m.group)),
+        Outcome::Removed(m) => said(format!("{} is no longer a member of `{}`", m.user, m.group)),
+        Outcome::AdminMade(m) => said(format!("{} is the admin of `{}` now", m.user, m.group)),
+        Outcome::Paused { n } => said(format!("download {n} paused")),
+        Outcome::Resumed { n } => said(format!("download {n} goes on")),
+        Outcome::Cancelled { n } => said(format!("download {n} given up")),
+        Outcome::Stopped { group, name } => said(format!("`{name}` in `{group}` is no longer seeded from here")),
+        Outcome::Downloading { n, group, name } => said(format!("download {n}: `{}` from `{group}`", Escaped(name))),
+        Outcome::Whoami(u) => (u.user.to_string(), String::new()),
+        Outcome::Groups { groups } => rows(groups_table(groups), "there are no groups yet"),
+        Outcome::Requests { requests, group } => {
+            let users = requests.iter().map(|u| u.user.to_string()).collect::<Vec<_>>().join("\n");
+            rows(users, &format!("nobody asks to join `{group}`"))
+        }
+        Outcome::Members { members } => {
+            let name =
+                |m: &crate::app::outcome::MemberRow| format!("{}{}", m.user, if m.admin { " (admin)" } else { "" });
+            rows(members.iter().map(name).collect::<Vec<_>>().join("\n"), "no members")
+        }
+        Outcome::Uploaded(u) => (uploaded(u), String::new()),
+        Outcome::Files { files, group } => rows(files_table(files), &format!("`{group}` shares no files yet")),
+        Outcome::Downloaded(d) => (downloaded(d), String::new()),
+        Outcome::Downloads { downloads } => rows(downloads_table(downloads), "no downloads"),
+        Outcome::Status(s) => (status(s), String::new()),
+        Outcome::Help { help } => (help.clone(), String::new()),
+        Outcome::Quit {} => (String::new(), String::new()),
+    };
+    Text { data, message, hint: hint(outcome) }
+}
+
+fn said(message: String) -> (String, String) {
+    (String::new(), message)
+}
+
+fn rows(table: String, none: &str) -> (String, String) {
+    if table.is_empty() { said(none.to_owned()) } else { (table, String::new()) }
+}
+
+fn left(group: &GroupName, withdrawn: u64) -> String {
+    match withdrawn {
+        0 => format!("you are no longer in `{group}`"),
+        n => format!("you are no longer in `{group}`; {} there withdrawn", count(n, "share", "shares")),
+    }
+}
+
+/// The natural next command.
+fn hint(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::UserCreated(u) => Some(format!("login {}", u.user)),
+        Outcome::LoggedIn(_) => Some("list_groups".to_owned()),
+        Outcome::LoggedOut {} => Some("login <user>".to_owned()),
+        Outcome::GroupCreated(g) => Some(format!("upload_file <path> {}", g.group)),
+        Outcome::Groups { groups } => Some(after_groups(groups)),
+        Outcome::JoinRequested(_) => Some("list_groups".to_owned()),
+        Outcome::Requests { group, requests } => {
+            requests.first().map(|first| format!("accept_request {group} {}", first.user))
+        }
+        Outcome::Accepted(m) => Some(format!("list_requests {}", m.group)),
+        Outcome::Rejected(m) | Outcome::Removed(m) | Outcome::AdminMade(m) => Some(format!("list_members {}", m.group)),
+        Outcome::Uploaded(u) => Some(format!("list_files {}", u.group)),
+        Outcome::Files { group, files } => files.first().map(|first| {
+            // As it would have to be typed.
+            let name = shlex::try_quote(first.name.as_str()).map_or_else(|_| first.name.to_string(), Into::into);
+            format!("download_file {group} {name} .")
+        }),
+        Outcome::Downloading { .. } => Some("show_downloads".to_owned()),
+        Outcome::Paused { n } => Some(format!("resume_download {n}")),
+        Outcome::Left { .. } | Outcome::Stopped { .. } | Outcome::Cancelled { .. } | Outcome::Resumed { .. } => None,
+        Outcome::PasswordChanged {} | Outcome::Whoami(_) | Outcome::Members { .. } | Outcome::Downloaded(_) => None,
+        Outcome::Downloads { .. } | Outcome::Status(_) | Outcome::Help { .. } | Outcome::Quit {} => None,
+    }
+}
+
+fn after_groups(groups: &[GroupRow]) -> String {
+    let mine = groups.iter().find(|g| matches!(g.relation, Relation::Admin | Relation::Member));
+    let other = groups.iter().find(|g| g.relation == Relation::None);
+    match (mine, other) {
+        (Some(mine), _) => format!("list_files {}", mine.group),
+        (None, Some(other)) => format!("join_group {}", other.group),
+        (None, None) => "create_group <group>".to_owned(),
+    }
+}
+
+// --- tables: names that may be of any width come last ---
+
+fn groups_table(groups: &[GroupRow]) -> String {
+    table(
+        ["GROUP", "ADMIN", "MEMBERS", "YOU"],
+        groups.iter().map(|g| {
+            let relation = if g.relation == Relation::None { "-" } else { relation_word(g.relation) };
+            [g.group.to_string(), g.admin.to_string(), g.members.to_string(), relation.to_owned()]
+        }),
+    )
+}
+
+fn files_table(files: &[FileRow]) -> String {
+    table(
+        ["SIZE", "SEEDERS", "UPLOADER", "ID", "NAME"],
+        files.iter().map(|f| {
+            [
+                size(f.size),
+                f.seeders.to_string(),
+                f.uploader.to_string(),
+                format!("{:.8}", f.file_id),
+                f.name.to_string(),
+            ]
+        }),
+    )
+}
+
+fn downloads_table(downloads: &[DownloadRow]) -> String {
+    table(
+        ["N", "STATE", "DONE", "SIZE", "RATE", "PEERS", "GROUP", "NAME"],
+        downloads.iter().map(|d| {
+            let rate = if d.rate > 0 { rate(d.rate) } else { "-".to_owned() };
+            let name = match &d.reason {
+                Some(reason) => format!("{}  ({})", d.name, Escaped(reason)),
+                None => d.name.to_string(),
+            };
+            let done = format!("{}%", percent(d.have, d.size));
+            let state = state_word(d.state).to_owned();
+            [d.n.to_string(), state, done, size(d.size), rate, d.peers.to_string(), d.group.to_string(), name]
+        }),
+    )
+}
+
+/// 100 only when there is nothing left.
+fn percent(have: u64, size: u64) -> u64 {
+    if have >= size { 100 } else { u64::try_from(u128::from(have) * 100 / u128::from(size)).unwrap_or(99) }
+}
+
+const fn state_word(state: State) -> &'static str {
+    match state {
+        State::Downloading => "downloading",
+        State::Paused => "paused",
+        State::Waiting => "waiting",
+        State::Complete => "complete",
+        State::Failed => "failed",
+    }
+}
+
+fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    if rows.len() == 1 {
+        return String::new();
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn uploaded(u: &Uploaded) -> String {
+    format!(
+        "{} in `{}`: {} in {} of {}\nsha1    {}\nfile id {}",
+        u.name,
+        u.group,
+        size(u.size),
+        count(u.pieces.into(), "piece", "pieces"),
+        size(u.piece_size),
+        u.sha1,
+        u.file_id
+    )
+}
+
+fn downloaded(d: &Downloaded) -> String {
+    let time = Duration::try_from_secs_f64(d.seconds).unwrap_or_default();
+    let mut text = format!("{}: {} in {}, verified", shown(&d.path), size(d.size), duration(time));
+    if d.seconds >= 0.01 && d.size > 0 {
+        text += &format!(" ({})", rate((d.size as f64 / d.seconds) as u64));
+    }
+    for peer in &d.peers {
+        text += &format!("\n  {} from {} ({:.8})", size(peer.bytes), peer.user, Escaped(&peer.device).to_string());
+    }
+    text + &format!("\nfile id {}", d.file_id)
+}
+
+fn status(s: &Status) -> String {
+    let tracker = |t: &TrackerRow| {
+        let state = match (t.up, t.current) {
+            (true, true) => "up, in use",
+            (true, false) => "up",
+            (false, _) => "down",
+        };
+        format!("tracker    {} {state}", t.address)
+    };
+    let mut lines: Vec<_> = s.trackers.iter().map(tracker).collect();
+    lines.push(format!("mode       {}", mode_word(s.mode)));
+    lines.push(format!(
+        "user       {}",
+        s.user.as_ref().map_or_else(|| "(not logged in)".to_owned(), ToString::to_string)
+    ));
+    lines.push(format!("listening  {}", s.listen));
+    lines.push(format!("device     {}", s.device));
+    lines.push(format!("fetching   {}", rate(s.rate_down)));
+    lines.join("\n")
+}
+
+// --- errors and news ---
+
+/// An error, for people.
+pub(crate) fn error(error: &Error) -> String {
+    format!("error: {error}")
+}
+
+/// News of the connection, as one calm line; `None` where there is nothing to say.
+pub(crate) fn notice(notice: &Notice) -> String {
+    match notice {
+        Notice::FirstContact(pin) => format!("first contact with cluster {pin}; remembered"),
+        Notice::Connected(address) => format!("connected to the tracker {address}"),
+        Notice::Switched { from, to } => format!("the tracker {from} is gone; {to} has taken over"),
+        Notice::Lost { address, reason } => {
+            format!("lost the tracker {address} ({}); trying to reach one", Escaped(reason))
+        }
+        Notice::Unusable(e) => e.to_string(),
+        Notice::SessionEnded => "your login has ended; use `login <user>`".to_owned(),
+        Notice::SessionFile(e) => format!("the login is not stored as it should be: {e}"),
+        Notice::ClockOff(seconds) => {
+            let off = duration(Duration::from_secs(*seconds));
+            format!("this machine's clock and the tracker's differ by {off}; set it right, or tickets may look expired")
+        }
+    }
+}
+
+/// News from the trackers, as one calm line, if it is for people.
+pub(crate) fn push(push: &Push) -> Option<String> {
+    match push {
+        Push::JoinRequested { group, user } => {
+            Some(format!("{user} asks to join `{group}`: `accept_request {group} {user}` lets them in"))
+        }
+        Push::Accepted { group } => {
+            Some(format!("you are a member of `{group}` now: `list_files {group}` shows its files"))
+        }
+        Push::Rejected { group } => Some(format!("your request to join `{group}` was turned down")),
+        Push::Removed { group, .. } => {
+            Some(format!("you are no longer a member of `{group}`; your shares there are withdrawn"))
+        }
+        Push::MadeAdmin { group } => Some(format!("you are the admin of `{group}` now")),
+        // For the data rooms, or told by a notice of its own.
+        Push::Revoked(_) | Push::SeederUp { .. } | Push::SessionEnded => None,
+    }
+}
+
+// --- JSON ---
+
+#[derive(Serialize)]
+struct Success<'a> {
+    v: u32,
+    command: &'a str,
+    ok: bool,
+    data: &'a Outcome,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    v: u32,
+    command: &'a str,
+    ok: bool,
+    error: Cause<'a>,
+}
+
+#[derive(Serialize)]
+struct Cause<'a> {
+    code: &'a str,
+    message: String,
+}
+
+/// The one line for a command in `--json`.
+pub(crate) fn json(command: &str, result: &Result<Outcome, Error>) -> String {
+    let written = match result {
+        Ok(data) => serde_json::to_string(&Success { v: 1, command, ok: true, data }),
+        Err(e) => {
+            let error = Cause { code: e.code(), message: e.to_string() };
+            serde_json::to_string(&Failure { v: 1, command, ok: false, error })
+        }
+    };
+    // Maps have string keys and nothing else can fail; a line there must be.
+    written.unwrap_or_else(|_| {
+        r#"{"v":1,"command":"","ok":false,"error":{"code":"internal","message":"cannot be written as JSON"}}"#
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;

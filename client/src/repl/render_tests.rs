@@ -1,0 +1,201 @@
+//! The shapes that scripts rely on, to the letter, and the text that people see.
+
+use std::path::PathBuf;
+
+use common::id::{FileId, FileName};
+use common::wire::client::Mode;
+use common::wire::refusal::Refusal;
+
+use super::*;
+use crate::app::outcome::{Group, Member, MemberRow, PeerShare, User};
+
+fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().expect("a name")
+}
+
+fn user(text: &str) -> User {
+    User { user: name(text) }
+}
+
+fn file_id() -> FileId {
+    FileId::new([0xab; 32])
+}
+
+fn group_row(group: &str, relation: Relation) -> GroupRow {
+    GroupRow { group: name(group), admin: name("alice"), members: 2, relation }
+}
+
+fn file_row() -> FileRow {
+    FileRow { name: name("my file.pdf"), size: 3 << 20, file_id: file_id(), uploader: name("alice"), seeders: 2 }
+}
+
+fn download_row(state: State) -> DownloadRow {
+    DownloadRow {
+        n: 1,
+        group: name("lab"),
+        name: name::<FileName>("a.bin"),
+        state,
+        have: 999,
+        size: 1000,
+        rate: 0,
+        peers: 0,
+        reason: None,
+    }
+}
+
+fn downloaded_row() -> Downloaded {
+    let peers = vec![PeerShare { device: "c0ffee".to_owned(), user: name("bob"), bytes: 2048 }];
+    let (group, name, path) = (name("lab"), name("a.bin"), PathBuf::from("/tmp/a.bin"));
+    Downloaded { group, name, path, size: 2048, file_id: file_id(), seconds: 0.5, peers }
+}
+
+fn status_row() -> Status {
+    let row = |address: &str, up, current| TrackerRow { address: address.to_owned(), up, current };
+    Status {
+        trackers: vec![row("127.0.0.1:5000", true, true), row("127.0.0.1:5001", false, false)],
+        mode: Mode::Solo,
+        user: Some(name("alice")),
+        listen: "127.0.0.1:7000".to_owned(),
+        device: "ab".to_owned(),
+        rate_down: 0,
+    }
+}
+
+fn data(outcome: Outcome) -> String {
+    let line = json("x", &Ok(outcome));
+    let data = line.strip_prefix(r#"{"v":1,"command":"x","ok":true,"data":"#).and_then(|l| l.strip_suffix('}'));
+    data.expect("the envelope").to_owned()
+}
+
+#[test]
+fn json_has_the_shapes_of_the_interface() {
+    let id = "ab".repeat(32);
+    let cases = [
+        (Outcome::LoggedIn(user("alice")), r#"{"user":"alice"}"#.to_owned()),
+        (Outcome::Whoami(user("alice")), r#"{"user":"alice"}"#.to_owned()),
+        (Outcome::LoggedOut {}, "{}".to_owned()),
+        (Outcome::Quit {}, "{}".to_owned()),
+        (Outcome::GroupCreated(Group { group: name("lab") }), r#"{"group":"lab"}"#.to_owned()),
+        (
+            Outcome::Groups { groups: vec![group_row("lab", Relation::None)] },
+            r#"{"groups":[{"group":"lab","admin":"alice","members":2,"relation":"none"}]}"#.to_owned(),
+        ),
+        (
+            Outcome::Requests { group: name("lab"), requests: vec![user("bob")] },
+            r#"{"requests":[{"user":"bob"}]}"#.to_owned(),
+        ),
+        (
+            Outcome::Members { members: vec![MemberRow { user: name("alice"), admin: true }] },
+            r#"{"members":[{"user":"alice","admin":true}]}"#.to_owned(),
+        ),
+        (
+            Outcome::Uploaded(Uploaded {
+                group: name("lab"),
+                name: name("a.bin"),
+                size: 5,
+                piece_size: 262_144,
+                pieces: 1,
+                sha1: "cd".repeat(20),
+                file_id: file_id(),
+            }),
+            format!(
+                r#"{{"group":"lab","name":"a.bin","size":5,"piece_size":262144,"pieces":1,"sha1":"{}","file_id":"{id}"}}"#,
+                "cd".repeat(20)
+            ),
+        ),
+        (
+            Outcome::Files { group: name("lab"), files: vec![file_row()] },
+            format!(
+                r#"{{"files":[{{"name":"my file.pdf","size":3145728,"file_id":"{id}","uploader":"alice","seeders":2}}]}}"#
+            ),
+        ),
+        (
+            Outcome::Downloaded(downloaded_row()),
+            format!(
+                r#"{{"group":"lab","name":"a.bin","path":"/tmp/a.bin","size":2048,"file_id":"{id}","seconds":0.5,"peers":[{{"device":"c0ffee","user":"bob","bytes":2048}}]}}"#
+            ),
+        ),
+        (
+            Outcome::Downloads { downloads: vec![download_row(State::Waiting)] },
+            r#"{"downloads":[{"n":1,"group":"lab","name":"a.bin","state":"waiting","have":999,"size":1000,"rate":0,"peers":0}]}"#
+                .to_owned(),
+        ),
+        (
+            Outcome::Status(status_row()),
+            r#"{"trackers":[{"address":"127.0.0.1:5000","up":true,"current":true},{"address":"127.0.0.1:5001","up":false,"current":false}],"mode":"solo","user":"alice","listen":"127.0.0.1:7000","device":"ab","rate_down":0}"#
+                .to_owned(),
+        ),
+    ];
+    for (outcome, expected) in cases {
+        assert_eq!(data(outcome), expected);
+    }
+}
+
+#[test]
+fn json_errors_have_a_code_and_a_sentence() {
+    let line = json("login", &Err(Refusal::BadCredentials.into()));
+    let expected =
+        r#"{"v":1,"command":"login","ok":false,"error":{"code":"bad_credentials","message":"wrong user or password"}}"#;
+    assert_eq!(line, expected);
+    let hostile = json("\u{1b}\n", &Err(Error::Usage("x".to_owned())));
+    assert!(!hostile.contains('\u{1b}') && !hostile.contains('\n'), "{hostile}");
+}
+
+#[test]
+fn tables_are_aligned_with_names_last() {
+    let groups = vec![group_row("lab", Relation::Admin), group_row("a-long-name", Relation::None)];
+    let expected = "\
+GROUP        ADMIN  MEMBERS  YOU
+lab          alice  2        admin
+a-long-name  alice  2        -";
+    assert_eq!(text(&Outcome::Groups { groups }).data, expected);
+
+    let expected = "\
+SIZE     SEEDERS  UPLOADER  ID        NAME
+3.0 MiB  2        alice     abababab  my file.pdf";
+    assert_eq!(text(&Outcome::Files { group: name("lab"), files: vec![file_row()] }).data, expected);
+
+    let waiting = DownloadRow { reason: Some("nobody\u{1b} is there".to_owned()), ..download_row(State::Waiting) };
+    let expected = "\
+N  STATE    DONE  SIZE    RATE  PEERS  GROUP  NAME
+1  waiting  99%   1000 B  -     0      lab    a.bin  (nobody\\u{1b} is there)";
+    assert_eq!(text(&Outcome::Downloads { downloads: vec![waiting] }).data, expected);
+}
+
+#[test]
+fn data_goes_to_stdout_and_messages_to_stderr() {
+    let empty = text(&Outcome::Groups { groups: Vec::new() });
+    assert_eq!((empty.data.as_str(), empty.message.as_str()), ("", "there are no groups yet"));
+    assert_eq!(empty.hint.as_deref(), Some("create_group <group>"));
+    assert_eq!(text(&Outcome::Whoami(user("alice"))).data, "alice");
+    let made = text(&Outcome::UserCreated(user("alice")));
+    assert_eq!((made.data.as_str(), made.hint.as_deref()), ("", Some("login alice")));
+    let left = text(&Outcome::Left { group: name("lab"), withdrawn: 2 });
+    assert_eq!(left.message, "you are no longer in `lab`; 2 shares there withdrawn");
+    let files = text(&Outcome::Files { group: name("lab"), files: vec![file_row()] });
+    assert_eq!(files.hint.as_deref(), Some("download_file lab 'my file.pdf' ."));
+    let removed = text(&Outcome::Removed(Member { group: name("lab"), user: name("bob") }));
+    assert_eq!(removed.message, "bob is no longer a member of `lab`");
+}
+
+#[test]
+fn a_finished_download_tells_where_it_is_and_who_gave() {
+    let expected = format!(
+        "/tmp/a.bin: 2.0 KiB in 0.5 s, verified (4.0 KiB/s)\n  2.0 KiB from bob (c0ffee)\nfile id {}",
+        "ab".repeat(32)
+    );
+    assert_eq!(text(&Outcome::Downloaded(downloaded_row())).data, expected);
+}
+
+#[test]
+fn status_shows_every_tracker() {
+    let expected = "\
+tracker    127.0.0.1:5000 up, in use
+tracker    127.0.0.1:5001 down
+mode       solo
+user       alice
+listening  127.0.0.1:7000
+device     ab
+fetching   0 B/s";
+    assert_eq!(text(&Outcome::Status(status_row())).data, expected);
+}

@@ -1,0 +1,342 @@
+//! Lines from `-c`, `-f` and piped stdin, one after the other; what the exit status comes to.
+
+use std::io;
+use std::path::Path;
+
+use common::escape::Escaped;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
+use zeroize::Zeroizing;
+
+use super::console::{Console, end_line};
+use super::prompt::{Answer, Prompt};
+use super::signals::{Signals, Stop};
+use super::{parse, render};
+use crate::app::command::Secret;
+use crate::app::{App, Command, Outcome};
+use crate::error::{Error, shown};
+
+/// Longest line, in bytes: far beyond any command, and little to keep in memory.
+const MAX_LINE: u64 = 64 << 10;
+
+/// Everything was done.
+pub(super) const DONE: u8 = 0;
+/// A command failed.
+pub(super) const FAILED: u8 = 1;
+/// Not a command, or not its arguments.
+pub(super) const USAGE: u8 = 2;
+/// No tracker could be reached.
+pub(super) const UNREACHABLE: u8 = 3;
+/// Interrupted: 128 and the number of SIGINT, as shells have it.
+pub(super) const INTERRUPTED: u8 = 130;
+
+/// How a script ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// After its last line, with this status.
+    Over(u8),
+    /// At a `quit`, a failing line or a signal: with this status, and at once.
+    Left(u8),
+}
+
+/// The exit status that an error comes to.
+pub(super) fn status(error: &Error) -> u8 {
+    match error {
+        Error::Usage(_) => USAGE,
+        Error::TrackersUnreachable(_) => UNREACHABLE,
+        _ => FAILED,
+    }
+}
+
+/// Where lines come from.
+pub(super) enum Source {
+    /// The command line.
+    Given(std::vec::IntoIter<String>),
+    /// A file or a pipe, with its name and the number of the last line.
+    Read { from: Box<dyn AsyncBufRead + Unpin + Send>, name: String, number: u64 },
+}
+
+impl Source {
+    /// The lines of `-c`.
+    pub(super) fn given(lines: Vec<String>) -> Self {
+        Self::Given(lines.into_iter())
+    }
+
+    /// The lines of a file.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(super) async fn file(path: &Path) -> Result<Self, Error> {
+        let opened = tokio::fs::File::open(path).await;
+        let file = opened.map_err(|e| Error::from_io("read the script", path, e))?;
+        Ok(Self::Read { from: Box::new(BufReader::new(file)), name: shown(path), number: 0 })
+    }
+
+    /// The lines of stdin.
+    pub(super) fn stdin() -> Self {
+        Self::Read { from: Box::new(BufReader::new(tokio::io::stdin())), name: "stdin".to_owned(), number: 0 }
+    }
+
+    /// The next line, and where it stands.
+    async fn next(&mut self) -> io::Result<Option<(Line, Option<String>)>> {
+        match self {
+            Self::Given(lines) => Ok(lines.next().map(|line| (Ok(Zeroizing::new(line)), None))),
+            Self::Read { from, name, number } => {
+                *number += 1;
+                let place = format!("{name}, line {number}");
+                Ok(read_line(from).await?.map(|line| (line, Some(place))))
+            }
+        }
+    }
+}
+
+type Line = Result<Zeroizing<String>, Error>;
+
+/// A line without its end; one that is too long or not text is an error in its place.
+async fn read_line(from: &mut (impl AsyncBufRead + Unpin + ?Sized)) -> io::Result<Option<Line>> {
+    use tokio::io::AsyncReadExt;
+    let mut bytes = Zeroizing::new(Vec::new());
+    if (&mut *from).take(MAX_LINE).read_until(b'\n', &mut bytes).await? == 0 {
+        return Ok(None);
+    }
+    if bytes.len() as u64 == MAX_LINE && bytes.last() != Some(&b'\n') {
+        skip_line(from).await?;
+        return Ok(Some(Err(Error::Usage(format!("the line is longer than {MAX_LINE} bytes")))));
+    }
+    let text = std::str::from_utf8(&bytes).map(|t| Zeroizing::new(t.trim_end_matches(['\n', '\r']).to_owned()));
+    Ok(Some(text.map_err(|_| Error::Usage("the line is not UTF-8 text".to_owned()))))
+}
+
+async fn skip_line(from: &mut (impl AsyncBufRead + Unpin + ?Sized)) -> io::Result<()> {
+    loop {
+        let buffered = from.fill_buf().await?;
+        let (end, used) = match buffered.iter().position(|b| *b == b'\n') {
+            Some(at) => (true, at + 1),
+            None => (buffered.is_empty(), buffered.len()),
+        };
+        from.consume(used);
+        if end {
+            return Ok(());
+        }
+    }
+}
+
+/// What a script runs with.
+pub(super) struct Script<'a> {
+    pub(super) app: &'a App,
+    pub(super) console: &'a Console,
+    pub(super) json: bool,
+    pub(super) keep_going: bool,
+    /// Whether somebody at a terminal reads hints and can be asked for passwords.
+    pub(super) attended: bool,
+}
+
+impl Script<'_> {
+    /// Runs the lines of `sources`.
+    pub(super) async fn run(&self, sources: Vec<Source>, signals: &mut Signals) -> End {
+        let mut first_failure = DONE;
+        for mut source in sources {
+            loop {
+                let step = tokio::select! {
+                    biased;
+                    stop = signals.next() => return self.stopped(stop),
+                    step = self.step(&mut source) => step,
+                };
+                match step {
+                    Step::Nothing => {}
+                    Step::Over => break,
+                    Step::Quit => return End::Left(first_failure),
+                    Step::Interrupted => return End::Left(INTERRUPTED),
+                    Step::Failed(status) if self.keep_going => {
+                        first_failure = if first_failure == DONE { status } else { first_failure };
+                    }
+                    Step::Failed(status) => return End::Left(status),
+                }
+            }
+        }
+        End::Over(first_failure)
+    }
+
+    fn stopped(&self, stop: Stop) -> End {
+        if self.attended && !self.json {
+            end_line(); // After the ^C that the terminal shows.
+        }
+        match stop {
+            Stop::Interrupt => End::Left(INTERRUPTED),
+            Stop::Terminate => End::Left(128 + 15),
+        }
+    }
+
+    async fn step(&self, source: &mut Source) -> Step {
+        match source.next().await {
+            Ok(None) => Step::Over,
+            Ok(Some((Ok(line), place))) => match parse::parse(&line) {
+                None => Step::Nothing,
+                Some(parsed) => self.line(parsed, place).await,
+            },
+            Ok(Some((Err(error), place))) => self.show("", Err(error), place),
+            Err(e) => self.show("", Err(Error::from_io_about("read the next line", e)), None),
+        }
+    }
+
+    async fn line(&self, parsed: parse::Parsed, place: Option<String>) -> Step {
+        let parse::Parsed { name, command } = parsed;
+        let command = match command {
+            Ok(command) if self.attended && needs_password(&command) => match ask_in_script(command).await {
+                Some(command) => command,
+                None => return Step::Interrupted,
+            },
+            command => command,
+        };
+        let result = match command {
+            Ok(command) => execute(self.app, command).await,
+            Err(e) => Err(e),
+        };
+        self.show(&name, result, place)
+    }
+
+    fn show(&self, name: &str, result: Result<Outcome, Error>, place: Option<String>) -> Step {
+        if self.json {
+            self.console.data(&render::json(name, &result));
+        } else {
+            match &result {
+                Ok(outcome) => show(self.console, outcome, self.attended),
+                Err(e) => {
+                    let place = place.map(|p| format!("{p}: ")).unwrap_or_default();
+                    self.console.message(&format!("{place}{}", render::error(e)));
+                }
+            }
+        }
+        match result {
+            Ok(Outcome::Quit {}) => Step::Quit,
+            Ok(_) => Step::Nothing,
+            Err(e) => Step::Failed(status(&e)),
+        }
+    }
+}
+
+/// What a line leads to.
+enum Step {
+    Nothing,
+    Over,
+    Quit,
+    Interrupted,
+    Failed(u8),
+}
+
+/// Carries out a command; the texts of `help` are known here.
+pub(super) async fn execute(app: &App, command: Command) -> Result<Outcome, Error> {
+    match command {
+        Command::Help { command } => parse::help(command.as_deref()).map(|help| Outcome::Help { help }),
+        command => app.run(command).await,
+    }
+}
+
+/// Shows an outcome to people.
+pub(super) fn show(console: &Console, outcome: &Outcome, hints: bool) {
+    let text = render::text(outcome);
+    if !text.data.is_empty() {
+        console.data(&text.data);
+    }
+    if !text.message.is_empty() {
+        console.message(&text.message);
+    }
+    if let Some(hint) = text.hint.filter(|_| hints) {
+        console.hint(&hint);
+    }
+}
+
+/// Whether a password was left out.
+pub(super) fn needs_password(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::CreateUser { password: None, .. }
+            | Command::Login { password: None, .. }
+            | Command::ChangePassword { old: None, .. }
+    )
+}
+
+/// Asks for the passwords that were left out. `None` if the user would rather not; an error if the
+/// two times that a new one is typed differ.
+pub(super) async fn ask(prompt: &Prompt, command: Command) -> Option<Result<Command, Error>> {
+    let filled = match command {
+        Command::Login { user, password: None } => {
+            let password = Some(one(prompt, &format!("password of {user}: ")).await?);
+            Command::Login { user, password }
+        }
+        Command::CreateUser { user, password: None } => {
+            let password = twice(prompt, &format!("new password for {user}: ")).await?;
+            match password {
+                Ok(password) => Command::CreateUser { user, password: Some(password) },
+                Err(e) => return Some(Err(e)),
+            }
+        }
+        Command::ChangePassword { old: None, .. } => {
+            let old = Some(one(prompt, "present password: ").await?);
+            match twice(prompt, "new password: ").await? {
+                Ok(new) => Command::ChangePassword { old, new: Some(new) },
+                Err(e) => return Some(Err(e)),
+            }
+        }
+        other => other,
+    };
+    Some(Ok(filled))
+}
+
+async fn one(prompt: &Prompt, question: &str) -> Option<Secret> {
+    match prompt.password(&Escaped(question).to_string()).await {
+        Answer::Typed(typed) => Some(Secret::new(typed.as_str().to_owned())),
+        Answer::Interrupted | Answer::End => None,
+    }
+}
+
+async fn twice(prompt: &Prompt, question: &str) -> Option<Result<Secret, Error>> {
+    let first = one(prompt, question).await?;
+    let again = one(prompt, "once more: ").await?;
+    let differ = || Error::InvalidArgument("the two passwords differ; try again".to_owned());
+    Some(if first == again { Ok(first) } else { Err(differ()) })
+}
+
+/// A script at a terminal may ask as the prompt does. A terminal that cannot be used leaves the
+/// command as it is: it is refused with its usage.
+async fn ask_in_script(command: Command) -> Option<Result<Command, Error>> {
+    match Prompt::start(None, None, false) {
+        Ok(started) => ask(&started.prompt, command).await,
+        Err(_) => Some(Ok(command)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn lines(text: &[u8]) -> Vec<Result<String, &'static str>> {
+        let mut from = text;
+        let mut lines = Vec::new();
+        while let Some(line) = read_line(&mut from).await.expect("in memory") {
+            lines.push(line.map(|l| l.to_string()).map_err(|e| e.code()));
+        }
+        lines
+    }
+
+    #[tokio::test]
+    async fn lines_end_in_any_usual_way() {
+        let expected = ["a", "", "b c", "last"].map(|l| Ok(l.to_owned()));
+        assert_eq!(lines(b"a\n\r\nb c\r\nlast").await, expected);
+        assert!(lines(b"").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_bad_line_is_an_error_in_its_place() {
+        let long = [&vec![b'x'; 3 * MAX_LINE as usize][..], b"\nnext\n\xff\xfe\nlast"].concat();
+        assert_eq!(lines(&long).await, [Err("usage"), Ok("next".to_owned()), Err("usage"), Ok("last".to_owned())]);
+        let fits = vec![b'x'; MAX_LINE as usize - 1];
+        assert_eq!(lines(&[&fits[..], b"\n"].concat()).await.len(), 1);
+    }
+
+    #[test]
+    fn the_status_tells_usage_and_no_tracker_from_other_failures() {
+        assert_eq!(status(&Error::Usage(String::new())), 2);
+        assert_eq!(status(&Error::TrackersUnreachable(String::new())), 3);
+        assert_eq!(status(&Error::InvalidArgument(String::new())), 1);
+    }
+}
