@@ -57,7 +57,8 @@ impl Contacts {
         if row.device == self.own {
             return;
         }
-        let fresh = || Contact { row: row.clone(), backoff: Backoff::new(RETRY.0, RETRY.1), state: Standing::Idle(now) };
+        let fresh =
+            || Contact { row: row.clone(), backoff: Backoff::new(RETRY.0, RETRY.1), state: Standing::Idle(now) };
         let contact = self.known.entry(row.device).or_insert_with(fresh);
         if contact.row.address != row.address {
             contact.row = row;
@@ -144,7 +145,11 @@ mod tests {
     use super::*;
 
     fn row(n: u8, port: u16) -> PeerRow {
-        PeerRow { device: DeviceId::new([n; 32]), user: "u".parse().expect("a name"), address: ([127, 0, 0, 1], port).into() }
+        PeerRow {
+            device: DeviceId::new([n; 32]),
+            user: "u".parse().expect("a name"),
+            address: ([127, 0, 0, 1], port).into(),
+        }
     }
 
     #[test]

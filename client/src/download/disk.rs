@@ -69,7 +69,14 @@ impl Disk {
         }
     }
 
-    fn new(layout: PieceLayout, destination: Destination, part: OsString, file: File, journal_path: &Path, journal: Journal) -> Self {
+    fn new(
+        layout: PieceLayout,
+        destination: Destination,
+        part: OsString,
+        file: File,
+        journal_path: &Path,
+        journal: Journal,
+    ) -> Self {
         Self {
             layout,
             destination,
@@ -86,7 +93,13 @@ impl Disk {
     ///
     /// # Errors
     /// When the file system refuses.
-    pub(crate) fn resume(destination: Destination, part: &OsStr, journal_path: &Path, manifest: &Manifest, pool: &Pool) -> Result<Resumed, Error> {
+    pub(crate) fn resume(
+        destination: Destination,
+        part: &OsStr,
+        journal_path: &Path,
+        manifest: &Manifest,
+        pool: &Pool,
+    ) -> Result<Resumed, Error> {
         let failed = |e| Error::from_io("open", &destination.path(), e);
         let layout = manifest.layout();
         let journal = Journal::open(journal_path, layout, manifest.file_id()).map_err(failed)?;
@@ -97,13 +110,15 @@ impl Disk {
                 let ours = |s: &Stamp| s.len == layout.len() && journal.as_ref().is_some_and(|(_, r)| r.is_about(s));
                 return match finished.filter(ours) {
                     Some(stamp) => Ok(Resumed::Finished(stamp)),
-                    None => Self::create(destination, journal_path, manifest).map(|d| Resumed::Unfinished(d, Bitfield::empty(layout))),
+                    None => Self::create(destination, journal_path, manifest)
+                        .map(|d| Resumed::Unfinished(d, Bitfield::empty(layout))),
                 };
             }
             Err(e) => return Err(failed(e)),
         };
         let stamp = Stamp::of(&file.metadata().map_err(failed)?);
-        let (mut journal, sure, unsure) = match journal.filter(|(_, r)| r.is_about(&stamp) && stamp.len == layout.len()) {
+        let (mut journal, sure, unsure) = match journal.filter(|(_, r)| r.is_about(&stamp) && stamp.len == layout.len())
+        {
             Some((journal, recovered)) => trust(layout, journal, recovered, &stamp),
             None => {
                 allocate(&file, layout.len()).map_err(failed)?;
@@ -113,12 +128,20 @@ impl Disk {
         };
         journal.begin(&stamp).map_err(failed)?;
         let disk = Self::new(layout, destination, part.to_owned(), file, journal_path, journal);
-        let have = disk.rehash(manifest, pool, sure, unsure).map_err(|e| Error::from_io("read", &disk.destination.path(), e))?;
+        let have = disk
+            .rehash(manifest, pool, sure, unsure)
+            .map_err(|e| Error::from_io("read", &disk.destination.path(), e))?;
         Ok(Resumed::Unfinished(disk, have))
     }
 
     /// `sure`, and those of `unsure` that are what the manifest says.
-    fn rehash(&self, manifest: &Manifest, pool: &Pool, sure: Bitfield, unsure: Vec<PieceIndex>) -> io::Result<Bitfield> {
+    fn rehash(
+        &self,
+        manifest: &Manifest,
+        pool: &Pool,
+        sure: Bitfield,
+        unsure: Vec<PieceIndex>,
+    ) -> io::Result<Bitfield> {
         let mut have = sure;
         for piece in unsure {
             let known = have.has(piece);
@@ -194,7 +217,9 @@ impl Disk {
     /// Removes the unfinished file and its journal.
     pub(crate) fn discard(&self) -> Result<(), Error> {
         let about = self.destination.path();
-        self.destination.remove_part(&self.part).map_err(|e| Error::from_io("remove the unfinished file of", &about, e))?;
+        self.destination
+            .remove_part(&self.part)
+            .map_err(|e| Error::from_io("remove the unfinished file of", &about, e))?;
         private_file::remove(&self.journal_path)
     }
 
@@ -219,7 +244,12 @@ impl Disk {
 }
 
 /// What can be believed of an earlier run, and what has to be hashed again.
-fn trust(layout: PieceLayout, journal: Journal, recovered: Recovered, stamp: &Stamp) -> (Journal, Bitfield, Vec<PieceIndex>) {
+fn trust(
+    layout: PieceLayout,
+    journal: Journal,
+    recovered: Recovered,
+    stamp: &Stamp,
+) -> (Journal, Bitfield, Vec<PieceIndex>) {
     let untouched = recovered.is_untouched(stamp);
     let Recovered { durable, written, .. } = recovered;
     match untouched {
@@ -239,7 +269,9 @@ fn allocate(file: &File, len: u64) -> io::Result<()> {
     }
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(len),
-        Err(Errno::FBIG) => Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file system cannot hold so large a file")),
+        Err(Errno::FBIG) => {
+            Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file system cannot hold so large a file"))
+        }
         done => Ok(done?),
     }
 }

@@ -276,7 +276,8 @@ impl Driver {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let since = Instant::now();
         loop {
-            let wanted = super::Sought { group: &spec.group, file_id: spec.file_id, layout: spec.layout, sha1: spec.sha1 };
+            let wanted =
+                super::Sought { group: &spec.group, file_id: spec.file_id, layout: spec.layout, sha1: spec.sha1 };
             match super::manifest(&self.ground, wanted).await {
                 Err(error @ (Error::TrackersUnreachable(_) | Error::Timeout(_))) => {
                     self.job.progress.send_modify(|p| {
@@ -430,7 +431,12 @@ struct Copy<'a> {
 
 impl Copy<'_> {
     /// Copies until all is there or something is not as it should be: then peers give the rest.
-    fn run(&mut self, pool: &crate::transfer::pool::Pool, stop: &CancellationToken, progress: impl Fn(u64)) -> Result<(), Error> {
+    fn run(
+        &mut self,
+        pool: &crate::transfer::pool::Pool,
+        stop: &CancellationToken,
+        progress: impl Fn(u64),
+    ) -> Result<(), Error> {
         let layout = self.manifest.layout();
         let Ok(file) = self.offer.source().open() else { return Ok(()) };
         let mut done = 0;
@@ -439,7 +445,8 @@ impl Copy<'_> {
                 if stop.is_cancelled() {
                     return Ok(());
                 }
-                let mut parts: Vec<_> = layout.blocks(piece, MAX_BLOCK_LEN).map(|b| pool.take(b.len as usize)).collect();
+                let mut parts: Vec<_> =
+                    layout.blocks(piece, MAX_BLOCK_LEN).map(|b| pool.take(b.len as usize)).collect();
                 let mut slices: Vec<&mut [u8]> = parts.iter_mut().map(|p| &mut p[..]).collect();
                 if self.offer.source().read(&file, layout.range(piece).start, &mut slices).is_err() {
                     return Ok(());

@@ -121,7 +121,14 @@ impl Downloads {
     ///
     /// # Errors
     /// When there is no such file, the destination is taken or not there, or the disk is full.
-    pub async fn start(&self, group: GroupName, file: FileSelector, destination: &Path, strategy: Strategy, force: bool) -> Result<DownloadId, Error> {
+    pub async fn start(
+        &self,
+        group: GroupName,
+        file: FileSelector,
+        destination: &Path,
+        strategy: Strategy,
+        force: bool,
+    ) -> Result<DownloadId, Error> {
         let _one = self.0.starting.lock().await;
         let user = self.user()?;
         let info = self.find(&group, file).await?;
@@ -138,7 +145,8 @@ impl Downloads {
         let manifest = manifest(&self.0.ground, sought).await?;
         let n = self.next_number();
         let journal = self.0.specs.journal(n);
-        let (disk, manifest) = blocking(move || Ok((Disk::create(destination, &journal, &manifest)?, manifest))).await?;
+        let (disk, manifest) =
+            blocking(move || Ok((Disk::create(destination, &journal, &manifest)?, manifest))).await?;
         let draft = Draft {
             user,
             group,
@@ -169,7 +177,10 @@ impl Downloads {
     async fn go_on(&self, job: &Arc<Job>, info: &FileInfo) -> Result<DownloadId, Error> {
         let id = DownloadId(job.spec.n);
         if (job.spec.group_id, job.spec.file_id) != (info.group_id, info.file_id) {
-            let text = format!("download {id}, of `{}`, is already going to that destination; choose another, or `cancel_download {id}`", job.spec.name);
+            let text = format!(
+                "download {id}, of `{}`, is already going to that destination; choose another, or `cancel_download {id}`",
+                job.spec.name
+            );
             return Err(Error::InvalidArgument(text));
         }
         self.resume(id).await?;
@@ -219,7 +230,9 @@ impl Downloads {
     fn nobody(&self, job: &Job) -> Error {
         let reason = job.progress.borrow().reason.clone().unwrap_or_else(|| "no seeder answers".to_owned());
         let Spec { name, group, .. } = &job.spec;
-        Error::NoSeeders(format!("`{name}` of `{group}` is not complete: {reason}; what has come is kept, try again later"))
+        Error::NoSeeders(format!(
+            "`{name}` of `{group}` is not complete: {reason}; what has come is kept, try again later"
+        ))
     }
 
     /// All downloads of this run and those that are unfinished, by number.
@@ -279,9 +292,13 @@ impl Downloads {
         let Ok(user) = self.user() else { return };
         let _one = self.0.starting.lock().await;
         let specs = self.0.specs.clone();
-        let loaded = blocking(move || specs.load().map_err(|e| Error::from_io_about("read the unfinished downloads", e)));
+        let loaded =
+            blocking(move || specs.load().map_err(|e| Error::from_io_about("read the unfinished downloads", e)));
         match loaded.await {
-            Ok(specs) => specs.into_iter().filter(|s| s.user == user && !self.locked().jobs.contains_key(&s.n)).for_each(|s| self.run(s, None)),
+            Ok(specs) => specs
+                .into_iter()
+                .filter(|s| s.user == user && !self.locked().jobs.contains_key(&s.n))
+                .for_each(|s| self.run(s, None)),
             Err(error) => tracing::warn!(%error, "unfinished downloads cannot be restored"),
         }
     }
@@ -349,7 +366,12 @@ fn end_of(progress: &Progress) -> Option<Result<Downloaded, Error>> {
         return Some(Ok(Downloaded::clone(done)));
     }
     let over = matches!(progress.state, State::Failed | State::Paused);
-    over.then(|| Err(progress.error.clone().unwrap_or_else(|| Error::InvalidArgument("the download was paused; `resume_download` goes on".to_owned()))))
+    over.then(|| {
+        Err(progress
+            .error
+            .clone()
+            .unwrap_or_else(|| Error::InvalidArgument("the download was paused; `resume_download` goes on".to_owned())))
+    })
 }
 
 async fn sleep_until(until: Option<Instant>) {

@@ -109,7 +109,11 @@ impl From<io::Error> for PeerEnd {
 }
 
 /// An encrypted connection to the device `expected` at `address`, and its round trip.
-pub(crate) async fn dial(connector: &PeerConnector, address: SocketAddr, expected: DeviceId) -> Result<(Stream<BufReader<TcpStream>>, Duration), PeerEnd> {
+pub(crate) async fn dial(
+    connector: &PeerConnector,
+    address: SocketAddr,
+    expected: DeviceId,
+) -> Result<(Stream<BufReader<TcpStream>>, Duration), PeerEnd> {
     let start = Instant::now();
     let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
     let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(PeerEnd::Unreachable)?;
@@ -140,7 +144,12 @@ type Reader<S> = FrameReader<ReadHalf<S>, SeederFrame>;
 type Writer<S> = FrameWriter<WriteHalf<S>, LeecherFrame>;
 
 /// Fetches over `stream` what `orders` ask for, until they end or the connection does.
-pub(crate) async fn fetch<S: AsyncRead + AsyncWrite>(stream: S, hello: Hello, fetch: Fetch, orders: mpsc::Receiver<ToPeer>) -> PeerEnd {
+pub(crate) async fn fetch<S: AsyncRead + AsyncWrite>(
+    stream: S,
+    hello: Hello,
+    fetch: Fetch,
+    orders: mpsc::Receiver<ToPeer>,
+) -> PeerEnd {
     let (mut reader, mut writer) = split::<S, SeederFrame, LeecherFrame>(stream, MAX_PEER_FRAME);
     if let Err(end) = fetch.greet(&mut reader, &mut writer, hello).await {
         return end;
@@ -192,7 +201,11 @@ fn locked(asked: &Mutex<Asked>) -> std::sync::MutexGuard<'_, Asked> {
 }
 
 /// Turns orders into frames. Resolves when the swarm has no more orders, or the line fails.
-async fn order<S: AsyncRead + AsyncWrite>(writer: &mut Writer<S>, asked: &Mutex<Asked>, mut orders: mpsc::Receiver<ToPeer>) -> PeerEnd {
+async fn order<S: AsyncRead + AsyncWrite>(
+    writer: &mut Writer<S>,
+    asked: &Mutex<Asked>,
+    mut orders: mpsc::Receiver<ToPeer>,
+) -> PeerEnd {
     while let Some(first) = orders.recv().await {
         let mut next = Some(first);
         while let Some(one) = next {
@@ -210,7 +223,11 @@ async fn order<S: AsyncRead + AsyncWrite>(writer: &mut Writer<S>, asked: &Mutex<
     PeerEnd::Lost(io::Error::from(io::ErrorKind::ConnectionAborted).into())
 }
 
-async fn obey<S: AsyncRead + AsyncWrite>(writer: &mut Writer<S>, asked: &Mutex<Asked>, one: ToPeer) -> Result<(), ConnectionError> {
+async fn obey<S: AsyncRead + AsyncWrite>(
+    writer: &mut Writer<S>,
+    asked: &Mutex<Asked>,
+    one: ToPeer,
+) -> Result<(), ConnectionError> {
     match one {
         ToPeer::Request(blocks) => {
             for block in blocks {
@@ -233,7 +250,12 @@ async fn obey<S: AsyncRead + AsyncWrite>(writer: &mut Writer<S>, asked: &Mutex<A
 
 impl Fetch {
     /// Hello, and what the seeder has.
-    async fn greet<S: AsyncRead + AsyncWrite>(&self, reader: &mut Reader<S>, writer: &mut Writer<S>, hello: Hello) -> Result<(), PeerEnd> {
+    async fn greet<S: AsyncRead + AsyncWrite>(
+        &self,
+        reader: &mut Reader<S>,
+        writer: &mut Writer<S>,
+        hello: Hello,
+    ) -> Result<(), PeerEnd> {
         writer.send(&LeecherFrame::Hello(hello)).await?;
         let silent = |_| PeerEnd::Lost(io::Error::from(io::ErrorKind::TimedOut).into());
         match timeout(BITFIELD_TIMEOUT, reader.next()).await.map_err(silent)?? {
@@ -267,7 +289,12 @@ impl Fetch {
         }
     }
 
-    async fn hear<S: AsyncRead + AsyncWrite>(&self, message: SeederFrame, reader: &mut Reader<S>, asked: &Mutex<Asked>) -> Result<(), PeerEnd> {
+    async fn hear<S: AsyncRead + AsyncWrite>(
+        &self,
+        message: SeederFrame,
+        reader: &mut Reader<S>,
+        asked: &Mutex<Asked>,
+    ) -> Result<(), PeerEnd> {
         let piece = |number| self.layout.piece(number).ok_or(PeerEnd::Violation("a piece that does not exist"));
         match message {
             SeederFrame::Run { number, len } => return self.take_run(number, len, reader, asked).await,
@@ -284,7 +311,13 @@ impl Fetch {
     }
 
     /// Reads the bytes of a run into their block.
-    async fn take_run<S: AsyncRead + AsyncWrite>(&self, number: u32, len: u32, reader: &mut Reader<S>, asked: &Mutex<Asked>) -> Result<(), PeerEnd> {
+    async fn take_run<S: AsyncRead + AsyncWrite>(
+        &self,
+        number: u32,
+        len: u32,
+        reader: &mut Reader<S>,
+        asked: &Mutex<Asked>,
+    ) -> Result<(), PeerEnd> {
         let (block, filled, bytes) = {
             let mut asked = locked(asked);
             let incoming = asked.blocks.get_mut(&number).ok_or(PeerEnd::Violation("bytes that nobody asked for"))?;

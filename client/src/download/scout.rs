@@ -144,9 +144,8 @@ impl Scout {
 /// Whether an error may pass.
 fn judged(error: Error) -> News {
     match error {
-        Error::Refused(Refusal::NotAMember(_) | Refusal::NoSuchGroup(_) | Refusal::NoSuchFile { .. }) | Error::UntrustedTracker { .. } => {
-            News::Fatal(error)
-        }
+        Error::Refused(Refusal::NotAMember(_) | Refusal::NoSuchGroup(_) | Refusal::NoSuchFile { .. })
+        | Error::UntrustedTracker { .. } => News::Fatal(error),
         error => News::Trouble(error),
     }
 }

@@ -118,7 +118,9 @@ impl Specs {
             if path.extension().is_some_and(|e| e == "json") {
                 match read(&path) {
                     Ok(spec) => specs.push(spec),
-                    Err(error) => tracing::warn!(%error, path = %path.display(), "an unfinished download cannot be read"),
+                    Err(error) => {
+                        tracing::warn!(%error, path = %path.display(), "an unfinished download cannot be read")
+                    }
                 }
             }
         }
@@ -173,5 +175,9 @@ impl Specs {
 
 fn read(path: &Path) -> io::Result<Spec> {
     let spec: Spec = serde_json::from_slice(&fs::read(path)?)?;
-    if spec.version == VERSION { Ok(spec) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "of another version")) }
+    if spec.version == VERSION {
+        Ok(spec)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "of another version"))
+    }
 }

@@ -97,16 +97,23 @@ pub(crate) struct Ran {
     pub(crate) announced: bool,
 }
 
-/// A block, where it belongs in its piece.
+/// A block, where it belongs in its piece, and who gave it.
 struct Part {
     offset: u32,
     bytes: Buffer,
+    from: DeviceId,
+}
+
+/// Who gave what of a complete piece.
+struct Origin {
+    contributors: Vec<PeerKey>,
+    bytes: Vec<(DeviceId, u64)>,
 }
 
 /// What became of a complete piece.
 struct Checked {
     piece: PieceIndex,
-    contributors: Vec<PeerKey>,
+    origin: Origin,
     outcome: Result<(), Trouble>,
 }
 
@@ -133,7 +140,7 @@ pub(crate) struct Swarm<'a> {
     last_key: u32,
     parts: HashMap<PieceIndex, Vec<Part>>,
     /// Complete pieces, until a core is free for them.
-    unverified: VecDeque<(RawPiece, Vec<PeerKey>)>,
+    unverified: VecDeque<(RawPiece, Origin)>,
     verifying: FuturesUnordered<JoinHandle<Checked>>,
     syncing: Option<JoinHandle<io::Result<()>>>,
     synced: Instant,
@@ -154,7 +161,12 @@ pub(crate) struct Swarm<'a> {
 impl<'a> Swarm<'a> {
     /// Runs `task` until it is complete, cannot go on, or `stop` is cancelled. When this returns,
     /// nothing is being written any more.
-    pub(crate) async fn run(ground: &'a Ground, task: &'a Task, progress: &'a watch::Sender<Progress>, stop: &CancellationToken) -> Ran {
+    pub(crate) async fn run(
+        ground: &'a Ground,
+        task: &'a Task,
+        progress: &'a watch::Sender<Progress>,
+        stop: &CancellationToken,
+    ) -> Ran {
         let (events, mut events_in) = mpsc::channel(EVENTS);
         let (news, mut news_in) = mpsc::channel(EVENTS);
         let mut swarm = Self::new(ground, task, progress, events);
@@ -168,7 +180,12 @@ impl<'a> Swarm<'a> {
         Ran { end, offer: swarm.offer.take(), announced: swarm.announced.load(Ordering::Relaxed) }
     }
 
-    fn new(ground: &'a Ground, task: &'a Task, progress: &'a watch::Sender<Progress>, events: mpsc::Sender<Event>) -> Self {
+    fn new(
+        ground: &'a Ground,
+        task: &'a Task,
+        progress: &'a watch::Sender<Progress>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
         let (now, layout) = (Instant::now(), task.manifest.layout());
         let have_bytes = layout.pieces().filter(|&p| task.have.has(p)).map(|p| u64::from(layout.len_of(p))).sum();
         Self {
@@ -213,7 +230,12 @@ impl<'a> Swarm<'a> {
         }
     }
 
-    async fn turn(&mut self, events: &mut mpsc::Receiver<Event>, news: &mut mpsc::Receiver<News>, stop: &CancellationToken) -> End {
+    async fn turn(
+        &mut self,
+        events: &mut mpsc::Receiver<Event>,
+        news: &mut mpsc::Receiver<News>,
+        stop: &CancellationToken,
+    ) -> End {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut revocations = self.ground.shares.revocations().watch();
@@ -297,39 +319,39 @@ impl<'a> Swarm<'a> {
         let device = line.device;
         self.picker.on_bytes(now, key, fresh);
         let BlockOutcome::Accepted { complete } = self.picker.on_block(now, key, block) else { return };
-        if let Some(peer) = self.given.get_mut(&device) {
-            peer.bytes += u64::from(block.len);
-        }
         if let Some(piece) = self.task.manifest.layout().piece(block.piece) {
-            self.parts.entry(piece).or_default().push(Part { offset: block.offset, bytes });
+            self.parts.entry(piece).or_default().push(Part { offset: block.offset, bytes, from: device });
         }
         if let Some(piece) = complete {
             let mut parts = self.parts.remove(&piece).unwrap_or_default();
             parts.sort_by_key(|p| p.offset);
+            let bytes = parts.iter().map(|p| (p.from, p.bytes.len() as u64)).collect();
+            let origin = Origin { contributors: self.picker.contributors(piece), bytes };
             let parts = parts.into_iter().map(|p| p.bytes).collect();
-            self.unverified.push_back((RawPiece { piece, parts }, self.picker.contributors(piece)));
+            self.unverified.push_back((RawPiece { piece, parts }, origin));
         }
     }
 
     /// Starts verifying while cores are free.
     fn verify_some(&mut self) {
         while self.verifying.len() < self.hashers {
-            let Some((raw, contributors)) = self.unverified.pop_front() else { return };
+            let Some((raw, origin)) = self.unverified.pop_front() else { return };
             let (manifest, disk) = (Arc::clone(&self.task.manifest), Arc::clone(&self.task.disk));
             self.verifying.push(tokio::task::spawn_blocking(move || {
                 let piece = raw.piece;
                 let verified = verify(&manifest, raw).map_err(Trouble::Rejected);
                 let outcome = verified.and_then(|v| disk.write(&v).map_err(Trouble::Disk));
-                Checked { piece, contributors, outcome }
+                Checked { piece, origin, outcome }
             }));
         }
     }
 
     fn on_checked(&mut self, checked: Result<Checked, tokio::task::JoinError>) -> Result<(), Error> {
-        let Checked { piece, contributors, outcome } = checked.map_err(|e| Error::Internal(format!("a piece was not verified: {e}")))?;
+        let Checked { piece, origin, outcome } =
+            checked.map_err(|e| Error::Internal(format!("a piece was not verified: {e}")))?;
         match outcome {
-            Ok(()) => self.on_written(piece),
-            Err(Trouble::Rejected(Rejected::Bad)) => self.on_bad(piece, &contributors),
+            Ok(()) => self.on_written(piece, &origin),
+            Err(Trouble::Rejected(Rejected::Bad)) => self.on_bad(piece, &origin.contributors),
             Err(Trouble::Rejected(Rejected::ManifestLies)) => {
                 let text = "the share's list of SHA-1 sums is wrong, so it can never be verified; its publisher has to upload it again";
                 return Err(Error::Integrity(text.to_owned()));
@@ -343,8 +365,13 @@ impl<'a> Swarm<'a> {
         Ok(())
     }
 
-    fn on_written(&mut self, piece: PieceIndex) {
+    fn on_written(&mut self, piece: PieceIndex, origin: &Origin) {
         self.picker.on_written(piece);
+        for (device, bytes) in &origin.bytes {
+            if let Some(peer) = self.given.get_mut(device) {
+                peer.bytes += bytes;
+            }
+        }
         self.have_bytes += u64::from(self.task.manifest.layout().len_of(piece));
         match &self.offer {
             Some(offer) => offer.add(piece),
@@ -373,7 +400,8 @@ impl<'a> Swarm<'a> {
                 self.contacts.ban(device);
                 Some("broke the protocol and is not asked again")
             }
-            PeerEnd::Tls(TlsError::UnexpectedDevice { .. } | TlsError::WrongProtocol) | PeerEnd::Goodbye(Goodbye::Version(_)) => {
+            PeerEnd::Tls(TlsError::UnexpectedDevice { .. } | TlsError::WrongProtocol)
+            | PeerEnd::Goodbye(Goodbye::Version(_)) => {
                 self.contacts.useless(device);
                 None
             }
@@ -568,7 +596,12 @@ impl<'a> Swarm<'a> {
             return;
         }
         let have = self.picker.have().clone();
-        self.offer = Some(self.ground.shares.offer_partial(self.task.key, self.task.manifest.layout(), self.task.disk.file(), have));
+        self.offer = Some(self.ground.shares.offer_partial(
+            self.task.key,
+            self.task.manifest.layout(),
+            self.task.disk.file(),
+            have,
+        ));
         let (directory, announced) = (Arc::clone(&self.ground.directory), Arc::clone(&self.announced));
         let request = Request::StartSeeding { group: self.task.group.clone(), file_id: self.task.key.file_id };
         self.group.spawn("announce", async move {
@@ -582,7 +615,9 @@ impl<'a> Swarm<'a> {
 
     /// Whether anything comes, or could be asked for.
     fn is_fruitful(&self) -> bool {
-        let fruitful = |(&key, line): (&PeerKey, &Line)| line.is_ready() && !line.snubbed && (self.picker.in_flight(key) > 0 || self.picker.is_interesting(key));
+        let fruitful = |(&key, line): (&PeerKey, &Line)| {
+            line.is_ready() && !line.snubbed && (self.picker.in_flight(key) > 0 || self.picker.is_interesting(key))
+        };
         !self.verifying.is_empty() || self.lines.iter().any(fruitful)
     }
 
@@ -601,7 +636,8 @@ impl<'a> Swarm<'a> {
         }
         self.waiting.listed = self.contacts.hopeful() > 0;
         let reason = (!fruitful).then(|| self.waiting_reason());
-        let mut peers: Vec<_> = self.given.values().filter(|p| p.bytes > 0 || p.rate > 0 || p.note.is_some()).cloned().collect();
+        let mut peers: Vec<_> =
+            self.given.values().filter(|p| p.bytes > 0 || p.rate > 0 || p.note.is_some()).cloned().collect();
         peers.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.device.cmp(&b.device)));
         self.progress.send_modify(|p| {
             p.state = if fruitful { State::Downloading } else { State::Waiting };

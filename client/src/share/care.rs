@@ -112,7 +112,8 @@ impl Shares {
     pub async fn leave(&self, group: &GroupName) -> usize {
         let shares = self.clone();
         let (left, user) = (group.clone(), self.user().ok());
-        let gone = blocking(move || shares.forget(|s| s.group == left && Some(s.user) == user)).await.unwrap_or_default();
+        let gone =
+            blocking(move || shares.forget(|s| s.group == left && Some(s.user) == user)).await.unwrap_or_default();
         for share in &gone {
             self.0.host.offers.end(key_of(share));
             let reason = Withdrawal::NotThere(format!("you are no longer a member of `{group}`"));
@@ -144,7 +145,9 @@ impl Shares {
     async fn recheck(&self, only: Option<Key>) {
         let Ok(user) = self.user() else { return };
         let _one = self.0.caring.lock().await;
-        let offered = |s: &&Share| s.user == user && only.is_none_or(|k| k == key_of(s)) && self.0.host.offers.get(key_of(s)).is_some();
+        let offered = |s: &&Share| {
+            s.user == user && only.is_none_or(|k| k == key_of(s)) && self.0.host.offers.get(key_of(s)).is_some()
+        };
         let shares: Vec<Share> = self.registry(|r| r.shares().iter().filter(offered).cloned().collect());
         let suspects = blocking(move || Ok(shares.into_iter().filter(looks_changed).collect::<Vec<_>>()));
         for share in suspects.await.unwrap_or_default() {

@@ -102,7 +102,12 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn run(&self, free: &Receiver<Vec<u8>>, whole: &SyncSender<Arc<Chunk>>, pieces: &SyncSender<Arc<Chunk>>) -> io::Result<()> {
+    fn run(
+        &self,
+        free: &Receiver<Vec<u8>>,
+        whole: &SyncSender<Arc<Chunk>>,
+        pieces: &SyncSender<Arc<Chunk>>,
+    ) -> io::Result<()> {
         let mut at = 0;
         while at < self.layout.len() {
             if self.stop.load(Ordering::Relaxed) {

@@ -14,6 +14,7 @@ mod listener;
 mod notice;
 mod offer;
 mod publish;
+mod queue;
 mod registry;
 mod revocations;
 mod slots;
@@ -36,14 +37,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
 
 pub use self::hash::HashProgress;
+use self::listener::Listener;
 pub use self::notice::Notice;
+use self::offer::Offers;
+pub(crate) use self::offer::{Key, Offer};
 pub use self::publish::Uploaded;
 pub(crate) use self::publish::blocking;
-use self::listener::Listener;
-pub(crate) use self::offer::{Key, Offer};
-use self::offer::Offers;
-pub(crate) use self::registry::Share;
 use self::registry::Registry;
+pub(crate) use self::registry::Share;
 pub(crate) use self::revocations::Revocations;
 use self::slots::Slots;
 use self::upload::Host;
@@ -145,7 +146,8 @@ impl Shares {
     pub async fn stop(&self, group: &GroupName, file: &FileSelector) -> Result<Stopped, Error> {
         let user = self.user()?;
         let share = self.one_of(user, group, file)?;
-        let others = self.registry(|r| r.shares().iter().filter(|s| s.user == user && key_of(s) == key_of(&share)).count());
+        let others =
+            self.registry(|r| r.shares().iter().filter(|s| s.user == user && key_of(s) == key_of(&share)).count());
         if others <= 1 {
             let request = Request::StopSeeding { group: group.clone(), file_id: share.file_id };
             match self.0.directory.call(request).await {
@@ -159,11 +161,16 @@ impl Shares {
     }
 
     fn one_of(&self, user: UserId, group: &GroupName, file: &FileSelector) -> Result<Share, Error> {
-        let found: Vec<_> = self.registry(|r| r.shares().iter().filter(|s| s.user == user && s.is(group, file)).cloned().collect());
+        let found: Vec<_> =
+            self.registry(|r| r.shares().iter().filter(|s| s.user == user && s.is(group, file)).cloned().collect());
         match <[Share; 1]>::try_from(found) {
             Ok([share]) => Ok(share),
-            Err(none) if none.is_empty() => Err(Error::InvalidArgument(format!("this device does not share `{file}` in `{group}`"))),
-            Err(_) => Err(Error::InvalidArgument(format!("several shares of `{group}` begin with `{file}`; give more digits"))),
+            Err(none) if none.is_empty() => {
+                Err(Error::InvalidArgument(format!("this device does not share `{file}` in `{group}`")))
+            }
+            Err(_) => Err(Error::InvalidArgument(format!(
+                "several shares of `{group}` begin with `{file}`; give more digits"
+            ))),
         }
     }
 

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::io;
 
 use common::id::{FileId, GroupId};
 use common::pieces::{Bitfield, PieceIndex, PieceLayout};

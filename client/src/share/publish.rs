@@ -125,7 +125,8 @@ impl Shares {
             let connection = self.0.directory.connection();
             let result = self.stage_and_publish(share, manifest).await;
             match result {
-                Err(Error::Refused(Refusal::Invalid(_))) if attempt < ATTEMPTS && self.0.directory.connection() != connection => {}
+                Err(Error::Refused(Refusal::Invalid(_)))
+                    if attempt < ATTEMPTS && self.0.directory.connection() != connection => {}
                 done => return done,
             }
             attempt += 1;
@@ -166,7 +167,9 @@ pub(super) fn expect_done(response: Response) -> Result<(), Error> {
 }
 
 /// Runs what blocks on the disk.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|e| Err(Error::Internal(format!("the work was not finished: {e}"))))
 }
@@ -174,15 +177,19 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T,
 /// The name under which the file at `path` is shared unless told otherwise.
 fn share_name(path: &Path) -> Result<FileName, Error> {
     let hint = "give it a name with `--name`";
-    let last = path.file_name().ok_or_else(|| Error::InvalidArgument(format!("{} is not the path of a file", shown(path))))?;
-    let text = last.to_str().ok_or_else(|| Error::InvalidArgument(format!("the name of {} is not UTF-8; {hint}", shown(path))))?;
+    let last =
+        path.file_name().ok_or_else(|| Error::InvalidArgument(format!("{} is not the path of a file", shown(path))))?;
+    let text = last
+        .to_str()
+        .ok_or_else(|| Error::InvalidArgument(format!("the name of {} is not UTF-8; {hint}", shown(path))))?;
     text.parse().map_err(|e| Error::InvalidArgument(format!("{e}; {hint}")))
 }
 
 impl Candidate {
     fn open(path: &Path, piece_len: Option<u64>) -> Result<Self, Error> {
         let not_a_file = || Error::InvalidArgument(format!("{} is a directory; only files can be shared", shown(path)));
-        let special = || Error::InvalidArgument(format!("{} is not a regular file; only files can be shared", shown(path)));
+        let special =
+            || Error::InvalidArgument(format!("{} is not a regular file; only files can be shared", shown(path)));
         let read = |e: std::io::Error| match e.kind() {
             std::io::ErrorKind::IsADirectory => not_a_file(),
             std::io::ErrorKind::InvalidInput => special(),
@@ -206,14 +213,20 @@ impl Candidate {
 }
 
 /// Hashes on threads that may block; stops when the future is dropped.
-async fn hash(candidate: Candidate, progress: impl Fn(HashProgress) + Send + Sync + 'static) -> Result<(Candidate, Manifest), Error> {
+async fn hash(
+    candidate: Candidate,
+    progress: impl Fn(HashProgress) + Send + Sync + 'static,
+) -> Result<(Candidate, Manifest), Error> {
     let stop = Arc::new(AtomicBool::new(false));
     let _guard = StopOnDrop(Arc::clone(&stop));
     blocking(move || {
         let manifest = manifest_of(&candidate.file, candidate.layout, &progress, &stop);
         if !candidate.is_unchanged() {
             let text = format!("{} changed while it was read; try again when it is complete", shown(&candidate.path));
-            return Err(Error::Io { action: format!("share {}", shown(&candidate.path)), source: Arc::new(std::io::Error::other(text)) });
+            return Err(Error::Io {
+                action: format!("share {}", shown(&candidate.path)),
+                source: Arc::new(std::io::Error::other(text)),
+            });
         }
         let manifest = manifest.map_err(|e| Error::from_io("read", &candidate.path, e))?;
         Ok((candidate, manifest))

@@ -117,7 +117,8 @@ fn parse(text: &str) -> io::Result<Vec<Share>> {
     }
     let Version { version } = serde_json::from_str(text)?;
     if version != VERSION {
-        let text = format!("it is of version {version}, and this program knows version {VERSION}; install a newer release");
+        let text =
+            format!("it is of version {version}, and this program knows version {VERSION}; install a newer release");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     Ok(serde_json::from_str::<Stored>(text)?.shares)

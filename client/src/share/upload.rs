@@ -6,15 +6,15 @@
 //! the middle of a run if need be.
 //!
 //! Invariant: no byte of a block leaves unless the ticket is valid, no revocation covers it, and the piece is on
-//! offer, all checked before each run. At most [`MAX_QUEUE`] requests wait, and memory is
+//! offer, all checked before each run. Memory is
 //! held only while holding a place (see [`Slots`]).
 //!
 //! Knows no sockets: the stream is generic. Knows nothing of downloads.
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::connection::{ConnectionError, FrameReader, FrameWriter, frame, split};
@@ -22,14 +22,15 @@ use common::id::DeviceId;
 use common::pieces::{Bitfield, BlockRange};
 use common::secret::ClusterPublic;
 use common::ticket::{self, CLOCK_TOLERANCE, Ticket};
-use common::wire::limits::{Bytes, MAX_PEER_FRAME, MAX_QUEUE, MAX_RUN};
+use common::wire::limits::{Bytes, MAX_PEER_FRAME, MAX_RUN};
 use common::wire::peer::{Goodbye, Hello, LeecherFrame, SeederFrame, VERSION};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::offer::{Key, Offer, Offers, ReadError, Source};
+use super::queue::{Asked, Queue};
 use super::revocations::Revocations;
 use super::slots::{QUANTUM_TIME, Slot, Slots};
 use crate::transfer::pool::{Buffer, Pool};
@@ -48,6 +49,9 @@ const READ_AHEAD: usize = 2;
 /// Room before each run in a block's buffer, for the frame that announces it, in bytes.
 const HEADROOM: usize = 16;
 
+/// Hears of an offer that cannot be read.
+pub(crate) type OnTrouble = dyn Fn(&Arc<Offer>, &ReadError) + Send + Sync;
+
 /// What serving needs to know, and whom to tell.
 pub(crate) struct Host {
     /// The cluster's key, once it is known.
@@ -58,7 +62,7 @@ pub(crate) struct Host {
     pub(crate) pool: Pool,
     pub(crate) up: RateLimit,
     /// Told of an offer whose file is not what it was, or cannot be read.
-    pub(crate) trouble: Box<dyn Fn(&Arc<Offer>, &ReadError) + Send + Sync>,
+    pub(crate) trouble: Box<OnTrouble>,
 }
 
 /// Why a connection ended.
@@ -108,7 +112,12 @@ async fn hello<'a, S: AsyncRead + AsyncWrite>(
 }
 
 /// Tells the leecher why, if a frame can be sent at all, and lets what was sent arrive.
-async fn farewell<S: AsyncRead + AsyncWrite>(reader: &mut Reader<S>, writer: &mut Writer<S>, end: End, between_frames: bool) -> End {
+async fn farewell<S: AsyncRead + AsyncWrite>(
+    reader: &mut Reader<S>,
+    writer: &mut Writer<S>,
+    end: End,
+    between_frames: bool,
+) -> End {
     let goodbye = match &end {
         End::Goodbye(goodbye) => *goodbye,
         End::Connection(e) if e.is_violation() => Goodbye::Violation,
@@ -154,7 +163,14 @@ impl<'a> Guest<'a> {
             return Err(Goodbye::Revoked);
         }
         let offer = host.offers.get(Key { group: hello.group, file_id: hello.file_id }).ok_or(Goodbye::NotShared)?;
-        Ok(Self { host, device, offer, ticket: watch::Sender::new(ticket), queue: Queue::default(), writing: AtomicBool::new(false) })
+        Ok(Self {
+            host,
+            device,
+            offer,
+            ticket: watch::Sender::new(ticket),
+            queue: Queue::default(),
+            writing: AtomicBool::new(false),
+        })
     }
 
     /// Until the end; says also whether the writer is between two frames.
@@ -274,7 +290,11 @@ impl<'a> Guest<'a> {
         *told = now;
         for piece in changed {
             let piece_no = piece.get();
-            let message = if told.has(piece) { SeederFrame::Have { piece: piece_no } } else { SeederFrame::Lost { piece: piece_no } };
+            let message = if told.has(piece) {
+                SeederFrame::Have { piece: piece_no }
+            } else {
+                SeederFrame::Lost { piece: piece_no }
+            };
             self.say(writer, &message).await?;
         }
         Ok(())
@@ -323,7 +343,12 @@ impl<'a> Guest<'a> {
         Reading { asked, bytes: Some(bytes) }
     }
 
-    async fn send_block<S: AsyncRead + AsyncWrite>(&self, writer: &mut Writer<S>, read: Reading, slot: &mut Option<Slot>) -> Result<(), End> {
+    async fn send_block<S: AsyncRead + AsyncWrite>(
+        &self,
+        writer: &mut Writer<S>,
+        read: Reading,
+        slot: &mut Option<Slot>,
+    ) -> Result<(), End> {
         let Reading { asked: Asked { number, block, .. }, bytes } = read;
         let Some(bytes) = bytes else {
             self.queue.forget(number);
@@ -413,87 +438,8 @@ fn read_runs(source: &Source, file: &std::fs::File, at: u64, buffer: &mut Buffer
     source.read(file, at, &mut parts)
 }
 
-/// A request of the leecher.
-#[derive(Debug, Clone, Copy)]
-struct Asked {
-    number: u32,
-    block: BlockRange,
-    cancelled: bool,
-}
-
 /// A block that is being read; without bytes when its piece is not here.
 struct Reading {
     asked: Asked,
     bytes: Option<JoinHandle<Result<Buffer, ReadError>>>,
-}
-
-/// What the leecher waits for.
-#[derive(Debug, Default)]
-struct Queue {
-    state: Mutex<Waiting>,
-    filled: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    asked: VecDeque<Asked>,
-    /// Popped and not answered yet; `true` once cancelled.
-    current: Vec<(u32, bool)>,
-}
-
-impl Queue {
-    fn state(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, asked: Asked) -> Result<(), Goodbye> {
-        let mut state = self.state();
-        let outstanding = state.asked.len() + state.current.len();
-        let repeated = state.asked.iter().any(|a| a.number == asked.number) || state.current.iter().any(|c| c.0 == asked.number);
-        if outstanding >= MAX_QUEUE || repeated {
-            return Err(Goodbye::Violation);
-        }
-        state.asked.push_back(asked);
-        drop(state);
-        self.filled.notify_one();
-        Ok(())
-    }
-
-    /// The next request, which stays current until it is [forgotten](Queue::forget).
-    fn pop(&self) -> Option<Asked> {
-        let mut state = self.state();
-        let asked = state.asked.pop_front()?;
-        state.current.push((asked.number, asked.cancelled));
-        Some(asked)
-    }
-
-    /// Marks a request as no longer wanted; it is still answered, by `Cancelled`. A number that
-    /// has been answered already means nothing.
-    fn cancel(&self, number: u32) {
-        let mut state = self.state();
-        if let Some(asked) = state.asked.iter_mut().find(|a| a.number == number) {
-            asked.cancelled = true;
-        }
-        if let Some(current) = state.current.iter_mut().find(|c| c.0 == number) {
-            current.1 = true;
-        }
-    }
-
-    fn is_cancelled(&self, number: u32) -> bool {
-        self.state().current.iter().any(|c| *c == (number, true))
-    }
-
-    fn forget(&self, number: u32) {
-        self.state().current.retain(|c| c.0 != number);
-    }
-
-    /// Resolves when something is queued. Cancel safe.
-    async fn filled(&self) {
-        loop {
-            if !self.state().asked.is_empty() {
-                return;
-            }
-            self.filled.notified().await;
-        }
-    }
 }

@@ -19,7 +19,7 @@ use super::Directory;
 use crate::error::Error;
 use crate::trackers::LoggedIn;
 
-pub(crate) const GROUP: &str = "lab";
+const GROUP: &str = "lab";
 
 /// The tracker. Clones are the same.
 #[derive(Clone)]
@@ -68,10 +68,6 @@ impl FakeTracker {
         self.0.group
     }
 
-    pub(crate) fn key(&self) -> &ClusterKey {
-        &self.0.key
-    }
-
     /// A device of a new user, who is a member.
     pub(crate) fn join(&self, device: DeviceId, user: &str) -> FakeDirectory {
         let user: UserName = user.parse().expect("a name");
@@ -106,6 +102,11 @@ impl FakeTracker {
         let mut state = self.state();
         state.manifests.insert(info.file_id, pieces);
         state.files.push(info);
+    }
+
+    /// Changes a published manifest.
+    pub(crate) fn publish_again(&self, file_id: FileId, change: impl FnOnce(&mut Vec<PieceHash>)) {
+        self.state().manifests.get_mut(&file_id).map(change);
     }
 
     /// Says that `device` seeds `file_id`, whether it does or not.
@@ -179,7 +180,9 @@ impl FakeTracker {
             Request::UploadFile { name, file_id, layout, sha1, .. } => {
                 let uploader = state.devices[&device].user.clone();
                 state.manifests.entry(file_id).or_default();
-                state.files.push(FileInfo { group_id: self.0.group, name, file_id, layout, sha1, uploader });
+                if state.files.iter().all(|f| f.name != name) {
+                    state.files.push(FileInfo { group_id: self.0.group, name, file_id, layout, sha1, uploader });
+                }
                 state.start(device, file_id, self.0.group);
                 Ok(Response::Done)
             }

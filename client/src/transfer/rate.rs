@@ -43,9 +43,10 @@ struct Clock {
 impl RateLimit {
     /// A limit in bytes per second; `None` never waits.
     pub fn new(bytes_per_second: Option<NonZeroU64>) -> Self {
-        Self(bytes_per_second.map(|bytes_per_second| {
-            Arc::new(Clock { bytes_per_second, paid: Mutex::new(Instant::now()) })
-        }))
+        Self(
+            bytes_per_second
+                .map(|bytes_per_second| Arc::new(Clock { bytes_per_second, paid: Mutex::new(Instant::now()) })),
+        )
     }
 
     /// Waits until `bytes` more may pass. Cancel safe, but the bytes count as taken.

@@ -49,7 +49,8 @@ pub(crate) mod path {
     /// Writes any path without loss.
     pub(crate) fn serialize<T: AsRef<OsStr>, S: Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
         let path = value.as_ref();
-        let stored = path.to_str().map_or_else(|| Stored::Bytes(path.as_bytes().to_vec()), |t| Stored::Text(t.to_owned()));
+        let stored =
+            path.to_str().map_or_else(|| Stored::Bytes(path.as_bytes().to_vec()), |t| Stored::Text(t.to_owned()));
         stored.serialize(s)
     }
 

@@ -1,0 +1,145 @@
+//! Publishing, remembering, withdrawing.
+
+use std::os::unix::fs::symlink;
+use std::time::SystemTime;
+
+use super::*;
+use crate::share::notice::Withdrawal;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shares_come_back_after_a_restart_and_stop_when_told() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    let (one, two) = (alice.upload("one", &content(50_000)).await, alice.upload("two", b"").await);
+    assert!(alice.offers(&one) && alice.offers(&two));
+    let alice = alice.restart().await;
+    assert!(!alice.offers(&one), "not before it is known who is logged in");
+    alice.shares.restore().await;
+    assert!(alice.offers(&one) && alice.offers(&two));
+    assert_eq!(tracker.asked("start"), 2);
+
+    let stopped = alice.shares.stop(&FakeTracker::group(), &"one".parse().expect("a selector")).await.expect("stopped");
+    assert_eq!(stopped.file_id, one.file_id);
+    assert!(!alice.offers(&one) && tracker.seeders(one.file_id).is_empty());
+    let again = alice.shares.stop(&FakeTracker::group(), &"one".parse().expect("a selector")).await;
+    assert_eq!(again.expect_err("not shared").code(), "invalid_argument");
+    let alice = alice.restart().await;
+    alice.shares.restore().await;
+    assert!(!alice.offers(&one) && alice.offers(&two));
+    assert_eq!(fs::read_dir(alice.path("manifests")).expect("listed").count(), 1, "what nobody needs is removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_shared_is_refused_with_its_reason() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    fs::create_dir(alice.path("dir")).expect("made");
+    rustix::fs::mknodat(rustix::fs::CWD, alice.path("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .expect("made");
+    symlink("nowhere", alice.path("dangling")).expect("linked");
+    fs::write(alice.path("con.txt"), b"x").expect("written");
+    for (name, code, word) in [
+        ("dir", "invalid_argument", "is a directory"),
+        ("pipe", "invalid_argument", "not a regular file"),
+        ("missing", "io", "No such file"),
+        ("dangling", "io", "No such file"),
+        ("con.txt", "invalid_argument", "--name"),
+        ("dir/..", "invalid_argument", "not the path of a file"),
+    ] {
+        let error = alice.try_upload(alice.path(name)).await.expect_err(name);
+        assert!(error.code() == code && error.to_string().contains(word), "{name}: {error}");
+    }
+    for piece_len in [0, 3, 8 << 10, 32 << 20] {
+        fs::write(alice.path("file"), b"x").expect("written");
+        let result =
+            alice.shares.upload(&alice.path("file"), FakeTracker::group(), None, Some(piece_len), |_| ()).await;
+        assert_eq!(result.expect_err("refused").code(), "invalid_argument", "{piece_len}");
+    }
+    tracker.kick(alice.key.id());
+    assert_eq!(alice.try_upload(alice.path("file")).await.expect_err("refused").code(), "not_a_member");
+    assert_eq!(tracker.asked("upload"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_changed_or_gone_between_two_runs_is_withdrawn_and_said_so() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    let mut ups = Vec::new();
+    for (name, len) in [("same", 1), ("touched", 40_000), ("modified", 40_001), ("longer", 40_002), ("gone", 40_003)] {
+        ups.push(alice.upload(name, &content(len)).await);
+    }
+    let alice = alice.restart().await;
+    let touch = fs::File::options().write(true).open(alice.path("touched")).expect("open");
+    touch.set_modified(SystemTime::now() - Duration::from_secs(60)).expect("touched");
+    let mut other = content(40_001);
+    other[7] ^= 1;
+    fs::write(alice.path("modified"), other).expect("written");
+    fs::write(alice.path("longer"), content(50_000)).expect("written");
+    fs::remove_file(alice.path("gone")).expect("removed");
+
+    let mut notices = alice.shares.notices();
+    alice.shares.restore().await;
+    let offered: Vec<_> = ups.iter().map(|up| alice.offers(up)).collect();
+    assert_eq!(offered, [true, true, false, false, false]);
+    let mut told = Vec::new();
+    while let Ok(notice) = notices.try_recv() {
+        assert!(notice.to_string().contains("no longer shared"));
+        told.push((notice.name.as_str().to_owned(), notice.reason));
+    }
+    told.sort_by(|a, b| a.0.cmp(&b.0));
+    let [gone, longer, modified] = &told[..] else { panic!("{told:?}") };
+    assert!(matches!(gone, (name, Withdrawal::Unreadable(_)) if name == "gone"));
+    assert_eq!(
+        (longer, modified),
+        (&("longer".to_owned(), Withdrawal::Modified), &("modified".to_owned(), Withdrawal::Modified))
+    );
+    assert!(ups[2..].iter().all(|up| tracker.seeders(up.file_id).is_empty()));
+
+    let alice = alice.restart().await;
+    let mut notices = alice.shares.notices();
+    alice.shares.restore().await;
+    assert!(notices.try_recv().is_err(), "told once");
+    assert!(alice.offers(&ups[1]), "its new time is known by now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_modified_while_it_is_shared_is_noticed() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    let up = alice.upload("file", &content(40_000)).await;
+    let mut notices = alice.shares.notices();
+    fs::write(alice.path("file"), b"something else").expect("written");
+    let notice = tokio::time::timeout(Duration::from_secs(20), notices.recv()).await.expect("in time").expect("told");
+    assert_eq!(notice.reason, Withdrawal::Modified);
+    assert!(!alice.offers(&up));
+    until("the tracker knows", || tracker.seeders(up.file_id).is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_who_is_removed_shares_nothing_there_any_more() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    let up = alice.upload("file", &content(10)).await;
+    let mut notices = alice.shares.notices();
+    tracker.kick(alice.key.id());
+    let notice = tokio::time::timeout(Duration::from_secs(5), notices.recv()).await.expect("in time").expect("told");
+    assert!(matches!(notice.reason, Withdrawal::NotThere(_)));
+    assert!(!alice.offers(&up));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_in_use_is_named() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    let bob = Arc::new(DeviceKey::generate().expect("a key"));
+    let config = ShareConfig {
+        data_dir: alice.home.path().to_owned(),
+        listen: alice.shares.listen_addr(),
+        trackers: Arc::new(tracker.join(bob.id(), "bob")),
+        device: bob,
+        tasks: TaskGroup::new(),
+        limits: Limits::default(),
+    };
+    let Err(error) = Shares::open(config).await else { panic!("bound twice") };
+    assert!(error.code() == "io" && error.to_string().contains(&alice.shares.listen_addr().to_string()), "{error}");
+}
