@@ -66,7 +66,7 @@ listed! {
     Push: JoinRequested Accepted Rejected Removed MadeAdmin Revoked SeederUp SessionEnded;
     Refusal: Version NotLoggedIn BadCredentials SessionEnded UserExists NoSuchUser GroupExists NoSuchGroup NotAMember
         UserNotAMember NotAdmin AlreadyMember AlreadyRequested NoSuchRequest FileExists NoSuchFile AmbiguousId
-        PasswordRule Invalid RateLimited Busy TrackerDiskFull Internal Stale;
+        PasswordRule Invalid RateLimited Busy TrackerDiskFull Internal Stale OtherPieceSize;
     Mode: Dual Solo;
     Relation: Admin Member Pending None;
     FileSelector: Name IdPrefix;

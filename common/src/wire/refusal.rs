@@ -117,6 +117,12 @@ pub enum Refusal {
     /// The tracker does not know yet what this client has already seen.
     #[error("this tracker is still catching up; try again in a moment")]
     Stale,
+    /// The same content is shared in the group with other pieces.
+    #[error("this content is already shared there in pieces of {piece_len} bytes; use `--piece-size {piece_len}`")]
+    OtherPieceSize {
+        /// Length of the pieces that it is shared with, in bytes.
+        piece_len: u64,
+    },
 }
 
 impl Refusal {
@@ -136,7 +142,9 @@ impl Refusal {
             Self::NoSuchRequest { .. } => "no_such_request",
             Self::FileExists { .. } => "file_exists",
             Self::NoSuchFile { .. } => "no_such_file",
-            Self::AmbiguousId { .. } | Self::PasswordRule | Self::Invalid(_) => "invalid_argument",
+            Self::AmbiguousId { .. } | Self::PasswordRule | Self::Invalid(_) | Self::OtherPieceSize { .. } => {
+                "invalid_argument"
+            }
             Self::RateLimited { .. } => "rate_limited",
             Self::Busy | Self::Stale => "busy",
             Self::Version { .. } | Self::TrackerDiskFull | Self::Internal => "internal",

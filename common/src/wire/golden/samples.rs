@@ -246,6 +246,7 @@ pub(super) fn refusals() -> Vec<Refusal> {
         Refusal::TrackerDiskFull,
         Refusal::Internal,
         Refusal::Stale,
+        Refusal::OtherPieceSize { piece_len: 1 << 20 },
     ]
 }
 

@@ -1,0 +1,65 @@
+//! What a device that logs in may have missed while it was away: the revocations that still matter,
+//! because tickets from before them have not run out.
+
+use common::id::UserId;
+use common::ticket::{self, CLOCK_TOLERANCE, Revoked, TICKET_LIFE};
+use common::wire::client::Push;
+
+use super::news::revoked;
+use super::{Halt, Services};
+use crate::fact::Hlc;
+use crate::store::State;
+
+/// Revocations of one kind that are repeated at most.
+const MOST: u32 = 100;
+
+/// Revocations of the last minutes in the groups of `user`.
+pub(crate) async fn catch_up(services: &Services, user: UserId) -> Vec<Push> {
+    let window = (TICKET_LIFE + CLOCK_TOLERANCE).as_secs();
+    let since = Hlc::at_millis(ticket::now().saturating_sub(window) * 1000);
+    let ended = services.store.read(move |state| ended(state, user, since)).await;
+    let ended = ended.inspect_err(|e| tracing::warn!("recent revocations could not be read: {e:?}"));
+    ended.unwrap_or_default().into_iter().filter_map(|what| revoked(services, what)).collect()
+}
+
+fn ended(state: &State<'_>, user: UserId, since: Hlc) -> Result<Vec<Revoked>, Halt> {
+    let memberships = state.memberships_ended_around(user, since, MOST)?;
+    let mut all: Vec<Revoked> =
+        memberships.into_iter().map(|(group, membership)| Revoked::Membership { group, membership }).collect();
+    all.extend(state.sessions_ended_around(user, since, MOST)?.into_iter().map(Revoked::Session));
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use common::ticket::Revoked;
+    use common::wire::client::Push;
+
+    use crate::command::catch_up;
+    use crate::command::tests::Fixture;
+
+    #[tokio::test]
+    async fn who_was_away_hears_of_recent_ends() {
+        let f = Fixture::new().await;
+        let (a, b, c) = (f.user("alice").await, f.user("bob").await, f.user("carol").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        f.admit(&a, &c, "lab").await;
+        let (ticket, session) = (b.ticket("lab").await.expect("a ticket"), c.session());
+        a.remove("lab", "bob").await.expect("removed");
+        c.logout().await.expect("logged out");
+        let heard = |pushes: Vec<Push>| -> Vec<Revoked> {
+            let revocation = |p| match p {
+                Push::Revoked(r) => r.verify(&f.key().public()).ok().map(|r| r.what),
+                _ => None,
+            };
+            pushes.into_iter().filter_map(revocation).collect()
+        };
+        let to_alice = heard(catch_up(f.services(), a.user()).await);
+        assert_eq!(
+            to_alice,
+            [Revoked::Membership { group: ticket.group, membership: ticket.membership }, Revoked::Session(session),]
+        );
+        assert!(heard(catch_up(f.services(), b.user()).await).is_empty(), "it is not his group any more");
+    }
+}

@@ -1,0 +1,72 @@
+//! `create_group`: a new group under a name that no open group has; its creator is the admin and
+//! first member.
+
+use common::id::GroupName;
+use common::wire::refusal::Refusal;
+
+use super::{Call, Decision, Halt, Mint, Outcome};
+use crate::fact::Delta;
+use crate::rules::Login;
+use crate::store::State;
+
+pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
+    let mint = call.mint();
+    call.write(me, move |state, me| decide(state, me, mint, name)).await
+}
+
+fn decide(state: &State<'_>, me: &Login, mint: Mint, name: GroupName) -> Result<Decision, Halt> {
+    if state.group_name_taken(&name)? {
+        return Err(Refusal::GroupExists(name).into());
+    }
+    let (group, membership, user) = (mint.id("group"), mint.id("membership"), me.user);
+    if state.group_known(group)? || state.membership_known(membership)? {
+        return Err(super::reused());
+    }
+    Ok(Decision::done(vec![
+        Delta::Group { id: group, name, creator: user },
+        Delta::Requested { membership, group, user },
+        Delta::Accepted { membership, kicks_seen: Vec::new() },
+        Delta::Admin { group, user, membership },
+    ]))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::wire::client::{Relation, Request};
+    use common::wire::refusal::Refusal;
+
+    use crate::command::tests::{Fixture, group, request_id};
+
+    #[tokio::test]
+    async fn the_creator_is_its_admin_and_the_name_is_taken() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        assert!(matches!(b.create_group("LAB").await, Err(Refusal::GroupExists(_))));
+        let row = &a.groups().await[0];
+        assert_eq!((row.admin.as_str(), row.members, row.relation), ("alice", 1, Relation::Admin));
+        assert_eq!(b.groups().await[0].relation, Relation::None);
+    }
+
+    #[tokio::test]
+    async fn repeated_it_is_one_group() {
+        let f = Fixture::new().await;
+        let a = f.user("alice").await;
+        for _ in 0..3 {
+            let request = Request::CreateGroup { group: group("lab") };
+            assert!(a.ask_as(request_id(3), request).await.is_ok());
+        }
+        assert_eq!(a.groups().await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_name_is_free_again_when_the_last_member_has_left() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        a.leave("lab").await.expect("left");
+        assert!(a.groups().await.is_empty(), "it is closed");
+        b.create_group("lab").await.expect("created anew");
+        assert_eq!(b.groups().await[0].admin.as_str(), "bob");
+    }
+}

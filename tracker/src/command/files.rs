@@ -1,0 +1,141 @@
+//! `list_files`, and what a download asks first: the shares of a group, for its members.
+
+use std::sync::Arc;
+
+use common::id::{FileName, GroupId, GroupName};
+use common::wire::client::{FileInfo, FileRow, FileSelector, Response};
+use common::wire::limits::Text;
+use common::wire::refusal::Refusal;
+
+use super::{Call, Effect, Halt, Outcome, PAGE_AND_ONE, Services, as_member, now, page};
+use crate::rules::Login;
+use crate::store::{Share, State, StoreError, prefix_range};
+
+pub(super) async fn list(call: &Call, me: &Login, name: GroupName, after: Option<FileName>) -> Outcome {
+    let services = Arc::clone(&call.services);
+    let query = move |state: &State<'_>, me: &Login| {
+        let (group, _) = as_member(state, me, &name)?;
+        let shares = state.shares_after(group, after.as_ref(), PAGE_AND_ONE)?;
+        shares.into_iter().map(|share| row(state, &services, group, share)).collect::<Result<Vec<_>, Halt>>()
+    };
+    Ok(Effect::plain(Response::Files(page(call.read(me, query).await?))))
+}
+
+fn row(state: &State<'_>, services: &Services, group: GroupId, share: Share) -> Result<FileRow, Halt> {
+    let now = now();
+    let seeders = state.seeders(group, share.file)?;
+    let here = seeders.iter().filter(|s| services.presence.address(s.device, s.user, now).is_some()).count();
+    Ok(FileRow {
+        name: share.name,
+        size: share.layout.len(),
+        file_id: share.file,
+        uploader: share.uploader,
+        seeders: u32::try_from(here).unwrap_or(u32::MAX),
+    })
+}
+
+pub(super) async fn find(call: &Call, me: &Login, name: GroupName, file: FileSelector) -> Outcome {
+    let query = move |state: &State<'_>, me: &Login| {
+        let (group, _) = as_member(state, me, &name)?;
+        let share = select(state, group, &name, &file)?;
+        Ok(FileInfo {
+            group_id: group,
+            name: share.name,
+            file_id: share.file,
+            layout: share.layout,
+            sha1: share.sha1,
+            uploader: share.uploader,
+        })
+    };
+    Ok(Effect::plain(Response::File(call.read(me, query).await?)))
+}
+
+fn select(state: &State<'_>, group: GroupId, name: &GroupName, file: &FileSelector) -> Result<Share, Halt> {
+    let none = || Refusal::NoSuchFile { group: name.clone(), name: Text::clipped(&file.to_string()) };
+    match file {
+        FileSelector::Name(file) => Ok(state.share_named(group, file)?.ok_or_else(none)?),
+        FileSelector::IdPrefix(digits) => {
+            let (low, high) =
+                prefix_range(digits.as_str()).ok_or(StoreError::Content("digits that are not hexadecimal"))?;
+            let mut shares = state.shares_between(group, low, high, PAGE_AND_ONE)?.into_iter();
+            let first = shares.next().ok_or_else(none)?;
+            // The same content under several names is not ambiguous.
+            match shares.all(|s| s.file == first.file) {
+                true => Ok(first),
+                false => Err(Refusal::AmbiguousId { group: name.clone() }.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::wire::client::{FileSelector, Request, Response};
+    use common::wire::refusal::Refusal;
+
+    use crate::command::tests::{Fixture, group};
+
+    fn find(file: &str) -> Request {
+        let file: FileSelector = file.parse().expect("a selector");
+        Request::FindFile { group: group("lab"), file }
+    }
+
+    #[tokio::test]
+    async fn by_name_by_id_and_by_the_beginning_of_an_id() {
+        let f = Fixture::new().await;
+        let a = f.user("alice").await;
+        a.create_group("lab").await.expect("created");
+        let id = a.upload("lab", "a file.bin", b"content").await.expect("uploaded");
+        a.upload("lab", "same.bin", b"content").await.expect("under a second name");
+        for file in ["a file.bin".to_owned(), format!("id:{id}"), format!("id:{id:.8}")] {
+            let Ok(Response::File(info)) = a.ask(find(&file)).await else { panic!("{file}") };
+            assert_eq!((info.file_id, info.layout.len(), info.uploader.as_str()), (id, 7, "alice"));
+        }
+        for missing in ["A FILE.bin", "id:0123456789"] {
+            assert!(matches!(a.ask(find(missing)).await, Err(Refusal::NoSuchFile { .. })), "{missing}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_counts_the_seeders_that_are_here() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        let id = a.upload("lab", "f", b"content").await.expect("uploaded");
+        b.start_seeding("lab", id).await.expect("seeding");
+        let seeders = async || {
+            let Ok(Response::Files(page)) = b.ask(Request::ListFiles { group: group("lab"), after: None }).await else {
+                panic!("not a list");
+            };
+            page.rows[0].seeders
+        };
+        assert_eq!(seeders().await, 0, "nobody has said where it is");
+        a.announce(1).await.expect("announced");
+        b.announce(1).await.expect("announced");
+        assert_eq!(seeders().await, 2);
+        a.stop_seeding("lab", id).await.expect("stopped");
+        assert_eq!(seeders().await, 1);
+    }
+
+    #[tokio::test]
+    async fn strangers_see_nothing() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        let id = a.upload("lab", "f", b"content").await.expect("uploaded");
+        let lab = || group("lab");
+        for request in [
+            Request::ListFiles { group: lab(), after: None },
+            find("f"),
+            Request::GetManifest { group: lab(), file_id: id, first: 0 },
+            Request::FindPeers { group: lab(), file_id: id },
+            Request::StartSeeding { group: lab(), file_id: id },
+            Request::StopSeeding { group: lab(), file_id: id },
+            Request::GetTicket { group: lab() },
+        ] {
+            assert!(matches!(b.ask(request.clone()).await, Err(Refusal::NotAMember(_))), "{request:?}");
+            assert_eq!(f.device().ask(request).await, Err(Refusal::NotLoggedIn));
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `join_group`: asks to become a member, and tells the admin.
+
+use common::id::GroupName;
+use common::wire::client::Push;
+
+use super::news::News;
+use super::{Call, Decision, Halt, Mint, Outcome, the_group};
+use crate::fact::Delta;
+use crate::rules::{self, Login};
+use crate::store::State;
+
+pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
+    let mint = call.mint();
+    call.write(me, move |state, me| decide(state, me, mint, name)).await
+}
+
+fn decide(state: &State<'_>, me: &Login, mint: Mint, name: GroupName) -> Result<Decision, Halt> {
+    let group = the_group(state, &name)?;
+    rules::may_ask(&state.standing(group, me.user)?, &name)?;
+    let membership = mint.id("membership");
+    if state.membership_known(membership)? {
+        return Err(super::reused());
+    }
+    let admin = state.admin(group)?;
+    let push = Push::JoinRequested { group: name, user: me.name.clone() };
+    let news = admin.map(|admin| News::to(admin, push)).into_iter().collect();
+    Ok(Decision::done(vec![Delta::Requested { membership, group, user: me.user }]).telling(news))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::wire::client::{Push, Relation};
+    use common::wire::refusal::Refusal;
+
+    use crate::command::tests::Fixture;
+
+    #[tokio::test]
+    async fn one_asks_once_and_the_admin_hears_of_it() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        assert!(matches!(b.join("lab").await, Err(Refusal::NoSuchGroup(_))));
+        a.create_group("lab").await.expect("created");
+        b.join("lab").await.expect("asked");
+        assert!(a.heard().iter().any(|p| matches!(p, Push::JoinRequested { user, .. } if user.as_str() == "bob")));
+        assert_eq!(b.groups().await[0].relation, Relation::Pending);
+        assert!(matches!(b.join("lab").await, Err(Refusal::AlreadyRequested(_))));
+        assert!(matches!(a.join("lab").await, Err(Refusal::AlreadyMember(_))));
+    }
+}

@@ -1,0 +1,88 @@
+//! `leave_group`: ends the caller's membership, or withdraws the request. The caller's shares go along;
+//! the longest-standing member follows an admin who leaves; without members the group is closed.
+
+use common::id::GroupName;
+use common::ticket::Revoked;
+use common::wire::client::Push;
+use common::wire::refusal::Refusal;
+
+use super::answer::Answer;
+use super::news::News;
+use super::{Call, Decision, Halt, Outcome, the_group};
+use crate::fact::{Delta, EndReason};
+use crate::rules::Login;
+use crate::store::State;
+
+pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
+    call.write(me, move |state, me| decide(state, me, name)).await
+}
+
+fn decide(state: &State<'_>, me: &Login, name: GroupName) -> Result<Decision, Halt> {
+    let group = the_group(state, &name)?;
+    let standing = state.standing(group, me.user)?;
+    let deltas: Vec<Delta> =
+        standing.open().map(|membership| Delta::Ended { membership, reason: EndReason::Left }).collect();
+    if deltas.is_empty() {
+        return Err(Refusal::NotAMember(name).into());
+    }
+    let members = state.members(group)?;
+    let withdrawn = if standing.live.is_empty() { 0 } else { state.shares_only_of(group, me.user)? };
+    let void = |membership| News::Revoked { to: members.clone(), what: Revoked::Membership { group, membership } };
+    let mut news: Vec<News> = standing.live.iter().map(|m| void(*m)).collect();
+    if state.admin(group)? == Some(me.user)
+        && let Some(next) = state.admin_without(group, Some(me.user))?
+    {
+        news.push(News::to(next, Push::MadeAdmin { group: name }));
+    }
+    Ok(Decision { answer: Answer::Left { withdrawn }, ..Decision::done(deltas).telling(news) })
+}
+
+#[cfg(test)]
+mod tests {
+    use common::wire::client::{Push, Relation, Response};
+    use common::wire::refusal::Refusal;
+
+    use crate::command::tests::Fixture;
+
+    #[tokio::test]
+    async fn shares_go_with_who_leaves_and_do_not_come_back() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        b.upload("lab", "own.bin", b"own").await.expect("uploaded");
+        b.upload("lab", "both.bin", b"both").await.expect("uploaded");
+        a.upload("lab", "both.bin", b"both").await.expect("uploaded");
+        assert_eq!(b.leave("lab").await, Ok(Response::Left { withdrawn: 1 }));
+        assert_eq!(a.file_names("lab").await, ["both.bin"]);
+        assert!(matches!(b.leave("lab").await, Err(Refusal::NotAMember(_))));
+        f.admit(&a, &b, "lab").await;
+        assert_eq!(a.file_names("lab").await, ["both.bin"], "a new membership, and no old shares");
+    }
+
+    #[tokio::test]
+    async fn it_withdraws_a_request() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        b.join("lab").await.expect("asked");
+        assert_eq!(b.leave("lab").await, Ok(Response::Left { withdrawn: 0 }));
+        assert_eq!(b.groups().await[0].relation, Relation::None);
+        assert!(matches!(a.accept("lab", "bob").await, Err(Refusal::NoSuchRequest { .. })));
+        b.join("lab").await.expect("asked again");
+    }
+
+    #[tokio::test]
+    async fn the_longest_standing_member_follows_and_stays() {
+        let f = Fixture::new().await;
+        let (a, b, c) = (f.user("alice").await, f.user("bob").await, f.user("carol").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &c, "lab").await;
+        f.admit(&a, &b, "lab").await;
+        a.leave("lab").await.expect("left");
+        assert!(c.heard().iter().any(|p| matches!(p, Push::MadeAdmin { .. })));
+        assert_eq!(c.groups().await[0].relation, Relation::Admin);
+        f.admit(&c, &a, "lab").await;
+        assert_eq!(a.groups().await[0].relation, Relation::Member, "the role was not kept for her");
+    }
+}

@@ -1,0 +1,52 @@
+//! `make_admin`: the admin hands the role to another member.
+
+use common::id::{GroupName, UserName};
+use common::wire::client::Push;
+use common::wire::refusal::Refusal;
+
+use super::news::News;
+use super::{Call, Decision, Halt, Outcome, as_admin, the_user};
+use crate::fact::Delta;
+use crate::rules::Login;
+use crate::store::State;
+
+pub(super) async fn run(call: &Call, me: &Login, name: GroupName, user: UserName) -> Outcome {
+    call.write(me, move |state, me| decide(state, me, name, user)).await
+}
+
+fn decide(state: &State<'_>, me: &Login, name: GroupName, user: UserName) -> Result<Decision, Halt> {
+    let group = as_admin(state, me, &name)?;
+    let whom = the_user(state, &user)?;
+    let membership = state.standing(group, whom)?.membership();
+    let membership = membership.ok_or_else(|| Refusal::UserNotAMember { user, group: name.clone() })?;
+    if whom == me.user {
+        return Ok(Decision::done(Vec::new()));
+    }
+    let news = vec![News::to(whom, Push::MadeAdmin { group: name })];
+    Ok(Decision::done(vec![Delta::Admin { group, user: whom, membership }]).telling(news))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::wire::client::{Push, Relation};
+    use common::wire::refusal::Refusal;
+
+    use crate::command::tests::Fixture;
+
+    #[tokio::test]
+    async fn the_role_goes_to_a_member_and_only_by_the_admin() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        assert!(matches!(a.make_admin("lab", "bob").await, Err(Refusal::UserNotAMember { .. })));
+        f.admit(&a, &b, "lab").await;
+        assert!(matches!(b.make_admin("lab", "bob").await, Err(Refusal::NotAdmin { .. })));
+        a.make_admin("lab", "alice").await.expect("nothing changes");
+        a.make_admin("lab", "bob").await.expect("handed over");
+        assert!(b.heard().iter().any(|p| matches!(p, Push::MadeAdmin { .. })));
+        assert_eq!((a.groups().await[0].relation, b.groups().await[0].relation), (Relation::Member, Relation::Admin));
+        assert!(matches!(a.remove("lab", "bob").await, Err(Refusal::NotAdmin { .. })));
+        b.leave("lab").await.expect("left");
+        assert_eq!(a.groups().await[0].relation, Relation::Admin);
+    }
+}

@@ -1,0 +1,359 @@
+//! What clients ask, one file per command: check the rule, call the store, build the reply.
+//!
+//! A command never writes to a socket. It returns an [`Effect`]: what to answer, who is to hear of it, and
+//! whether the connection's login has changed. Knows no frames.
+
+mod accept_request;
+mod announce;
+mod answer;
+mod catch_up;
+mod change_password;
+mod create_group;
+mod create_user;
+mod files;
+mod find_peers;
+mod get_manifest;
+mod get_ticket;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod list_members;
+mod list_requests;
+mod login;
+mod logout;
+mod make_admin;
+mod mint;
+mod news;
+mod reject_request;
+mod remove_member;
+mod resume;
+mod stage_manifest;
+mod start_seeding;
+mod status;
+mod stop_seeding;
+#[cfg(test)]
+mod tests;
+mod upload_file;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use common::id::{GroupId, GroupName, MembershipId, UserId, UserName};
+use common::secret::ClusterKey;
+use common::ticket;
+use common::wire::client::{Mode, Page, Request, Response};
+use common::wire::limits::{List, MAX_ROWS, Text};
+use common::wire::refusal::Refusal;
+
+use crate::fact::Delta;
+use crate::hub::{ConnectionId, Hub};
+use crate::password::{PasswordError, Passwords};
+use crate::presence::Presence;
+use crate::rules::{self, Login};
+use crate::store::{Asked, Change, NewManifest, State, Store, StoreError, Written};
+use crate::throttle::{Throttle, Wait};
+use answer::Answer;
+pub(crate) use catch_up::catch_up;
+use mint::Mint;
+use news::News;
+pub(crate) use stage_manifest::{Staged, StagingRoom, stage};
+
+/// What every command may use.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) tracker_no: u16,
+    pub(crate) key: ClusterKey,
+    pub(crate) store: Store,
+    pub(crate) passwords: Passwords,
+    pub(crate) throttle: Throttle,
+    pub(crate) presence: Presence,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) staging: StagingRoom,
+}
+
+impl Services {
+    /// How many trackers have a change on disk when it is acknowledged.
+    pub(crate) const fn mode(&self) -> Mode {
+        Mode::Solo
+    }
+}
+
+/// One call and who makes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) services: Arc<Services>,
+    pub(crate) asked: Asked,
+    pub(crate) address: IpAddr,
+    pub(crate) connection: ConnectionId,
+}
+
+/// What a command has come to.
+#[derive(Debug)]
+pub(crate) struct Effect {
+    pub(crate) response: Response,
+    pub(crate) login: LoginChange,
+    news: Vec<News>,
+}
+
+/// What becomes of the connection's login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LoginChange {
+    /// It stays.
+    Same,
+    /// It is this one now.
+    Now(Login),
+    /// There is none any more.
+    Gone,
+}
+
+impl Effect {
+    fn plain(response: Response) -> Self {
+        Self { response, login: LoginChange::Same, news: Vec::new() }
+    }
+}
+
+/// Why a command was not carried out.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// It may not be; the user is told why.
+    Refused(Refusal),
+    /// It could not be; that is our fault, and logged.
+    Failed(StoreError),
+}
+
+impl From<Refusal> for Halt {
+    fn from(r: Refusal) -> Self {
+        Self::Refused(r)
+    }
+}
+
+impl From<StoreError> for Halt {
+    fn from(e: StoreError) -> Self {
+        Self::Failed(e)
+    }
+}
+
+impl From<Wait> for Halt {
+    fn from(w: Wait) -> Self {
+        Self::Refused(Refusal::RateLimited { seconds: w.seconds })
+    }
+}
+
+impl From<PasswordError> for Halt {
+    fn from(e: PasswordError) -> Self {
+        Self::Refused(match e {
+            PasswordError::Busy => Refusal::Busy,
+            PasswordError::Failed => Refusal::Internal,
+        })
+    }
+}
+
+impl Halt {
+    fn into_refusal(self) -> Refusal {
+        match self {
+            Self::Refused(r) => r,
+            Self::Failed(StoreError::Full) => Refusal::TrackerDiskFull,
+            Self::Failed(StoreError::Closed | StoreError::Unknown) => Refusal::Busy,
+            Self::Failed(e) => {
+                tracing::error!("a command failed: {e}");
+                Refusal::Internal
+            }
+        }
+    }
+}
+
+type Outcome = Result<Effect, Halt>;
+
+/// What a command that changes something decides, on the state as it is at that moment.
+#[derive(Debug)]
+struct Decision {
+    deltas: Vec<Delta>,
+    manifest: Option<NewManifest>,
+    answer: Answer,
+    news: Vec<News>,
+}
+
+impl Decision {
+    fn done(deltas: Vec<Delta>) -> Self {
+        Self { deltas, manifest: None, answer: Answer::Done, news: Vec::new() }
+    }
+
+    fn telling(self, news: Vec<News>) -> Self {
+        Self { news, ..self }
+    }
+}
+
+/// Carries a request out, and tells everyone who is to hear of it before it returns. Not to be dropped half
+/// way: what was committed would stay untold.
+pub(crate) async fn carry_out(
+    call: Call,
+    login: Option<Login>,
+    request: Request,
+    staged: Option<Staged>,
+) -> Result<(Response, LoginChange), Refusal> {
+    match dispatch(&call, login, request, staged).await {
+        Ok(effect) => {
+            news::deliver(&call, effect.news);
+            Ok((effect.response, effect.login))
+        }
+        Err(halt) => Err(halt.into_refusal()),
+    }
+}
+
+async fn dispatch(call: &Call, login: Option<Login>, request: Request, staged: Option<Staged>) -> Outcome {
+    let me = || login.ok_or(Halt::Refused(Refusal::NotLoggedIn));
+    match request {
+        Request::CreateUser { user, password } => create_user::run(call, user, password).await,
+        Request::Login { user, password } => login::run(call, user, password).await,
+        Request::Resume { token } => resume::run(call, token).await,
+        Request::Status => Ok(status::run(call)),
+        Request::Logout => logout::run(call, &me()?).await,
+        Request::ChangePassword { old, new } => change_password::run(call, &me()?, old, new).await,
+        Request::CreateGroup { group } => create_group::run(call, &me()?, group).await,
+        Request::ListGroups { after } => list_groups::run(call, &me()?, after).await,
+        Request::JoinGroup { group } => join_group::run(call, &me()?, group).await,
+        Request::LeaveGroup { group } => leave_group::run(call, &me()?, group).await,
+        Request::ListRequests { group, after } => list_requests::run(call, &me()?, group, after).await,
+        Request::AcceptRequest { group, user } => accept_request::run(call, &me()?, group, user).await,
+        Request::RejectRequest { group, user } => reject_request::run(call, &me()?, group, user).await,
+        Request::ListMembers { group, after } => list_members::run(call, &me()?, group, after).await,
+        Request::RemoveMember { group, user } => remove_member::run(call, &me()?, group, user).await,
+        Request::MakeAdmin { group, user } => make_admin::run(call, &me()?, group, user).await,
+        // Parts are kept by the session, in order; see `stage`.
+        Request::StageManifest { .. } => Err(Refusal::Internal.into()),
+        Request::UploadFile { group, name, file_id, layout, sha1 } => {
+            let file = upload_file::Offered { group, name, file: file_id, layout, sha1 };
+            upload_file::run(call, &me()?, file, staged).await
+        }
+        Request::ListFiles { group, after } => files::list(call, &me()?, group, after).await,
+        Request::FindFile { group, file } => files::find(call, &me()?, group, file).await,
+        Request::GetManifest { group, file_id, first } => get_manifest::run(call, &me()?, group, file_id, first).await,
+        Request::FindPeers { group, file_id } => find_peers::run(call, &me()?, group, file_id).await,
+        Request::StartSeeding { group, file_id } => start_seeding::run(call, &me()?, group, file_id).await,
+        Request::StopSeeding { group, file_id } => stop_seeding::run(call, &me()?, group, file_id).await,
+        Request::Announce { listen, serial } => announce::run(call, &me()?, listen, serial).await,
+        Request::GetTicket { group } => get_ticket::run(call, &me()?, group).await,
+    }
+}
+
+impl Call {
+    /// Ids for what this call makes.
+    fn mint(&self) -> Mint {
+        Mint::new(self.asked)
+    }
+
+    /// Asks the state on behalf of `me`, whose login must still hold.
+    async fn read<T, F>(&self, me: &Login, query: F) -> Result<T, Halt>
+    where
+        F: FnOnce(&State<'_>, &Login) -> Result<T, Halt> + Send + 'static,
+        T: Send + 'static,
+    {
+        let me = me.clone();
+        let query = move |state: &State<'_>| {
+            still_holds(state, &me)?;
+            query(state, &me)
+        };
+        self.services.store.read(query).await
+    }
+
+    /// Changes the state on behalf of `me`, whose login must still hold.
+    async fn write<F>(&self, me: &Login, decide: F) -> Outcome
+    where
+        F: FnOnce(&State<'_>, &Login) -> Result<Decision, Halt> + Send + 'static,
+    {
+        let me = me.clone();
+        let decide = move |state: &State<'_>| {
+            still_holds(state, &me)?;
+            decide(state, &me)
+        };
+        self.commit(decide).await
+    }
+
+    /// Changes the state, whoever asks.
+    async fn commit<F>(&self, decide: F) -> Outcome
+    where
+        F: FnOnce(&State<'_>) -> Result<Decision, Halt> + Send + 'static,
+    {
+        let decide = move |state: &State<'_>| {
+            let Decision { deltas, manifest, answer, news } = decide(state)?;
+            let recorded = answer.encode()?;
+            Ok::<_, Halt>(Change { deltas, manifest, answer: recorded, value: (answer, news) })
+        };
+        match self.services.store.write(self.asked, decide).await? {
+            Written::Done((answer, news)) => {
+                let (response, login) = answer.into_response(self)?;
+                Ok(Effect { response, login, news })
+            }
+            Written::Repeated(recorded) => self.repeat(&recorded).await,
+        }
+    }
+
+    /// The answer that this call was given before, if it has had its effect.
+    async fn repeated(&self) -> Result<Option<Effect>, Halt> {
+        match self.services.store.recorded(self.asked).await? {
+            Some(recorded) => self.repeat(&recorded).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Answers as recorded. Whoever was to hear of it has been told the first time.
+    async fn repeat(&self, recorded: &[u8]) -> Outcome {
+        let answer = Answer::decode(recorded)?;
+        if let Answer::LoggedIn(grant) = &answer {
+            let login = grant.login(self.asked.device);
+            self.services.store.read(move |state| still_holds(state, &login)).await?;
+        }
+        let (response, login) = answer.into_response(self)?;
+        Ok(Effect { response, login, news: Vec::new() })
+    }
+}
+
+fn still_holds(state: &State<'_>, me: &Login) -> Result<(), Halt> {
+    let row = state.session(me.session)?;
+    match row.filter(|row| rules::session_holds(row, me.user, me.device, ticket::now())) {
+        Some(_) => Ok(()),
+        None => Err(Refusal::SessionEnded.into()),
+    }
+}
+
+fn the_group(state: &State<'_>, name: &GroupName) -> Result<GroupId, Halt> {
+    state.group(name)?.ok_or_else(|| Refusal::NoSuchGroup(name.clone()).into())
+}
+
+fn the_user(state: &State<'_>, name: &UserName) -> Result<UserId, Halt> {
+    state.user(name)?.ok_or_else(|| Refusal::NoSuchUser(name.clone()).into())
+}
+
+/// The group, and the caller's membership there.
+fn as_member(state: &State<'_>, me: &Login, name: &GroupName) -> Result<(GroupId, MembershipId), Halt> {
+    let group = the_group(state, name)?;
+    Ok((group, rules::member(&state.standing(group, me.user)?, name)?))
+}
+
+/// The group, if the caller is its admin.
+fn as_admin(state: &State<'_>, me: &Login, name: &GroupName) -> Result<GroupId, Halt> {
+    let group = the_group(state, name)?;
+    let admin = state.admin(group)?.ok_or_else(|| Refusal::NoSuchGroup(name.clone()))?;
+    let admin_name = state.user_name(admin)?.ok_or(StoreError::Content("an admin without an account"))?;
+    rules::admin(me.user, admin, admin_name, name)?;
+    Ok(group)
+}
+
+/// A client that uses one request id for two requests is defective; honest ids are random.
+fn reused() -> Halt {
+    Refusal::Invalid(Text::clipped("this request id was used before for something else")).into()
+}
+
+/// What to ask for so that it is seen whether there is more than a page.
+const PAGE_AND_ONE: usize = MAX_ROWS + 1;
+
+fn page<T>(rows: Vec<T>) -> Page<T> {
+    let more = rows.len() > MAX_ROWS;
+    Page { rows: List::first_of(rows), more }
+}
+
+/// The time that leases are measured by.
+fn now() -> Instant {
+    Instant::now()
+}

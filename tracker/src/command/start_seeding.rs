@@ -1,0 +1,88 @@
+//! This device seeds a file of a group, wholly or in part.
+
+use std::sync::Arc;
+
+use common::id::{FileId, GroupId, GroupName};
+use common::wire::client::{PeerRow, Push};
+use common::wire::limits::Text;
+use common::wire::refusal::Refusal;
+
+use super::news::News;
+use super::{Call, Decision, Halt, Outcome, Services, as_member, now};
+use crate::fact::Delta;
+use crate::rules::Login;
+use crate::store::State;
+
+pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileId) -> Outcome {
+    let services = Arc::clone(&call.services);
+    call.write(me, move |state, me| decide(state, me, &services, name, file)).await
+}
+
+fn decide(state: &State<'_>, me: &Login, services: &Services, name: GroupName, file: FileId) -> Result<Decision, Halt> {
+    let (group, membership) = as_member(state, me, &name)?;
+    if state.share_of(group, file)?.is_none() {
+        return Err(Refusal::NoSuchFile { group: name, name: Text::clipped(&format!("id:{file}")) }.into());
+    }
+    let said = state.seeding(group, file, me.device)?;
+    let unchanged = said.is_some_and(|s| s.on && s.user == me.user && s.membership == membership);
+    let fact = Delta::Seeding { group, file, device: me.device, user: me.user, membership, on: true };
+    let deltas = if unchanged { Vec::new() } else { vec![fact] };
+    Ok(Decision::done(deltas).telling(seeder_up(state, services, me, group, file)?))
+}
+
+/// Tells the other members that this device seeds `file`, if it has said where it is.
+pub(super) fn seeder_up(
+    state: &State<'_>,
+    services: &Services,
+    me: &Login,
+    group: GroupId,
+    file: FileId,
+) -> Result<Vec<News>, Halt> {
+    let Some(address) = services.presence.address(me.device, me.user, now()) else { return Ok(Vec::new()) };
+    let peer = PeerRow { device: me.device, user: me.name.clone(), address };
+    let push = Push::SeederUp { group_id: group, file_id: file, peer };
+    Ok(vec![News::Push { to: state.members(group)?, except: Some(me.device), push }])
+}
+
+#[cfg(test)]
+mod tests {
+    use common::id::FileId;
+    use common::wire::client::Push;
+    use common::wire::refusal::Refusal;
+
+    use crate::command::tests::Fixture;
+
+    #[tokio::test]
+    async fn members_hear_of_a_new_seeder() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        let id = a.upload("lab", "f", b"content").await.expect("uploaded");
+        let unknown = FileId::new([9; 32]);
+        assert!(matches!(b.start_seeding("lab", unknown).await, Err(Refusal::NoSuchFile { .. })));
+        b.announce(1).await.expect("announced");
+        a.heard();
+        b.start_seeding("lab", id).await.expect("seeding");
+        let up = |p: &Push| matches!(p, Push::SeederUp { file_id, peer, .. } if *file_id == id && peer.user.as_str() == "bob");
+        assert!(a.heard().iter().any(up));
+        assert!(!b.heard().iter().any(up), "who seeds knows");
+        assert_eq!(a.peers("lab", id).await, ["bob"]);
+    }
+
+    #[tokio::test]
+    async fn saying_it_again_adds_nothing_to_the_log() {
+        let f = Fixture::new().await;
+        let a = f.user("alice").await;
+        a.create_group("lab").await.expect("created");
+        let id = a.upload("lab", "f", b"content").await.expect("uploaded");
+        let before = f.versions();
+        for _ in 0..3 {
+            a.start_seeding("lab", id).await.expect("seeding");
+        }
+        assert_eq!(f.versions(), before);
+        a.stop_seeding("lab", id).await.expect("stopped");
+        a.start_seeding("lab", id).await.expect("seeding");
+        assert_ne!(f.versions(), before);
+    }
+}

@@ -1,0 +1,157 @@
+//! `upload_file`: publishes a file whose manifest has been staged, seeded by the caller's device.
+
+use std::sync::Arc;
+
+use common::id::{FileId, FileName, GroupName, PublicationId, Sha1Digest};
+use common::manifest::{Manifest, PieceHash};
+use common::pieces::PieceLayout;
+use common::wire::limits::Text;
+use common::wire::refusal::Refusal;
+
+use super::start_seeding::seeder_up;
+use super::{Call, Decision, Halt, Outcome, Services, Staged, as_member};
+use crate::fact::Delta;
+use crate::rules::{self, Login, Offer, Upload};
+use crate::store::{NewManifest, State, StoreError};
+
+/// A file as it is offered.
+#[derive(Debug, Clone)]
+pub(super) struct Offered {
+    pub(super) group: GroupName,
+    pub(super) name: FileName,
+    pub(super) file: FileId,
+    pub(super) layout: PieceLayout,
+    pub(super) sha1: Sha1Digest,
+}
+
+pub(super) async fn run(call: &Call, me: &Login, offered: Offered, staged: Option<Staged>) -> Outcome {
+    // Asked again, what was staged is gone.
+    if let Some(effect) = call.repeated().await? {
+        return Ok(effect);
+    }
+    let pieces = staged.and_then(|s| s.into_pieces(offered.file)).unwrap_or_default();
+    let (services, publication) = (Arc::clone(&call.services), call.mint().id("publication"));
+    let (offered, manifest) = verified(offered, pieces).await?;
+    call.write(me, move |state, me| decide(state, me, &services, publication, offered, manifest)).await
+}
+
+/// Checks that the pieces make the file, off the runtime: there may be a quarter of a million.
+async fn verified(offered: Offered, pieces: Vec<PieceHash>) -> Result<(Offered, NewManifest), Halt> {
+    let check = move || {
+        let manifest = Manifest::new(offered.layout, offered.file, offered.sha1, pieces)?;
+        Ok((offered, NewManifest::new(manifest)))
+    };
+    let checked = tokio::task::spawn_blocking(check).await.map_err(|_| StoreError::Panicked)?;
+    checked.map_err(|e: common::manifest::ManifestError| Refusal::Invalid(Text::clipped(&e.to_string())).into())
+}
+
+fn decide(
+    state: &State<'_>,
+    me: &Login,
+    services: &Services,
+    publication: PublicationId,
+    offered: Offered,
+    manifest: NewManifest,
+) -> Result<Decision, Halt> {
+    let Offered { group: group_name, name, file, layout, .. } = offered;
+    let (group, membership) = as_member(state, me, &group_name)?;
+    let (same_name, same_content) = (state.share_named(group, &name)?, state.share_of(group, file)?);
+    let seeded = match &same_name {
+        Some(share) => !state.seeders(group, share.file)?.is_empty(),
+        None => false,
+    };
+    let offer = Offer { group: &group_name, name: &name, file, manifest: manifest.id(), piece_len: layout.piece_len() };
+    let upload = rules::upload(&offer, same_name.as_ref(), same_content.as_ref(), seeded)?;
+    let mut deltas = Vec::new();
+    if upload == Upload::Replace {
+        let old = state.publications_named(group, &name)?;
+        deltas.extend(old.into_iter().map(|publication| Delta::Withdrawn { publication }));
+    }
+    let (user, device) = (me.user, me.device);
+    if !state.has_published(membership, &name, file)? {
+        let manifest = manifest.id();
+        deltas.push(Delta::Published { id: publication, group, name, file, manifest, user, membership });
+    }
+    deltas.push(Delta::Seeding { group, file, device, user, membership, on: true });
+    let news = seeder_up(state, services, me, group, file)?;
+    Ok(Decision { manifest: Some(manifest), ..Decision::done(deltas).telling(news) })
+}
+
+#[cfg(test)]
+mod tests {
+    use common::wire::client::Request;
+    use common::wire::refusal::Refusal;
+
+    use crate::command::tests::{Fixture, group, manifest_of, request_id};
+
+    #[tokio::test]
+    async fn a_name_stands_for_one_content() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        let old = a.upload("lab", "f", b"content").await.expect("uploaded");
+        b.upload("lab", "f", b"content").await.expect("the same content is the same share");
+        assert_eq!(a.file_names("lab").await, ["f"]);
+        assert!(matches!(b.upload("lab", "f", b"other").await, Err(Refusal::FileExists { .. })));
+        a.stop_seeding("lab", old).await.expect("stopped");
+        assert!(matches!(b.upload("lab", "f", b"other").await, Err(Refusal::FileExists { .. })), "bob still seeds it");
+        b.stop_seeding("lab", old).await.expect("stopped");
+        let new = b.upload("lab", "f", b"other").await.expect("nobody seeded the old content");
+        assert_eq!(a.file_names("lab").await, ["f"]);
+        assert_eq!(a.find("lab", "f").await.expect("found").file_id, new);
+    }
+
+    #[tokio::test]
+    async fn what_the_pieces_do_not_add_up_to_is_refused() {
+        let f = Fixture::new().await;
+        let a = f.user("alice").await;
+        a.create_group("lab").await.expect("created");
+        let m = manifest_of(&[7; 100_000], 16 << 10);
+        let upload = |m: &common::manifest::Manifest| Request::UploadFile {
+            group: group("lab"),
+            name: "f".parse().expect("a name"),
+            file_id: m.file_id(),
+            layout: m.layout(),
+            sha1: m.sha1(),
+        };
+        assert!(matches!(a.ask(upload(&m)).await, Err(Refusal::Invalid(_))), "nothing was staged");
+        a.stage(manifest_of(&[8; 100_000], 16 << 10).pieces(), m.file_id());
+        assert!(matches!(a.ask(upload(&m)).await, Err(Refusal::Invalid(_))), "other pieces");
+        assert!(a.file_names("lab").await.is_empty());
+        a.stage(m.pieces(), m.file_id());
+        let id = request_id(5);
+        assert!(a.ask_as(id, upload(&m)).await.is_ok());
+        assert!(a.ask_as(id, upload(&m)).await.is_ok(), "asked again, without the pieces");
+        assert_eq!(a.file_names("lab").await, ["f"]);
+    }
+
+    #[tokio::test]
+    async fn one_content_is_cut_in_one_way_within_a_group() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        let bytes = vec![3; 200_000];
+        a.publish("lab", "f", &manifest_of(&bytes, 16 << 10)).await.expect("published");
+        let refused = b.publish("lab", "g", &manifest_of(&bytes, 32 << 10)).await;
+        assert_eq!(refused, Err(Refusal::OtherPieceSize { piece_len: 16 << 10 }));
+    }
+
+    #[tokio::test]
+    async fn empty_files_have_no_pieces() {
+        let f = Fixture::new().await;
+        let a = f.user("alice").await;
+        a.create_group("lab").await.expect("created");
+        a.upload("lab", "empty", b"").await.expect("uploaded");
+        assert_eq!(a.file_names("lab").await, ["empty"]);
+    }
+
+    #[tokio::test]
+    async fn only_members_publish() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        assert!(matches!(b.upload("lab", "f", b"content").await, Err(Refusal::NotAMember(_))));
+    }
+}

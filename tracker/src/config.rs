@@ -1,0 +1,205 @@
+//! Arguments and files to a configuration; what is wrong with them in one sentence.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use common::escape::Escaped;
+use common::secret::{ClusterKey, ClusterPin, ClusterSecret, SecretError};
+use common::tracker_info::{TrackerInfo, TrackerInfoError};
+
+use crate::admission::Limits;
+use crate::server::{Config, StartError};
+
+/// Files that the process needs besides its connections: the database, its log, the terminal.
+const OTHER_FILES: u64 = 128;
+
+/// One of a cluster's trackers: keeps accounts, groups and who shares what; never sees content.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "tracker", version, about)]
+pub struct Arguments {
+    /// The list of trackers: one IP:PORT a line
+    pub tracker_info: PathBuf,
+    /// Which line of it is this tracker, from 1
+    pub tracker_no: u16,
+    /// Where the database is [default: ./data/tracker-<TRACKER_NO>]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The secret that all trackers of the cluster share, made if missing [default: cluster.secret beside TRACKER_INFO]
+    #[arg(long, value_name = "FILE")]
+    pub cluster_secret: Option<PathBuf>,
+    /// Print the cluster's pin, for the list that members get, and leave
+    #[arg(long)]
+    pub fingerprint: bool,
+}
+
+/// Why the tracker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The list of trackers.
+    #[error(transparent)]
+    List(#[from] TrackerInfoError),
+    /// A number that the list does not have.
+    #[error("{} lists {listed} tracker(s), and none has number {number}; numbers count from 1", Escaped(&.path.to_string_lossy()))]
+    Number {
+        /// The list.
+        path: PathBuf,
+        /// What was asked for.
+        number: u16,
+        /// How many there are.
+        listed: usize,
+    },
+    /// The list pins another key.
+    #[error(
+        "{} pins the cluster {pinned}, and {} is the secret of {ours}; use the right secret, or correct the list",
+        Escaped(&.list.to_string_lossy()), Escaped(&.secret.to_string_lossy())
+    )]
+    Pin {
+        /// The list.
+        list: PathBuf,
+        /// What it says.
+        pinned: ClusterPin,
+        /// The secret's file.
+        secret: PathBuf,
+        /// What comes of it.
+        ours: ClusterPin,
+    },
+    /// The secret.
+    #[error("the cluster's secret: {0}")]
+    Secret(#[from] SecretError),
+    /// Anything later.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The runtime.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+impl Refused {
+    /// 2 for what was asked wrongly, 1 for what went wrong.
+    pub const fn exit_status(&self) -> u8 {
+        match self {
+            Self::List(_) | Self::Number { .. } | Self::Pin { .. } => 2,
+            Self::Secret(_) | Self::Start(_) | Self::System(_) => 1,
+        }
+    }
+}
+
+impl Arguments {
+    fn secret_path(&self) -> PathBuf {
+        let beside = || self.tracker_info.parent().unwrap_or(Path::new("")).join("cluster.secret");
+        self.cluster_secret.clone().unwrap_or_else(beside)
+    }
+
+    fn address(&self, info: &TrackerInfo) -> Result<SocketAddr, Refused> {
+        info.address_of(self.tracker_no.into()).ok_or_else(|| Refused::Number {
+            path: self.tracker_info.clone(),
+            number: self.tracker_no,
+            listed: info.trackers.len(),
+        })
+    }
+
+    fn key(&self, info: &TrackerInfo) -> Result<ClusterKey, Refused> {
+        let secret = self.secret_path();
+        let (loaded, created) = ClusterSecret::load_or_create(&secret)?;
+        if created {
+            tracing::info!("made the cluster's secret, {}", secret.display());
+        }
+        let key = loaded.cluster_key();
+        let ours = key.public().pin();
+        match info.pin {
+            Some(pinned) if pinned != ours => {
+                Err(Refused::Pin { list: self.tracker_info.clone(), pinned, secret, ours })
+            }
+            _ => Ok(key),
+        }
+    }
+
+    /// Reads the list and the secret, which is made if it is missing. Blocks on the disk.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn configure(&self) -> Result<Config, Refused> {
+        let info = TrackerInfo::read(&self.tracker_info)?;
+        let listen = self.address(&info)?;
+        let key = self.key(&info)?;
+        let number = self.tracker_no;
+        let data_dir = self.data_dir.clone().unwrap_or_else(|| PathBuf::from(format!("data/tracker-{number}")));
+        let limits = within(raise_file_limit(), Limits::default());
+        Ok(Config { limits, ..Config::new(number, listen, data_dir, key) })
+    }
+}
+
+/// As many files as the system lets this process open.
+#[cfg(unix)]
+fn raise_file_limit() -> Option<u64> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: now.maximum, maximum: now.maximum };
+    if let Err(e) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!("the limit of open files stays at {:?}: {e}", now.current);
+    }
+    getrlimit(Resource::Nofile).current
+}
+
+#[cfg(not(unix))]
+fn raise_file_limit() -> Option<u64> {
+    None
+}
+
+/// The limits that so many files allow; `None` is any number.
+fn within(files: Option<u64>, usual: Limits) -> Limits {
+    let Some(files) = files else { return usual };
+    let allowed = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX).max(16);
+    if allowed < usual.connections {
+        tracing::warn!("at most {allowed} connections: the limit of open files (ulimit -n) is {files}");
+    }
+    Limits { connections: usual.connections.min(allowed), ..usual }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(dir: &Path, list: &str, number: &str) -> Arguments {
+        let path = dir.join("tracker_info.txt");
+        std::fs::write(&path, list).expect("written");
+        Arguments::parse_from(["tracker", path.to_str().expect("UTF-8"), number])
+    }
+
+    #[test]
+    fn the_number_counts_from_one() {
+        let dir = tempfile::tempdir().expect("directory");
+        let list = "127.0.0.1:5000\n127.0.0.1:5001\n";
+        let config = arguments(dir.path(), list, "2").configure().expect("configured");
+        assert_eq!((config.number, config.listen.port()), (2, 5001));
+        assert_eq!(config.data_dir, Path::new("data/tracker-2"));
+        assert!(dir.path().join("cluster.secret").exists());
+        for wrong in ["0", "3"] {
+            let refused = arguments(dir.path(), list, wrong).configure().expect_err(wrong);
+            assert_eq!(refused.exit_status(), 2);
+            assert!(refused.to_string().contains("lists 2 tracker(s)"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_pins_another_cluster_is_refused() {
+        let dir = tempfile::tempdir().expect("directory");
+        let own = arguments(dir.path(), "127.0.0.1:5000\n", "1").configure().expect("configured").key.public().pin();
+        let pinned = format!("127.0.0.1:5000\ncluster {own}\n");
+        assert!(arguments(dir.path(), &pinned, "1").configure().is_ok());
+        let other = ClusterSecret::generate().cluster_key().public().pin();
+        let refused = arguments(dir.path(), &format!("127.0.0.1:5000\ncluster {other}\n"), "1").configure();
+        assert!(refused.is_err_and(|e| e.exit_status() == 2 && e.to_string().contains(&own.to_string())));
+    }
+
+    #[test]
+    fn few_files_mean_few_connections() {
+        let usual = Limits::default();
+        assert_eq!(within(None, usual), usual);
+        assert_eq!(within(Some(1024), usual).connections, 1024 - OTHER_FILES as usize);
+        assert_eq!(within(Some(1 << 20), usual), usual);
+        assert!(within(Some(0), usual).connections > 0);
+    }
+}

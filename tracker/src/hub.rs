@@ -1,0 +1,206 @@
+//! Who is connected and logged in, and how news reach them.
+//!
+//! Nobody waits for a slow reader: each connection has a bounded queue, and one that does not empty it is
+//! closed. Its client comes back and asks for what it missed. Knows nothing of the database.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use common::id::{DeviceId, SessionId, UserId};
+use common::wire::client::Push;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Connections that one user may have; a further one replaces the oldest.
+pub const MAX_PER_USER: usize = 64;
+
+/// One connection, for as long as this process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub(crate) u64);
+
+/// A connection that is logged in.
+#[derive(Debug, Clone)]
+pub(crate) struct Online {
+    pub(crate) connection: ConnectionId,
+    pub(crate) device: DeviceId,
+    pub(crate) user: UserId,
+    pub(crate) session: SessionId,
+    pub(crate) pushes: mpsc::Sender<Push>,
+    /// Ends the connection.
+    pub(crate) kill: CancellationToken,
+}
+
+/// All connections that are logged in.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    next: AtomicU64,
+    /// Guards the connections of each user, the oldest first.
+    online: Mutex<HashMap<UserId, Vec<Online>>>,
+}
+
+/// Whose logins have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// This one.
+    Only(SessionId),
+    /// All of the user but this one.
+    AllBut(SessionId),
+}
+
+impl Hub {
+    /// A number for a new connection.
+    pub(crate) fn number(&self) -> ConnectionId {
+        ConnectionId(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// From now on news reach this connection, until the guard is dropped.
+    pub(crate) fn register(self: &Arc<Self>, online: Online) -> Registered {
+        let registered = Registered { hub: Arc::clone(self), user: online.user, connection: online.connection };
+        let mut all = self.lock();
+        let of_user = all.entry(online.user).or_default();
+        if of_user.len() >= MAX_PER_USER {
+            of_user.remove(0).kill.cancel();
+        }
+        of_user.push(online);
+        registered
+    }
+
+    /// Sends `push` to every connection of `users` but those of the device `except`.
+    pub(crate) fn push(&self, users: &[UserId], except: Option<DeviceId>, push: &Push) {
+        let all = self.lock();
+        let online = users.iter().filter_map(|u| all.get(u)).flatten();
+        online.filter(|o| Some(o.device) != except).for_each(|o| send(o, push));
+    }
+
+    /// Tells connections whose login has ended so, but the one where that was asked for, and sends them nothing
+    /// more. Returns them.
+    pub(crate) fn end_sessions(
+        &self,
+        user: UserId,
+        which: Ended,
+        asked_on: ConnectionId,
+    ) -> Vec<(DeviceId, ConnectionId)> {
+        let mut all = self.lock();
+        let Some(of_user) = all.get_mut(&user) else { return Vec::new() };
+        let hit = |o: &mut Online| match which {
+            Ended::Only(session) => o.session == session,
+            Ended::AllBut(session) => o.session != session,
+        };
+        let ended: Vec<Online> = of_user.extract_if(.., hit).collect();
+        if of_user.is_empty() {
+            all.remove(&user);
+        }
+        ended.iter().filter(|o| o.connection != asked_on).for_each(|o| send(o, &Push::SessionEnded));
+        ended.iter().map(|o| (o.device, o.connection)).collect()
+    }
+
+    /// How many connections are logged in.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().values().map(Vec::len).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, Vec<Online>>> {
+        self.online.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn send(online: &Online, push: &Push) {
+    if let Err(mpsc::error::TrySendError::Full(_)) = online.pushes.try_send(push.clone()) {
+        tracing::info!(device = %format_args!("{:.8}", online.device), "does not read its news: disconnected");
+        online.kill.cancel();
+    }
+}
+
+/// Takes its connection off the hub when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    hub: Arc<Hub>,
+    user: UserId,
+    connection: ConnectionId,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut all = self.hub.lock();
+        if let Some(of_user) = all.get_mut(&self.user) {
+            of_user.retain(|o| o.connection != self.connection);
+            if of_user.is_empty() {
+                all.remove(&self.user);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn online(hub: &Hub, user: u8, session: u8, queue: usize) -> (Online, mpsc::Receiver<Push>) {
+        let (pushes, received) = mpsc::channel(queue);
+        let connection = hub.number();
+        let device = DeviceId::new([connection.0 as u8; 32]);
+        let (user, session) = (UserId::new([user; 16]), SessionId::new([session; 16]));
+        (Online { connection, device, user, session, pushes, kill: CancellationToken::new() }, received)
+    }
+
+    #[test]
+    fn news_reach_whom_they_are_for() {
+        let hub = Arc::new(Hub::default());
+        let (a, mut to_a) = online(&hub, 1, 1, 4);
+        let (b, mut to_b) = online(&hub, 2, 2, 4);
+        let (a_user, b_user, b_device) = (a.user, b.user, b.device);
+        let _keep = hub.register(a);
+        let gone = hub.register(b);
+        hub.push(&[a_user], None, &Push::SessionEnded);
+        assert!(to_a.try_recv().is_ok() && to_b.try_recv().is_err());
+        hub.push(&[a_user, b_user], Some(b_device), &Push::SessionEnded);
+        assert!(to_a.try_recv().is_ok() && to_b.try_recv().is_err());
+        drop(gone);
+        assert_eq!(hub.len(), 1);
+        hub.push(&[b_user], None, &Push::SessionEnded);
+        assert!(to_b.try_recv().is_err());
+    }
+
+    #[test]
+    fn who_does_not_read_is_disconnected() {
+        let hub = Arc::new(Hub::default());
+        let (a, _unread) = online(&hub, 1, 1, 2);
+        let (user, kill) = (a.user, a.kill.clone());
+        let _keep = hub.register(a);
+        for _ in 0..2 {
+            hub.push(&[user], None, &Push::SessionEnded);
+        }
+        assert!(!kill.is_cancelled());
+        hub.push(&[user], None, &Push::SessionEnded);
+        assert!(kill.is_cancelled());
+    }
+
+    #[test]
+    fn one_user_cannot_hold_all_connections() {
+        let hub = Arc::new(Hub::default());
+        let first = online(&hub, 1, 1, 2).0;
+        let kill = first.kill.clone();
+        let _keep: Vec<_> = std::iter::once(first)
+            .chain((0..MAX_PER_USER).map(|_| online(&hub, 1, 1, 2).0))
+            .map(|o| hub.register(o))
+            .collect();
+        assert!(kill.is_cancelled());
+        assert_eq!(hub.len(), MAX_PER_USER);
+    }
+
+    #[test]
+    fn ended_logins_are_told_once_and_hear_nothing_more() {
+        let hub = Arc::new(Hub::default());
+        let (a, mut to_a) = online(&hub, 1, 1, 4);
+        let (b, mut to_b) = online(&hub, 1, 2, 4);
+        let (user, asked_on, session) = (a.user, a.connection, a.session);
+        let _keep = (hub.register(a), hub.register(b));
+        assert_eq!(hub.end_sessions(user, Ended::AllBut(session), asked_on).len(), 1);
+        hub.push(&[user], None, &Push::SessionEnded);
+        assert_eq!(to_b.try_recv(), Ok(Push::SessionEnded));
+        assert!(to_b.try_recv().is_err() && to_a.try_recv().is_ok());
+        assert_eq!(hub.end_sessions(user, Ended::Only(session), asked_on).len(), 1);
+        assert!(to_a.try_recv().is_err(), "who asked for it knows");
+    }
+}

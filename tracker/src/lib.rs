@@ -1,0 +1,23 @@
+//! The tracker: keeps accounts, groups, requests and who seeds what, and never sees a byte of content.
+//!
+//! Rooms, each in one sentence: [`config`] and [`console`] are the operator's side; [`server`] lets connections
+//! in; `session` speaks with one client; `command` has a file for each thing that can be asked;
+//! [`rules`] says who may; [`store`] keeps [`fact`]s on disk; [`presence`] and [`hub`] know who is here;
+//! [`admission`], [`throttle`] and [`password`] hold off who would take too much.
+//!
+//! Dependencies point one way: `main -> server -> session -> command -> {rules, store}`. `command` knows no
+//! frames, `store` no wire messages, `rules` no tokio.
+
+pub mod admission;
+mod command;
+pub mod config;
+pub mod console;
+pub mod fact;
+pub mod hub;
+pub mod password;
+pub mod presence;
+pub mod rules;
+pub mod server;
+mod session;
+pub mod store;
+pub mod throttle;

@@ -1,0 +1,229 @@
+//! Who may do what. Pure: from what is the case to yes or a refusal that says why.
+
+use common::id::{DeviceId, FileId, FileName, GroupName, SessionId, UserId, UserName};
+use common::ticket::{SessionToken, UnixSeconds};
+use common::wire::client::Password;
+use common::wire::limits::{MAX_PASSWORD, MIN_PASSWORD, Text};
+use common::wire::refusal::Refusal;
+
+use crate::fact::ManifestId;
+use crate::store::{SessionRow, Share, Standing};
+
+/// A login that a connection acts for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Who.
+    pub user: UserId,
+    /// The name.
+    pub name: UserName,
+    /// The login.
+    pub session: SessionId,
+    /// The device it was made on.
+    pub device: DeviceId,
+}
+
+/// The rule for new passwords.
+///
+/// # Errors
+/// When it is too short or too long.
+pub fn new_password(password: &Password) -> Result<(), Refusal> {
+    let ok = (MIN_PASSWORD..=MAX_PASSWORD).contains(&password.as_str().len());
+    if ok { Ok(()) } else { Err(Refusal::PasswordRule) }
+}
+
+/// Whether a login still holds: it is this device's, not ended, not expired, and the password has not been
+/// changed since.
+pub fn session_holds(row: &SessionRow, user: UserId, device: DeviceId, now: UnixSeconds) -> bool {
+    row.user == user && row.device == device && !row.ended && row.expires > now && row.bound == row.credentials
+}
+
+/// Whether a login of which only the token is known here still holds: it was made at another
+/// tracker, which has not told yet.
+pub fn token_holds(token: &SessionToken, credentials: u32, ended: bool) -> bool {
+    !ended && token.credentials == credentials
+}
+
+/// Members only.
+///
+/// # Errors
+/// `NotAMember`, for everyone else.
+pub fn member(standing: &Standing, group: &GroupName) -> Result<common::id::MembershipId, Refusal> {
+    standing.membership().ok_or_else(|| Refusal::NotAMember(group.clone()))
+}
+
+/// The admin only.
+///
+/// # Errors
+/// `NotAdmin`, for everyone else.
+pub fn admin(me: UserId, admin: UserId, admin_name: UserName, group: &GroupName) -> Result<(), Refusal> {
+    if me == admin { Ok(()) } else { Err(Refusal::NotAdmin { group: group.clone(), admin: admin_name }) }
+}
+
+/// Who may ask to join: nobody who is a member or has asked.
+///
+/// # Errors
+/// The one or the other.
+pub fn may_ask(standing: &Standing, group: &GroupName) -> Result<(), Refusal> {
+    match (standing.live.as_slice(), standing.pending.as_slice()) {
+        ([], []) => Ok(()),
+        ([], _) => Err(Refusal::AlreadyRequested(group.clone())),
+        _ => Err(Refusal::AlreadyMember(group.clone())),
+    }
+}
+
+/// An admin does not remove himself: leaving settles who follows.
+///
+/// # Errors
+/// With the command to use.
+pub fn may_remove(me: UserId, whom: UserId, group: &GroupName) -> Result<(), Refusal> {
+    if me != whom {
+        return Ok(());
+    }
+    let text = format!("you cannot remove yourself; `leave_group {group}` hands the group on and leaves it");
+    Err(Refusal::Invalid(Text::clipped(&text)))
+}
+
+/// What an upload does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upload {
+    /// It makes a new share, or joins one that is the same.
+    Add,
+    /// It takes the name of a share that nobody seeds any more.
+    Replace,
+}
+
+/// A file that is to be shared.
+#[derive(Debug, Clone, Copy)]
+pub struct Offer<'a> {
+    /// Where.
+    pub group: &'a GroupName,
+    /// Under which name.
+    pub name: &'a FileName,
+    /// Its content.
+    pub file: FileId,
+    /// Its manifest.
+    pub manifest: ManifestId,
+    /// Length of its pieces, in bytes.
+    pub piece_len: u64,
+}
+
+/// What uploading `offer` means, given the share of its name, the share of its content, and whether anybody seeds
+/// the former.
+///
+/// # Errors
+/// When the name is taken, or the content is shared with another manifest: seeders of one content in one
+/// group must agree on its pieces.
+pub fn upload(
+    offer: &Offer<'_>,
+    same_name: Option<&Share>,
+    same_content: Option<&Share>,
+    seeded: bool,
+) -> Result<Upload, Refusal> {
+    if let Some(other) = same_content.filter(|s| s.manifest != offer.manifest) {
+        let piece_len = other.layout.piece_len();
+        return Err(if piece_len == offer.piece_len {
+            let text = format!(
+                "this content is already shared in `{}` as `{}`, with SHA-1 digests that are not those of your file; \
+                 whoever shared it has a defective program",
+                offer.group, other.name
+            );
+            Refusal::Invalid(Text::clipped(&text))
+        } else {
+            Refusal::OtherPieceSize { piece_len }
+        });
+    }
+    match same_name {
+        Some(other) if other.file != offer.file && seeded => {
+            Err(Refusal::FileExists { group: offer.group.clone(), name: offer.name.clone() })
+        }
+        Some(other) if other.file != offer.file => Ok(Upload::Replace),
+        _ => Ok(Upload::Add),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::id::{MembershipId, PublicationId, Sha1Digest};
+    use common::pieces::PieceLayout;
+
+    use super::*;
+
+    fn group() -> GroupName {
+        "lab".parse().expect("a name")
+    }
+
+    fn standing(live: usize, pending: usize) -> Standing {
+        let some = |n| (0..n).map(|_| MembershipId::random()).collect();
+        Standing { live: some(live), pending: some(pending) }
+    }
+
+    #[test]
+    fn passwords_have_a_length() {
+        for (len, ok) in [(0, false), (7, false), (8, true), (1024, true)] {
+            let p = Password::try_from("x".repeat(len)).expect("within the wire's limit");
+            assert_eq!(new_password(&p).is_ok(), ok, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_login_holds_only_as_it_was_made() {
+        let (user, device) = (UserId::new([1; 16]), DeviceId::new([2; 32]));
+        let good = SessionRow { user, device, bound: 2, credentials: 2, expires: 100, ended: false };
+        assert!(session_holds(&good, user, device, 99));
+        assert!(!session_holds(&good, user, device, 100), "expired");
+        assert!(!session_holds(&good, UserId::new([9; 16]), device, 99));
+        assert!(!session_holds(&good, user, DeviceId::new([9; 32]), 99));
+        assert!(!session_holds(&SessionRow { ended: true, ..good }, user, device, 99));
+        assert!(!session_holds(&SessionRow { credentials: 3, ..good }, user, device, 99));
+    }
+
+    #[test]
+    fn who_may_ask() {
+        assert!(may_ask(&standing(0, 0), &group()).is_ok());
+        assert!(matches!(may_ask(&standing(0, 1), &group()), Err(Refusal::AlreadyRequested(_))));
+        assert!(matches!(may_ask(&standing(1, 0), &group()), Err(Refusal::AlreadyMember(_))));
+        assert!(matches!(may_ask(&standing(1, 1), &group()), Err(Refusal::AlreadyMember(_))));
+        assert!(member(&standing(0, 1), &group()).is_err() && member(&standing(1, 0), &group()).is_ok());
+    }
+
+    #[test]
+    fn admins_leave_and_are_not_removed() {
+        let (me, other) = (UserId::new([1; 16]), UserId::new([2; 16]));
+        assert!(may_remove(me, other, &group()).is_ok());
+        assert!(may_remove(me, me, &group()).is_err_and(|r| r.to_string().contains("leave_group lab")));
+        let name: UserName = "bob".parse().expect("a name");
+        assert!(admin(me, me, name.clone(), &group()).is_ok());
+        assert!(matches!(admin(me, other, name, &group()), Err(Refusal::NotAdmin { .. })));
+    }
+
+    #[test]
+    fn what_an_upload_means() {
+        let share = |file: u8, manifest: u8, piece_len| Share {
+            publication: PublicationId::random(),
+            name: "f".parse().expect("a name"),
+            file: FileId::new([file; 32]),
+            manifest: ManifestId([manifest; 32]),
+            layout: PieceLayout::new(1, piece_len).expect("layout"),
+            sha1: Sha1Digest::new([0; 20]),
+            uploader: "bob".parse().expect("a name"),
+        };
+        let (g, name) = (group(), "f".parse().expect("a name"));
+        let offer = Offer {
+            group: &g,
+            name: &name,
+            file: FileId::new([1; 32]),
+            manifest: ManifestId([1; 32]),
+            piece_len: 16384,
+        };
+        let same = share(1, 1, 16384);
+        let other = share(2, 2, 16384);
+        assert_eq!(upload(&offer, None, None, false), Ok(Upload::Add));
+        assert_eq!(upload(&offer, Some(&same), Some(&same), true), Ok(Upload::Add));
+        assert!(matches!(upload(&offer, Some(&other), None, true), Err(Refusal::FileExists { .. })));
+        assert_eq!(upload(&offer, Some(&other), None, false), Ok(Upload::Replace));
+        let recut = share(1, 3, 32768);
+        assert_eq!(upload(&offer, None, Some(&recut), true), Err(Refusal::OtherPieceSize { piece_len: 32768 }));
+        let forged = share(1, 4, 16384);
+        assert!(matches!(upload(&offer, None, Some(&forged), true), Err(Refusal::Invalid(_))));
+    }
+}

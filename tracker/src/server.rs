@@ -1,0 +1,376 @@
+//! The tracker as a whole: opens the database, listens, lets connections in, drains.
+//!
+//! A connection needs a permit before it is accepted. Strangers may be sent away for newer ones (see
+//! `admission`), so that a crowd that only holds sockets open does not keep anybody from logging in.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::backoff::Backoff;
+use common::secret::ClusterKey;
+use common::task::TaskGroup;
+use common::ticket;
+use common::tls::{Identity, TlsError, TrackerAcceptor};
+use common::wire::client::Mode;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Admission;
+pub use crate::admission::Limits;
+use crate::command::Services;
+use crate::hub::Hub;
+use crate::password::{PasswordError, Passwords};
+use crate::presence::{LEASE, Presence};
+use crate::session::{self, Context, Peer};
+use crate::store::{Counts, OpenError, Store, StoreError, WallClock};
+use crate::throttle::Throttle;
+
+/// Connections that the system may hold for us to accept.
+const BACKLOG: i32 = 4096;
+/// How often who is here is noted in the database.
+const SAVE_PRESENCE: Duration = Duration::from_secs(5);
+/// After a longer stop than this, nobody is believed to be where they were.
+const OLD_PRESENCE: Duration = Duration::from_secs(600);
+/// How long an answer is remembered for whoever asks again.
+const REMEMBER: Duration = Duration::from_secs(24 * 3600);
+/// How often older ones are forgotten.
+const FORGET: Duration = Duration::from_secs(3600);
+/// How long connections have to finish when the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Delays after a failing accept: the system is out of something that others have to give back.
+const ACCEPT_FIRST: Duration = Duration::from_millis(10);
+const ACCEPT_MOST: Duration = Duration::from_secs(1);
+
+/// What a tracker is started with.
+#[derive(Clone)]
+pub struct Config {
+    /// Its line in tracker_info.txt, from 1.
+    pub number: u16,
+    /// Where it listens; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Where its database is.
+    pub data_dir: PathBuf,
+    /// The cluster's key.
+    pub key: ClusterKey,
+    /// How many connections it takes.
+    pub limits: Limits,
+    /// Milliseconds since 1970.
+    pub clock: WallClock,
+}
+
+impl Config {
+    /// A tracker with the usual limits and the machine's clock.
+    pub fn new(number: u16, listen: SocketAddr, data_dir: PathBuf, key: ClusterKey) -> Self {
+        Self { number, listen, data_dir, key, limits: Limits::default(), clock: Arc::new(wall_clock) }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("number", &self.number).field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+fn wall_clock() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Why a tracker cannot start. Each is one sentence for its operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database, once open.
+    #[error("cannot read the database: {0}")]
+    Store(#[from] StoreError),
+    /// The address is taken.
+    #[error(
+        "{0} is in use by another program; stop that program, or change this tracker's line in the list of trackers"
+    )]
+    InUse(SocketAddr),
+    /// The address is another machine's.
+    #[error("{0} is not an address of this machine; check this tracker's line in the list of trackers, and its number")]
+    NotOurs(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// No certificate could be made.
+    #[error("cannot prepare for encrypted connections: {0}")]
+    Tls(#[from] TlsError),
+    /// There is no memory for even one password.
+    #[error("cannot hash passwords: {0}")]
+    Passwords(#[from] PasswordError),
+}
+
+/// How a tracker is, for its operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Connections, logged in or not.
+    pub connections: usize,
+    /// Those that are logged in.
+    pub logged_in: usize,
+    /// What is stored.
+    pub counts: Counts,
+    /// Whether the sibling has everything.
+    pub mode: Mode,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connections, logged_in, counts, mode } = self;
+        let mode = match mode {
+            Mode::Dual => "dual",
+            Mode::Solo => "solo",
+        };
+        write!(
+            f,
+            "connections {connections} ({logged_in} logged in) · users {} · groups {} · events {} · mode {mode}",
+            counts.users, counts.groups, counts.events
+        )
+    }
+}
+
+/// A running tracker. Clones are the same one.
+#[derive(Clone)]
+pub struct Server {
+    address: SocketAddr,
+    context: Context,
+    permits: Arc<Semaphore>,
+    connections: usize,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Server({})", self.address)
+    }
+}
+
+impl Server {
+    /// Opens the database and listens; from here on connections are accepted.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let Config { number, listen, data_dir, key, limits, clock } = config;
+        // First, so that a tracker that runs already is named as such, and not as a busy port.
+        let store = blocking(move || Store::open(&data_dir, clock)).await??;
+        let opened = Self::start(number, listen, key, limits, store.clone()).await;
+        if opened.is_err() {
+            store.close().await;
+        }
+        opened
+    }
+
+    async fn start(
+        number: u16,
+        listen: SocketAddr,
+        key: ClusterKey,
+        limits: Limits,
+        store: Store,
+    ) -> Result<Self, StartError> {
+        let listener = bind(listen)?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen { address: listen, source })?;
+        let acceptor = TrackerAcceptor::new(&key)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let passwords = blocking(move || Passwords::new(cores)).await??;
+        let since = ticket::now().saturating_sub(OLD_PRESENCE.as_secs());
+        let here = store.read(move |state| state.presence(LEASE, since)).await?;
+        let services = Arc::new(Services {
+            tracker_no: number,
+            key,
+            store,
+            passwords,
+            throttle: Throttle::default(),
+            presence: Presence::restored(here, Instant::now()),
+            hub: Arc::new(Hub::default()),
+            staging: Default::default(),
+        });
+        let connections = limits.connections.max(1);
+        let permits = Arc::new(Semaphore::new(connections));
+        let context = Context { services, tasks: TaskGroup::new(), draining: CancellationToken::new() };
+        let server = Self { address, context, permits, connections };
+        let admission = Admission::new(Limits { connections, ..limits });
+        server.context.tasks.spawn("accept", server.clone().accept(listener, acceptor, admission));
+        server.context.tasks.spawn("upkeep", upkeep(Arc::clone(&server.context.services)));
+        Ok(server)
+    }
+
+    /// Where it listens.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How it is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn status(&self) -> Result<Status, StoreError> {
+        let services = &self.context.services;
+        Ok(Status {
+            connections: self.connections - self.permits.available_permits(),
+            logged_in: services.hub.len(),
+            counts: services.store.read(|state| state.counts()).await?,
+            mode: services.mode(),
+        })
+    }
+
+    /// Stops taking connections and calls, finishes those that run, and closes the database.
+    pub async fn stop(&self) {
+        let services = &self.context.services;
+        // Before connections end: who is here now is who will come back.
+        save_presence(services).await;
+        self.context.draining.cancel();
+        let all = u32::try_from(self.connections).unwrap_or(u32::MAX);
+        let drained = timeout(DRAIN, self.permits.acquire_many(all)).await;
+        if drained.is_err() {
+            tracing::info!("some connections did not finish in time");
+        }
+        self.context.tasks.stop().await;
+        services.store.close().await;
+    }
+
+    async fn accept(self, listener: TcpListener, acceptor: TrackerAcceptor, admission: Arc<Admission>) {
+        let mut backoff = Backoff::new(ACCEPT_FIRST, ACCEPT_MOST);
+        let draining = self.context.draining.clone();
+        let accepting = async {
+            loop {
+                let permit = self.permit(&admission).await;
+                match listener.accept().await {
+                    Ok((socket, from)) => {
+                        backoff.reset();
+                        self.admit(socket, from.ip().to_canonical(), permit, &acceptor, &admission);
+                    }
+                    Err(e) => {
+                        tracing::warn!("cannot accept a connection: {e}");
+                        drop(permit);
+                        admission.evict_oldest();
+                        tokio::time::sleep(backoff.next_delay()).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = draining.cancelled() => {}
+            never = accepting => never,
+        }
+    }
+
+    /// The right to one more connection. If need be, a stranger goes for it.
+    async fn permit(&self, admission: &Admission) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+                return permit;
+            }
+            admission.evict_oldest();
+            if let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {
+                return permit;
+            }
+        }
+    }
+
+    fn admit(
+        &self,
+        socket: TcpStream,
+        from: IpAddr,
+        permit: OwnedSemaphorePermit,
+        acceptor: &TrackerAcceptor,
+        admission: &Arc<Admission>,
+    ) {
+        let (context, acceptor, slot) = (self.context.clone(), acceptor.clone(), admission.admit(from));
+        self.context.tasks.spawn("connection", async move {
+            let ended = slot.kill().clone();
+            let served = ended.run_until_cancelled(connection(socket, from, &acceptor, context, &slot));
+            if let Some(Err(e)) = served.await {
+                tracing::debug!(%from, "{e}");
+            }
+            // Only now may another be accepted in its place: this socket is closed.
+            drop(permit);
+        });
+    }
+}
+
+async fn connection(
+    socket: TcpStream,
+    address: IpAddr,
+    acceptor: &TrackerAcceptor,
+    context: Context,
+    slot: &crate::admission::Slot,
+) -> Result<(), String> {
+    socket.set_nodelay(true).map_err(|e| e.to_string())?;
+    let accepted = context.draining.clone().run_until_cancelled_owned(acceptor.accept(socket)).await;
+    match accepted {
+        None => Ok(()),
+        Some(Ok((stream, Identity::Device(device)))) => {
+            let served = session::serve(stream, Peer { device, address }, context, slot).await;
+            served.map_err(|e| e.to_string())
+        }
+        Some(Ok((_, Identity::Sibling))) => Err("a tracker of this cluster, which has nothing to say yet".to_owned()),
+        Some(Err(e)) => Err(e.to_string()),
+    }
+}
+
+/// Listens, also where an earlier run has left connections that are closing.
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::InUse(address),
+        io::ErrorKind::AddrNotAvailable => StartError::NotOurs(address),
+        _ => StartError::Listen { address, source },
+    };
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    open().map_err(failed)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Panicked)
+}
+
+/// What is to be done from time to time.
+async fn upkeep(services: Arc<Services>) {
+    let (mut presence, mut requests) = (interval(SAVE_PRESENCE), interval(FORGET));
+    loop {
+        tokio::select! {
+            _ = presence.tick() => save_presence(&services).await,
+            _ = requests.tick() => {
+                let before = ticket::now().saturating_sub(REMEMBER.as_secs());
+                if let Err(e) = services.store.prune_requests(before).await {
+                    tracing::warn!("old requests could not be pruned: {e}");
+                }
+            }
+        }
+    }
+}
+
+async fn save_presence(services: &Services) {
+    let (here, gone) = services.presence.take_unsaved(Instant::now());
+    if here.is_empty() && gone.is_empty() {
+        return;
+    }
+    if let Err(e) = services.store.save_presence(here, gone, ticket::now()).await {
+        tracing::warn!("who is here could not be noted: {e}");
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

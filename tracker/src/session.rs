@@ -1,0 +1,393 @@
+//! One connection of a client: greet, receive, dispatch, reply, push. Generic over its stream.
+//!
+//! Calls run side by side, up to a limit, each in a task of its own that outlives the connection if
+//! need be, so that what it committed is told to whom it concerns. Calls that change the login run alone.
+//! One task writes; the rest of the session never touches the socket's write half.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::connection::{self, ConnectionError, FrameReader, FrameWriter};
+use common::id::DeviceId;
+use common::task::TaskGroup;
+use common::ticket;
+use common::wire::client::{self, ClientFrame, Hello, Push, Reply, Request, Response, ServerFrame, VERSION, Welcome};
+use common::wire::limits::{MAX_FRAME, MAX_FRAME_BEFORE_LOGIN, Text};
+use common::wire::refusal::Refusal;
+use common::wire::sync::VersionVector;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::{Sleep, timeout};
+
+use crate::admission::Slot;
+use crate::command::{self, Call, LoginChange, Services, Staged};
+use crate::hub::{ConnectionId, Online, Registered};
+use crate::rules::Login;
+use crate::store::{Asked, Versions};
+
+/// How long a client may take from the handshake to its greeting.
+pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may be silent before login: people think at the prompt.
+const IDLE_BEFORE_LOGIN: Duration = Duration::from_secs(300);
+/// How long it may be silent after login. Clients announce themselves far more often.
+const IDLE: Duration = Duration::from_secs(120);
+/// How long a call may take before its client is told to ask again.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a frame may take to be written before the client counts as gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Calls of one connection that run side by side.
+const IN_FLIGHT: usize = 8;
+/// Replies that wait for the socket.
+const REPLIES: usize = 4;
+/// Pushes that wait for the socket; with one more the client counts as not reading.
+const PUSHES: usize = 256;
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    pub(crate) device: DeviceId,
+    pub(crate) address: IpAddr,
+}
+
+/// What a session works with.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) services: Arc<Services>,
+    /// Of the server: ends only with it.
+    pub(crate) tasks: TaskGroup,
+    /// Cancelled when the server stops taking calls.
+    pub(crate) draining: tokio_util::sync::CancellationToken,
+}
+
+type Reader<S> = FrameReader<ReadHalf<S>, ClientFrame>;
+type Writer<S> = FrameWriter<WriteHalf<S>, ServerFrame>;
+type Done = Result<(Response, LoginChange), Refusal>;
+
+/// Serves a client until it leaves, breaks a rule, or the server drains. Dropped, it ends at once.
+///
+/// # Errors
+/// When the connection fails or the client breaks the protocol.
+pub(crate) async fn serve<S>(stream: S, peer: Peer, context: Context, slot: &Slot) -> Result<(), ConnectionError>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (mut reader, mut writer): (Reader<S>, Writer<S>) = connection::split(stream, MAX_FRAME_BEFORE_LOGIN);
+    writer.set_limit(MAX_FRAME);
+    if !greet(&mut reader, &mut writer, &context.services).await? {
+        return Ok(());
+    }
+    let (replies, to_send) = mpsc::channel(REPLIES);
+    let (pushes, to_push) = mpsc::channel(PUSHES);
+    let tasks = context.tasks.child();
+    let _writer_ends_too = tasks.guard();
+    let writing = tasks.spawn("session writer", write_all(writer, to_send, to_push));
+    let mut session = Session::new(peer, context, slot, replies, pushes);
+    let ended = session.run(&mut reader).await;
+    session.farewell(&ended).await;
+    drop(session);
+    let _ = timeout(WRITE_TIMEOUT, writing).await;
+    ended
+}
+
+/// Whether the client may go on.
+async fn greet<S>(reader: &mut Reader<S>, writer: &mut Writer<S>, services: &Services) -> Result<bool, ConnectionError>
+where
+    S: AsyncRead + AsyncWrite,
+{
+    let hello = timeout(HELLO_TIMEOUT, reader.next()).await.unwrap_or(Ok(None))?;
+    match hello {
+        Some(ClientFrame::Hello(Hello { version: VERSION })) => {
+            let welcome = Welcome { version: VERSION, tracker_no: services.tracker_no, now: ticket::now() };
+            writer.send(&ServerFrame::Welcome(welcome)).await?;
+            Ok(true)
+        }
+        Some(ClientFrame::Hello(Hello { version })) => {
+            let refusal = Refusal::Version { ours: version, theirs: VERSION };
+            writer.send(&reply(services, 0, Err(refusal))).await?;
+            writer.shutdown().await?;
+            Ok(false)
+        }
+        Some(ClientFrame::Call(_)) | None => Ok(false),
+    }
+}
+
+/// Writes whatever is to be written, replies first, until the session is over. A frame that has been
+/// begun is finished, unless the client does not take it.
+async fn write_all<S>(mut writer: Writer<S>, mut replies: mpsc::Receiver<ServerFrame>, mut pushes: mpsc::Receiver<Push>)
+where
+    S: AsyncRead + AsyncWrite,
+{
+    loop {
+        let frame = tokio::select! {
+            biased;
+            reply = replies.recv() => match reply {
+                Some(reply) => reply,
+                None => break,
+            },
+            Some(push) = pushes.recv() => ServerFrame::Push(push),
+        };
+        let is_reply = matches!(frame, ServerFrame::Reply(_));
+        if !written(&mut writer, &frame).await {
+            return;
+        }
+        // News are not held up by a client that asks and asks.
+        if is_reply
+            && let Ok(push) = pushes.try_recv()
+            && !written(&mut writer, &ServerFrame::Push(push)).await
+        {
+            return;
+        }
+    }
+    while let Ok(push) = pushes.try_recv() {
+        if !written(&mut writer, &ServerFrame::Push(push)).await {
+            return;
+        }
+    }
+    let _ = timeout(WRITE_TIMEOUT, writer.shutdown()).await;
+}
+
+async fn written<S>(writer: &mut Writer<S>, frame: &ServerFrame) -> bool
+where
+    S: AsyncRead + AsyncWrite,
+{
+    matches!(timeout(WRITE_TIMEOUT, writer.send(frame)).await, Ok(Ok(())))
+}
+
+fn reply(services: &Services, number: u64, result: Result<Response, Refusal>) -> ServerFrame {
+    let seen = vector(&services.store.versions());
+    ServerFrame::Reply(Reply { number, mode: services.mode(), seen, result })
+}
+
+fn vector(versions: &Versions) -> VersionVector {
+    VersionVector(common::wire::limits::List::first_of(versions.iter().map(|(origin, seq)| (*origin, *seq))))
+}
+
+/// A login and what hangs on it: gone when it is.
+struct Here {
+    login: Login,
+    _registered: Registered,
+}
+
+struct Session<'a> {
+    // Immutable.
+    id: ConnectionId,
+    peer: Peer,
+    context: Context,
+    slot: &'a Slot,
+    replies: mpsc::Sender<ServerFrame>,
+    pushes: mpsc::Sender<Push>,
+    // Of the login.
+    here: Option<Here>,
+    // Of the calls.
+    staged: Option<Staged>,
+    running: FuturesUnordered<BoxFuture<'static, (u64, Done)>>,
+    /// A call that changes the login: it waits until it is alone.
+    held: Option<client::Call>,
+    /// Whether such a call runs.
+    alone: bool,
+}
+
+impl<'a> Session<'a> {
+    fn new(
+        peer: Peer,
+        context: Context,
+        slot: &'a Slot,
+        replies: mpsc::Sender<ServerFrame>,
+        pushes: mpsc::Sender<Push>,
+    ) -> Self {
+        let (id, running) = (context.services.hub.number(), FuturesUnordered::new());
+        Self { id, peer, context, slot, replies, pushes, here: None, staged: None, running, held: None, alone: false }
+    }
+
+    async fn run<S>(&mut self, reader: &mut Reader<S>) -> Result<(), ConnectionError>
+    where
+        S: AsyncRead + AsyncWrite,
+    {
+        let draining = self.context.draining.clone();
+        let mut idle = Box::pin(tokio::time::sleep(self.patience()));
+        loop {
+            let takes_calls = self.held.is_none() && !self.alone && self.running.len() < IN_FLIGHT;
+            tokio::select! {
+                Some((number, done)) = self.running.next() => {
+                    if !self.finish(reader, number, done).await {
+                        return Ok(());
+                    }
+                }
+                frame = reader.next(), if takes_calls => match frame? {
+                    Some(ClientFrame::Call(call)) => {
+                        self.rearm(&mut idle);
+                        self.take(call);
+                    }
+                    Some(ClientFrame::Hello(_)) | None => return Ok(()),
+                },
+                () = draining.cancelled() => return Ok(()),
+                () = idle.as_mut(), if takes_calls => return Ok(()),
+                () = until(self.staged.as_ref().map(Staged::expires)) => self.staged = None,
+            }
+        }
+    }
+
+    const fn patience(&self) -> Duration {
+        if self.here.is_some() { IDLE } else { IDLE_BEFORE_LOGIN }
+    }
+
+    fn rearm(&self, idle: &mut Pin<Box<Sleep>>) {
+        idle.as_mut().reset(tokio::time::Instant::now() + self.patience());
+    }
+
+    fn take(&mut self, call: client::Call) {
+        if changes_login(&call.request) && !self.running.is_empty() {
+            self.held = Some(call);
+        } else {
+            self.begin(call);
+        }
+    }
+
+    fn begin(&mut self, call: client::Call) {
+        let client::Call { number, request_id, seen: _, request } = call;
+        self.alone = changes_login(&request);
+        let login = self.here.as_ref().map(|here| here.login.clone());
+        let request = match request {
+            Request::StageManifest { file_id, first, pieces } => {
+                let staged = self.stage(login.is_some(), file_id, first, pieces.into_vec());
+                let done = staged.map(|()| (Response::Done, LoginChange::Same));
+                return self.running.push(Box::pin(std::future::ready((number, done))));
+            }
+            other => other,
+        };
+        let staged = if matches!(request, Request::UploadFile { .. }) { self.staged.take() } else { None };
+        let asked = Asked { device: self.peer.device, request: request_id };
+        let services = Arc::clone(&self.context.services);
+        let call = Call { services, asked, address: self.peer.address, connection: self.id };
+        let running = self.context.tasks.spawn("call", command::carry_out(call, login, request, staged));
+        self.running.push(Box::pin(async move {
+            let done = match timeout(CALL_TIMEOUT, running).await {
+                Ok(Ok(Some(done))) => done,
+                Ok(Ok(None)) | Err(_) => Err(Refusal::Busy),
+                Ok(Err(panicked)) => {
+                    tracing::error!("a call panicked: {panicked}");
+                    Err(Refusal::Internal)
+                }
+            };
+            (number, done)
+        }));
+    }
+
+    fn stage(
+        &mut self,
+        logged_in: bool,
+        file: common::id::FileId,
+        first: u32,
+        part: Vec<common::manifest::PieceHash>,
+    ) -> Result<(), Refusal> {
+        if !logged_in {
+            return Err(Refusal::NotLoggedIn);
+        }
+        command::stage(&self.context.services.staging, &mut self.staged, file, first, part, Instant::now())
+    }
+
+    /// Whether the connection goes on.
+    async fn finish<S>(&mut self, reader: &mut Reader<S>, number: u64, done: Done) -> bool
+    where
+        S: AsyncRead + AsyncWrite,
+    {
+        let (result, change) = match done {
+            Ok((response, change)) => (Ok(response), change),
+            Err(Refusal::SessionEnded) => (Err(Refusal::SessionEnded), LoginChange::Gone),
+            Err(refusal) => (Err(refusal), LoginChange::Same),
+        };
+        if change == LoginChange::Gone {
+            self.log_out();
+        }
+        reader.set_limit(if self.here.is_some() || matches!(change, LoginChange::Now(_)) {
+            MAX_FRAME
+        } else {
+            MAX_FRAME_BEFORE_LOGIN
+        });
+        if self.replies.send(reply(&self.context.services, number, result)).await.is_err() {
+            return false;
+        }
+        if let LoginChange::Now(login) = change {
+            self.log_in(login).await;
+        }
+        if self.running.is_empty() {
+            self.alone = false;
+            if let Some(call) = self.held.take() {
+                self.begin(call);
+            }
+        }
+        true
+    }
+
+    /// After the reply, so that no news overtake it; what happened meanwhile is caught up with.
+    async fn log_in(&mut self, login: Login) {
+        let services = Arc::clone(&self.context.services);
+        if self.here.as_ref().is_some_and(|here| here.login == login) {
+            return;
+        }
+        self.log_out();
+        self.slot.promote();
+        let registered = services.hub.register(Online {
+            connection: self.id,
+            device: self.peer.device,
+            user: login.user,
+            session: login.session,
+            pushes: self.pushes.clone(),
+            kill: self.slot.kill().clone(),
+        });
+        for push in command::catch_up(&services, login.user).await {
+            // A client that already has more news than fit will come back.
+            let _ = self.pushes.try_send(push);
+        }
+        self.here = Some(Here { login, _registered: registered });
+    }
+
+    fn log_out(&mut self) {
+        self.here = None;
+        self.staged = None;
+        self.context.services.presence.leave(self.peer.device, self.id);
+    }
+
+    /// Finishes what runs, and says why the connection ends if the client broke the protocol.
+    async fn farewell(&mut self, ended: &Result<(), ConnectionError>) {
+        if let Err(e) = ended
+            && e.is_violation()
+        {
+            let refusal = Refusal::Invalid(Text::clipped(&e.to_string()));
+            let _ = self.replies.try_send(reply(&self.context.services, 0, Err(refusal)));
+        }
+        if ended.is_ok() {
+            while let Some((number, done)) = self.running.next().await {
+                let done = done.map(|(response, _)| response);
+                if self.replies.send(reply(&self.context.services, number, done)).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        self.log_out();
+    }
+}
+
+const fn changes_login(request: &Request) -> bool {
+    matches!(request, Request::Login { .. } | Request::Resume { .. } | Request::Logout | Request::ChangePassword { .. })
+}
+
+async fn until(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,39 @@
+//! What can go wrong with the database once it is open.
+
+use std::sync::Arc;
+
+/// A command could not be carried out, through no fault of whoever asked. Nothing of it has taken
+/// effect, except after [`StoreError::Unknown`].
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The disk, or the quota, is full. Reads go on.
+    #[error("the disk is full")]
+    Full,
+    /// The tracker is stopping.
+    #[error("the database is closed")]
+    Closed,
+    /// The writer went away before it said how it ended.
+    #[error("the outcome is not known")]
+    Unknown,
+    /// SQLite refused.
+    #[error("database: {0}")]
+    Sqlite(Arc<rusqlite::Error>),
+    /// The database holds, or was to be given, what it cannot.
+    #[error("database: {0}")]
+    Content(&'static str),
+    /// A decision panicked: a defect of ours, contained.
+    #[error("a command panicked")]
+    Panicked,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(e: rusqlite::Error) -> Self {
+        match e.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Sqlite(Arc::new(e)),
+        }
+    }
+}
+
+/// What reading or writing the database gives.
+pub(crate) type Result<T> = std::result::Result<T, StoreError>;

@@ -1,0 +1,169 @@
+use std::collections::BTreeMap;
+
+use common::id::{DeviceId, FileId, OriginId, PublicationId, SessionId};
+use proptest::prelude::*;
+use rusqlite::types::Value;
+
+use super::*;
+use crate::fact::{CredentialId, EndReason, Hlc, KickId, ManifestId};
+
+fn empty() -> Connection {
+    let conn = Connection::open_in_memory().expect("in memory");
+    conn.execute_batch(include_str!("../../../../migrations/V1__facts.sql")).expect("schema");
+    conn
+}
+
+const TABLES: [&str; 16] = [
+    "users",
+    "credentials",
+    "sessions",
+    "session_bindings",
+    "session_ends",
+    "groups",
+    "admins",
+    "memberships",
+    "accepts",
+    "accept_kicks",
+    "kicks",
+    "ends",
+    "live",
+    "publications",
+    "withdrawals",
+    "seeders",
+];
+
+type Dump = BTreeMap<&'static str, Vec<String>>;
+
+fn dump(conn: &Connection) -> Dump {
+    let rows = |table: &&'static str| {
+        let mut all = conn.prepare(&format!("SELECT * FROM {table}")).expect("prepared");
+        let n = all.column_count();
+        let row = |r: &rusqlite::Row<'_>| (0..n).map(|i| r.get(i)).collect::<rusqlite::Result<Vec<Value>>>();
+        let rows = all.query_map([], |r| row(r).map(|values| format!("{values:?}"))).expect("queried");
+        let mut rows = rows.collect::<rusqlite::Result<Vec<_>>>().expect("rows");
+        rows.sort();
+        (*table, rows)
+    };
+    TABLES.iter().map(rows).collect()
+}
+
+fn state(facts: &[(Delta, Stamp)]) -> Dump {
+    let conn = empty();
+    for (delta, stamp) in facts {
+        join(&conn, delta, *stamp).expect("joined");
+    }
+    dump(&conn)
+}
+
+/// Few things, so that facts meet.
+fn thing<const N: usize, T: From<[u8; N]> + std::fmt::Debug>() -> impl Strategy<Value = T> {
+    (0..3u8).prop_map(|b| T::from([b; N]))
+}
+
+fn text<T: TryFrom<String> + std::fmt::Debug>() -> impl Strategy<Value = T> {
+    "[ab]".prop_filter_map("a name", |s| T::try_from(s).ok())
+}
+
+fn delta() -> impl Strategy<Value = Delta> {
+    let reason = prop_oneof![Just(EndReason::Left), Just(EndReason::Rejected), Just(EndReason::Kicked)];
+    prop_oneof![
+        (thing(), text()).prop_map(|(id, name)| Delta::User { id, name }),
+        (thing::<16, CredentialId>(), thing(), "[xy]").prop_map(|(id, user, phc)| Delta::Credential { id, user, phc }),
+        (thing::<16, SessionId>(), thing(), thing::<32, DeviceId>(), 0..9u64)
+            .prop_map(|(id, user, device, expires)| Delta::Session { id, user, device, expires }),
+        (thing(), 0..5u32).prop_map(|(session, credentials)| Delta::SessionBound { session, credentials }),
+        thing().prop_map(|session| Delta::SessionEnded { session }),
+        (thing(), text(), thing()).prop_map(|(id, name, creator)| Delta::Group { id, name, creator }),
+        (thing(), thing(), thing()).prop_map(|(group, user, membership)| Delta::Admin { group, user, membership }),
+        membership_delta(),
+        (thing(), reason).prop_map(|(membership, reason)| Delta::Ended { membership, reason }),
+        (thing::<16, PublicationId>(), thing(), text(), thing::<32, FileId>(), 0..2u8, thing(), thing()).prop_map(
+            |(id, group, name, file, m, user, membership)| {
+                Delta::Published { id, group, name, file, manifest: ManifestId([m; 32]), user, membership }
+            }
+        ),
+        thing().prop_map(|publication| Delta::Withdrawn { publication }),
+        (thing(), thing(), thing(), thing(), thing(), any::<bool>()).prop_map(
+            |(group, file, device, user, membership, on)| Delta::Seeding { group, file, device, user, membership, on }
+        ),
+    ]
+}
+
+/// A membership belongs to one user of one group, for good: these follow from its id.
+fn membership_delta() -> impl Strategy<Value = Delta> {
+    let kicks = proptest::collection::btree_set(thing::<16, KickId>(), 0..3);
+    prop_oneof![
+        (0..3u8).prop_map(|m| Delta::Requested {
+            membership: MembershipId::new([m; 16]),
+            group: GroupId::new([0; 16]),
+            user: UserId::new([m / 2; 16]),
+        }),
+        (thing(), kicks)
+            .prop_map(|(membership, seen)| Delta::Accepted { membership, kicks_seen: seen.into_iter().collect() }),
+        (0..3u8).prop_map(|k| Delta::Kicked {
+            id: KickId([k; 16]),
+            group: GroupId::new([0; 16]),
+            user: UserId::new([k % 2; 16]),
+        }),
+    ]
+}
+
+/// Facts with stamps of their own, as events have.
+fn facts() -> impl Strategy<Value = Vec<(Delta, Stamp)>> {
+    let stamps = |deltas: Vec<(Delta, u8, u8)>| {
+        let stamp = |(n, (delta, ms, origin)): (usize, (Delta, u8, u8))| {
+            // The place in the list makes the stamp unique, the rest its order arbitrary.
+            let hlc = Hlc::from_stored(i64::from(ms) << 16 | n as i64);
+            (delta, Stamp { hlc, origin: OriginId::new([origin; 16]) })
+        };
+        deltas.into_iter().enumerate().map(stamp).collect()
+    };
+    proptest::collection::vec((delta(), 0..4u8, 0..2u8), 1..40).prop_map(stamps)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn neither_order_nor_repetition_matters(
+        (all, shuffled) in facts().prop_flat_map(|f| {
+            let twice: Vec<_> = f.iter().chain(f.iter().take(f.len() / 2)).cloned().collect();
+            (Just(f), Just(twice).prop_shuffle())
+        })
+    ) {
+        prop_assert_eq!(state(&all), state(&shuffled));
+    }
+
+    #[test]
+    fn a_member_has_an_acceptance_that_knew_of_every_kick(all in facts()) {
+        let conn = empty();
+        for (delta, stamp) in &all {
+            join(&conn, delta, *stamp).expect("joined");
+        }
+        let mut live = conn.prepare("SELECT membership FROM live").expect("prepared");
+        let live: Vec<MembershipId> = live.query_map([], |r| r.get(0).map(MembershipId::new)).expect("queried")
+            .collect::<rusqlite::Result<_>>().expect("rows");
+        for m in (0..3u8).map(|m| MembershipId::new([m; 16])) {
+            prop_assert_eq!(live.contains(&m), is_live(&all, m), "{:?}", m);
+        }
+    }
+}
+
+/// The definition, on the facts themselves.
+fn is_live(all: &[(Delta, Stamp)], m: MembershipId) -> bool {
+    let owner = UserId::new([m.as_bytes()[0] / 2; 16]);
+    let requested = all.iter().any(|(d, _)| matches!(d, Delta::Requested { membership, .. } if *membership == m));
+    let ended = all.iter().any(|(d, _)| matches!(d, Delta::Ended { membership, .. } if *membership == m));
+    let kicks: Vec<KickId> = all
+        .iter()
+        .filter_map(|(d, _)| match d {
+            Delta::Kicked { id, user, .. } if *user == owner => Some(*id),
+            _ => None,
+        })
+        .collect();
+    let accepted = all.iter().any(|(d, _)| match d {
+        Delta::Accepted { membership, kicks_seen } => *membership == m && kicks.iter().all(|k| kicks_seen.contains(k)),
+        _ => false,
+    });
+    requested && accepted && !ended
+}

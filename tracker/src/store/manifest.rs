@@ -1,0 +1,81 @@
+//! Manifests, stored under the hash of what they say, in runs of pieces that are sent as they lie.
+
+use common::id::FileId;
+use common::manifest::{Manifest, PieceHash};
+use common::pieces::PieceLayout;
+use common::wire::limits::MAX_PART;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::error::{Result, StoreError};
+use super::state::State;
+use crate::fact::ManifestId;
+
+const CONTEXT: &str = "shoal manifest 1";
+/// Pieces in one stored run.
+const RUN: usize = MAX_PART;
+
+/// A manifest that a command's facts will refer to.
+#[derive(Debug, Clone)]
+pub struct NewManifest {
+    id: ManifestId,
+    manifest: Manifest,
+}
+
+impl NewManifest {
+    /// Hashes the manifest, which takes a while when it is long.
+    pub fn new(manifest: Manifest) -> Self {
+        let mut h = blake3::Hasher::new_derive_key(CONTEXT);
+        let layout = manifest.layout();
+        h.update(manifest.file_id().as_bytes()).update(manifest.sha1().as_bytes());
+        h.update(&layout.len().to_le_bytes()).update(&layout.piece_len().to_le_bytes());
+        for piece in manifest.pieces() {
+            h.update(&piece.to_bytes());
+        }
+        Self { id: ManifestId(*h.finalize().as_bytes()), manifest }
+    }
+
+    /// Its name.
+    pub const fn id(&self) -> ManifestId {
+        self.id
+    }
+
+    /// The content it describes.
+    pub const fn file(&self) -> FileId {
+        self.manifest.file_id()
+    }
+
+    /// How that is cut.
+    pub const fn layout(&self) -> PieceLayout {
+        self.manifest.layout()
+    }
+
+    pub(super) fn store(&self, tx: &Connection) -> Result<()> {
+        let m = &self.manifest;
+        let len = i64::try_from(m.layout().len()).map_err(|_| StoreError::Content("a file longer than 2^63 bytes"))?;
+        let sql = "INSERT OR IGNORE INTO manifests (id, file_id, len, piece_len, sha1) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let (file, sha1) = (m.file_id(), m.sha1());
+        let row = (self.id.0, file.as_bytes(), len, m.layout().piece_len().cast_signed(), sha1.as_bytes());
+        if tx.prepare_cached(sql)?.execute(row)? == 0 {
+            return Ok(());
+        }
+        let sql = "INSERT OR IGNORE INTO manifest_pieces (manifest, first, pieces) VALUES (?1, ?2, ?3)";
+        for (n, run) in m.pieces().chunks(RUN).enumerate() {
+            let bytes: Vec<u8> = run.iter().flat_map(|p| p.to_bytes()).collect();
+            tx.prepare_cached(sql)?.execute((self.id.0, (n * RUN) as u64, bytes))?;
+        }
+        Ok(())
+    }
+}
+
+impl State<'_> {
+    /// Digests of consecutive pieces from `first` on; empty when there are none.
+    pub(crate) fn manifest_part(&self, id: ManifestId, first: u32) -> Result<Vec<PieceHash>> {
+        let within = first as usize % RUN;
+        let mut find =
+            self.conn.prepare_cached("SELECT pieces FROM manifest_pieces WHERE manifest = ?1 AND first = ?2")?;
+        let bytes: Option<Vec<u8>> =
+            find.query_row((id.0, (first as usize - within) as u64), |r| r.get(0)).optional()?;
+        let (rows, _) = bytes.as_deref().unwrap_or_default().as_chunks::<{ PieceHash::LEN }>();
+        Ok(rows.iter().skip(within).map(PieceHash::from_bytes).collect())
+    }
+}

@@ -1,0 +1,167 @@
+//! What the tracker knows, on disk. One thread writes; a few connections read beside it.
+//!
+//! Every change of state goes through [`Store::write`]: it is decided on the state as it is at that
+//! moment, becomes facts, and is answered when they are on disk. Knows nothing of sockets and messages.
+
+mod error;
+mod join;
+mod log;
+mod manifest;
+mod open;
+mod readers;
+mod state;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use common::id::DeviceId;
+use common::ticket::UnixSeconds;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use error::StoreError;
+pub use log::{Asked, Versions};
+pub use manifest::NewManifest;
+pub use open::OpenError;
+pub use state::{
+    Account, Counts, GroupEntry, PresenceRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State,
+    prefix_range,
+};
+pub use writer::{Change, WallClock, Written};
+
+use open::DataDir;
+use readers::Readers;
+use writer::{Command, Job, Upkeep, Work, Writer};
+
+/// Connections that read.
+const READERS: usize = 4;
+/// Commands that wait for the writer at most; more of them wait before its door.
+const QUEUE: usize = 1024;
+/// Recorded answers forgotten in one transaction, so that commands do not wait for long.
+const PRUNED_AT_ONCE: u32 = 1000;
+
+/// The open database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    jobs: mpsc::Sender<Work>,
+    readers: Readers,
+    versions: watch::Receiver<Arc<Versions>>,
+    writer: Arc<Mutex<Option<thread::JoinHandle<()>>>>,
+}
+
+impl Store {
+    /// Opens the database in `data_dir`, or makes it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(data_dir: &Path, clock: WallClock) -> Result<Self, OpenError> {
+        let dir = DataDir::lock(data_dir)?;
+        let conn = dir.writer()?;
+        let failed = |reason: String| OpenError::Migration { path: data_dir.to_owned(), reason };
+        let log = log::Log::open(&conn).map_err(|e| failed(e.to_string()))?;
+        let readers = (0..READERS).map(|_| dir.reader()).collect::<Result<Vec<_>, _>>()?;
+        let (publish, versions) = watch::channel(Arc::new(log.versions().clone()));
+        let (jobs, waiting) = mpsc::channel(QUEUE);
+        let writer = Writer { conn, log, clock, versions: publish, _dir: dir };
+        let writer = thread::Builder::new().name("store writer".into()).spawn(move || writer.run(waiting));
+        let writer = writer.map_err(|source| OpenError::Directory { path: data_dir.to_owned(), source })?;
+        Ok(Self { jobs, readers: Readers::new(readers), versions, writer: Arc::new(Mutex::new(Some(writer))) })
+    }
+
+    /// Decides a command on the state as it is, applies what it decides, and returns when that is
+    /// on disk. A command that was asked before has no second effect.
+    ///
+    /// Cancel safe in the sense that it matters here: dropped at any moment, the command either takes effect as a
+    /// whole or not at all, and asking again tells which.
+    ///
+    /// # Errors
+    /// What `decide` refuses, or a [`StoreError`]; then nothing has changed.
+    pub async fn write<T, E, F>(&self, asked: Asked, decide: F) -> Result<Written<T>, E>
+    where
+        F: FnOnce(&State<'_>) -> Result<Change<T>, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let command = Command { asked, decide: Some(decide), outcome: None, reply };
+        self.submit(Box::new(command)).await?;
+        answer.await.unwrap_or_else(|_| Err(StoreError::Unknown.into()))
+    }
+
+    /// What was answered to this request, if it has had its effect.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn recorded(&self, asked: Asked) -> Result<Option<Vec<u8>>, StoreError> {
+        self.readers.read(move |state| log::recorded(state.conn, asked)).await
+    }
+
+    /// Asks the state, as it is at one moment. Sees everything that was acknowledged before.
+    ///
+    /// # Errors
+    /// What `query` gives, or a [`StoreError`].
+    pub async fn read<T, E, F>(&self, query: F) -> Result<T, E>
+    where
+        F: FnOnce(&State<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.readers.read(query).await
+    }
+
+    /// How much of the common history is here: everything that was acknowledged, and no less.
+    pub fn versions(&self) -> Arc<Versions> {
+        Arc::clone(&self.versions.borrow())
+    }
+
+    /// Notes who is here at `now`, and that `gone` are not.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn save_presence(
+        &self,
+        here: Vec<PresenceRow>,
+        gone: Vec<DeviceId>,
+        now: UnixSeconds,
+    ) -> Result<(), StoreError> {
+        self.upkeep(move |tx| state::save_presence(tx, &here, &gone, now)).await
+    }
+
+    /// Forgets answers that were recorded before `before`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn prune_requests(&self, before: UnixSeconds) -> Result<(), StoreError> {
+        while self.upkeep(move |tx| log::prune(tx, before, PRUNED_AT_ONCE)).await? == PRUNED_AT_ONCE as usize {}
+        Ok(())
+    }
+
+    async fn upkeep<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.submit(Box::new(Upkeep { work: Some(work), outcome: None, reply })).await?;
+        answer.await.unwrap_or(Err(StoreError::Unknown))
+    }
+
+    async fn submit(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        self.jobs.send(Work::Do(job)).await.map_err(|_| StoreError::Closed)
+    }
+
+    /// Finishes what waits, and closes the file. Further commands are refused.
+    pub async fn close(&self) {
+        // Fails if the writer has stopped already.
+        let _ = self.jobs.send(Work::Stop).await;
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && !matches!(tokio::task::spawn_blocking(|| writer.join()).await, Ok(Ok(())))
+        {
+            tracing::error!("the database's writer ended by a panic");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Opens the database: locks its directory, checks the file, migrates its schema.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+
+mod embedded {
+    #![allow(missing_docs, clippy::unwrap_used, reason = "generated; it parses names that were checked at build time")]
+    refinery::embed_migrations!("../migrations");
+}
+
+/// Name of the database within the data directory.
+const FILE: &str = "tracker.db";
+/// Held locked while a tracker uses the directory.
+const LOCK: &str = "tracker.lock";
+/// How long a statement waits for another connection's lock.
+const BUSY: Duration = Duration::from_secs(5);
+/// Prepared statements that a connection keeps.
+const STATEMENTS: usize = 128;
+/// Size to which the write-ahead log is cut back, in bytes.
+const WAL_BYTES: i64 = 64 << 20;
+
+/// Why a tracker cannot use its data directory. Each is one sentence for its operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory or a file in it cannot be made or read.
+    #[error("cannot use the data directory {}: {source}", path.display())]
+    Directory {
+        /// What was to be used.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another tracker has it.
+    #[error("the data directory {} is in use by another tracker process; stop it, or name another with --data-dir", .0.display())]
+    Locked(PathBuf),
+    /// The database cannot be read as one.
+    #[error("the database {} is damaged ({reason}); restore it from a backup, or move it away to begin empty", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How it shows.
+        reason: String,
+    },
+    /// A later release wrote it.
+    #[error("the database {} has schema version {found}, and this release knows {known}; install the newer release", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest that we know.
+        known: i64,
+    },
+    /// SQLite refused.
+    #[error("cannot open the database {}: {source}", path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The schema could not be brought up to date.
+    #[error("cannot bring the database {} up to date: {reason}", path.display())]
+    Migration {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A data directory that nobody else uses while this lives.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if it is missing, and locks it.
+    pub(super) fn lock(path: &Path) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Directory { path: path.to_owned(), source };
+        create_private_dir(path).map_err(failed)?;
+        let lock = private().open(path.join(LOCK)).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.path.join(FILE)
+    }
+
+    /// The one connection that writes, to a database that is whole and up to date.
+    pub(super) fn writer(&self) -> Result<Connection, OpenError> {
+        let path = self.file();
+        // SQLite gives the files beside it the same mode.
+        private().open(&path).map_err(|source| OpenError::Directory { path: path.clone(), source })?;
+        let mut conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|e| sort(&path, e))?;
+        check(&path, &conn)?;
+        migrate(&path, &mut conn)?;
+        durable(&conn).map_err(|e| sort(&path, e))?;
+        Ok(conn)
+    }
+
+    /// A connection that only reads.
+    pub(super) fn reader(&self) -> Result<Connection, OpenError> {
+        let path = self.file();
+        let conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|e| sort(&path, e))?;
+        Ok(conn)
+    }
+}
+
+#[cfg(unix)]
+fn create_private_dir(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(not(unix))]
+fn create_private_dir(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+/// Opens for reading and writing, or makes the file for its owner alone.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(BUSY)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(conn)
+}
+
+fn durable(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "journal_mode", "wal")?;
+    conn.pragma_update(None, "synchronous", "full")?;
+    conn.pragma_update(None, "journal_size_limit", WAL_BYTES)
+}
+
+/// Reads every page once. A torn file is noticed here, and not at some later command.
+fn check(path: &Path, conn: &Connection) -> Result<(), OpenError> {
+    let verdict: String = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(|e| sort(path, e))?;
+    match verdict.as_str() {
+        "ok" => Ok(()),
+        _ => Err(OpenError::Damaged {
+            path: path.to_owned(),
+            reason: verdict.lines().last().unwrap_or_default().to_owned(),
+        }),
+    }
+}
+
+fn migrate(path: &Path, conn: &mut Connection) -> Result<(), OpenError> {
+    let runner = embedded::migrations::runner();
+    let known = runner.get_migrations().iter().map(|m| i64::from(m.version())).max().unwrap_or_default();
+    let found = schema_version(conn).map_err(|e| sort(path, e))?;
+    if found > known {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known });
+    }
+    let failed = |e: refinery::Error| OpenError::Migration { path: path.to_owned(), reason: e.to_string() };
+    runner.run(conn).map(|_| ()).map_err(failed)
+}
+
+/// The newest migration that was applied; 0 for an empty database.
+fn schema_version(conn: &Connection) -> rusqlite::Result<i64> {
+    let history = "SELECT 1 FROM sqlite_schema WHERE name = 'refinery_schema_history'";
+    if conn.query_row(history, [], |_| Ok(())).optional()?.is_none() {
+        return Ok(0);
+    }
+    conn.query_row("SELECT coalesce(max(version), 0) FROM refinery_schema_history", [], |r| r.get(0))
+}
+
+fn sort(path: &Path, e: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match e.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            OpenError::Damaged { path, reason: e.to_string() }
+        }
+        _ => OpenError::Sqlite { path, source: e },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(dir: &Path) -> Result<Connection, OpenError> {
+        DataDir::lock(dir)?.writer()
+    }
+
+    #[test]
+    fn a_missing_directory_is_made_and_private() {
+        let dir = tempfile::tempdir().expect("directory");
+        let data = dir.path().join("a/b");
+        drop(opened(&data).expect("opened"));
+        drop(opened(&data).expect("opened again"));
+        #[cfg(unix)]
+        for file in [FILE, LOCK] {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(data.join(file)).expect("file").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_second_tracker_is_refused() {
+        let dir = tempfile::tempdir().expect("directory");
+        let held = DataDir::lock(dir.path()).expect("locked");
+        assert!(matches!(DataDir::lock(dir.path()), Err(OpenError::Locked(_))));
+        drop(held);
+        assert!(DataDir::lock(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_damaged_database_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().expect("directory");
+        drop(opened(dir.path()).expect("opened"));
+        let file = dir.path().join(FILE);
+        let good = fs::read(&file).expect("read");
+        let mut torn = good.clone();
+        torn[4096..12_288].fill(0x5a);
+        for bad in [b"this is not a database, it is a text\n".repeat(200), torn, good[..good.len() / 2].to_vec()] {
+            fs::write(&file, &bad).expect("written");
+            assert!(matches!(opened(dir.path()), Err(OpenError::Damaged { .. })), "{} bytes", bad.len());
+            assert_eq!(fs::read(&file).expect("read"), bad);
+        }
+        fs::write(&file, &good).expect("written");
+        assert!(opened(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let dir = tempfile::tempdir().expect("directory");
+        let conn = opened(dir.path()).expect("opened");
+        conn.execute(
+            "INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (99, 'later', '', '0')",
+            [],
+        )
+        .expect("inserted");
+        drop(conn);
+        assert!(matches!(opened(dir.path()), Err(OpenError::Newer { found: 99, .. })));
+    }
+
+    #[test]
+    fn a_file_in_place_of_the_directory_is_refused() {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        assert!(matches!(DataDir::lock(file.path()), Err(OpenError::Directory { .. })));
+    }
+}

@@ -1,0 +1,107 @@
+//! Accounts and logins.
+
+use common::id::{DeviceId, SessionId, UserId, UserName};
+use common::ticket::UnixSeconds;
+
+use super::{State, id, name};
+use crate::fact::Hlc;
+use crate::store::error::Result;
+
+/// What a login is checked against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Who.
+    pub user: UserId,
+    /// The hash of the present password, in PHC form.
+    pub phc: String,
+    /// How many passwords there have been.
+    pub credentials: u32,
+}
+
+/// A login as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionRow {
+    /// Whose.
+    pub user: UserId,
+    /// Where.
+    pub device: DeviceId,
+    /// How many passwords there had been when it was last bound.
+    pub bound: u32,
+    /// How many there are.
+    pub credentials: u32,
+    /// Until when it lasts.
+    pub expires: UnixSeconds,
+    /// Whether it was ended.
+    pub ended: bool,
+}
+
+impl State<'_> {
+    /// The account that owns this very name.
+    pub fn user(&self, name: &UserName) -> Result<Option<UserId>> {
+        // The index is case-insensitive, and a superset.
+        let sql = "SELECT id FROM users WHERE name = ?1 COLLATE NOCASE AND name = ?1 ORDER BY hlc, origin LIMIT 1";
+        self.one(sql, [name.as_str()], |r| id(r, 0))
+    }
+
+    /// Whether a name that differs at most in case is taken.
+    pub fn user_name_taken(&self, name: &UserName) -> Result<bool> {
+        self.exists("SELECT 1 FROM users WHERE name = ?1 COLLATE NOCASE", [name.as_str()])
+    }
+
+    /// The name of a user.
+    pub fn user_name(&self, user: UserId) -> Result<Option<UserName>> {
+        self.one("SELECT name FROM users WHERE id = ?1", [user.as_bytes()], |r| name(r, 0))
+    }
+
+    /// What a login as `name` is checked against.
+    pub fn account(&self, name: &UserName) -> Result<Option<Account>> {
+        self.user(name)?.map_or(Ok(None), |user| self.account_of(user))
+    }
+
+    /// The same, by id.
+    pub fn account_of(&self, user: UserId) -> Result<Option<Account>> {
+        let sql = "SELECT phc, (SELECT count(*) FROM credentials WHERE user_id = ?1) FROM credentials
+                   WHERE user_id = ?1 ORDER BY hlc DESC, origin DESC LIMIT 1";
+        self.one(sql, [user.as_bytes()], |r| Ok(Account { user, phc: r.get(0)?, credentials: r.get(1)? }))
+    }
+
+    /// A login.
+    pub fn session(&self, session: SessionId) -> Result<Option<SessionRow>> {
+        let sql = "
+            SELECT s.user_id, s.device, coalesce(b.credentials, 0), s.expires,
+                   (SELECT count(*) FROM credentials c WHERE c.user_id = s.user_id),
+                   EXISTS (SELECT 1 FROM session_ends e WHERE e.session = s.id)
+            FROM sessions s LEFT JOIN session_bindings b ON b.session = s.id WHERE s.id = ?1";
+        self.one(sql, [session.as_bytes()], |r| {
+            Ok(SessionRow {
+                user: id(r, 0)?,
+                device: id(r, 1)?,
+                bound: r.get(2)?,
+                expires: r.get::<_, i64>(3)?.cast_unsigned(),
+                credentials: r.get(4)?,
+                ended: r.get(5)?,
+            })
+        })
+    }
+
+    /// Whether a login was ended, also one whose beginning is not known here.
+    pub fn session_ended(&self, session: SessionId) -> Result<bool> {
+        self.exists("SELECT 1 FROM session_ends WHERE session = ?1", [session.as_bytes()])
+    }
+
+    /// Logins that were ended since `since`, of users who share a group with `user`: by logout, or by
+    /// a change of password. At most `most` of them.
+    pub fn sessions_ended_around(&self, user: UserId, since: Hlc, most: u32) -> Result<Vec<SessionId>> {
+        let sql = "
+            WITH near AS (
+                SELECT DISTINCT b.user_id FROM live a JOIN live b USING (group_id) WHERE a.user_id = ?1)
+            SELECT s.id FROM near JOIN sessions s USING (user_id)
+            LEFT JOIN session_bindings b ON b.session = s.id
+            LEFT JOIN session_ends e ON e.session = s.id
+            WHERE e.hlc >= ?2
+               OR (coalesce(b.credentials, 0) < (SELECT count(*) FROM credentials c WHERE c.user_id = s.user_id)
+                   AND (SELECT max(c.hlc) FROM credentials c WHERE c.user_id = s.user_id) >= ?2)
+            LIMIT ?3";
+        self.all(sql, (user.as_bytes(), since.to_stored(), most), |r| id(r, 0))
+    }
+}

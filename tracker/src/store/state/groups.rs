@@ -1,0 +1,189 @@
+//! Groups and who is in them. An *open* group has a live member; others have no name any more.
+
+use common::id::{GroupId, GroupName, MembershipId, UserId, UserName};
+
+use super::{State, id, name};
+use crate::fact::{Hlc, KickId};
+use crate::store::error::Result;
+
+/// What a user is to a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Memberships that count, the first one first. More than one only if two trackers each
+    /// accepted one.
+    pub live: Vec<MembershipId>,
+    /// Requests that wait for an admin, the first one first.
+    pub pending: Vec<MembershipId>,
+}
+
+impl Standing {
+    /// The membership that new facts stand on, of a member.
+    pub fn membership(&self) -> Option<MembershipId> {
+        self.live.first().copied()
+    }
+
+    /// Everything that a leave or a kick ends.
+    pub fn open(&self) -> impl Iterator<Item = MembershipId> + '_ {
+        self.live.iter().chain(&self.pending).copied()
+    }
+}
+
+/// A row of the list of groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupEntry {
+    /// Its id.
+    pub id: GroupId,
+    /// Its name.
+    pub name: GroupName,
+    /// Its admin.
+    pub admin: UserId,
+    /// The admin's name.
+    pub admin_name: UserName,
+    /// How many members it has.
+    pub members: u32,
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// Who.
+    pub user: UserId,
+    /// The name.
+    pub name: UserName,
+}
+
+impl State<'_> {
+    /// The open group of this very name.
+    pub fn group(&self, name: &GroupName) -> Result<Option<GroupId>> {
+        let sql = "SELECT id FROM groups g WHERE name = ?1 AND EXISTS (SELECT 1 FROM live l WHERE l.group_id = g.id)
+                   ORDER BY hlc, origin LIMIT 1";
+        self.one(sql, [name.as_str()], |r| id(r, 0))
+    }
+
+    /// The name of a group.
+    pub fn group_name(&self, group: GroupId) -> Result<Option<GroupName>> {
+        self.one("SELECT name FROM groups WHERE id = ?1", [group.as_bytes()], |r| name(r, 0))
+    }
+
+    /// Whether there ever was a group with this id.
+    pub fn group_known(&self, group: GroupId) -> Result<bool> {
+        self.exists("SELECT 1 FROM groups WHERE id = ?1", [group.as_bytes()])
+    }
+
+    /// Whether an open group has a name that differs at most in case.
+    pub fn group_name_taken(&self, name: &GroupName) -> Result<bool> {
+        let sql = "SELECT 1 FROM groups g WHERE name = ?1 COLLATE NOCASE
+                   AND EXISTS (SELECT 1 FROM live l WHERE l.group_id = g.id)";
+        self.exists(sql, [name.as_str()])
+    }
+
+    /// The admin of an open group: who was last made it and still is a member on the same
+    /// membership, else whoever has been a member for longest.
+    pub fn admin(&self, group: GroupId) -> Result<Option<UserId>> {
+        self.admin_without(group, None)
+    }
+
+    /// Who would be the admin if `gone` were not a member.
+    pub fn admin_without(&self, group: GroupId, gone: Option<UserId>) -> Result<Option<UserId>> {
+        let sql = "
+            SELECT l.user_id FROM live l LEFT JOIN admins a ON a.group_id = l.group_id AND a.membership = l.membership
+            WHERE l.group_id = ?1 AND l.user_id IS NOT ?2
+            ORDER BY a.membership IS NULL, l.hlc, l.origin, l.membership LIMIT 1";
+        self.one(sql, (group.as_bytes(), gone.as_ref().map(UserId::as_bytes)), |r| id(r, 0))
+    }
+
+    /// What `user` is to `group`.
+    pub fn standing(&self, group: GroupId, user: UserId) -> Result<Standing> {
+        let sql = "
+            SELECT m.id, l.membership IS NOT NULL FROM memberships m LEFT JOIN live l ON l.membership = m.id
+            WHERE m.group_id = ?1 AND m.user_id = ?2 AND NOT EXISTS (SELECT 1 FROM ends e WHERE e.membership = m.id)
+            ORDER BY l.hlc, l.origin, m.hlc, m.origin, m.id";
+        let mut standing = Standing::default();
+        for (membership, live) in self.all(sql, (group.as_bytes(), user.as_bytes()), |r| Ok((id(r, 0)?, r.get(1)?)))? {
+            if live { standing.live.push(membership) } else { standing.pending.push(membership) }
+        }
+        Ok(standing)
+    }
+
+    /// Whether there ever was this request to join.
+    pub fn membership_known(&self, membership: MembershipId) -> Result<bool> {
+        self.exists("SELECT 1 FROM memberships WHERE id = ?1", [membership.as_bytes()])
+    }
+
+    /// Every kick of `user` in `group`.
+    pub fn kicks(&self, group: GroupId, user: UserId) -> Result<Vec<KickId>> {
+        let sql = "SELECT id FROM kicks WHERE group_id = ?1 AND user_id = ?2 ORDER BY id";
+        self.all(sql, (group.as_bytes(), user.as_bytes()), |r| id(r, 0))
+    }
+
+    /// The members of a group.
+    pub fn members(&self, group: GroupId) -> Result<Vec<UserId>> {
+        self.all("SELECT DISTINCT user_id FROM live WHERE group_id = ?1", [group.as_bytes()], |r| id(r, 0))
+    }
+
+    /// Everyone who shares a group with `user`.
+    pub fn fellows(&self, user: UserId) -> Result<Vec<UserId>> {
+        let sql = "SELECT DISTINCT b.user_id FROM live a JOIN live b USING (group_id) WHERE a.user_id = ?1";
+        self.all(sql, [user.as_bytes()], |r| id(r, 0))
+    }
+
+    /// Up to `most` open groups, by name, after `after`.
+    pub fn groups_after(&self, after: Option<&GroupName>, most: usize) -> Result<Vec<GroupEntry>> {
+        let sql = "
+            WITH page AS (
+                SELECT id, name, (
+                    SELECT l.user_id FROM live l
+                    LEFT JOIN admins a ON a.group_id = l.group_id AND a.membership = l.membership
+                    WHERE l.group_id = g.id
+                    ORDER BY a.membership IS NULL, l.hlc, l.origin, l.membership LIMIT 1) AS admin
+                FROM groups g
+                WHERE name > ?1 AND EXISTS (SELECT 1 FROM live l WHERE l.group_id = g.id)
+                ORDER BY name LIMIT ?2)
+            SELECT p.id, p.name, p.admin, u.name,
+                   (SELECT count(DISTINCT user_id) FROM live l WHERE l.group_id = p.id)
+            FROM page p JOIN users u ON u.id = p.admin ORDER BY p.name";
+        self.all(sql, (after.map_or("", GroupName::as_str), most as u64), |r| {
+            Ok(GroupEntry {
+                id: id(r, 0)?,
+                name: name(r, 1)?,
+                admin: id(r, 2)?,
+                admin_name: name(r, 3)?,
+                members: r.get(4)?,
+            })
+        })
+    }
+
+    /// Up to `most` members of a group, by name, after `after`.
+    pub fn members_after(&self, group: GroupId, after: Option<&UserName>, most: usize) -> Result<Vec<Seat>> {
+        let sql = "SELECT DISTINCT u.id, u.name FROM live l JOIN users u ON u.id = l.user_id
+                   WHERE l.group_id = ?1 AND u.name > ?2 ORDER BY u.name LIMIT ?3";
+        let row = |r: &rusqlite::Row<'_>| Ok(Seat { user: id(r, 0)?, name: name(r, 1)? });
+        self.all(sql, (group.as_bytes(), after.map_or("", UserName::as_str), most as u64), row)
+    }
+
+    /// Up to `most` users who ask to join a group, by name, after `after`.
+    pub fn requests_after(&self, group: GroupId, after: Option<&UserName>, most: usize) -> Result<Vec<UserName>> {
+        let sql = "
+            SELECT DISTINCT u.name FROM memberships m JOIN users u ON u.id = m.user_id
+            WHERE m.group_id = ?1 AND u.name > ?2
+              AND NOT EXISTS (SELECT 1 FROM ends e WHERE e.membership = m.id)
+              AND NOT EXISTS (SELECT 1 FROM live l WHERE l.group_id = m.group_id AND l.user_id = m.user_id)
+            ORDER BY u.name LIMIT ?3";
+        self.all(sql, (group.as_bytes(), after.map_or("", UserName::as_str), most as u64), |r| name(r, 0))
+    }
+
+    /// Memberships that ended since `since`, in the groups of `user`. At most `most` of them.
+    pub fn memberships_ended_around(
+        &self,
+        user: UserId,
+        since: Hlc,
+        most: u32,
+    ) -> Result<Vec<(GroupId, MembershipId)>> {
+        let sql = "
+            SELECT m.group_id, m.id FROM ends e JOIN memberships m ON m.id = e.membership
+            WHERE e.hlc >= ?2 AND EXISTS (SELECT 1 FROM accepts a WHERE a.membership = m.id)
+              AND EXISTS (SELECT 1 FROM live l WHERE l.group_id = m.group_id AND l.user_id = ?1)
+            LIMIT ?3";
+        self.all(sql, (user.as_bytes(), since.to_stored(), most), |r| Ok((id(r, 0)?, id(r, 1)?)))
+    }
+}

@@ -1,0 +1,97 @@
+//! Questions to the state, each one statement. They decide nothing: see `rules`.
+
+mod accounts;
+mod groups;
+mod presence;
+mod shares;
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+
+pub use accounts::{Account, SessionRow};
+pub use groups::{GroupEntry, Seat, Standing};
+pub use presence::PresenceRow;
+pub(super) use presence::save as save_presence;
+pub use shares::{Seeder, SeedingFact, Share, prefix_range};
+
+use super::error::Result;
+
+/// The state as of one moment: of a reader's snapshot, or within the writer's transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct State<'a> {
+    pub(super) conn: &'a Connection,
+}
+
+/// Sizes, for the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Accounts.
+    pub users: u64,
+    /// Groups with members.
+    pub groups: u64,
+    /// Events in the log.
+    pub events: u64,
+}
+
+impl<'a> State<'a> {
+    pub(super) const fn new(conn: &'a Connection) -> Self {
+        Self { conn }
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        row: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        Ok(self.conn.prepare_cached(sql)?.query_row(params, row).optional()?)
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let rows = statement.query_map(params, row)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn exists(&self, sql: &str, params: impl Params) -> Result<bool> {
+        Ok(self.conn.prepare_cached(sql)?.exists(params)?)
+    }
+
+    /// How much there is.
+    pub fn counts(&self) -> Result<Counts> {
+        let sql = "SELECT (SELECT count(*) FROM users), (SELECT count(DISTINCT group_id) FROM live),
+                          (SELECT coalesce(sum(seq), 0) FROM versions)";
+        let row = |r: &Row<'_>| Ok(Counts { users: r.get(0)?, groups: r.get(1)?, events: r.get(2)? });
+        Ok(self.conn.prepare_cached(sql)?.query_row([], row)?)
+    }
+}
+
+/// A column that holds an id of ours.
+fn id<const N: usize, T: From<[u8; N]>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    row.get::<_, [u8; N]>(column).map(T::from)
+}
+
+/// A column that holds a name of ours.
+fn name<T: TryFrom<String>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+where
+    T::Error: std::error::Error + Send + Sync + 'static,
+{
+    row.get::<_, Name<T>>(column).map(|n| n.0)
+}
+
+struct Name<T>(T);
+
+impl<T: TryFrom<String>> FromSql for Name<T>
+where
+    T::Error: std::error::Error + Send + Sync + 'static,
+{
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let text = value.as_str()?.to_owned();
+        T::try_from(text).map(Self).map_err(|e| FromSqlError::Other(Box::new(e)))
+    }
+}

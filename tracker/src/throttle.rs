@@ -1,0 +1,238 @@
+//! Slows down who guesses passwords or makes accounts by the thousand. Pure: time is passed in.
+//!
+//! Failures are counted per (user, address), with a delay that grows, and per address alone, for guesses
+//! that go from user to user. Never per user alone: nobody can lock a user out from another address.
+//! Names that nobody has are counted like any other, so that a delay tells nothing.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use common::id::UserName;
+
+use crate::admission::subscriber;
+
+/// Failures of one user at one address before there is a delay.
+const FREE: u32 = 4;
+/// The first delay; it doubles with each further failure.
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest delay.
+const MOST: Duration = Duration::from_secs(60);
+/// After so long without a failure it is forgotten.
+const FORGET: Duration = Duration::from_secs(15 * 60);
+/// Failures of one address, over all users: so many at once, then one per [`ADDRESS_EVERY`].
+const ADDRESS_BURST: u32 = 100;
+const ADDRESS_EVERY: Duration = Duration::from_secs(3);
+/// New accounts from one address: so many at once, then one per [`ACCOUNT_EVERY`].
+const ACCOUNT_BURST: u32 = 1000;
+const ACCOUNT_EVERY: Duration = Duration::from_secs(2);
+/// Entries of one kind that are remembered.
+const MAX_ENTRIES: usize = 1 << 16;
+
+/// Come back in so many seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// At least 1.
+    pub seconds: u32,
+}
+
+impl Wait {
+    fn until(then: Instant, now: Instant) -> Result<(), Self> {
+        let left = then.saturating_duration_since(now);
+        if left.is_zero() {
+            return Ok(());
+        }
+        Err(Self { seconds: u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX) })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    guesses: HashMap<(UserName, IpAddr), Guesses>,
+    /// By address, when the bucket would be full again (GCRA's theoretical arrival time).
+    failures: HashMap<IpAddr, Instant>,
+    accounts: HashMap<IpAddr, Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Guesses {
+    failed: u32,
+    last: Instant,
+}
+
+impl Guesses {
+    fn next_at(self) -> Instant {
+        match self.failed.checked_sub(FREE) {
+            None => self.last,
+            Some(n) => self.last + FIRST.saturating_mul(1 << n.min(16)).min(MOST),
+        }
+    }
+}
+
+/// What is remembered of failures.
+#[derive(Debug, Default)]
+pub struct Throttle {
+    inner: Mutex<Inner>,
+}
+
+impl Throttle {
+    /// Whether a password may be tried for `user` from `address` now.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn may_try(&self, user: &UserName, address: IpAddr, now: Instant) -> Result<(), Wait> {
+        let address = subscriber(address);
+        let inner = self.lock();
+        if let Some(g) = inner.guesses.get(&(user.clone(), address)) {
+            Wait::until(g.next_at(), now)?;
+        }
+        inner.failures.get(&address).map_or(Ok(()), |full| allowed(*full, ADDRESS_BURST, ADDRESS_EVERY, now))
+    }
+
+    /// The password was wrong.
+    pub fn failed(&self, user: &UserName, address: IpAddr, now: Instant) {
+        let address = subscriber(address);
+        let mut inner = self.lock();
+        make_room(&mut inner.guesses, |g| g.last + FORGET <= now);
+        make_room(&mut inner.failures, |full| *full <= now);
+        let g = inner.guesses.entry((user.clone(), address)).or_insert(Guesses { failed: 0, last: now });
+        let failed = if g.last + FORGET <= now { 1 } else { g.failed.saturating_add(1) };
+        *g = Guesses { failed, last: now };
+        charge(&mut inner.failures, address, ADDRESS_EVERY, now);
+    }
+
+    /// The password was right.
+    pub fn succeeded(&self, user: &UserName, address: IpAddr) {
+        self.lock().guesses.remove(&(user.clone(), subscriber(address)));
+    }
+
+    /// Counts a new account from `address`.
+    ///
+    /// # Errors
+    /// How long to wait, when there have been too many.
+    pub fn new_account(&self, address: IpAddr, now: Instant) -> Result<(), Wait> {
+        let address = subscriber(address);
+        let mut inner = self.lock();
+        inner.accounts.get(&address).map_or(Ok(()), |full| allowed(*full, ACCOUNT_BURST, ACCOUNT_EVERY, now))?;
+        make_room(&mut inner.accounts, |full| *full <= now);
+        charge(&mut inner.accounts, address, ACCOUNT_EVERY, now);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn allowed(full: Instant, burst: u32, every: Duration, now: Instant) -> Result<(), Wait> {
+    // `full` lies ahead by one step for each use; with `burst` steps the bucket is empty.
+    let slack = every * (burst - 1);
+    Wait::until(full.checked_sub(slack).unwrap_or(now), now)
+}
+
+fn charge(buckets: &mut HashMap<IpAddr, Instant>, address: IpAddr, every: Duration, now: Instant) {
+    let full = buckets.entry(address).or_insert(now);
+    *full = (*full).max(now) + every;
+}
+
+/// Forgets what no longer matters, when there is much; failing that, anything.
+fn make_room<K: Hash + Eq + Clone, V>(entries: &mut HashMap<K, V>, mut over: impl FnMut(&V) -> bool) {
+    if entries.len() < MAX_ENTRIES {
+        return;
+    }
+    entries.retain(|_, v| !over(v));
+    if entries.len() >= MAX_ENTRIES {
+        let mut n = 0;
+        entries.retain(|_, _| {
+            n += 1;
+            n % 2 == 0
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> UserName {
+        name.parse().expect("a name")
+    }
+
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    const AWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+
+    #[test]
+    fn delays_grow_and_stay_bounded() {
+        let (t, mut now) = (Throttle::default(), Instant::now());
+        let mut delays = Vec::new();
+        for _ in 0..14 {
+            t.failed(&user("alice"), HOME, now);
+            let wait = t.may_try(&user("alice"), HOME, now).err().map_or(0, |w| w.seconds);
+            delays.push(wait);
+            now += Duration::from_secs(u64::from(wait));
+            assert_eq!(t.may_try(&user("alice"), HOME, now), Ok(()));
+        }
+        assert_eq!(delays, [0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]);
+    }
+
+    #[test]
+    fn nobody_is_locked_out_from_elsewhere() {
+        let (t, now) = (Throttle::default(), Instant::now());
+        for _ in 0..1000 {
+            t.failed(&user("alice"), AWAY, now);
+        }
+        assert!(t.may_try(&user("alice"), AWAY, now).is_err());
+        assert_eq!(t.may_try(&user("alice"), HOME, now), Ok(()));
+    }
+
+    #[test]
+    fn a_success_and_time_forgive() {
+        let (t, now) = (Throttle::default(), Instant::now());
+        for _ in 0..6 {
+            t.failed(&user("alice"), HOME, now);
+        }
+        assert!(t.may_try(&user("alice"), HOME, now).is_err());
+        t.succeeded(&user("alice"), HOME);
+        assert_eq!(t.may_try(&user("alice"), HOME, now), Ok(()));
+        for _ in 0..6 {
+            t.failed(&user("bob"), HOME, now);
+        }
+        let later = now + FORGET;
+        t.failed(&user("bob"), HOME, later);
+        assert_eq!(t.may_try(&user("bob"), HOME, later), Ok(()));
+    }
+
+    #[test]
+    fn guessing_across_users_is_slowed_by_address() {
+        let (t, now) = (Throttle::default(), Instant::now());
+        for n in 0..ADDRESS_BURST {
+            assert_eq!(t.may_try(&user(&format!("u{n}")), HOME, now), Ok(()), "{n}");
+            t.failed(&user(&format!("u{n}")), HOME, now);
+        }
+        assert_eq!(t.may_try(&user("another"), HOME, now), Err(Wait { seconds: 3 }));
+        assert_eq!(t.may_try(&user("another"), HOME, now + ADDRESS_EVERY), Ok(()));
+        assert_eq!(t.may_try(&user("another"), AWAY, now), Ok(()));
+    }
+
+    #[test]
+    fn accounts_come_in_bounded_numbers_from_one_address() {
+        let (t, now) = (Throttle::default(), Instant::now());
+        for _ in 0..ACCOUNT_BURST {
+            assert_eq!(t.new_account(HOME, now), Ok(()));
+        }
+        assert!(t.new_account(HOME, now).is_err());
+        assert_eq!(t.new_account(HOME, now + ACCOUNT_EVERY), Ok(()));
+        assert_eq!(t.new_account(AWAY, now), Ok(()));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (t, now) = (Throttle::default(), Instant::now());
+        for n in 0..(MAX_ENTRIES as u32 + 10) {
+            t.failed(&user("alice"), IpAddr::from(n.to_be_bytes()), now);
+        }
+        assert!(t.lock().guesses.len() <= MAX_ENTRIES && t.lock().failures.len() <= MAX_ENTRIES);
+    }
+}
