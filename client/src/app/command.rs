@@ -141,7 +141,7 @@ pub enum Command {
         #[arg(value_name = "group")]
         group: GroupName,
         /// Power of two, 16KiB to 16MiB; chosen by the file's size when left out
-        #[arg(long, value_name = "size", value_parser = units::parse_size)]
+        #[arg(long = "piece-size", value_name = "size", value_parser = units::parse_size)]
         piece_size: Option<u64>,
         /// Share it under this name; otherwise the last part of its path
         #[arg(long, value_name = "share name", allow_hyphen_values = true)]

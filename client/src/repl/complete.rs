@@ -94,8 +94,7 @@ fn candidates(words: &Words, source: &impl Source) -> Vec<String> {
         return beginning(words, values.iter().map(|v| v.get_name().to_owned()));
     }
     if words.current.starts_with('-') {
-        let options = command.get_opts().chain(command.get_arguments().filter(|a| is_flag(a)));
-        let longs = options.filter_map(Arg::get_long).map(|long| format!("--{long}"));
+        let longs = command.get_arguments().filter_map(Arg::get_long).map(|long| format!("--{long}"));
         return beginning(words, longs.filter(|long| !args.contains(long)));
     }
     let given = positionals(command, args);

@@ -5,7 +5,7 @@
 //! and puts it back. That thread also owns the live lines (progress) directly above the prompt:
 //! it rewrites them in place while nothing but itself has written since the prompt was drawn.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one module that owns the output")]
+#![expect(clippy::print_stderr, reason = "the one module that owns the output")]
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -199,9 +199,15 @@ pub(super) fn fatal(text: &str) {
     eprintln!("client: {text}");
 }
 
-/// A line break, where an interrupted command left the cursor in the middle of a line.
+/// A line break, where something interrupted left the cursor in the middle of a line.
 pub(super) fn end_line() {
-    println!();
+    eprintln!();
+}
+
+/// As above where a line was being typed, whose editor cannot end what it began: pasting is plain
+/// again (DEC private mode 2004).
+pub(super) fn end_typing() {
+    eprintln!("\u{1b}[?2004l");
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use common::task::TaskGroup;
 use common::wire::client::Push;
 use tokio::sync::{broadcast, mpsc};
 
-use super::console::Console;
+use super::console::{Console, end_typing};
 use super::names::{List, Names};
 use super::parse::{self, Parsed};
 use super::progress::Drawn;
@@ -44,7 +44,10 @@ impl Interactive {
             self.console.typing(true);
             let typed = tokio::select! {
                 typed = self.prompt.line(self.label(), remember.take()) => typed,
-                stop = signals.next() => return if stop == Stop::Interrupt { INTERRUPTED } else { DONE },
+                stop = signals.next() => {
+                    end_typing();
+                    return if stop == Stop::Interrupt { INTERRUPTED } else { DONE };
+                }
             };
             self.console.typing(false);
             let line = match typed {
@@ -194,7 +197,8 @@ async fn tell_change(app: &App, console: &Console, row: &DownloadRow) {
     match row.progress.state {
         State::Complete => {
             if let Ok(done) = app.downloads().finished(row.n).await {
-                console.message(&render::text(&Outcome::Downloaded(done.into())).data);
+                let text = render::text(&Outcome::Downloaded(done.into())).data;
+                console.message(&format!("download {} complete: {text}", row.n));
             }
         }
         State::Failed => {

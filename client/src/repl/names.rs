@@ -77,9 +77,8 @@ impl Names {
         let mut lists = lists.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = Instant::now();
         if !lists.get(list).is_some_and(fresh) && self.wanted.try_send(list.clone()).is_ok() {
-            let open = |lists: &mut HashMap<List, Entry>| {
-                !lists.get(list).is_some_and(|e| e.answered.is_some_and(|at| at >= asked))
-            };
+            let open =
+                |lists: &mut HashMap<List, Entry>| lists.get(list).and_then(|e| e.answered).is_none_or(|at| at < asked);
             let waited = answered.wait_timeout_while(lists, PATIENCE, open);
             lists = waited.unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -63,8 +63,12 @@ fn overview(table: &mut clap::Command) -> String {
         .get_subcommands_mut()
         .map(|c| (usage_of(c), c.get_about().map(ToString::to_string).unwrap_or_default()))
         .collect();
-    let width = rows.iter().map(|(usage, _)| usage.len()).filter(|w| *w <= 46).max().unwrap_or_default();
-    let lines = rows.iter().map(|(usage, about)| format!("  {usage:width$}  {about}"));
+    // What is longer has a line of its own.
+    let width = rows.iter().map(|(usage, _)| usage.len()).filter(|w| *w <= 32).max().unwrap_or_default();
+    let lines = rows.iter().map(|(usage, about)| match usage.len() <= width {
+        true => format!("  {usage:width$}  {about}"),
+        false => format!("  {usage}\n  {:width$}  {about}", ""),
+    });
     let lines: Vec<_> = lines.collect();
     format!(
         "{}\n\n`help <command>` tells more. A file is named, or chosen by `id:` and digits of its id.\n\

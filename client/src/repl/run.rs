@@ -19,7 +19,7 @@ use super::progress::Drawn;
 use super::prompt::{Prompt, Started};
 use super::render;
 use super::script::{DONE, End, FAILED, Script, Source, USAGE};
-use super::signals::{Signals, Stop};
+use super::signals::Signals;
 use crate::app::{App, Bars, Downloading, NoBars};
 use crate::config::{Args, DataDir};
 use crate::download::{DownloadConfig, Downloads};
@@ -84,6 +84,10 @@ async fn serve(args: &Args, info: TrackerInfo, data_dir: &DataDir) -> Result<u8,
     let mut signals = Signals::listen().map_err(|e| Error::from_io_about("listen to signals", e))?;
     let tasks = TaskGroup::new();
     let manner = Manner::of(args);
+    let sources = match sources(args).await {
+        Ok(sources) => sources,
+        Err(e) => return Ok(fault(USAGE, &e)),
+    };
     let front = Front::open(manner, data_dir, &tasks)?;
     log_to(&front, manner);
     let (app, notices) = open_rooms(args, info, data_dir, &tasks, &front, manner).await?;
@@ -94,7 +98,7 @@ async fn serve(args: &Args, info: TrackerInfo, data_dir: &DataDir) -> Result<u8,
         app.trackers().serve_at(app.shares().listen_addr());
         tasks.spawn("restore", restore(Arc::clone(&app)));
     }
-    let status = front.run(args, &app, &tasks, &mut signals).await?;
+    let status = front.run(args, sources, &app, &tasks, &mut signals).await;
     let _ = timeout(STOP_WORK, app.downloads().shutdown()).await; // What is on disk is resumed from.
     let _ = timeout(STOP_TASKS, tasks.stop()).await; // The process ends, whatever is stuck.
     Ok(status)
@@ -180,25 +184,32 @@ impl Front {
         Ok(Self { console, bars, person: Some(Person { prompt, names, wants }) })
     }
 
-    async fn run(self, args: &Args, app: &Arc<App>, tasks: &TaskGroup, signals: &mut Signals) -> Result<u8, Error> {
+    async fn run(
+        self,
+        args: &Args,
+        sources: Vec<Source>,
+        app: &Arc<App>,
+        tasks: &TaskGroup,
+        signals: &mut Signals,
+    ) -> u8 {
         let Self { console, bars, person } = self;
         if let Some(Person { prompt, names, wants }) = person {
             let interactive = Interactive { app: Arc::clone(app), console, prompt, names };
             interactive.spawn_background(tasks, wants, bars);
-            return Ok(interactive.run(signals).await);
+            return interactive.run(signals).await;
         }
         let attended = io::stdin().is_terminal() && io::stderr().is_terminal();
-        let script = Script { app, console: &console, json: args.json, keep_going: args.keep_going, attended };
-        match script.run(sources(args).await?, signals).await {
-            End::Left(status) => Ok(status),
-            End::Over(status) if args.stay && (status == DONE || args.keep_going) => {
-                if !args.json {
+        let Args { json, keep_going, stay, .. } = *args;
+        let script = Script { app, console: &console, json, keep_going, stay, attended };
+        match script.run(sources, signals).await {
+            End::Over(status) if stay && (status == DONE || keep_going) => {
+                if !json {
                     console.message("staying to seed; SIGINT or SIGTERM ends it");
                 }
-                let _: Stop = signals.next().await;
-                Ok(status)
+                signals.next().await;
+                DONE
             }
-            End::Over(status) => Ok(status),
+            End::Left(status) | End::Over(status) => status,
         }
     }
 }

@@ -22,7 +22,7 @@ const MAX_LINE: u64 = 64 << 10;
 pub(super) const DONE: u8 = 0;
 /// A command failed.
 pub(super) const FAILED: u8 = 1;
-/// Not a command, or not its arguments.
+/// The program was called wrongly.
 pub(super) const USAGE: u8 = 2;
 /// No tracker could be reached.
 pub(super) const UNREACHABLE: u8 = 3;
@@ -41,7 +41,6 @@ pub(super) enum End {
 /// The exit status that an error comes to.
 pub(super) fn status(error: &Error) -> u8 {
     match error {
-        Error::Usage(_) => USAGE,
         Error::TrackersUnreachable(_) => UNREACHABLE,
         _ => FAILED,
     }
@@ -126,6 +125,7 @@ pub(super) struct Script<'a> {
     pub(super) console: &'a Console,
     pub(super) json: bool,
     pub(super) keep_going: bool,
+    pub(super) stay: bool,
     /// Whether somebody at a terminal reads hints and can be asked for passwords.
     pub(super) attended: bool,
 }
@@ -136,10 +136,16 @@ impl Script<'_> {
         let mut first_failure = DONE;
         for mut source in sources {
             loop {
+                let line = tokio::select! {
+                    biased;
+                    // Whoever feeds a process that stays lets it go when it has nothing to do.
+                    stop = signals.next() => return if self.stay { End::Left(DONE) } else { self.stopped(stop) },
+                    line = source.next() => line,
+                };
                 let step = tokio::select! {
                     biased;
                     stop = signals.next() => return self.stopped(stop),
-                    step = self.step(&mut source) => step,
+                    step = self.step(line) => step,
                 };
                 match step {
                     Step::Nothing => {}
@@ -166,12 +172,16 @@ impl Script<'_> {
         }
     }
 
-    async fn step(&self, source: &mut Source) -> Step {
-        match source.next().await {
+    async fn step(&self, line: io::Result<Option<(Line, Option<String>)>>) -> Step {
+        match line {
             Ok(None) => Step::Over,
             Ok(Some((Ok(line), place))) => match parse::parse(&line) {
-                None => Step::Nothing,
                 Some(parsed) => self.line(parsed, place).await,
+                // Somebody went to the trouble of a `-c` with nothing in it.
+                None if place.is_none() => {
+                    self.show("", Err(Error::Usage("there is no command on the line".to_owned())), None)
+                }
+                None => Step::Nothing,
             },
             Ok(Some((Err(error), place))) => self.show("", Err(error), place),
             Err(e) => self.show("", Err(Error::from_io_about("read the next line", e)), None),
@@ -291,7 +301,7 @@ async fn one(prompt: &Prompt, question: &str) -> Option<Secret> {
 
 async fn twice(prompt: &Prompt, question: &str) -> Option<Result<Secret, Error>> {
     let first = one(prompt, question).await?;
-    let again = one(prompt, "once more: ").await?;
+    let again = one(prompt, "the same password again: ").await?;
     let differ = || Error::InvalidArgument("the two passwords differ; try again".to_owned());
     Some(if first == again { Ok(first) } else { Err(differ()) })
 }
@@ -334,8 +344,8 @@ mod tests {
     }
 
     #[test]
-    fn the_status_tells_usage_and_no_tracker_from_other_failures() {
-        assert_eq!(status(&Error::Usage(String::new())), 2);
+    fn the_status_tells_that_there_is_no_tracker_from_other_failures() {
+        assert_eq!(status(&Error::Usage(String::new())), 1);
         assert_eq!(status(&Error::TrackersUnreachable(String::new())), 3);
         assert_eq!(status(&Error::InvalidArgument(String::new())), 1);
     }
