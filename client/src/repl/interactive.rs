@@ -21,6 +21,8 @@ use crate::download::{DownloadId, DownloadRow, State};
 
 /// Two Ctrl-C within this time leave.
 const TWICE: Duration = Duration::from_millis(1500);
+/// A download that waits for so long is worth a line.
+const WAITS: Duration = Duration::from_secs(3);
 /// How often downloads are looked at.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -165,12 +167,34 @@ async fn tell_news(mut pushes: broadcast::Receiver<Push>, console: Console) {
     }
 }
 
+/// What is known of a download, and since when.
+struct Seen {
+    state: State,
+    since: Instant,
+    told: bool,
+}
+
+impl Seen {
+    fn new(state: State, told: bool) -> Self {
+        Self { state, since: Instant::now(), told }
+    }
+
+    /// Takes note of `state`: whether that is news now. Waiting is, if it lasts.
+    fn is_news(&mut self, state: State) -> bool {
+        if self.state != state {
+            *self = Self::new(state, false);
+        }
+        let news = !self.told && (state != State::Waiting || self.since.elapsed() > WAITS);
+        self.told |= news;
+        news
+    }
+}
+
 /// A bar for each download that moves, and a line when one ends.
 async fn follow_downloads(app: Arc<App>, console: Console, bars: Drawn) {
-    let ended = |row: &DownloadRow| matches!(row.progress.state, State::Complete | State::Failed);
-    // What had ended before is no news.
-    let mut known: HashMap<DownloadId, State> =
-        app.downloads().list().into_iter().filter(ended).map(|row| (row.n, row.progress.state)).collect();
+    // What is there before is no news.
+    let known = app.downloads().list().into_iter().map(|row| (row.n, Seen::new(row.progress.state, true)));
+    let mut known: HashMap<DownloadId, Seen> = known.collect();
     let mut drawn: HashMap<DownloadId, Box<dyn Bar>> = HashMap::new();
     let mut tick = tokio::time::interval(LOOK);
     loop {
@@ -185,7 +209,7 @@ async fn follow_downloads(app: Arc<App>, console: Console, bars: Drawn) {
             } else {
                 drawn.remove(&row.n);
             }
-            if known.insert(row.n, state) != Some(state) {
+            if known.entry(row.n).or_insert_with(|| Seen::new(state, false)).is_news(state) {
                 tell_change(&app, &console, &row).await;
             }
         }

@@ -16,6 +16,8 @@ const REDRAW: Duration = Duration::from_millis(500);
 const MOST_LINES: u16 = 6;
 /// Columns of a terminal whose width is not known.
 const COLUMNS: u16 = 80;
+/// Columns below which bars make no sense.
+const MIN_COLUMNS: u16 = 20;
 
 const TEMPLATE: &str = "{prefix:.bold} [{bar:24}] {percent:>3}% {binary_bytes}/{binary_total_bytes} {wide_msg}";
 /// As above while the rate is measured here.
@@ -38,16 +40,17 @@ impl Drawn {
         if !is_lively(&io::stdout()) {
             return Self(MultiProgress::with_draw_target(ProgressDrawTarget::hidden()));
         }
-        // A little narrower than the terminal: a line that wraps would count for two.
-        let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(COLUMNS, |s| s.ws_col);
-        let term = InMemoryTerm::new(MOST_LINES, columns.max(20) - 1);
+        let term = InMemoryTerm::new(MOST_LINES, columns());
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
         tasks.spawn("progress", async move {
             let mut tick = tokio::time::interval(REDRAW);
             loop {
                 tick.tick().await;
-                let lines = term.contents();
-                console.live(lines.lines().map(str::trim_end).filter(|l| !l.is_empty()).map(str::to_owned).collect());
+                let shown = term.contents();
+                // The terminal may have become narrower.
+                let columns = usize::from(columns());
+                let lines = shown.lines().map(|l| l.trim_end().chars().take(columns).collect::<String>());
+                console.live(lines.filter(|l| !l.is_empty()).collect());
             }
         });
         Self(MultiProgress::with_draw_target(target))
@@ -57,6 +60,12 @@ impl Drawn {
     pub(super) fn multi(&self) -> MultiProgress {
         self.0.clone()
     }
+}
+
+/// A little narrower than the terminal: a line that wraps would count for two.
+fn columns() -> u16 {
+    let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
+    if columns == 0 { COLUMNS } else { columns.max(MIN_COLUMNS) - 1 }
 }
 
 impl Bars for Drawn {

@@ -91,7 +91,10 @@ impl Keeper {
                 Err(reason) => break reason,
             }
         };
-        self.tell(Event::Down(index, reason)).await;
+        // At the end of the client every connection ends; that is no news.
+        if !self.tasks.is_cancelled() {
+            self.tell(Event::Down(index, reason)).await;
+        }
     }
 
     async fn pause(&self, delay: Duration) {
