@@ -1,8 +1,10 @@
 //! Every size that the wire knows, and the types that enforce them while decoding.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
 
+use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Longest frame from a connection that has not logged in, in bytes.
@@ -22,6 +24,10 @@ pub const MAX_PART: usize = 8192;
 pub const MAX_ROWS: usize = 1000;
 /// Origins in a version vector.
 pub const MAX_ORIGINS: usize = 4096;
+/// Events, or votes, in one batch between trackers.
+pub const MAX_EVENTS: usize = 1024;
+/// Longest event, and longest run of events or facts in one frame between trackers, in bytes.
+pub const MAX_BATCH_BYTES: usize = 512 << 10;
 /// Longest password, in bytes.
 pub const MAX_PASSWORD: usize = 1024;
 /// Shortest password, in bytes.
@@ -30,6 +36,9 @@ pub const MIN_PASSWORD: usize = 8;
 pub const MAX_TEXT: usize = 512;
 /// Requests that a peer may have outstanding.
 pub const MAX_QUEUE: usize = 256;
+
+/// What an announced length may reserve before the items are there, in bytes.
+const TRUSTED_BYTES: usize = 4096;
 
 /// A list of at most `N` items, checked while decoding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -68,7 +77,33 @@ impl<T, const N: usize> Deref for List<T, N> {
 
 impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for List<T, N> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Self::new(Vec::deserialize(d)?).ok_or_else(|| serde::de::Error::custom("the list is too long"))
+        d.deserialize_seq(ListVisitor(PhantomData))
+    }
+}
+
+/// Reads no item beyond the `N`th, and believes no announced length: memory follows the items.
+struct ListVisitor<T, const N: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for ListVisitor<T, N> {
+    type Value = List<T, N>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {N} items")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let announced = seq.size_hint().unwrap_or_default();
+        if announced > N {
+            return Err(A::Error::invalid_length(announced, &self));
+        }
+        let mut items = Vec::with_capacity(announced.min(TRUSTED_BYTES / size_of::<T>().max(1)));
+        while let Some(item) = seq.next_element()? {
+            if items.len() == N {
+                return Err(A::Error::invalid_length(N + 1, &self));
+            }
+            items.push(item);
+        }
+        Ok(List(items))
     }
 }
 
@@ -97,5 +132,57 @@ impl TryFrom<String> for Text {
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         crate::escape::Escaped(&self.0).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use serde::de::value::SeqDeserializer;
+
+    use super::*;
+    use crate::codec::{decode, encode};
+
+    thread_local!(static READ: Cell<usize> = const { Cell::new(0) });
+
+    /// Counts how many of its kind were read.
+    struct Counted;
+
+    impl<'de> Deserialize<'de> for Counted {
+        fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+            READ.set(READ.get() + 1);
+            u8::deserialize(d).map(|_| Self)
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_refused_before_its_items_are_read() {
+        let bytes = encode(&vec![7u8; 11], 64).expect("short");
+        assert!(decode::<List<Counted, 10>>(&bytes, 64).is_err());
+        assert_eq!(READ.get(), 0);
+        assert!(decode::<List<Counted, 11>>(&bytes, 64).is_ok_and(|l| l.len() == 11));
+        assert_eq!(READ.get(), 11);
+    }
+
+    /// Announces a full list, and has three items.
+    struct Boaster(std::ops::Range<u32>);
+
+    impl Iterator for Boaster {
+        type Item = u32;
+        fn next(&mut self) -> Option<u32> {
+            self.0.next()
+        }
+        fn size_hint(&self) -> (usize, Option<usize>) {
+            (MAX_PART, Some(MAX_PART))
+        }
+    }
+
+    #[test]
+    fn an_announced_length_reserves_next_to_nothing() {
+        let seq = SeqDeserializer::<_, serde::de::value::Error>::new(Boaster(0..3));
+        let list = ListVisitor::<u32, MAX_PART>(PhantomData).visit_seq(seq).expect("three items");
+        assert_eq!(list[..], [0, 1, 2]);
+        assert!(list.0.capacity() * size_of::<u32>() <= TRUSTED_BYTES);
     }
 }
