@@ -137,7 +137,11 @@ impl ClusterSecret {
         Zeroizing::new(format!("{HEADER}{}\n", line.as_str()))
     }
 
-    fn from_text(text: &str) -> Result<Self, &'static str> {
+    /// Reads the text of a secret's file: comments, blank lines, and one line with the secret.
+    ///
+    /// # Errors
+    /// With what is wrong; the text itself is never repeated.
+    pub fn from_text(text: &str) -> Result<Self, &'static str> {
         let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
         let (Some(line), None) = (lines.next(), lines.next()) else {
             return Err("it does not hold one line with the secret");
