@@ -8,21 +8,23 @@ use std::collections::BTreeMap;
 use common::codec;
 use common::id::{DeviceId, OriginId, RequestId};
 use common::ticket::UnixSeconds;
-use common::wire::limits::MAX_FRAME;
+use common::wire::limits::{Bytes, List, MAX_BATCH_BYTES};
+use common::wire::sync::{Event, Head, VersionVector};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{Result, StoreError};
 use super::join::join;
+use super::votes;
 use crate::fact::{Delta, Hlc, HybridClock, Stamp};
 
 /// Events whose body is a list of deltas: the only kind so far.
-const KIND_DELTAS: u32 = 1;
+pub(super) const KIND_DELTAS: u32 = 1;
 /// Version of that body.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 /// Longest body, in bytes. The largest command states a few thousand facts.
-const MAX_BODY: usize = MAX_FRAME;
+const MAX_BODY: usize = MAX_BATCH_BYTES;
 /// `prev_hash` of an origin's first event.
-const NO_HASH: [u8; 32] = [0; 32];
+pub(super) const NO_HASH: [u8; 32] = [0; 32];
 const HASH_CONTEXT: &str = "shoal event 1";
 
 /// For each origin, the number of its last event that is in the state.
@@ -64,31 +66,81 @@ impl Log {
         &self.versions
     }
 
+    /// This run.
+    pub(super) const fn origin(&self) -> OriginId {
+        self.origin
+    }
+
     /// Joins `deltas` to the state and appends the event that carries them.
-    pub(super) fn append(&mut self, tx: &Connection, asked: Asked, deltas: &[Delta], now_ms: u64) -> Result<()> {
+    pub(super) fn append(
+        &mut self,
+        tx: &Connection,
+        asked: Asked,
+        deltas: &[Delta],
+        answer: &[u8],
+        now_ms: u64,
+    ) -> Result<()> {
         let stamp = Stamp { hlc: self.clock.tick(now_ms), origin: self.origin };
-        deltas.iter().try_for_each(|d| join(tx, d, stamp))?;
-        let seq = self.versions.get(&self.origin).copied().unwrap_or_default() + 1;
-        let deps = encode(&self.newly_seen())?;
-        let body = encode(&deltas)?;
-        let hash = self.hash(seq, stamp.hlc, &deps, asked, &body);
-        tx.prepare_cached(EVENT)?.execute((
-            self.origin.as_bytes(),
-            seq,
-            stamp.hlc.to_stored(),
-            &deps,
-            KIND_DELTAS,
-            VERSION,
-            asked.device.as_bytes(),
-            asked.request.as_bytes(),
-            &body,
-            self.head,
-        ))?;
-        tx.prepare_cached(VERSIONS)?.execute((self.origin.as_bytes(), seq, hash))?;
-        tx.prepare_cached("UPDATE clock SET hlc = ?1")?.execute([stamp.hlc.to_stored()])?;
-        self.head = hash;
+        state_facts(tx, deltas, stamp)?;
+        let event = Event {
+            origin: self.origin,
+            seq: self.versions.get(&self.origin).copied().unwrap_or_default() + 1,
+            hlc: stamp.hlc.to_stored().cast_unsigned(),
+            deps: VersionVector(List::first_of(self.newly_seen())),
+            kind: KIND_DELTAS,
+            ver: VERSION,
+            device: asked.device,
+            request: asked.request,
+            body: fitting(encode(&deltas)?)?,
+            answer: fitting(answer.to_vec())?,
+            prev_hash: self.head,
+        };
+        self.head = self.enter(tx, &event)?;
         self.named = self.versions.clone();
-        self.versions.insert(self.origin, seq);
+        Ok(())
+    }
+
+    /// Writes an event, of whichever origin, that follows on what is there. Returns its hash.
+    pub(super) fn enter(&mut self, tx: &Connection, e: &Event) -> Result<[u8; 32]> {
+        let (hash, deps) = (hash_of(e)?, encode(&e.deps)?);
+        tx.prepare_cached(EVENT)?.execute(rusqlite::params![
+            e.origin.as_bytes(),
+            e.seq,
+            e.hlc,
+            deps,
+            e.kind,
+            e.ver,
+            e.device.as_bytes(),
+            e.request.as_bytes(),
+            &e.body[..],
+            e.prev_hash,
+            &e.answer[..],
+            weight(e),
+        ])?;
+        tx.prepare_cached(VERSIONS)?.execute((e.origin.as_bytes(), e.seq, hash))?;
+        self.clock.absorb(Hlc::from_stored(e.hlc.cast_signed()));
+        tx.prepare_cached("UPDATE clock SET hlc = ?1")?.execute([self.clock.last().to_stored()])?;
+        self.versions.insert(e.origin, e.seq);
+        Ok(hash)
+    }
+
+    /// Takes over how much the sibling has, whose facts have been joined.
+    pub(super) fn adopt(&mut self, tx: &Connection, head: &Head) -> Result<()> {
+        if self.versions.get(&head.origin).is_some_and(|have| *have >= head.seq) {
+            return Ok(());
+        }
+        tx.prepare_cached(VERSIONS)?.execute((head.origin.as_bytes(), head.seq, head.hash))?;
+        let floor = "INSERT INTO floors (origin, seq) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET seq = excluded.seq";
+        tx.prepare_cached(floor)?.execute((head.origin.as_bytes(), head.seq))?;
+        tx.prepare_cached("DELETE FROM events WHERE origin = ?1")?.execute([head.origin.as_bytes()])?;
+        self.versions.insert(head.origin, head.seq);
+        Ok(())
+    }
+
+    /// Takes note of a time that the sibling has used, and keeps it.
+    pub(super) fn absorb(&mut self, tx: &Connection, seen: Hlc) -> Result<()> {
+        self.clock.absorb(seen);
+        tx.prepare_cached("UPDATE clock SET hlc = ?1")?.execute([self.clock.last().to_stored()])?;
         Ok(())
     }
 
@@ -98,20 +150,38 @@ impl Log {
         let new = |(origin, seq): &(&OriginId, &u64)| **origin != self.origin && self.named.get(*origin) != Some(*seq);
         self.versions.iter().filter(new).map(|(origin, seq)| (*origin, *seq)).collect()
     }
-
-    fn hash(&self, seq: u64, hlc: Hlc, deps: &[u8], asked: Asked, body: &[u8]) -> [u8; 32] {
-        let mut h = blake3::Hasher::new_derive_key(HASH_CONTEXT);
-        h.update(&self.head).update(self.origin.as_bytes()).update(&seq.to_le_bytes());
-        h.update(&hlc.to_stored().to_le_bytes()).update(&KIND_DELTAS.to_le_bytes()).update(&VERSION.to_le_bytes());
-        h.update(asked.device.as_bytes()).update(asked.request.as_bytes());
-        for part in [deps, body] {
-            h.update(&(part.len() as u64).to_le_bytes()).update(part);
-        }
-        *h.finalize().as_bytes()
-    }
 }
 
-fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
+/// Joins facts, and casts a vote on each claim that is the first on its name.
+pub(super) fn state_facts(tx: &Connection, deltas: &[Delta], stamp: Stamp) -> Result<()> {
+    deltas.iter().try_for_each(|delta| {
+        join(tx, delta, stamp)?;
+        votes::on_claim(tx, delta, stamp)
+    })
+}
+
+/// What an event weighs in the log, in bytes: its parts, and about as much as the row itself takes.
+pub(super) fn weight(e: &Event) -> u64 {
+    (e.body.len() + e.answer.len() + e.deps.0.len() * 24 + 160) as u64
+}
+
+/// The hash of an event and, through its `prev_hash`, of all before it.
+pub(super) fn hash_of(e: &Event) -> Result<[u8; 32]> {
+    let mut h = blake3::Hasher::new_derive_key(HASH_CONTEXT);
+    h.update(&e.prev_hash).update(e.origin.as_bytes()).update(&e.seq.to_le_bytes());
+    h.update(&e.hlc.to_le_bytes()).update(&e.kind.to_le_bytes()).update(&e.ver.to_le_bytes());
+    h.update(e.device.as_bytes()).update(e.request.as_bytes());
+    for part in [&encode(&e.deps)?[..], &e.body[..], &e.answer[..]] {
+        h.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+    Ok(*h.finalize().as_bytes())
+}
+
+fn fitting(bytes: Vec<u8>) -> Result<Bytes<MAX_BATCH_BYTES>> {
+    Bytes::new(bytes).ok_or(StoreError::Content("an event would be too long"))
+}
+
+pub(super) fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
     codec::encode(value, MAX_BODY).map_err(|_| StoreError::Content("an event would be too long"))
 }
 
@@ -123,7 +193,7 @@ pub(super) fn recorded(conn: &Connection, asked: Asked) -> Result<Option<Vec<u8>
 
 /// Remembers what is answered.
 pub(super) fn record(tx: &Connection, asked: Asked, answer: &[u8], now: UnixSeconds) -> Result<()> {
-    let sql = "INSERT INTO requests (device, request_id, answer, at) VALUES (?1, ?2, ?3, ?4)";
+    let sql = "INSERT OR IGNORE INTO requests (device, request_id, answer, at) VALUES (?1, ?2, ?3, ?4)";
     tx.prepare_cached(sql)?.execute((asked.device.as_bytes(), asked.request.as_bytes(), answer, now.cast_signed()))?;
     Ok(())
 }
@@ -136,8 +206,8 @@ pub(super) fn prune(tx: &Connection, before: UnixSeconds, most: u32) -> Result<u
 }
 
 const EVENT: &str = "
-    INSERT INTO events (origin, seq, hlc, deps, kind, ver, device, request_id, body, prev_hash)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    INSERT INTO events (origin, seq, hlc, deps, kind, ver, device, request_id, body, prev_hash, answer, weight)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 const VERSIONS: &str = "
     INSERT INTO versions (origin, seq, hash) VALUES (?1, ?2, ?3)
     ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash";

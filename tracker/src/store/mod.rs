@@ -4,31 +4,36 @@
 //! moment, becomes facts, and is answered when they are on disk. Knows nothing of sockets and messages.
 
 mod error;
+mod facts;
 mod join;
 mod log;
 mod manifest;
 mod open;
 mod readers;
+mod remote;
+mod replication;
 mod state;
 #[cfg(test)]
 mod tests;
+mod votes;
 mod writer;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use common::id::DeviceId;
+use common::id::{DeviceId, OriginId};
 use common::ticket::UnixSeconds;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use error::StoreError;
 pub use log::{Asked, Versions};
 pub use manifest::NewManifest;
+pub use facts::{Cursor, Fact};
 pub use open::OpenError;
+pub use remote::{Applied, Outbox};
 pub use state::{
-    Account, Counts, GroupEntry, PresenceRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State,
-    prefix_range,
+    Account, Counts, GroupEntry, PresenceRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State, prefix_range,
 };
 pub use writer::{Change, WallClock, Written};
 
@@ -49,6 +54,8 @@ pub struct Store {
     jobs: mpsc::Sender<Work>,
     readers: Readers,
     versions: watch::Receiver<Arc<Versions>>,
+    /// This run.
+    origin: OriginId,
     writer: Arc<Mutex<Option<thread::JoinHandle<()>>>>,
 }
 
@@ -62,13 +69,14 @@ impl Store {
         let conn = dir.writer()?;
         let failed = |reason: String| OpenError::Migration { path: data_dir.to_owned(), reason };
         let log = log::Log::open(&conn).map_err(|e| failed(e.to_string()))?;
+        let origin = log.origin();
         let readers = (0..READERS).map(|_| dir.reader()).collect::<Result<Vec<_>, _>>()?;
         let (publish, versions) = watch::channel(Arc::new(log.versions().clone()));
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let writer = Writer { conn, log, clock, versions: publish, _dir: dir };
         let writer = thread::Builder::new().name("store writer".into()).spawn(move || writer.run(waiting));
         let writer = writer.map_err(|source| OpenError::Directory { path: data_dir.to_owned(), source })?;
-        Ok(Self { jobs, readers: Readers::new(readers), versions, writer: Arc::new(Mutex::new(Some(writer))) })
+        Ok(Self { jobs, readers: Readers::new(readers), versions, origin, writer: Arc::new(Mutex::new(Some(writer))) })
     }
 
     /// Decides a command on the state as it is, applies what it decides, and returns when that is

@@ -111,7 +111,7 @@ fn apply<T, E: From<StoreError>>(
         if let Some(manifest) = &change.manifest {
             manifest.store(conn)?;
         }
-        log.append(conn, asked, &change.deltas, now_ms)?;
+        log.append(conn, asked, &change.deltas, &change.answer, now_ms)?;
         log::record(conn, asked, &change.answer, now_ms / 1000)?;
     }
     Ok(Written::Done(change.value))
@@ -133,6 +133,34 @@ where
         if let Some(work) = self.work.take() {
             self.outcome = Some(savepoint(conn, || work(conn)));
         }
+    }
+
+    fn finish(self: Box<Self>, committed: Result<()>) {
+        let Self { outcome, reply, .. } = *self;
+        let _ = reply.send(committed.and_then(|()| outcome.unwrap_or(Err(StoreError::Closed))));
+    }
+}
+
+/// What the sibling brings: it changes the state by what was decided elsewhere.
+pub(super) struct Replay<F, T> {
+    pub(super) work: Option<F>,
+    pub(super) outcome: Option<Result<T>>,
+    pub(super) reply: oneshot::Sender<Result<T>>,
+}
+
+impl<F, T> Job for Replay<F, T>
+where
+    F: FnOnce(&Connection, &mut Log, u64) -> Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, conn: &Connection, log: &mut Log, now_ms: u64) {
+        let Some(work) = self.work.take() else { return };
+        let before = log.clone();
+        let outcome = savepoint(conn, || work(conn, log, now_ms));
+        if outcome.is_err() {
+            *log = before;
+        }
+        self.outcome = Some(outcome);
     }
 
     fn finish(self: Box<Self>, committed: Result<()>) {

@@ -1,0 +1,321 @@
+//! Drives the [`Machine`]: a socket, the database, the time.
+//!
+//! One task per tracker. The tracker with the lower number dials; the other takes what its server
+//! accepted. A connection is served until it breaks or the machine has enough of it; jobs that it began are
+//! finished before the next one begins, so that nothing of an older connection is ever handled late.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use common::backoff::Backoff;
+use common::connection::{self, FrameReader, FrameWriter};
+use common::task::TaskGroup;
+use common::tls::{SOCKET_BUFFER_BYTES, SiblingConnector, Stream};
+use common::wire::limits::MAX_FRAME;
+use common::wire::sync::SyncFrame;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::Replica;
+use super::machine::{Done, Job, Machine, View};
+use crate::store::{Fact, Store, StoreError};
+
+/// Delays between attempts to reach the sibling.
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const MOST_DELAY: Duration = Duration::from_secs(1);
+/// How long an attempt may take.
+const DIAL: Duration = Duration::from_secs(3);
+/// Frames that wait for the socket.
+const OUT: usize = 16;
+/// Connections of the sibling that wait to be taken.
+const ACCEPTED: usize = 2;
+/// News that wait to be told.
+const NEWS: usize = 1024;
+
+/// Any encrypted stream.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A connection that the sibling dialled.
+pub type Accepted = Box<dyn Io>;
+
+/// Who we are and where the sibling is.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Our line in tracker_info.txt, from 1.
+    pub number: u16,
+    /// The sibling's.
+    pub sibling_number: u16,
+    /// Where it listens.
+    pub sibling: SocketAddr,
+}
+
+/// What the rest of the tracker holds of a running link.
+#[derive(Debug)]
+pub struct Handles {
+    /// To ask.
+    pub replica: Replica,
+    /// To hand over what the server accepted.
+    pub accepted: mpsc::Sender<Accepted>,
+    /// What comes from the sibling, to be told to whom it concerns.
+    pub news: mpsc::Receiver<Vec<Fact>>,
+}
+
+/// Starts the link's task in `tasks`.
+pub fn start(place: Place, store: Store, connector: SiblingConnector, tasks: &TaskGroup) -> Handles {
+    let machine = Machine::new(place.number, store.origin(), (*store.versions()).clone(), Instant::now());
+    let (say, view) = watch::channel(machine.view());
+    let (accepted, incoming) = mpsc::channel(ACCEPTED);
+    let (tell, news) = mpsc::channel(NEWS);
+    let replica = Replica::linked(view, store.clone());
+    let link = Link { place, store, connector, machine, view: say, incoming, news: tell };
+    tasks.spawn("replica", link.run());
+    Handles { replica, accepted, news }
+}
+
+struct Link {
+    place: Place,
+    store: Store,
+    connector: SiblingConnector,
+    machine: Machine,
+    view: watch::Sender<View>,
+    incoming: mpsc::Receiver<Accepted>,
+    news: mpsc::Sender<Vec<Fact>>,
+}
+
+impl Link {
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(FIRST_DELAY, MOST_DELAY);
+        let mut said = String::new();
+        loop {
+            let stream = if self.place.number < self.place.sibling_number {
+                match self.dial().await {
+                    Ok(stream) => stream,
+                    Err(e) => {
+                        if said != e {
+                            tracing::info!(sibling = %self.place.sibling, "the other tracker cannot be reached: {e}");
+                            said = e;
+                        }
+                        self.wait(backoff.next_delay()).await;
+                        continue;
+                    }
+                }
+            } else {
+                match self.accept().await {
+                    Some(stream) => stream,
+                    None => return,
+                }
+            };
+            let began = Instant::now();
+            let reason = self.serve(stream).await;
+            tracing::info!(sibling = %self.place.sibling, "the connection to the other tracker is over: {reason}");
+            said.clear();
+            if began.elapsed() > MOST_DELAY {
+                backoff.reset();
+            }
+            if self.place.number < self.place.sibling_number {
+                self.wait(backoff.next_delay()).await;
+            }
+        }
+    }
+
+    async fn dial(&mut self) -> Result<Accepted, String> {
+        let reached = async {
+            let socket = TcpStream::connect(self.place.sibling).await.map_err(|e| (true, e.to_string()))?;
+            socket.set_nodelay(true).map_err(|e| (false, e.to_string()))?;
+            let socket = BufReader::with_capacity(SOCKET_BUFFER_BYTES, socket);
+            let stream: Stream<_> = self.connector.connect(socket).await.map_err(|e| (false, e.to_string()))?;
+            Ok(stream)
+        };
+        match timeout(DIAL, reached).await {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err((absent, e))) => {
+                if absent {
+                    self.machine.unreachable();
+                    self.publish();
+                }
+                Err(e)
+            }
+            Err(_) => Err(format!("no answer within {} s", DIAL.as_secs())),
+        }
+    }
+
+    /// Waits for the sibling to dial; `None` when the server is gone. A tracker that is empty looks whether there
+    /// is anybody to wait for.
+    async fn accept(&mut self) -> Option<Accepted> {
+        loop {
+            if !self.machine.view().open
+                && let Ok(Err(_)) = timeout(DIAL, TcpStream::connect(self.place.sibling)).await
+            {
+                self.machine.unreachable();
+                self.publish();
+            }
+            let wake = self.machine.poll_timeout();
+            tokio::select! {
+                accepted = self.incoming.recv() => return accepted,
+                () = sleep_until(wake) => self.tick(),
+            }
+        }
+    }
+
+    /// Waits before the next attempt, and keeps the machine's time meanwhile.
+    async fn wait(&mut self, delay: Duration) {
+        let until = Instant::now() + delay;
+        loop {
+            let wake = self.machine.poll_timeout().map_or(until, |w| w.min(until));
+            sleep_until(Some(wake)).await;
+            self.tick();
+            if Instant::now() >= until {
+                return;
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.machine.handle_timeout(Instant::now());
+        self.publish();
+    }
+
+    /// Serves one connection until it is over; says why it is.
+    async fn serve(&mut self, stream: Accepted) -> String {
+        let (mut reader, writer): (FrameReader<ReadHalf<_>, SyncFrame>, FrameWriter<WriteHalf<_>, SyncFrame>) =
+            connection::split(stream, MAX_FRAME);
+        let (out, queued) = mpsc::channel(OUT);
+        let tasks = TaskGroup::new();
+        let guard = tasks.guard();
+        let mut writing = tasks.spawn("replica writer", write(writer, queued));
+        let mut jobs: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
+        let mut versions = self.store.watch();
+        self.machine.connected(Instant::now());
+        self.machine.committed(Instant::now(), &versions.borrow_and_update().clone());
+        let reason = loop {
+            if let Some(trouble) = self.machine.wants_drop() {
+                break trouble.to_string();
+            }
+            while let Some(job) = self.machine.poll_job() {
+                jobs.push(Box::pin(carry_out(self.store.clone(), self.place.number, job)));
+            }
+            while out.capacity() > 0
+                && let Some(frame) = self.machine.poll_transmit(Instant::now())
+            {
+                // There is room, or nobody reads any more, which `writing` says.
+                let _ = out.try_send(frame);
+            }
+            self.publish();
+            let wake = self.machine.poll_timeout();
+            tokio::select! {
+                message = reader.next() => match message {
+                    Ok(Some(message)) => self.machine.handle_message(Instant::now(), message),
+                    Ok(None) => break "it closed the connection".to_owned(),
+                    Err(e) => break e.to_string(),
+                },
+                Some(done) = jobs.next() => self.machine.handle_done(Instant::now(), done),
+                changed = versions.changed() => match changed {
+                    Ok(()) => {
+                        let now = versions.borrow_and_update().clone();
+                        self.machine.committed(Instant::now(), &now);
+                    }
+                    Err(_) => break "this tracker is stopping".to_owned(),
+                },
+                () = sleep_until(wake) => self.machine.handle_timeout(Instant::now()),
+                permit = out.reserve(), if out.capacity() == 0 => drop(permit),
+                ended = &mut writing => break ended.ok().flatten().map_or("it cannot be written to".to_owned(), |e| e),
+                Some(newer) = self.incoming.recv() => {
+                    // The sibling dials again only when it has given this one up.
+                    drop(newer);
+                    break "the other tracker has dialled anew".to_owned();
+                }
+            }
+        };
+        self.machine.disconnected(Instant::now());
+        self.publish();
+        drop(guard);
+        // What the machine asked for is done before the next connection; nobody hears of it any more.
+        while let Some(done) = jobs.next().await {
+            if let Done::Applied(applied) = done {
+                self.tell(applied.facts);
+            }
+        }
+        reason
+    }
+
+    fn publish(&mut self) {
+        let news = self.machine.take_news();
+        self.tell(news);
+        let view = self.machine.view();
+        self.view.send_if_modified(|old| {
+            let changed = *old != view;
+            *old = view;
+            changed
+        });
+    }
+
+    fn tell(&self, news: Vec<Fact>) {
+        if !news.is_empty() && self.news.try_send(news).is_err() {
+            tracing::warn!("clients were not told of everything that the other tracker has done");
+        }
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn write(
+    mut writer: FrameWriter<WriteHalf<Accepted>, SyncFrame>,
+    mut queued: mpsc::Receiver<SyncFrame>,
+) -> String {
+    while let Some(frame) = queued.recv().await {
+        if let Err(e) = writer.send(&frame).await {
+            return e.to_string();
+        }
+    }
+    "closed".to_owned()
+}
+
+/// Does with the database what the machine asks for.
+pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
+    let done: Result<Done, StoreError> = async {
+        Ok(match job {
+            Job::Introduce => {
+                let (hello, floors) = store.introduction(tracker_no).await?;
+                Done::Introduced(hello, floors)
+            }
+            Job::Compare(heads) => Done::Compared(store.compare(heads).await?),
+            Job::Outbox { after, votes_after, confirmed } => {
+                Done::Outbox(store.outbox(after, votes_after, confirmed).await?)
+            }
+            Job::Apply(events, votes) => Done::Applied(store.apply(events, votes).await?),
+            Job::Join(packed, complete) => Done::Applied(store.join_facts(packed, complete).await?),
+            Job::Heads => Done::Heads(store.heads().await?),
+            Job::Facts(cursor) => {
+                let (packed, next) = store.facts(cursor).await?;
+                Done::Facts(packed, next)
+            }
+            Job::ReadManifest(id, first) => Done::Manifest(store.manifest_frame(id, first).await?),
+            Job::StoreManifest(id, parts) => {
+                store.store_manifest(id, parts).await?;
+                Done::Stored
+            }
+            Job::Quarantine(origin) => {
+                store.quarantine(origin).await?;
+                Done::Quarantined
+            }
+            Job::Digest => {
+                let (versions, buckets) = store.digest().await?;
+                Done::Digest(versions, buckets)
+            }
+            Job::ReadParts(parts) => Done::Parts(store.parts(parts).await?),
+            Job::Mend(packed) => Done::Mended(store.mend(packed).await?),
+        })
+    }
+    .await;
+    done.unwrap_or_else(|e| Done::Failed(e.to_string()))
+}

@@ -1,0 +1,101 @@
+//! The sibling: keeping both trackers' databases the same, and saying when they are.
+//!
+//! [`machine`] decides, without I/O; [`link`] gives it a socket, a database and the time. Everything else asks
+//! [`Replica`]: whether commands may be served, when one is on both disks, what a client has seen. See
+//! docs/REPLICATION.md.
+
+pub mod link;
+pub mod machine;
+mod steady;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::id::OriginId;
+use common::wire::client::Mode;
+use common::wire::limits::List;
+use common::wire::sync::VersionVector;
+use tokio::sync::watch;
+
+use crate::store::{Store, Versions};
+pub use machine::{Alarms, View};
+
+/// How long a call waits until this tracker has what its client has seen elsewhere.
+pub const CATCH_UP: Duration = Duration::from_secs(2);
+/// Nobody waits longer than this for the sibling, whatever happens to the link's task.
+const AT_MOST: Duration = Duration::from_millis(1500);
+
+/// What the rest of the tracker knows of the sibling. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    view: watch::Receiver<View>,
+    store: Store,
+    /// Kept so that the view of a tracker without a sibling stays readable.
+    _alone: Option<Arc<watch::Sender<View>>>,
+}
+
+impl Replica {
+    /// Of a tracker that has no sibling.
+    pub fn alone(store: Store) -> Self {
+        let (say, view) = watch::channel(View {
+            mode: Mode::Solo,
+            linked: false,
+            acked: 0,
+            open: true,
+            sibling: None,
+            lag: 0,
+            alarms: Alarms::default(),
+        });
+        Self { view, store, _alone: Some(Arc::new(say)) }
+    }
+
+    fn linked(view: watch::Receiver<View>, store: Store) -> Self {
+        Self { view, store, _alone: None }
+    }
+
+    /// How things are.
+    pub fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// Whether there is to be a sibling.
+    pub const fn has_sibling(&self) -> bool {
+        self._alone.is_none()
+    }
+
+    /// Returns when everything that was decided here so far is on both disks, or when the sibling is
+    /// away: says which. At most [`machine::PATIENCE`] and a little.
+    pub async fn settled(&self) -> Mode {
+        let own = self.store.versions().get(&self.store.origin()).copied().unwrap_or_default();
+        let mut view = self.view.clone();
+        let settled = view.wait_for(|v| v.acked >= own || v.mode == Mode::Solo);
+        match tokio::time::timeout(AT_MOST, settled).await {
+            Ok(Ok(v)) if v.acked >= own && v.linked => Mode::Dual,
+            _ => Mode::Solo,
+        }
+    }
+
+    /// Returns when this tracker has everything that a client has seen, or false after [`CATCH_UP`].
+    pub async fn has_seen(&self, seen: &VersionVector) -> bool {
+        let covers = |have: &Versions| seen.0.iter().all(|(o, seq)| have.get(o).is_some_and(|h| h >= seq));
+        if self.view.borrow().open && covers(&self.store.versions()) {
+            return true;
+        }
+        let (mut view, mut versions) = (self.view.clone(), self.store.watch());
+        let waited =
+            async { view.wait_for(|v| v.open).await.is_ok() && versions.wait_for(|have| covers(have)).await.is_ok() };
+        tokio::time::timeout(CATCH_UP, waited).await.unwrap_or(false)
+    }
+
+    /// What a client has seen who reads an answer now: this run, and what is here of the sibling's.
+    pub fn seen(&self) -> VersionVector {
+        let versions = self.store.versions();
+        let own = self.store.origin();
+        let sibling = self.view.borrow().sibling;
+        let of = |origin: OriginId| versions.get(&origin).map(|seq| (origin, *seq));
+        VersionVector(List::first_of([Some(own), sibling].into_iter().flatten().filter_map(of)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

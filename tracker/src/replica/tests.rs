@@ -1,0 +1,117 @@
+//! Two trackers' stores and links over real sockets.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::id::{DeviceId, RequestId, UserId};
+use common::secret::{ClusterKey, ClusterSecret};
+use common::task::TaskGroup;
+use common::tls::{Identity, SiblingConnector, TrackerAcceptor};
+use common::wire::client::Mode;
+use tokio::net::{TcpListener, TcpSocket};
+
+use super::link::{self, Handles, Place};
+use crate::fact::Delta;
+use crate::store::{Asked, Change, Store, StoreError, Written};
+
+struct Tracker {
+    store: Store,
+    handles: Handles,
+    tasks: TaskGroup,
+}
+
+/// Two addresses that are free now.
+fn addresses() -> [SocketAddr; 2] {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
+    [free(), free()]
+}
+
+async fn tracker(dir: &Path, number: u16, addresses: [SocketAddr; 2], key: &ClusterKey) -> Tracker {
+    let clock = Arc::new(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        u64::try_from(now.as_millis()).expect("before the end of time")
+    });
+    let store = Store::open(&dir.join(format!("{number}")), clock).expect("opened");
+    let tasks = TaskGroup::new();
+    let own = usize::from(number - 1);
+    let place = Place { number, sibling_number: 3 - number, sibling: addresses[1 - own] };
+    let connector = SiblingConnector::new(key).expect("connector");
+    let handles = link::start(place, store.clone(), connector, &tasks);
+    let socket = TcpSocket::new_v4().expect("socket");
+    socket.set_reuseaddr(true).expect("set");
+    socket.bind(addresses[own]).expect("bound");
+    let listener = socket.listen(16).expect("listening");
+    tasks.spawn("accept", accept(listener, TrackerAcceptor::new(key).expect("acceptor"), handles.accepted.clone()));
+    Tracker { store, handles, tasks }
+}
+
+async fn accept(listener: TcpListener, acceptor: TrackerAcceptor, to: tokio::sync::mpsc::Sender<link::Accepted>) {
+    while let Ok((socket, _)) = listener.accept().await {
+        if let Ok((stream, Identity::Sibling)) = acceptor.accept(socket).await {
+            let _ = to.send(Box::new(stream)).await;
+        }
+    }
+}
+
+impl Tracker {
+    async fn user(&self, n: u8) -> (UserId, Mode) {
+        let id = UserId::random();
+        let asked = Asked { device: DeviceId::new([n; 32]), request: RequestId::random() };
+        let name = format!("user{n}-{id:.6}").parse().expect("a name");
+        let done = self.store.write(asked, move |_| {
+            let deltas = vec![Delta::User { id, name }];
+            Ok::<_, StoreError>(Change { deltas, manifest: None, answer: vec![1], value: () })
+        });
+        assert!(matches!(done.await.expect("written"), Written::Done(())));
+        (id, self.handles.replica.settled().await)
+    }
+
+    async fn knows(&self, user: UserId) -> bool {
+        self.store.read::<_, StoreError, _>(move |s| s.user_name(user)).await.expect("read").is_some()
+    }
+
+    async fn dual(&self) {
+        let mut view = self.handles.replica.view.clone();
+        let dual = view.wait_for(|v| v.mode == Mode::Dual);
+        tokio::time::timeout(Duration::from_secs(10), dual).await.expect("dual in time").expect("running");
+    }
+
+    async fn stop(self) {
+        self.tasks.stop().await;
+        self.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_acknowledges_both_have() {
+    let (dir, key) = (tempfile::tempdir().expect("directory"), ClusterSecret::generate().cluster_key());
+    let at = addresses();
+    let one = tracker(dir.path(), 1, at, &key).await;
+    let (early, mode) = one.user(1).await;
+    assert_eq!(mode, Mode::Solo);
+    let two = tracker(dir.path(), 2, at, &key).await;
+    one.dual().await;
+    two.dual().await;
+    assert!(two.knows(early).await, "caught up");
+    for n in 0..20 {
+        let (here, there) = if n % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        let (user, mode) = here.user(n).await;
+        assert_eq!(mode, Mode::Dual);
+        assert!(there.knows(user).await, "acknowledged as dual, and not at the other");
+    }
+    let (a, b) = (one.store.digest().await.expect("digest"), two.store.digest().await.expect("digest"));
+    assert_eq!(a, b);
+    // Without the other, an acknowledgement takes no longer than is promised.
+    two.stop().await;
+    let began = Instant::now();
+    let (user, mode) = one.user(99).await;
+    assert_eq!(mode, Mode::Solo);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let two = tracker(dir.path(), 2, at, &key).await;
+    one.dual().await;
+    assert!(two.knows(user).await, "brought when it was back");
+    one.stop().await;
+    two.stop().await;
+}

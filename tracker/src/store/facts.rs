@@ -1,0 +1,335 @@
+//! The state as the facts that it is made of, to be sent where the log does not reach, to be condensed and
+//! compared, and to be mended.
+//!
+//! Every row is the image of one fact, with its stamp. Facts that take something away come first, so that
+//! whoever joins part of them never sees a member who had left.
+
+use common::codec;
+use common::id::{OriginId, UserName};
+use common::wire::limits::{MAX_BATCH_BYTES, MAX_FRAME};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, ToSql};
+
+use super::error::{Result, StoreError};
+use super::log::encode;
+use crate::fact::{CredentialId, Delta, EndReason, Hlc, KickId, ManifestId, Stamp};
+
+/// A fact and when it was stated.
+pub type Fact = (Stamp, Delta);
+
+/// Parts into which each table is condensed.
+pub(crate) const BUCKETS_PER_TABLE: usize = 64;
+/// How many there are in all.
+pub(crate) const BUCKETS: usize = BUCKETS_PER_TABLE * TABLES.len();
+/// Rows read at a time.
+const STEP: u64 = 512;
+
+/// Where a reading of everything stands: the table, and the key of the last row.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cursor {
+    table: usize,
+    after: Option<Vec<Value>>,
+}
+
+/// A table: its name, its primary key, its columns, and how a row is read. The first of the key is an id.
+struct Table {
+    name: &'static str,
+    key: &'static [&'static str],
+    columns: &'static str,
+    read: fn(&Connection, &Row<'_>, Stamp) -> Result<Delta>,
+}
+
+const TABLES: [Table; 14] = [
+    Table {
+        name: "kicks",
+        key: &["id"],
+        columns: "hlc, origin, id, group_id, user_id",
+        read: |_, r, _| Ok(Delta::Kicked { id: KickId(r.get(2)?), group: get(r, 3)?, user: get(r, 4)? }),
+    },
+    Table {
+        name: "ends",
+        key: &["membership"],
+        columns: "hlc, origin, membership, reason",
+        read: |_, r, _| {
+            let reason = match r.get::<_, i64>(3)? {
+                0 => EndReason::Left,
+                1 => EndReason::Rejected,
+                _ => EndReason::Kicked,
+            };
+            Ok(Delta::Ended { membership: get(r, 2)?, reason })
+        },
+    },
+    Table {
+        name: "withdrawals",
+        key: &["publication"],
+        columns: "hlc, origin, publication",
+        read: |_, r, _| Ok(Delta::Withdrawn { publication: get(r, 2)? }),
+    },
+    Table {
+        name: "session_ends",
+        key: &["session"],
+        columns: "hlc, origin, session",
+        read: |_, r, _| Ok(Delta::SessionEnded { session: get(r, 2)? }),
+    },
+    Table {
+        name: "credentials",
+        key: &["id"],
+        columns: "hlc, origin, id, user_id, phc",
+        read: |_, r, _| Ok(Delta::Credential { id: CredentialId(r.get(2)?), user: get(r, 3)?, phc: r.get(4)? }),
+    },
+    Table {
+        name: "users",
+        key: &["id"],
+        columns: "hlc, origin, id, name",
+        read: |_, r, _| Ok(Delta::User { id: get(r, 2)?, name: user_name(r, 3)? }),
+    },
+    Table {
+        name: "groups",
+        key: &["id"],
+        columns: "hlc, origin, id, name, creator",
+        read: |_, r, _| {
+            let name = r.get::<_, String>(3)?.try_into().map_err(|_| StoreError::Content("a group without a name"))?;
+            Ok(Delta::Group { id: get(r, 2)?, name, creator: get(r, 4)? })
+        },
+    },
+    Table {
+        name: "memberships",
+        key: &["id"],
+        columns: "hlc, origin, id, group_id, user_id",
+        read: |_, r, _| Ok(Delta::Requested { membership: get(r, 2)?, group: get(r, 3)?, user: get(r, 4)? }),
+    },
+    Table {
+        name: "sessions",
+        key: &["id"],
+        columns: "hlc, origin, id, user_id, device, expires",
+        read: |_, r, _| {
+            let expires = r.get::<_, i64>(5)?.cast_unsigned();
+            Ok(Delta::Session { id: get(r, 2)?, user: get(r, 3)?, device: get(r, 4)?, expires })
+        },
+    },
+    // A count that only grows: it needs no stamp, and has none.
+    Table {
+        name: "session_bindings",
+        key: &["session"],
+        columns: "0, zeroblob(16), session, credentials",
+        read: |_, r, _| Ok(Delta::SessionBound { session: get(r, 2)?, credentials: r.get(3)? }),
+    },
+    Table {
+        name: "admins",
+        key: &["group_id"],
+        columns: "hlc, origin, group_id, user_id, membership",
+        read: |_, r, _| Ok(Delta::Admin { group: get(r, 2)?, user: get(r, 3)?, membership: get(r, 4)? }),
+    },
+    Table {
+        name: "accepts",
+        key: &["membership", "hlc", "origin"],
+        columns: "hlc, origin, membership",
+        read: |conn, r, stamp| {
+            let sql = "SELECT kick FROM accept_kicks WHERE membership = ?1 AND hlc = ?2 AND origin = ?3 ORDER BY kick";
+            let membership: [u8; 16] = r.get(2)?;
+            let mut find = conn.prepare_cached(sql)?;
+            let kicks =
+                find.query_map((membership, stamp.hlc.to_stored(), stamp.origin.as_bytes()), |k| k.get(0).map(KickId))?;
+            Ok(Delta::Accepted { membership: membership.into(), kicks_seen: kicks.collect::<rusqlite::Result<_>>()? })
+        },
+    },
+    Table {
+        name: "publications",
+        key: &["id"],
+        columns: "hlc, origin, id, group_id, name, file_id, manifest, user_id, membership",
+        read: |_, r, _| {
+            Ok(Delta::Published {
+                id: get(r, 2)?,
+                group: get(r, 3)?,
+                name: r.get::<_, String>(4)?.try_into().map_err(|_| StoreError::Content("a share without a name"))?,
+                file: get(r, 5)?,
+                manifest: ManifestId(r.get(6)?),
+                user: get(r, 7)?,
+                membership: get(r, 8)?,
+            })
+        },
+    },
+    Table {
+        name: "seeders",
+        key: &["group_id", "file_id", "device"],
+        columns: "hlc, origin, group_id, file_id, device, user_id, membership, seeding",
+        read: |_, r, _| {
+            Ok(Delta::Seeding {
+                group: get(r, 2)?,
+                file: get(r, 3)?,
+                device: get(r, 4)?,
+                user: get(r, 5)?,
+                membership: get(r, 6)?,
+                on: r.get(7)?,
+            })
+        },
+    },
+];
+
+fn get<const N: usize, T: From<[u8; N]>>(row: &Row<'_>, column: usize) -> Result<T> {
+    Ok(row.get::<_, [u8; N]>(column).map(T::from)?)
+}
+
+fn user_name(row: &Row<'_>, column: usize) -> Result<UserName> {
+    row.get::<_, String>(column)?.try_into().map_err(|_| StoreError::Content("a user without a name"))
+}
+
+impl Table {
+    /// Calls `each` with every fact after the key `after`, until it says that it has had enough.
+    fn read_after(
+        &self,
+        conn: &Connection,
+        after: Option<&[Value]>,
+        most: u64,
+        mut each: impl FnMut(Vec<Value>, Fact) -> Result<bool>,
+    ) -> Result<()> {
+        let Self { name, key, columns, read } = self;
+        let order = key.join(", ");
+        let marks = ["?2", "?3", "?4"].get(..key.len()).unwrap_or_default().join(", ");
+        let bound = if after.is_some() { format!("WHERE ({order}) > ({marks})") } else { String::new() };
+        let sql = format!("SELECT {columns}, {order} FROM {name} {bound} ORDER BY {order} LIMIT ?1");
+        let mut find = conn.prepare_cached(&sql)?;
+        let first = find.column_count() - key.len();
+        let params = std::iter::once(&most as &dyn ToSql).chain(after.into_iter().flatten().map(|v| v as &dyn ToSql));
+        let mut rows = find.query(rusqlite::params_from_iter(params))?;
+        while let Some(r) = rows.next()? {
+            let stamp = Stamp { hlc: Hlc::from_stored(r.get(0)?), origin: OriginId::new(r.get(1)?) };
+            let key = (first..first + key.len()).map(|c| r.get(c)).collect::<rusqlite::Result<Vec<Value>>>()?;
+            if !each(key, (stamp, read(conn, r, stamp)?))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Facts from `cursor` on, as many as fit into one message, and where to go on; `None` at the end.
+pub(super) fn part(conn: &Connection, cursor: &Cursor) -> Result<(Vec<Fact>, Option<Cursor>)> {
+    let (mut facts, mut size) = (Vec::new(), 0);
+    let mut at = cursor.clone();
+    while let Some(table) = TABLES.get(at.table) {
+        let mut count = 0;
+        let mut full = false;
+        let start = at.after.clone();
+        table.read_after(conn, start.as_deref(), STEP, |key, fact| {
+            let len = encode(&fact)?.len();
+            if size + len > MAX_BATCH_BYTES - 16 {
+                full = true;
+                return Ok(false);
+            }
+            size += len;
+            count += 1;
+            facts.push(fact);
+            at.after = Some(key);
+            Ok(true)
+        })?;
+        if full {
+            return Ok((facts, Some(at)));
+        }
+        if count < STEP {
+            at = Cursor { table: at.table + 1, after: None };
+        }
+    }
+    Ok((facts, None))
+}
+
+/// Every row of the table that holds a fact like this is gone, so that the fact can be joined anew.
+pub(super) fn forget(conn: &Connection, delta: &Delta) -> Result<()> {
+    let gone = |sql: &str, key: &[&dyn ToSql]| Ok(conn.prepare_cached(sql)?.execute(key).map(|_| ())?);
+    match delta {
+        Delta::Kicked { id, .. } => gone("DELETE FROM kicks WHERE id = ?1", &[&id.0]),
+        Delta::Ended { membership, .. } => gone("DELETE FROM ends WHERE membership = ?1", &[membership.as_bytes()]),
+        Delta::Withdrawn { publication } => {
+            gone("DELETE FROM withdrawals WHERE publication = ?1", &[publication.as_bytes()])
+        }
+        Delta::SessionEnded { session } => gone("DELETE FROM session_ends WHERE session = ?1", &[session.as_bytes()]),
+        Delta::Credential { id, .. } => gone("DELETE FROM credentials WHERE id = ?1", &[&id.0]),
+        Delta::User { id, .. } => gone("DELETE FROM users WHERE id = ?1", &[id.as_bytes()]),
+        Delta::Group { id, .. } => gone("DELETE FROM groups WHERE id = ?1", &[id.as_bytes()]),
+        Delta::Requested { membership, .. } => gone("DELETE FROM memberships WHERE id = ?1", &[membership.as_bytes()]),
+        Delta::Session { id, .. } => gone("DELETE FROM sessions WHERE id = ?1", &[id.as_bytes()]),
+        Delta::SessionBound { session, .. } => {
+            gone("DELETE FROM session_bindings WHERE session = ?1", &[session.as_bytes()])
+        }
+        Delta::Admin { group, .. } => gone("DELETE FROM admins WHERE group_id = ?1", &[group.as_bytes()]),
+        Delta::Accepted { membership, .. } => {
+            gone("DELETE FROM accepts WHERE membership = ?1", &[membership.as_bytes()])?;
+            gone("DELETE FROM accept_kicks WHERE membership = ?1", &[membership.as_bytes()])
+        }
+        Delta::Published { id, .. } => gone("DELETE FROM publications WHERE id = ?1", &[id.as_bytes()]),
+        Delta::Seeding { group, file, device, .. } => gone(
+            "DELETE FROM seeders WHERE group_id = ?1 AND file_id = ?2 AND device = ?3",
+            &[group.as_bytes(), file.as_bytes(), device.as_bytes()],
+        ),
+    }
+}
+
+/// The number of the part of the state that a fact belongs to, and its own hash.
+fn place(table: usize, key: &[Value], fact: &Fact) -> Result<(usize, u64)> {
+    let mut h = blake3::Hasher::new_derive_key("shoal state digest 1");
+    h.update(&[u8::try_from(table).unwrap_or(u8::MAX)]).update(&encode(fact)?);
+    let mut hash = [0; 8];
+    h.finalize_xof().fill(&mut hash);
+    let first = match key.first() {
+        Some(Value::Blob(id)) => id.first().copied().unwrap_or_default(),
+        _ => 0,
+    };
+    let bucket = usize::from(first) % BUCKETS_PER_TABLE;
+    Ok((table * BUCKETS_PER_TABLE + bucket, u64::from_le_bytes(hash)))
+}
+
+/// The whole state in condensed form: in each part the sum of the hashes of its facts.
+pub(super) fn digest(conn: &Connection) -> Result<Vec<u64>> {
+    let mut buckets = vec![0u64; BUCKETS];
+    for (number, table) in TABLES.iter().enumerate() {
+        table.read_after(conn, None, i64::MAX as u64, |key, fact| {
+            let (bucket, hash) = place(number, &key, &fact)?;
+            buckets[bucket] = buckets[bucket].wrapping_add(hash);
+            Ok(true)
+        })?;
+    }
+    Ok(buckets)
+}
+
+/// The facts of some parts of the state.
+pub(super) fn in_buckets(conn: &Connection, wanted: &[usize]) -> Result<Vec<Fact>> {
+    let mut facts = Vec::new();
+    for (number, table) in TABLES.iter().enumerate() {
+        let here = number * BUCKETS_PER_TABLE..(number + 1) * BUCKETS_PER_TABLE;
+        if !wanted.iter().any(|w| here.contains(w)) {
+            continue;
+        }
+        table.read_after(conn, None, i64::MAX as u64, |key, fact| {
+            if wanted.contains(&place(number, &key, &fact)?.0) {
+                facts.push(fact);
+            }
+            Ok(true)
+        })?;
+    }
+    Ok(facts)
+}
+
+/// Facts as they travel.
+pub(super) fn pack(facts: &[Fact]) -> Result<Vec<u8>> {
+    encode(&facts)
+}
+
+/// Facts in as many messages as they need.
+pub(super) fn pack_all(facts: &[Fact]) -> Result<Vec<Vec<u8>>> {
+    let (mut messages, mut start, mut size) = (Vec::new(), 0, 0);
+    for (n, fact) in facts.iter().enumerate() {
+        let len = encode(fact)?.len();
+        if size + len > MAX_BATCH_BYTES - 16 {
+            messages.push(pack(facts.get(start..n).unwrap_or_default())?);
+            (start, size) = (n, 0);
+        }
+        size += len;
+    }
+    messages.push(pack(facts.get(start..).unwrap_or_default())?);
+    Ok(messages)
+}
+
+/// What [`pack`] made.
+pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<Fact>> {
+    codec::decode(bytes, MAX_FRAME).map_err(|_| StoreError::Content("facts that cannot be read"))
+}

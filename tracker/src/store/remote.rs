@@ -1,0 +1,413 @@
+//! Takes in what the sibling has: events of its log, or facts where its log does not reach; and says
+//! what of ours it lacks.
+//!
+//! Invariant: of each origin the events are entered in order, each on the one whose hash it names, and
+//! after everything it depends on. What does not fit is left out, and said: nothing here is ever
+//! rejected for its time, and nothing of a quarantined origin is applied.
+
+use std::collections::HashSet;
+
+use common::codec;
+use common::id::OriginId;
+use common::pieces::PieceLayout;
+use common::ticket::UnixSeconds;
+use common::wire::limits::{List, MAX_BATCH_BYTES, MAX_EVENTS, MAX_FRAME};
+use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote, VersionVector};
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::error::{Result, StoreError};
+use super::facts::{self, Fact};
+use super::log::{self, Asked, KIND_DELTAS, Log, VERSION, Versions};
+use super::state::State;
+use super::votes;
+use crate::fact::{Delta, Hlc, ManifestId, Stamp};
+
+/// Events of one origin looked at in one reading.
+const READ_AT_ONCE: usize = MAX_EVENTS;
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default)]
+pub struct Applied {
+    /// How many of the events, in the order they came, are done with.
+    pub done: usize,
+    /// A manifest that has to be here before the next one.
+    pub missing: Option<ManifestId>,
+    /// What the next one waits for, if it came too early.
+    pub early: bool,
+    /// Origins that were found to be used twice.
+    pub forked: Vec<OriginId>,
+    /// The version vector now.
+    pub versions: Versions,
+    /// Whether one of the own votes has changed.
+    pub votes: bool,
+    /// What is new in the state.
+    pub facts: Vec<Fact>,
+    /// How far the latest of the events is ahead of the wall clock, in milliseconds.
+    pub ahead_ms: u64,
+}
+
+/// What the sibling lacks, next.
+#[derive(Debug, Clone, Default)]
+pub struct Outbox {
+    /// Events in the order in which they can be applied.
+    pub events: Vec<Event>,
+    /// Votes, if those were the last events.
+    pub votes: Vec<NameVote>,
+    /// Where to go on with votes.
+    pub votes_after: u64,
+    /// Whether that is all there is.
+    pub complete: bool,
+}
+
+/// Applies what can be applied of `events`, and then, if that was all of them, `theirs`.
+pub(super) fn apply(
+    conn: &Connection,
+    log: &mut Log,
+    events: &[Event],
+    theirs: &[NameVote],
+    now_ms: u64,
+) -> Result<Applied> {
+    let mut out = Applied::default();
+    let mut quarantined = quarantined(conn)?;
+    for event in events {
+        if !quarantined.contains(&event.origin) {
+            match one(conn, log, event, &quarantined, now_ms, &mut out)? {
+                Verdict::Done => {}
+                Verdict::Fork => {
+                    quarantine(conn, event.origin, event.seq, now_ms / 1000)?;
+                    quarantined.insert(event.origin);
+                    out.forked.push(event.origin);
+                }
+                Verdict::Stop => break,
+            }
+        }
+        out.done += 1;
+    }
+    if out.done == events.len() {
+        for vote in theirs {
+            out.votes |= votes::on_vote(conn, vote)?;
+        }
+    }
+    out.versions = log.versions().clone();
+    Ok(out)
+}
+
+enum Verdict {
+    Done,
+    Fork,
+    Stop,
+}
+
+fn one(
+    conn: &Connection,
+    log: &mut Log,
+    e: &Event,
+    quarantined: &HashSet<OriginId>,
+    now_ms: u64,
+    out: &mut Applied,
+) -> Result<Verdict> {
+    let have = log.versions().get(&e.origin).copied().unwrap_or_default();
+    if e.seq <= have {
+        // A repetition; of what is no longer in the log nothing can be said.
+        let known = hash_at(conn, e.origin, e.seq)?;
+        return Ok(if known.is_none_or(|k| log::hash_of(e).is_ok_and(|h| h == k)) {
+            Verdict::Done
+        } else {
+            Verdict::Fork
+        });
+    }
+    let covered = |(origin, seq): &(OriginId, u64)| {
+        quarantined.contains(origin) || log.versions().get(origin).is_some_and(|have| have >= seq)
+    };
+    if e.seq > have + 1 || !e.deps.0.iter().all(covered) {
+        out.early = true;
+        return Ok(Verdict::Stop);
+    }
+    if head(conn, e.origin)? != e.prev_hash {
+        return Ok(Verdict::Fork);
+    }
+    let stamp = Stamp { hlc: Hlc::from_stored(e.hlc.cast_signed()), origin: e.origin };
+    let deltas = deltas(e)?;
+    if let Some(missing) = missing_manifest(conn, &deltas)? {
+        out.missing = Some(missing);
+        return Ok(Verdict::Stop);
+    }
+    log::state_facts(conn, &deltas, stamp)?;
+    log.enter(conn, e)?;
+    log::record(conn, Asked { device: e.device, request: e.request }, &e.answer, now_ms / 1000)?;
+    out.ahead_ms = out.ahead_ms.max(stamp.hlc.millis().saturating_sub(now_ms));
+    out.facts.extend(deltas.into_iter().map(|d| (stamp, d)));
+    Ok(Verdict::Done)
+}
+
+/// What an event states; nothing, if a later release made it: then it is kept and passed on.
+fn deltas(e: &Event) -> Result<Vec<Delta>> {
+    if (e.kind, e.ver) != (KIND_DELTAS, VERSION) {
+        return Ok(Vec::new());
+    }
+    codec::decode(&e.body, MAX_FRAME).map_err(|_| StoreError::Content("the sibling sent an event that cannot be read"))
+}
+
+fn missing_manifest<'a>(conn: &Connection, deltas: impl IntoIterator<Item = &'a Delta>) -> Result<Option<ManifestId>> {
+    let mut find = conn.prepare_cached("SELECT 1 FROM manifests WHERE id = ?1")?;
+    for delta in deltas {
+        if let Delta::Published { manifest, .. } = delta
+            && !find.exists([manifest.0])?
+        {
+            return Ok(Some(*manifest));
+        }
+    }
+    Ok(None)
+}
+
+/// The hash of the last event of an origin.
+fn head(conn: &Connection, origin: OriginId) -> Result<[u8; 32]> {
+    let mut find = conn.prepare_cached("SELECT hash FROM versions WHERE origin = ?1")?;
+    Ok(find.query_row([origin.as_bytes()], |r| r.get(0)).optional()?.unwrap_or(log::NO_HASH))
+}
+
+/// The hash of an event that we have: the head of its origin, or what the next one names.
+fn hash_at(conn: &Connection, origin: OriginId, seq: u64) -> Result<Option<[u8; 32]>> {
+    let sql = "SELECT hash FROM versions WHERE origin = ?1 AND seq = ?2
+               UNION ALL SELECT prev_hash FROM events WHERE origin = ?1 AND seq = ?2 + 1 LIMIT 1";
+    Ok(conn.prepare_cached(sql)?.query_row((origin.as_bytes(), seq), |r| r.get(0)).optional()?)
+}
+
+/// Nothing more is applied of `origin`.
+pub(super) fn quarantine(conn: &Connection, origin: OriginId, seq: u64, now: UnixSeconds) -> Result<()> {
+    let sql = "INSERT OR IGNORE INTO quarantines (origin, seq, at) VALUES (?1, ?2, ?3)";
+    conn.prepare_cached(sql)?.execute((origin.as_bytes(), seq, now))?;
+    Ok(())
+}
+
+/// Origins of which nothing more is applied.
+pub(super) fn quarantined(conn: &Connection) -> Result<HashSet<OriginId>> {
+    let mut find = conn.prepare_cached("SELECT origin FROM quarantines")?;
+    let rows = find.query_map([], |r| r.get(0).map(OriginId::new))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Compares what the sibling says it has with what is here: origins whose events differ.
+pub(super) fn compare(conn: &Connection, theirs: &[Head], now: UnixSeconds) -> Result<Vec<OriginId>> {
+    let mut forked = Vec::new();
+    for head in theirs {
+        if hash_at(conn, head.origin, head.seq)?.is_some_and(|ours| ours != head.hash) {
+            quarantine(conn, head.origin, head.seq, now)?;
+            forked.push(head.origin);
+        }
+    }
+    Ok(forked)
+}
+
+/// What is here of each origin.
+pub(super) fn heads(conn: &Connection) -> Result<Vec<Head>> {
+    let mut find = conn.prepare_cached("SELECT origin, seq, hash FROM versions ORDER BY origin")?;
+    let row = |r: &Row<'_>| Ok(Head { origin: OriginId::new(r.get(0)?), seq: r.get(1)?, hash: r.get(2)? });
+    let rows = find.query_map([], row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// What to say first, except who says it.
+pub(super) fn introduction(conn: &Connection, origin: OriginId, tracker_no: u16) -> Result<Hello> {
+    Ok(Hello {
+        version: common::wire::sync::VERSION,
+        schema: conn.query_row("SELECT max(version) FROM refinery_schema_history", [], |r| r.get(0))?,
+        tracker_no,
+        origin,
+        heads: List::new(heads(conn)?).ok_or(StoreError::Content("too many runs of trackers are on record"))?,
+        names: votes::confirmed_digest(conn)?,
+    })
+}
+
+/// Up to which event of each origin the log has been cut off.
+pub(super) fn floors(conn: &Connection) -> Result<Versions> {
+    let mut find = conn.prepare_cached("SELECT origin, seq FROM floors")?;
+    let rows = find.query_map([], |r| Ok((OriginId::new(r.get(0)?), r.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// What follows on `after`, as much as fits into one message.
+pub(super) fn outbox(conn: &Connection, after: &Versions, votes_after: u64, confirmed: bool) -> Result<Outbox> {
+    let (events, complete) = events_after(conn, after)?;
+    if !complete {
+        return Ok(Outbox { events, votes: Vec::new(), votes_after, complete });
+    }
+    let (votes, last) = votes::since(conn, votes_after, confirmed)?;
+    let complete = votes.len() < MAX_EVENTS;
+    // What was left out on purpose is not new either.
+    let last = if complete { votes::changes(conn)? } else { last };
+    Ok(Outbox { events, votes, votes_after: last, complete })
+}
+
+/// By time, which is an order in which nothing comes before what it depends on. Where an origin has
+/// more than is looked at, nothing is taken that is later than the last of those.
+fn events_after(conn: &Connection, after: &Versions) -> Result<(Vec<Event>, bool)> {
+    let quarantined = quarantined(conn)?;
+    let mut found: Vec<Event> = Vec::new();
+    let mut horizon = None;
+    for head in heads(conn)?.iter().filter(|h| !quarantined.contains(&h.origin)) {
+        let seen = after.get(&head.origin).copied().unwrap_or_default();
+        if head.seq <= seen {
+            continue;
+        }
+        let page = of_origin(conn, head.origin, seen)?;
+        if let Some(last) = page.last().filter(|last| last.seq < head.seq) {
+            let last = (last.hlc, last.origin);
+            horizon = Some(horizon.map_or(last, |h: (u64, OriginId)| h.min(last)));
+        }
+        found.extend(page);
+    }
+    found.sort_by_key(|e| (e.hlc, e.origin));
+    let within = |e: &Event| horizon.is_none_or(|h| (e.hlc, e.origin) <= h);
+    let mut room = MAX_BATCH_BYTES as u64;
+    let mut taken = Vec::new();
+    let mut complete = true;
+    for event in found {
+        let weight = log::weight(&event);
+        if !within(&event) || taken.len() == MAX_EVENTS || (weight > room && !taken.is_empty()) {
+            complete = false;
+            break;
+        }
+        room = room.saturating_sub(weight);
+        taken.push(event);
+    }
+    Ok((taken, complete && horizon.is_none()))
+}
+
+fn of_origin(conn: &Connection, origin: OriginId, after: u64) -> Result<Vec<Event>> {
+    let sql = "SELECT seq, hlc, deps, kind, ver, device, request_id, body, answer, prev_hash FROM events
+               WHERE origin = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+    let mut find = conn.prepare_cached(sql)?;
+    let mut rows = find.query((origin.as_bytes(), after, READ_AT_ONCE as u64))?;
+    let (mut events, mut size) = (Vec::new(), 0);
+    while let Some(r) = rows.next()? {
+        let long = StoreError::Content("an event is too long");
+        let deps: Vec<u8> = r.get(2)?;
+        let event = Event {
+            origin,
+            seq: r.get(0)?,
+            hlc: r.get(1)?,
+            deps: codec::decode::<VersionVector>(&deps, MAX_FRAME)
+                .map_err(|_| StoreError::Content("an event is damaged"))?,
+            kind: r.get(3)?,
+            ver: r.get(4)?,
+            device: r.get::<_, [u8; 32]>(5)?.into(),
+            request: r.get::<_, [u8; 16]>(6)?.into(),
+            body: List::new(r.get(7)?).ok_or(long.clone())?,
+            answer: List::new(r.get(8)?).ok_or(long)?,
+            prev_hash: r.get(9)?,
+        };
+        size += log::weight(&event);
+        events.push(event);
+        if size > MAX_BATCH_BYTES as u64 {
+            break;
+        }
+    }
+    Ok(events)
+}
+
+/// Joins facts of the sibling's state. With the last of them, `complete`, the events that they stand for are here.
+pub(super) fn join_facts(
+    conn: &Connection,
+    log: &mut Log,
+    packed: &[u8],
+    complete: Option<&[Head]>,
+    now_ms: u64,
+) -> Result<Applied> {
+    let mut out = Applied::default();
+    let facts = facts::unpack(packed)?;
+    if let Some(missing) = missing_manifest(conn, facts.iter().map(|(_, d)| d))? {
+        out.missing = Some(missing);
+        return Ok(out);
+    }
+    let mut latest = Hlc::default();
+    for (stamp, delta) in &facts {
+        super::join::join(conn, delta, *stamp)?;
+        latest = latest.max(stamp.hlc);
+    }
+    out.ahead_ms = latest.millis().saturating_sub(now_ms);
+    log.absorb(conn, latest)?;
+    let quarantined = quarantined(conn)?;
+    for head in complete.into_iter().flatten().filter(|h| !quarantined.contains(&h.origin)) {
+        log.adopt(conn, head)?;
+    }
+    if complete.is_some() {
+        // Only now is it known which groups are closed.
+        vote_on_unvoted(conn)?;
+    }
+    out.facts = facts;
+    out.versions = log.versions().clone();
+    Ok(out)
+}
+
+/// Votes for the earliest claim on every name that has no vote yet.
+fn vote_on_unvoted(conn: &Connection) -> Result<()> {
+    let sql = "
+        INSERT OR IGNORE INTO votes (kind, name, owner, hlc, origin, stage, change)
+        SELECT c.kind, c.name, c.id, c.hlc, c.origin, 0,
+               (SELECT coalesce(max(change), 0) FROM votes) + row_number() OVER (ORDER BY c.hlc, c.origin)
+        FROM (
+            SELECT 0 AS kind, lower(name) AS name, id, hlc, origin FROM users
+            UNION ALL SELECT 1, lower(name), id, hlc, origin FROM groups g
+                WHERE EXISTS (SELECT 1 FROM live l WHERE l.group_id = g.id)) c
+        WHERE NOT EXISTS (SELECT 1 FROM votes v WHERE v.kind = c.kind AND v.name = c.name)
+        ORDER BY c.hlc, c.origin";
+    conn.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+/// Joins `packed`, the sibling's facts of parts that differ from ours. A row of either that says what the log says
+/// otherwise is not believed: it is replaced by what the log says. Returns how many rows of ours that were.
+pub(super) fn mend(conn: &Connection, packed: &[u8]) -> Result<usize> {
+    let mut mended = 0;
+    let theirs = facts::unpack(packed)?;
+    for (stamp, delta) in &theirs {
+        match said_at(conn, *stamp)? {
+            Some(said) if !said.contains(delta) && !matches!(delta, Delta::SessionBound { .. }) => {}
+            _ => super::join::join(conn, delta, *stamp)?,
+        }
+    }
+    let digest_parts: Vec<usize> = (0..facts::BUCKETS).collect();
+    for (stamp, delta) in facts::in_buckets(conn, &digest_parts)? {
+        let Some(said) = said_at(conn, stamp)? else { continue };
+        if said.contains(&delta) {
+            continue;
+        }
+        tracing::error!("a row differs from what the log says, and is replaced: {delta:?}");
+        facts::forget(conn, &delta)?;
+        said.iter().try_for_each(|d| super::join::join(conn, d, stamp))?;
+        mended += 1;
+    }
+    for (stamp, delta) in &theirs {
+        if said_at(conn, *stamp)?.is_none_or(|said| said.contains(delta)) {
+            super::join::join(conn, delta, *stamp)?;
+        }
+    }
+    Ok(mended)
+}
+
+/// What was stated at a time, if the log still has it.
+fn said_at(conn: &Connection, stamp: Stamp) -> Result<Option<Vec<Delta>>> {
+    let sql = "SELECT body FROM events WHERE hlc = ?1 AND origin = ?2 AND kind = ?3 AND ver = ?4";
+    let row = (stamp.hlc.to_stored(), stamp.origin.as_bytes(), KIND_DELTAS, VERSION);
+    let body: Option<Vec<u8>> = conn.prepare_cached(sql)?.query_row(row, |r| r.get(0)).optional()?;
+    body.map(|b| codec::decode(&b, MAX_FRAME).map_err(|_| StoreError::Content("an event is damaged"))).transpose()
+}
+
+impl State<'_> {
+    /// Part of a manifest as it travels; `None` if it is not here.
+    pub(crate) fn manifest_to_send(&self, id: ManifestId, first: u32) -> Result<Option<ManifestPart>> {
+        let sql = "SELECT file_id, len, piece_len, sha1 FROM manifests WHERE id = ?1";
+        let row = |r: &Row<'_>| {
+            let (file, sha1): ([u8; 32], [u8; 20]) = (r.get(0)?, r.get(3)?);
+            Ok((file, r.get::<_, i64>(1)?.cast_unsigned(), r.get::<_, i64>(2)?.cast_unsigned(), sha1))
+        };
+        let Some((file, len, piece_len, sha1)) = self.conn.prepare_cached(sql)?.query_row([id.0], row).optional()?
+        else {
+            return Ok(None);
+        };
+        let layout = PieceLayout::new(len, piece_len).map_err(|_| StoreError::Content("a manifest is damaged"))?;
+        let pieces = List::first_of(self.manifest_part(id, first)?);
+        Ok(Some(ManifestPart { id: id.0, file_id: file.into(), layout, sha1: sha1.into(), first, pieces }))
+    }
+}

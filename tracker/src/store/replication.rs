@@ -1,0 +1,186 @@
+//! The store as the replica uses it. Each method is one reading, or one write that is on disk when it
+//! returns.
+
+use std::sync::Arc;
+
+use common::id::OriginId;
+use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote, SyncFrame};
+use tokio::sync::{oneshot, watch};
+
+use super::error::{Result, StoreError};
+use super::facts::{self, Cursor};
+use super::log::{Log, Versions};
+use super::manifest::NewManifest;
+use super::remote::{self, Applied, Outbox};
+use super::writer::Replay;
+use super::{Store, votes};
+use crate::fact::ManifestId;
+
+impl Store {
+    /// This run: the origin of what is decided here.
+    pub const fn origin(&self) -> OriginId {
+        self.origin
+    }
+
+    /// Changes with every commit that brings something new.
+    pub fn watch(&self) -> watch::Receiver<Arc<Versions>> {
+        self.versions.clone()
+    }
+
+    /// What to say first to the sibling; and where the log begins.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn introduction(&self, tracker_no: u16) -> Result<(Hello, Versions)> {
+        let origin = self.origin;
+        self.readers
+            .read(move |s| Ok((remote::introduction(s.conn, origin, tracker_no)?, remote::floors(s.conn)?)))
+            .await
+    }
+
+    /// Compares the sibling's heads with ours, and quarantines origins that differ: these.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn compare(&self, theirs: Vec<Head>) -> Result<Vec<OriginId>> {
+        self.replay(move |conn, _, now_ms| remote::compare(conn, &theirs, now_ms / 1000)).await
+    }
+
+    /// What of ours follows on `after`. Of the votes only those that are not confirmed, unless `confirmed`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn outbox(&self, after: Versions, votes_after: u64, confirmed: bool) -> Result<Outbox> {
+        self.readers.read(move |s| remote::outbox(s.conn, &after, votes_after, confirmed)).await
+    }
+
+    /// Takes in events and votes of the sibling.
+    ///
+    /// # Errors
+    /// When the database fails, or an event cannot be read; then nothing of them has taken effect.
+    pub async fn apply(&self, events: Arc<[Event]>, theirs: Vec<NameVote>) -> Result<Applied> {
+        self.replay(move |conn, log, now_ms| remote::apply(conn, log, &events, &theirs, now_ms)).await
+    }
+
+    /// Joins facts of the sibling's state; with `complete` they were all.
+    ///
+    /// # Errors
+    /// As for [`Self::apply`].
+    pub async fn join_facts(&self, packed: Arc<[u8]>, complete: Option<Arc<[Head]>>) -> Result<Applied> {
+        self.replay(move |conn, log, now_ms| remote::join_facts(conn, log, &packed, complete.as_deref(), now_ms)).await
+    }
+
+    /// Facts of our state from `cursor` on, as they travel, and where to go on.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn facts(&self, cursor: Cursor) -> Result<(Vec<u8>, Option<Cursor>)> {
+        self.readers
+            .read(move |s| {
+                let (facts, next) = facts::part(s.conn, &cursor)?;
+                Ok((facts::pack(&facts)?, next))
+            })
+            .await
+    }
+
+    /// What is here of each origin.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn heads(&self) -> Result<Vec<Head>> {
+        self.readers.read(|s| remote::heads(s.conn)).await
+    }
+
+    /// The state in condensed form, and of what.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn digest(&self) -> Result<(Versions, Vec<u64>)> {
+        self.readers
+            .read(|s| {
+                let versions = remote::heads(s.conn)?.iter().map(|h| (h.origin, h.seq)).collect();
+                Ok((versions, facts::digest(s.conn)?))
+            })
+            .await
+    }
+
+    /// The facts of some parts of the state, as they travel.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn parts(&self, wanted: Vec<usize>) -> Result<Vec<Vec<u8>>> {
+        self.readers.read(move |s| facts::pack_all(&facts::in_buckets(s.conn, &wanted)?)).await
+    }
+
+    /// Joins the sibling's facts where the two states differ, after rows that the log contradicts are
+    /// gone. Returns how many rows that were.
+    ///
+    /// # Errors
+    /// As for [`Self::apply`].
+    pub async fn mend(&self, packed: Arc<[u8]>) -> Result<usize> {
+        self.replay(move |conn, _, _| remote::mend(conn, &packed)).await
+    }
+
+    /// Origins of which nothing more is applied.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn quarantined(&self) -> Result<Vec<OriginId>> {
+        self.readers.read(|s| Ok(remote::quarantined(s.conn)?.into_iter().collect())).await
+    }
+
+    /// Applies nothing more of `origin`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn quarantine(&self, origin: OriginId) -> Result<()> {
+        self.replay(move |conn, _, now_ms| remote::quarantine(conn, origin, 0, now_ms / 1000)).await
+    }
+
+    /// How many changes of votes there have been.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn vote_changes(&self) -> Result<u64> {
+        self.readers.read(|s| votes::changes(s.conn)).await
+    }
+
+    /// Part of a manifest, in answer to the sibling.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn manifest_frame(&self, id: [u8; 32], first: u32) -> Result<SyncFrame> {
+        let part = self.readers.read(move |s| s.manifest_to_send(ManifestId(id), first)).await?;
+        Ok(part.map_or(SyncFrame::NoManifest(id), SyncFrame::Manifest))
+    }
+
+    /// Stores a manifest that the sibling sent in `parts`, if it is the one that is called `id`.
+    ///
+    /// # Errors
+    /// When it is not, or the database fails.
+    pub async fn store_manifest(&self, id: ManifestId, parts: Vec<ManifestPart>) -> Result<()> {
+        let made = tokio::task::spawn_blocking(move || assemble(id, parts)).await;
+        let manifest = made.unwrap_or(Err(StoreError::Panicked))?;
+        self.replay(move |conn, _, _| manifest.store(conn)).await
+    }
+
+    async fn replay<T, F>(&self, work: F) -> Result<T>
+    where
+        F: FnOnce(&rusqlite::Connection, &mut Log, u64) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.submit(Box::new(Replay { work: Some(work), outcome: None, reply })).await?;
+        answer.await.unwrap_or(Err(StoreError::Unknown))
+    }
+}
+
+fn assemble(id: ManifestId, parts: Vec<ManifestPart>) -> Result<NewManifest> {
+    let wrong = StoreError::Content("the sibling sent a manifest that is not what it is called");
+    let Some(first) = parts.first() else { return Err(wrong) };
+    let (file, layout, sha1) = (first.file_id, first.layout, first.sha1);
+    let pieces = parts.into_iter().flat_map(|p| p.pieces.into_vec()).collect();
+    let manifest = common::manifest::Manifest::new(layout, file, sha1, pieces).map_err(|_| wrong.clone())?;
+    let manifest = NewManifest::new(manifest);
+    if manifest.id() == id { Ok(manifest) } else { Err(wrong) }
+}
