@@ -50,6 +50,17 @@ pub enum Refused {
         /// How many there are.
         listed: usize,
     },
+    /// More trackers than can agree.
+    #[error(
+        "{} lists {listed} trackers, and this release synchronises one or two: names are given by two votes; \
+         remove the others from the list", Escaped(&.path.to_string_lossy())
+    )]
+    TooMany {
+        /// The list.
+        path: PathBuf,
+        /// How many there are.
+        listed: usize,
+    },
     /// The list pins another key.
     #[error(
         "{} pins the cluster {pinned}, and {} is the secret of {ours}; use the right secret, or correct the list",
@@ -80,7 +91,7 @@ impl Refused {
     /// 2 for what was asked wrongly, 1 for what went wrong.
     pub const fn exit_status(&self) -> u8 {
         match self {
-            Self::List(_) | Self::Number { .. } | Self::Pin { .. } => 2,
+            Self::List(_) | Self::Number { .. } | Self::Pin { .. } | Self::TooMany { .. } => 2,
             Self::Secret(_) | Self::Start(_) | Self::System(_) => 1,
         }
     }
@@ -98,6 +109,15 @@ impl Arguments {
             number: self.tracker_no,
             listed: info.trackers.len(),
         })
+    }
+
+    /// The other tracker of the list, if there is one.
+    fn sibling(&self, info: &TrackerInfo) -> Result<Option<(u16, SocketAddr)>, Refused> {
+        match info.trackers.as_slice() {
+            [_] => Ok(None),
+            [first, second] => Ok(Some(if self.tracker_no == 1 { (2, *second) } else { (1, *first) })),
+            all => Err(Refused::TooMany { path: self.tracker_info.clone(), listed: all.len() }),
+        }
     }
 
     fn key(&self, info: &TrackerInfo) -> Result<ClusterKey, Refused> {
@@ -127,7 +147,8 @@ impl Arguments {
         let number = self.tracker_no;
         let data_dir = self.data_dir.clone().unwrap_or_else(|| PathBuf::from(format!("data/tracker-{number}")));
         let limits = within(raise_file_limit(), Limits::default());
-        Ok(Config { limits, ..Config::new(number, listen, data_dir, key) })
+        let sibling = self.sibling(&info)?;
+        Ok(Config { limits, sibling, ..Config::new(number, listen, data_dir, key) })
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) enum Ended {
     Only(SessionId),
     /// All of the user but this one.
     AllBut(SessionId),
+    /// All of the user.
+    All,
 }
 
 impl Hub {
@@ -79,19 +81,20 @@ impl Hub {
         &self,
         user: UserId,
         which: Ended,
-        asked_on: ConnectionId,
+        asked_on: Option<ConnectionId>,
     ) -> Vec<(DeviceId, ConnectionId)> {
         let mut all = self.lock();
         let Some(of_user) = all.get_mut(&user) else { return Vec::new() };
         let hit = |o: &mut Online| match which {
             Ended::Only(session) => o.session == session,
             Ended::AllBut(session) => o.session != session,
+            Ended::All => true,
         };
         let ended: Vec<Online> = of_user.extract_if(.., hit).collect();
         if of_user.is_empty() {
             all.remove(&user);
         }
-        ended.iter().filter(|o| o.connection != asked_on).for_each(|o| send(o, &Push::SessionEnded));
+        ended.iter().filter(|o| Some(o.connection) != asked_on).for_each(|o| send(o, &Push::SessionEnded));
         ended.iter().map(|o| (o.device, o.connection)).collect()
     }
 
@@ -196,11 +199,11 @@ mod tests {
         let (b, mut to_b) = online(&hub, 1, 2, 4);
         let (user, asked_on, session) = (a.user, a.connection, a.session);
         let _keep = (hub.register(a), hub.register(b));
-        assert_eq!(hub.end_sessions(user, Ended::AllBut(session), asked_on).len(), 1);
+        assert_eq!(hub.end_sessions(user, Ended::AllBut(session), Some(asked_on)).len(), 1);
         hub.push(&[user], None, &Push::SessionEnded);
         assert_eq!(to_b.try_recv(), Ok(Push::SessionEnded));
         assert!(to_b.try_recv().is_err() && to_a.try_recv().is_ok());
-        assert_eq!(hub.end_sessions(user, Ended::Only(session), asked_on).len(), 1);
+        assert_eq!(hub.end_sessions(user, Ended::Only(session), Some(asked_on)).len(), 1);
         assert!(to_a.try_recv().is_err(), "who asked for it knows");
     }
 }

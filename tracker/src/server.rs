@@ -14,20 +14,22 @@ use common::backoff::Backoff;
 use common::secret::ClusterKey;
 use common::task::TaskGroup;
 use common::ticket;
-use common::tls::{Identity, TlsError, TrackerAcceptor};
+use common::tls::{Identity, SiblingConnector, TlsError, TrackerAcceptor};
 use common::wire::client::Mode;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
 pub use crate::admission::Limits;
-use crate::command::Services;
+use crate::command::{self, Services};
 use crate::hub::Hub;
 use crate::password::{PasswordError, Passwords};
 use crate::presence::{LEASE, Presence};
+use crate::replica::link::{self, Handles, Place};
+use crate::replica::{Replica, View};
 use crate::session::{self, Context, Peer};
 use crate::store::{Counts, OpenError, Store, StoreError, WallClock};
 use crate::throttle::Throttle;
@@ -59,6 +61,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The cluster's key.
     pub key: ClusterKey,
+    /// The other tracker: its line in tracker_info.txt, and where it listens.
+    pub sibling: Option<(u16, SocketAddr)>,
     /// How many connections it takes.
     pub limits: Limits,
     /// Milliseconds since 1970.
@@ -68,7 +72,7 @@ pub struct Config {
 impl Config {
     /// A tracker with the usual limits and the machine's clock.
     pub fn new(number: u16, listen: SocketAddr, data_dir: PathBuf, key: ClusterKey) -> Self {
-        Self { number, listen, data_dir, key, limits: Limits::default(), clock: Arc::new(wall_clock) }
+        Self { number, listen, data_dir, key, sibling: None, limits: Limits::default(), clock: Arc::new(wall_clock) }
     }
 }
 
@@ -117,7 +121,7 @@ pub enum StartError {
 }
 
 /// How a tracker is, for its operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// Connections, logged in or not.
     pub connections: usize,
@@ -125,22 +129,46 @@ pub struct Status {
     pub logged_in: usize,
     /// What is stored.
     pub counts: Counts,
-    /// Whether the sibling has everything.
+    /// How the other tracker is; `None` if there is none.
+    pub other: Option<(View, SocketAddr)>,
+    /// Whether both have everything.
     pub mode: Mode,
+    /// Events in the log, and their weight in bytes.
+    pub log: (u64, u64),
+    /// Runs of trackers whose events are refused.
+    pub quarantined: usize,
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connections, logged_in, counts, mode } = self;
+        let Self { connections, logged_in, counts, other, mode, log, quarantined } = self;
         let mode = match mode {
             Mode::Dual => "dual",
             Mode::Solo => "solo",
         };
         write!(
             f,
-            "connections {connections} ({logged_in} logged in) · users {} · groups {} · events {} · mode {mode}",
-            counts.users, counts.groups, counts.events
-        )
+            "connections {connections} ({logged_in} logged in) · users {} · groups {} · events {} · mode {mode} · log {} events, {} KiB",
+            counts.users,
+            counts.groups,
+            counts.events,
+            log.0,
+            log.1 / 1024
+        )?;
+        match other {
+            None => write!(f, " · no other tracker")?,
+            Some((view, address)) if view.linked => write!(f, " · other tracker {address}, lacks {} events", view.lag)?,
+            Some((_, address)) => write!(f, " · other tracker {address} is away")?,
+        }
+        if *quarantined > 0 {
+            write!(f, " · {quarantined} run(s) of a tracker QUARANTINED, see the log")?;
+        }
+        match other {
+            Some((view, _)) if view.alarms.skew_ms > 0 => {
+                write!(f, " · the other tracker's clock was {} s ahead", view.alarms.skew_ms / 1000)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -151,6 +179,10 @@ pub struct Server {
     context: Context,
     permits: Arc<Semaphore>,
     connections: usize,
+    /// Takes the connections that the other tracker dials.
+    sibling: Option<mpsc::Sender<link::Accepted>>,
+    /// Where it listens.
+    other: Option<SocketAddr>,
 }
 
 impl fmt::Debug for Server {
@@ -165,10 +197,10 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let Config { number, listen, data_dir, key, limits, clock } = config;
+        let Config { number, listen, data_dir, key, sibling, limits, clock } = config;
         // First, so that a tracker that runs already is named as such, and not as a busy port.
         let store = blocking(move || Store::open(&data_dir, clock)).await??;
-        let opened = Self::start(number, listen, key, limits, store.clone()).await;
+        let opened = Self::start(number, listen, key, sibling, limits, store.clone()).await;
         if opened.is_err() {
             store.close().await;
         }
@@ -179,17 +211,29 @@ impl Server {
         number: u16,
         listen: SocketAddr,
         key: ClusterKey,
+        sibling: Option<(u16, SocketAddr)>,
         limits: Limits,
         store: Store,
     ) -> Result<Self, StartError> {
         let listener = bind(listen)?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address: listen, source })?;
         let acceptor = TrackerAcceptor::new(&key)?;
+        let connector = SiblingConnector::new(&key)?;
+        let tasks = TaskGroup::new();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let passwords = blocking(move || Passwords::new(cores)).await??;
         let since = ticket::now().saturating_sub(OLD_PRESENCE.as_secs());
         let here = store.read(move |state| state.presence(LEASE, since)).await?;
+        let link = sibling.map(|(sibling_number, sibling)| {
+            let place = Place { number, sibling_number, sibling };
+            link::start(place, store.clone(), connector, &tasks)
+        });
+        let (replica, accepted, heard) = match link {
+            Some(Handles { replica, accepted, news }) => (replica, Some(accepted), Some(news)),
+            None => (Replica::alone(store.clone()), None, None),
+        };
         let services = Arc::new(Services {
+            replica,
             tracker_no: number,
             key,
             store,
@@ -201,10 +245,21 @@ impl Server {
         });
         let connections = limits.connections.max(1);
         let permits = Arc::new(Semaphore::new(connections));
-        let context = Context { services, tasks: TaskGroup::new(), draining: CancellationToken::new() };
-        let server = Self { address, context, permits, connections };
+        let context = Context { services, tasks, draining: CancellationToken::new() };
+        let server = Self {
+            address,
+            context,
+            permits,
+            connections,
+            sibling: accepted,
+            other: sibling.map(|(_, address)| address),
+        };
         let admission = Admission::new(Limits { connections, ..limits });
         server.context.tasks.spawn("accept", server.clone().accept(listener, acceptor, admission));
+        if let Some(heard) = heard {
+            let services = Arc::clone(&server.context.services);
+            server.context.tasks.spawn("news of the other tracker", command::pass_on(services, heard));
+        }
         server.context.tasks.spawn("upkeep", upkeep(Arc::clone(&server.context.services)));
         Ok(server)
     }
@@ -224,7 +279,10 @@ impl Server {
             connections: self.connections - self.permits.available_permits(),
             logged_in: services.hub.len(),
             counts: services.store.read(|state| state.counts()).await?,
+            other: self.other.map(|address| (services.replica.view(), address)),
             mode: services.mode(),
+            log: services.store.read(|state| state.log_size()).await?,
+            quarantined: services.store.quarantined().await?.len(),
         })
     }
 
@@ -291,9 +349,10 @@ impl Server {
         admission: &Arc<Admission>,
     ) {
         let (context, acceptor, slot) = (self.context.clone(), acceptor.clone(), admission.admit(from));
+        let sibling = self.sibling.clone();
         self.context.tasks.spawn("connection", async move {
             let ended = slot.kill().clone();
-            let served = ended.run_until_cancelled(connection(socket, from, &acceptor, context, &slot));
+            let served = ended.run_until_cancelled(connection(socket, from, &acceptor, context, &slot, sibling));
             if let Some(Err(e)) = served.await {
                 tracing::debug!(%from, "{e}");
             }
@@ -309,6 +368,7 @@ async fn connection(
     acceptor: &TrackerAcceptor,
     context: Context,
     slot: &crate::admission::Slot,
+    sibling: Option<mpsc::Sender<link::Accepted>>,
 ) -> Result<(), String> {
     socket.set_nodelay(true).map_err(|e| e.to_string())?;
     let accepted = context.draining.clone().run_until_cancelled_owned(acceptor.accept(socket)).await;
@@ -318,7 +378,11 @@ async fn connection(
             let served = session::serve(stream, Peer { device, address }, context, slot).await;
             served.map_err(|e| e.to_string())
         }
-        Some(Ok((_, Identity::Sibling))) => Err("a tracker of this cluster, which has nothing to say yet".to_owned()),
+        Some(Ok((stream, Identity::Sibling))) => match sibling {
+            // It is not a client any more, and needs no permit.
+            Some(link) => link.send(Box::new(stream)).await.map_err(|e| e.to_string()),
+            None => Err("a tracker of this cluster, of which this one's list does not speak".to_owned()),
+        },
         Some(Err(e)) => Err(e.to_string()),
     }
 }

@@ -13,10 +13,11 @@ use common::connection::{self, ConnectionError, FrameReader, FrameWriter};
 use common::id::DeviceId;
 use common::task::TaskGroup;
 use common::ticket;
-use common::wire::client::{self, ClientFrame, Hello, Push, Reply, Request, Response, ServerFrame, VERSION, Welcome};
+use common::wire::client::{
+    self, ClientFrame, Hello, Mode, Push, Reply, Request, Response, ServerFrame, VERSION, Welcome,
+};
 use common::wire::limits::{MAX_FRAME, MAX_FRAME_BEFORE_LOGIN, Text};
 use common::wire::refusal::Refusal;
-use common::wire::sync::VersionVector;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -25,10 +26,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Sleep, timeout};
 
 use crate::admission::Slot;
-use crate::command::{self, Call, LoginChange, Services, Staged};
+use crate::command::{self, Call, Carried, LoginChange, Services, Staged};
 use crate::hub::{ConnectionId, Online, Registered};
 use crate::rules::Login;
-use crate::store::{Asked, Versions};
+use crate::store::Asked;
 
 /// How long a client may take from the handshake to its greeting.
 pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,7 +67,7 @@ pub(crate) struct Context {
 
 type Reader<S> = FrameReader<ReadHalf<S>, ClientFrame>;
 type Writer<S> = FrameWriter<WriteHalf<S>, ServerFrame>;
-type Done = Result<(Response, LoginChange), Refusal>;
+type Done = Carried;
 
 /// Serves a client until it leaves, breaks a rule, or the server drains. Dropped, it ends at once.
 ///
@@ -158,13 +159,12 @@ where
     matches!(timeout(WRITE_TIMEOUT, writer.send(frame)).await, Ok(Ok(())))
 }
 
-fn reply(services: &Services, number: u64, result: Result<Response, Refusal>) -> ServerFrame {
-    let seen = vector(&services.store.versions());
-    ServerFrame::Reply(Reply { number, mode: services.mode(), seen, result })
-}
-
-fn vector(versions: &Versions) -> VersionVector {
-    VersionVector(common::wire::limits::List::first_of(versions.iter().map(|(origin, seq)| (*origin, *seq))))
+fn reply(services: &Services, number: u64, result: Result<(Response, Mode), Refusal>) -> ServerFrame {
+    let (result, mode) = match result {
+        Ok((response, mode)) => (Ok(response), mode),
+        Err(refusal) => (Err(refusal), services.mode()),
+    };
+    ServerFrame::Reply(Reply { number, mode, seen: services.replica.seen(), result })
 }
 
 /// A login and what hangs on it: gone when it is.
@@ -249,13 +249,13 @@ impl<'a> Session<'a> {
     }
 
     fn begin(&mut self, call: client::Call) {
-        let client::Call { number, request_id, seen: _, request } = call;
+        let client::Call { number, request_id, seen, request } = call;
         self.alone = changes_login(&request);
         let login = self.here.as_ref().map(|here| here.login.clone());
         let request = match request {
             Request::StageManifest { file_id, first, pieces } => {
                 let staged = self.stage(login.is_some(), file_id, first, pieces.into_vec());
-                let done = staged.map(|()| (Response::Done, LoginChange::Same));
+                let done = staged.map(|()| (Response::Done, LoginChange::Same, self.context.services.mode()));
                 return self.running.push(Box::pin(std::future::ready((number, done))));
             }
             other => other,
@@ -264,7 +264,14 @@ impl<'a> Session<'a> {
         let asked = Asked { device: self.peer.device, request: request_id };
         let services = Arc::clone(&self.context.services);
         let call = Call { services, asked, address: self.peer.address, connection: self.id };
-        let running = self.context.tasks.spawn("call", command::carry_out(call, login, request, staged));
+        // Signs of life and questions about the trackers do not wait for the other one.
+        let at_once = matches!(request, Request::Status | Request::Cluster | Request::Announce { .. });
+        let running = self.context.tasks.spawn("call", async move {
+            if !at_once && !call.services.replica.has_seen(&seen).await {
+                return Err(Refusal::Stale);
+            }
+            command::carry_out(call, login, request, staged).await
+        });
         self.running.push(Box::pin(async move {
             let done = match timeout(CALL_TIMEOUT, running).await {
                 Ok(Ok(Some(done))) => done,
@@ -297,7 +304,7 @@ impl<'a> Session<'a> {
         S: AsyncRead + AsyncWrite,
     {
         let (result, change) = match done {
-            Ok((response, change)) => (Ok(response), change),
+            Ok((response, change, mode)) => (Ok((response, mode)), change),
             Err(Refusal::SessionEnded) => (Err(Refusal::SessionEnded), LoginChange::Gone),
             Err(refusal) => (Err(refusal), LoginChange::Same),
         };
@@ -363,7 +370,7 @@ impl<'a> Session<'a> {
         }
         if ended.is_ok() {
             while let Some((number, done)) = self.running.next().await {
-                let done = done.map(|(response, _)| response);
+                let done = done.map(|(response, _, mode)| (response, mode));
                 if self.replies.send(reply(&self.context.services, number, done)).await.is_err() {
                     break;
                 }

@@ -374,6 +374,8 @@ pub enum Request {
     },
     /// How the trackers are. Answer: `Status`.
     Status,
+    /// How both trackers are. Answer: `Cluster`.
+    Cluster,
 }
 
 /// What a client is answered.
@@ -414,6 +416,11 @@ pub enum Response {
     },
     /// How the trackers are.
     Status(TrackerStatus),
+    /// It is done, but the name that was claimed may still go to somebody else, who claimed it at the
+    /// other tracker: `name` with part of its id appended is what would remain.
+    Provisional,
+    /// How both trackers are.
+    Cluster(ClusterStatus),
 }
 
 /// Part of a listing; ask again with `after` the last row while `more` is set.
@@ -520,6 +527,20 @@ pub struct TrackerStatus {
     pub mode: Mode,
 }
 
+/// How both trackers are, seen from the one that answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct ClusterStatus {
+    /// The one that answers.
+    pub this: TrackerStatus,
+    /// Line of the other in tracker_info.txt; `None` if there is no other.
+    pub other: Option<u16>,
+    /// Whether they are connected to each other.
+    pub linked: bool,
+    /// Events that the other is known to lack.
+    pub lag: u64,
+}
+
 /// News from the tracker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
@@ -566,6 +587,20 @@ pub enum Push {
     },
     /// The receiver's login was ended elsewhere.
     SessionEnded,
+    /// The name that the receiver claimed for itself went to somebody else.
+    UserRenamed {
+        /// The name that was claimed.
+        claimed: UserName,
+        /// What the receiver is called now.
+        now: UserName,
+    },
+    /// The name of a group that the receiver is in went to another group.
+    GroupRenamed {
+        /// The name that was claimed.
+        claimed: GroupName,
+        /// What the group is called now.
+        now: GroupName,
+    },
 }
 
 const _: () = assert!(MAX_TEXT <= 1024, "texts fit frames before login");

@@ -21,6 +21,7 @@ use crate::wire::client::{ClientFrame, FileSelector, Mode, Push, Relation, Reque
 use crate::wire::limits::MAX_FRAME;
 use crate::wire::peer::{Goodbye, LeecherFrame, SeederFrame};
 use crate::wire::refusal::Refusal;
+use crate::wire::sync::{NameKind, SyncFrame, VoteStage};
 
 const FILE: &str = include_str!("golden.txt");
 const PATH: &str = "common/src/wire/golden.txt";
@@ -61,9 +62,10 @@ listed! {
     ServerFrame: Welcome Reply Push;
     Request: CreateUser Login Resume Logout ChangePassword CreateGroup ListGroups JoinGroup LeaveGroup ListRequests
         AcceptRequest RejectRequest ListMembers RemoveMember MakeAdmin StageManifest UploadFile ListFiles FindFile
-        GetManifest FindPeers StartSeeding StopSeeding Announce GetTicket Status;
-    Response: Done LoggedIn Groups Users Members Files File ManifestPart Peers Ticket Left Status;
-    Push: JoinRequested Accepted Rejected Removed MadeAdmin Revoked SeederUp SessionEnded;
+        GetManifest FindPeers StartSeeding StopSeeding Announce GetTicket Status Cluster;
+    Response: Done LoggedIn Groups Users Members Files File ManifestPart Peers Ticket Left Status
+        Provisional Cluster;
+    Push: JoinRequested Accepted Rejected Removed MadeAdmin Revoked SeederUp SessionEnded UserRenamed GroupRenamed;
     Refusal: Version NotLoggedIn BadCredentials SessionEnded UserExists NoSuchUser GroupExists NoSuchGroup NotAMember
         UserNotAMember NotAdmin AlreadyMember AlreadyRequested NoSuchRequest FileExists NoSuchFile AmbiguousId
         PasswordRule Invalid RateLimited Busy TrackerDiskFull Internal Stale OtherPieceSize;
@@ -74,6 +76,9 @@ listed! {
     SeederFrame: Bitfield Have Run Cancelled Lost Goodbye;
     Goodbye: Version Ticket Revoked NotShared Busy Violation Leaving;
     Revoked: Membership Session OtherSessions;
+    SyncFrame: Hello Batch Facts Ack WantManifest Manifest NoManifest Digest Repair Quarantined Ping Pong;
+    NameKind: User Group;
+    VoteStage: Provisional Pledged Confirmed;
 }
 
 listed_whole! {
@@ -152,6 +157,9 @@ fn the_bytes_of_every_message_stay_as_they_are() {
     check.samples(samples::seeder_frames());
     check.samples(samples::goodbyes());
     check.samples(samples::revoked());
+    check.samples(samples::sync_frames());
+    check.samples(vec![NameKind::User, NameKind::Group]);
+    check.samples(vec![VoteStage::Provisional, VoteStage::Pledged, VoteStage::Confirmed]);
     check.samples(vec![samples::ticket()]);
     check.samples(vec![samples::token()]);
     check.samples(vec![samples::revocation()]);

@@ -22,6 +22,7 @@ use crate::wire::limits::{
 };
 use crate::wire::peer::{LeecherFrame, SeederFrame};
 use crate::wire::refusal::Refusal;
+use crate::wire::sync::SyncFrame;
 
 /// Items in an arbitrary list: enough for each to follow another, few enough to stay quick.
 const ITEMS: usize = 6;
@@ -113,6 +114,11 @@ proptest! {
     #[test]
     fn leecher_frames(frame: LeecherFrame, part in 1..100usize) {
         survives(&frame, MAX_PEER_FRAME, part)?;
+    }
+
+    #[test]
+    fn sync_frames(frame: SyncFrame, part in 1..100usize) {
+        survives(&frame, MAX_FRAME, part)?;
     }
 
     #[test]

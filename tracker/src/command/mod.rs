@@ -24,6 +24,7 @@ mod logout;
 mod make_admin;
 mod mint;
 mod news;
+mod pass_on;
 mod reject_request;
 mod remove_member;
 mod resume;
@@ -45,11 +46,13 @@ use common::ticket;
 use common::wire::client::{Mode, Page, Request, Response};
 use common::wire::limits::{List, MAX_ROWS, Text};
 use common::wire::refusal::Refusal;
+use common::wire::sync::NameKind;
 
 use crate::fact::Delta;
 use crate::hub::{ConnectionId, Hub};
 use crate::password::{PasswordError, Passwords};
 use crate::presence::Presence;
+use crate::replica::Replica;
 use crate::rules::{self, Login};
 use crate::store::{Asked, Change, NewManifest, State, Store, StoreError, Written};
 use crate::throttle::{Throttle, Wait};
@@ -57,6 +60,7 @@ use answer::Answer;
 pub(crate) use catch_up::catch_up;
 use mint::Mint;
 use news::News;
+pub(crate) use pass_on::pass_on;
 pub(crate) use stage_manifest::{Staged, StagingRoom, stage};
 
 /// What every command may use.
@@ -70,12 +74,13 @@ pub(crate) struct Services {
     pub(crate) presence: Presence,
     pub(crate) hub: Arc<Hub>,
     pub(crate) staging: StagingRoom,
+    pub(crate) replica: Replica,
 }
 
 impl Services {
     /// How many trackers have a change on disk when it is acknowledged.
-    pub(crate) const fn mode(&self) -> Mode {
-        Mode::Solo
+    pub(crate) fn mode(&self) -> Mode {
+        self.replica.view().mode
     }
 }
 
@@ -186,18 +191,50 @@ impl Decision {
 
 /// Carries a request out, and tells everyone who is to hear of it before it returns. Not to be dropped half
 /// way: what was committed would stay untold.
-pub(crate) async fn carry_out(
-    call: Call,
-    login: Option<Login>,
-    request: Request,
-    staged: Option<Staged>,
-) -> Result<(Response, LoginChange), Refusal> {
-    match dispatch(&call, login, request, staged).await {
-        Ok(effect) => {
-            news::deliver(&call, effect.news);
-            Ok((effect.response, effect.login))
-        }
-        Err(halt) => Err(halt.into_refusal()),
+pub(crate) async fn carry_out(call: Call, login: Option<Login>, request: Request, staged: Option<Staged>) -> Carried {
+    let (reads, claim) = (only_reads(&request), claimed(&request));
+    let effect = dispatch(&call, login, request, staged).await.map_err(Halt::into_refusal)?;
+    news::deliver(&call.services, effect.news, Some(call.connection));
+    if reads {
+        return Ok((effect.response, effect.login, call.services.mode()));
+    }
+    let replica = &call.services.replica;
+    let mode = replica.settled().await;
+    let response = match claim {
+        Some((kind, name)) if !replica.name_is_confirmed(kind, &name).await => Response::Provisional,
+        _ => effect.response,
+    };
+    Ok((response, effect.login, mode))
+}
+
+/// What a call has come to: the answer, what it does to the login, and how many trackers have it.
+pub(crate) type Carried = Result<(Response, LoginChange, Mode), Refusal>;
+
+/// Whether a request leaves everything that both trackers have as it is.
+const fn only_reads(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Status
+            | Request::Cluster
+            | Request::ListGroups { .. }
+            | Request::ListRequests { .. }
+            | Request::ListMembers { .. }
+            | Request::ListFiles { .. }
+            | Request::FindFile { .. }
+            | Request::GetManifest { .. }
+            | Request::FindPeers { .. }
+            | Request::GetTicket { .. }
+            | Request::Announce { .. }
+            | Request::StageManifest { .. }
+    )
+}
+
+/// The name that a request claims.
+fn claimed(request: &Request) -> Option<(NameKind, String)> {
+    match request {
+        Request::CreateUser { user, .. } => Some((NameKind::User, user.to_string())),
+        Request::CreateGroup { group } => Some((NameKind::Group, group.to_string())),
+        _ => None,
     }
 }
 
@@ -208,6 +245,7 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, staged: O
         Request::Login { user, password } => login::run(call, user, password).await,
         Request::Resume { token } => resume::run(call, token).await,
         Request::Status => Ok(status::run(call)),
+        Request::Cluster => Ok(status::cluster(call)),
         Request::Logout => logout::run(call, &me()?).await,
         Request::ChangePassword { old, new } => change_password::run(call, &me()?, old, new).await,
         Request::CreateGroup { group } => create_group::run(call, &me()?, group).await,

@@ -4,8 +4,8 @@ use common::id::{DeviceId, UserId};
 use common::ticket::{self, Revocation, Revoked, Signed};
 use common::wire::client::Push;
 
-use super::{Call, Services};
-use crate::hub::Ended;
+use super::Services;
+use crate::hub::{ConnectionId, Ended};
 
 /// Something to tell.
 #[derive(Debug)]
@@ -42,8 +42,8 @@ impl News {
     }
 }
 
-pub(super) fn deliver(call: &Call, news: Vec<News>) {
-    let services = &call.services;
+/// Tells it, but not on the connection where it was asked for.
+pub(super) fn deliver(services: &Services, news: Vec<News>, asked_on: Option<ConnectionId>) {
     for item in news {
         match item {
             News::Push { to, except, push } => services.hub.push(&to, except, &push),
@@ -53,7 +53,7 @@ pub(super) fn deliver(call: &Call, news: Vec<News>) {
                 }
             }
             News::SessionsEnded { user, which } => {
-                for (device, connection) in services.hub.end_sessions(user, which, call.connection) {
+                for (device, connection) in services.hub.end_sessions(user, which, asked_on) {
                     services.presence.leave(device, connection);
                 }
             }

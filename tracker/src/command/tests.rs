@@ -31,10 +31,12 @@ impl Fixture {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().expect("directory");
         let wall = Arc::new(|| common::ticket::now() * 1000);
+        let store = Store::open(dir.path(), wall).expect("opened");
         let services = Services {
+            replica: crate::replica::Replica::alone(store.clone()),
             tracker_no: 1,
             key: ClusterSecret::generate().cluster_key(),
-            store: Store::open(dir.path(), wall).expect("opened"),
+            store,
             passwords: Passwords::new(2).expect("passwords"),
             throttle: Throttle::default(),
             presence: Presence::default(),
@@ -149,7 +151,7 @@ impl Device {
             address: HERE,
             connection: self.connection,
         };
-        let (response, change) = carry_out(call, login, request, staged).await?;
+        let (response, change, _) = carry_out(call, login, request, staged).await?;
         match change {
             LoginChange::Same => {}
             LoginChange::Gone => self.log_out(),

@@ -145,6 +145,8 @@ pub struct View {
     pub sibling: Option<OriginId>,
     /// Events that the sibling is known to lack.
     pub lag: u64,
+    /// Counts what the sibling's votes have changed.
+    pub votes: u64,
     /// What an operator should know.
     pub alarms: Alarms,
 }
@@ -235,6 +237,7 @@ pub struct Machine {
     jobs: VecDeque<Job>,
     trouble: Option<Trouble>,
     alarms: Alarms,
+    votes: u64,
     /// What has newly come from the sibling.
     news: Vec<crate::store::Fact>,
 }
@@ -265,6 +268,7 @@ impl Machine {
             jobs: VecDeque::new(),
             trouble: None,
             alarms: Alarms::default(),
+            votes: 0,
             news: Vec::new(),
         }
     }
@@ -460,6 +464,7 @@ impl Machine {
             open: self.gate == Gate::Open,
             sibling: self.sibling,
             lag,
+            votes: self.votes,
             alarms: self.alarms.clone(),
         }
     }
@@ -678,6 +683,7 @@ impl Machine {
         let Some(conn) = &mut self.conn else { return };
         conn.applying = false;
         conn.dirty |= applied.votes;
+        self.votes += u64::from(applied.votes);
         self.versions.clone_from(&applied.versions);
         self.news.append(&mut applied.facts);
         if applied.ahead_ms > SKEW && applied.ahead_ms > self.alarms.skew_ms {

@@ -14,10 +14,10 @@ use std::time::Duration;
 use common::id::OriginId;
 use common::wire::client::Mode;
 use common::wire::limits::List;
-use common::wire::sync::VersionVector;
+use common::wire::sync::{NameKind, VersionVector, VoteStage};
 use tokio::sync::watch;
 
-use crate::store::{Store, Versions};
+use crate::store::{Store, StoreError, Versions};
 pub use machine::{Alarms, View};
 
 /// How long a call waits until this tracker has what its client has seen elsewhere.
@@ -44,6 +44,7 @@ impl Replica {
             open: true,
             sibling: None,
             lag: 0,
+            votes: 0,
             alarms: Alarms::default(),
         });
         Self { view, store, _alone: Some(Arc::new(say)) }
@@ -85,6 +86,28 @@ impl Replica {
         let waited =
             async { view.wait_for(|v| v.open).await.is_ok() && versions.wait_for(|have| covers(have)).await.is_ok() };
         tokio::time::timeout(CATCH_UP, waited).await.unwrap_or(false)
+    }
+
+    /// Whether a name that was just claimed is its owner's for good. Waits for the sibling's vote while
+    /// commands do.
+    pub async fn name_is_confirmed(&self, kind: NameKind, name: &str) -> bool {
+        let mut view = self.view.clone();
+        let confirmed = async {
+            loop {
+                let seen = view.borrow_and_update().votes;
+                let name = name.to_ascii_lowercase();
+                let stage = self.store.read::<_, StoreError, _>(move |s| s.vote_stage(kind, &name)).await;
+                match stage {
+                    Ok(Some(VoteStage::Confirmed)) => return true,
+                    Ok(_) if view.borrow().mode == Mode::Dual => {}
+                    _ => return false,
+                }
+                if view.wait_for(|v| v.votes != seen || v.mode == Mode::Solo).await.is_err() {
+                    return false;
+                }
+            }
+        };
+        !self.has_sibling() || tokio::time::timeout(AT_MOST, confirmed).await.unwrap_or(false)
     }
 
     /// What a client has seen who reads an answer now: this run, and what is here of the sibling's.

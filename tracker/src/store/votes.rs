@@ -10,6 +10,7 @@ use common::wire::sync::{NameKind, NameVote, VoteStage};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::{Result, StoreError};
+use super::state::State;
 use crate::fact::{Delta, Hlc, Stamp};
 use crate::vote::{Claim, Vote};
 
@@ -101,6 +102,13 @@ fn cast(tx: &Connection, kind: NameKind, name: &str, vote: Vote) -> Result<()> {
         vote.stage as i64,
     ))?;
     Ok(())
+}
+
+impl State<'_> {
+    /// How far the vote on a name, given in lower case, has come.
+    pub fn vote_stage(&self, kind: NameKind, name: &str) -> Result<Option<VoteStage>> {
+        Ok(current(self.conn, kind, name)?.map(|vote| vote.stage))
+    }
 }
 
 /// How many changes of votes there have been.

@@ -216,8 +216,9 @@ impl Writer {
             }
             self.commit(batch);
         }
-        if let Err(e) = self.conn.execute_batch("PRAGMA optimize") {
-            tracing::debug!("optimising at the end: {e}");
+        // So that the database is one file again, which can be copied.
+        if let Err(e) = self.conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)") {
+            tracing::debug!("tidying up at the end: {e}");
         }
     }
 

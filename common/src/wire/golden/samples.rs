@@ -16,7 +16,10 @@ use crate::wire::client::{
 use crate::wire::limits::{List, Text};
 use crate::wire::peer::{self, Goodbye, LeecherFrame, SeederFrame};
 use crate::wire::refusal::Refusal;
-use crate::wire::sync::VersionVector;
+use crate::wire::sync::{
+    self, Ack, Batch, Event, Facts, Head, ManifestPart, NameKind, NameVote, StateDigest, SyncFrame, VersionVector,
+    VoteStage,
+};
 
 /// The cluster's key of the secret that is 32 times the byte 7.
 pub(super) fn key() -> ClusterKey {
@@ -160,6 +163,7 @@ pub(super) fn requests() -> Vec<Request> {
         Request::Announce { listen: "[2001:db8::7]:7000".parse().unwrap(), serial: 1 },
         Request::GetTicket { group },
         Request::Status,
+        Request::Cluster,
     ]
 }
 
@@ -203,6 +207,13 @@ pub(super) fn responses() -> Vec<Response> {
         Response::Ticket(signed(&ticket())),
         Response::Left { withdrawn: 4 },
         Response::Status(TrackerStatus { tracker_no: 2, mode: Mode::Dual }),
+        Response::Provisional,
+        Response::Cluster(crate::wire::client::ClusterStatus {
+            this: TrackerStatus { tracker_no: 1, mode: Mode::Dual },
+            other: Some(2),
+            linked: true,
+            lag: 300,
+        }),
     ]
 }
 
@@ -216,6 +227,8 @@ pub(super) fn pushes() -> Vec<Push> {
         Push::Revoked(signed(&revocation())),
         Push::SeederUp { group_id: GroupId::new([0x14; 16]), file_id: file_id(), peer: peer_row() },
         Push::SessionEnded,
+        Push::UserRenamed { claimed: bob(), now: bob() },
+        Push::GroupRenamed { claimed: lab(), now: lab() },
     ]
 }
 
@@ -281,5 +294,71 @@ pub(super) fn goodbyes() -> Vec<Goodbye> {
         Goodbye::Busy,
         Goodbye::Violation,
         Goodbye::Leaving,
+    ]
+}
+
+fn versions() -> VersionVector {
+    VersionVector(List::first_of([(OriginId::new([0x30; 16]), 300), (OriginId::new([0x31; 16]), 7)]))
+}
+
+pub(super) fn votes() -> Vec<NameVote> {
+    let vote = |kind, stage| NameVote {
+        kind,
+        name: bob(),
+        hlc: 1_700_000_000_000 << 16,
+        origin: OriginId::new([0x30; 16]),
+        owner: [0x32; 16],
+        stage,
+    };
+    vec![
+        vote(NameKind::User, VoteStage::Provisional),
+        vote(NameKind::Group, VoteStage::Pledged),
+        vote(NameKind::User, VoteStage::Confirmed),
+    ]
+}
+
+pub(super) fn sync_frames() -> Vec<SyncFrame> {
+    let head = Head { origin: OriginId::new([0x30; 16]), seq: 300, hash: [0x33; 32] };
+    let event = Event {
+        origin: OriginId::new([0x30; 16]),
+        seq: 300,
+        hlc: 1_700_000_000_000 << 16,
+        deps: versions(),
+        kind: 1,
+        ver: 1,
+        device: DeviceId::new([0x13; 32]),
+        request: RequestId::new([0x34; 16]),
+        body: List::first_of([1, 2, 3]),
+        answer: List::first_of([4, 5]),
+        prev_hash: [0x33; 32],
+    };
+    let facts = |complete| Facts { number: 3, facts: List::first_of([1, 2, 3]), complete };
+    vec![
+        SyncFrame::Hello(sync::Hello {
+            version: 1,
+            schema: 2,
+            tracker_no: 1,
+            origin: OriginId::new([0x30; 16]),
+            heads: List::first_of([head]),
+            names: [0x35; 32],
+        }),
+        SyncFrame::Batch(Batch { number: 2, events: List::first_of([event]), votes: List::first_of(votes()) }),
+        SyncFrame::Facts(facts(Some(List::first_of([head])))),
+        SyncFrame::Ack(Ack { number: 2, versions: versions() }),
+        SyncFrame::WantManifest([0x36; 32]),
+        SyncFrame::Manifest(ManifestPart {
+            id: [0x36; 32],
+            file_id: file_id(),
+            layout: PieceLayout::new(100, 1 << 14).unwrap(),
+            sha1: Sha1Digest::new([0x37; 20]),
+            first: 0,
+            pieces: List::first_of([PieceHash { sha1: Sha1Digest::new([0x38; 20]), chain: [0x39; 32] }]),
+        }),
+        SyncFrame::NoManifest([0x36; 32]),
+        SyncFrame::Digest(StateDigest { versions: versions(), buckets: List::first_of([1, u64::MAX]) }),
+        SyncFrame::Repair(facts(None)),
+        SyncFrame::Quarantined(OriginId::new([0x30; 16])),
+        SyncFrame::Ping,
+        SyncFrame::Pong,
     ]
 }

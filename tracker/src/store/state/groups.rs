@@ -105,6 +105,19 @@ impl State<'_> {
         Ok(standing)
     }
 
+    /// Whose request to join this is, and where.
+    pub fn membership(&self, membership: MembershipId) -> Result<Option<(GroupId, UserId)>> {
+        let sql = "SELECT group_id, user_id FROM memberships WHERE id = ?1";
+        self.one(sql, [membership.as_bytes()], |r| Ok((id(r, 0)?, id(r, 1)?)))
+    }
+
+    /// Whether this member was made the admin, as opposed to having become it when another left.
+    pub fn admin_was_made(&self, group: GroupId, user: UserId) -> Result<bool> {
+        let sql = "SELECT 1 FROM admins a JOIN live l ON l.membership = a.membership
+                   WHERE a.group_id = ?1 AND a.user_id = ?2";
+        self.exists(sql, (group.as_bytes(), user.as_bytes()))
+    }
+
     /// Whether there ever was this request to join.
     pub fn membership_known(&self, membership: MembershipId) -> Result<bool> {
         self.exists("SELECT 1 FROM memberships WHERE id = ?1", [membership.as_bytes()])

@@ -62,6 +62,12 @@ impl<'a> State<'a> {
         Ok(self.conn.prepare_cached(sql)?.exists(params)?)
     }
 
+    /// Events in the log, and their weight in bytes.
+    pub fn log_size(&self) -> Result<(u64, u64)> {
+        let sql = "SELECT count(*), coalesce(sum(weight), 0) FROM events";
+        Ok(self.conn.prepare_cached(sql)?.query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?)
+    }
+
     /// How much there is.
     pub fn counts(&self) -> Result<Counts> {
         let sql = "SELECT (SELECT count(*) FROM users), (SELECT count(DISTINCT group_id) FROM live),
