@@ -82,8 +82,8 @@ impl App {
         match command {
             Command::CreateUser { user, password } => {
                 let password = new_password(password)?;
-                self.done(Request::CreateUser { user: user.clone(), password }).await?;
-                Ok(Outcome::UserCreated(User { user }))
+                let provisional = self.claimed(Request::CreateUser { user: user.clone(), password }).await?;
+                Ok(Outcome::UserCreated { user, provisional })
             }
             Command::Login { user, password } => {
                 let password = present_password(password)?;
@@ -101,8 +101,8 @@ impl App {
                 Ok(Outcome::PasswordChanged {})
             }
             Command::CreateGroup { group } => {
-                self.done(Request::CreateGroup { group: group.clone() }).await?;
-                Ok(Outcome::GroupCreated(Group { group }))
+                let provisional = self.claimed(Request::CreateGroup { group: group.clone() }).await?;
+                Ok(Outcome::GroupCreated { group, provisional })
             }
             Command::JoinGroup { group } => {
                 self.done(Request::JoinGroup { group: group.clone() }).await?;
@@ -160,6 +160,15 @@ impl App {
         }
     }
 
+    /// Claims a name: whether that may still be undone.
+    async fn claimed(&self, request: Request) -> Result<bool, Error> {
+        match self.trackers.call(request).await? {
+            Response::Done => Ok(false),
+            Response::Provisional => Ok(true),
+            _ => Err(unexpected()),
+        }
+    }
+
     async fn logged_in(&self, request: Request) -> Result<common::id::UserName, Error> {
         match self.trackers.call(request).await? {
             Response::LoggedIn { user, .. } => Ok(user),
@@ -186,6 +195,7 @@ impl App {
         Status {
             trackers: status.trackers.iter().map(row).collect(),
             mode: status.mode,
+            lag: status.lag,
             user: self.trackers.session().borrow().as_ref().map(|s| s.user.clone()),
             listen: self.shares.listen_addr().to_string(),
             device: self.device.to_string(),

@@ -17,7 +17,12 @@ use crate::download::{DownloadRow as Row, Downloaded as DownloadedFile, PeerProg
 #[serde(untagged)]
 pub enum Outcome {
     /// There is a new account.
-    UserCreated(User),
+    UserCreated {
+        /// Its name.
+        user: UserName,
+        /// Whether the name may still go to somebody else, who claimed it at the other tracker.
+        provisional: bool,
+    },
     /// Logged in.
     LoggedIn(User),
     /// Who is logged in.
@@ -27,7 +32,12 @@ pub enum Outcome {
     /// The password is another.
     PasswordChanged {},
     /// There is a new group.
-    GroupCreated(Group),
+    GroupCreated {
+        /// Its name.
+        group: GroupName,
+        /// Whether the name may still go to another group, which claimed it at the other tracker.
+        provisional: bool,
+    },
     /// All groups.
     Groups {
         /// The rows.
@@ -292,6 +302,9 @@ pub struct Status {
     /// Whether both hold everything.
     #[serde(serialize_with = "mode")]
     pub mode: Mode,
+    /// Events that the tracker that is not current is known to lack, if the current one says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
     /// Who is logged in.
     pub user: Option<UserName>,
     /// Where this client serves.

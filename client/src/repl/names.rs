@@ -90,7 +90,7 @@ impl Names {
         self.update(|lists| lists.entry(list.clone()).or_default().answered = Some(Instant::now()));
     }
 
-    /// Remembers the names of a listing; any other outcome is nothing to it.
+    /// Remembers the names of a listing; any other outcome may have changed any of them.
     pub(crate) fn note(&self, list: Option<&List>, outcome: &Outcome) {
         let (list, names) = match outcome {
             Outcome::Groups { groups } => (List::Groups, groups.iter().map(|g| g.group.to_string()).collect()),
@@ -105,9 +105,14 @@ impl Names {
                 Some(list @ List::Members(_)) => (list.clone(), members.iter().map(|m| m.user.to_string()).collect()),
                 _ => return,
             },
-            _ => return,
+            _ => return self.doubt(),
         };
         self.update(|lists| drop(lists.insert(list, Entry { names, answered: Some(Instant::now()) })));
+    }
+
+    /// Keeps what is remembered, but no longer takes it for fresh.
+    fn doubt(&self) {
+        self.update(|lists| lists.values_mut().for_each(|entry| entry.answered = None));
     }
 
     /// Forgets everything: another user is logged in, or nobody.
@@ -148,5 +153,16 @@ mod tests {
         names.clear();
         drop(wants);
         assert!(names.get(&list).is_empty(), "nobody answers any more");
+    }
+
+    #[test]
+    fn a_group_that_was_just_made_is_completed_at_once() {
+        let (names, mut wants) = Names::open();
+        names.note(None, &Outcome::Groups { groups: Vec::new() });
+        assert!(names.get(&List::Groups).is_empty());
+        assert!(wants.try_recv().is_err(), "fresh");
+        names.note(None, &Outcome::LoggedOut {});
+        assert!(names.get(&List::Groups).is_empty());
+        assert_eq!(wants.try_recv().ok(), Some(List::Groups), "asked for again after a command");
     }
 }

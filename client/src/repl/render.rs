@@ -17,6 +17,10 @@ use crate::error::{Error, shown};
 use crate::trackers::Notice;
 use crate::units::{count, duration, rate, size};
 
+/// What is said of a name that only one tracker has confirmed so far.
+const PROVISIONAL: &str = ". The other tracker is away: if the name was claimed there before, \
+                           yours gets a suffix when they meet again";
+
 /// What people see of an outcome.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Text {
@@ -31,11 +35,16 @@ pub(crate) struct Text {
 /// An outcome, for people.
 pub(crate) fn text(outcome: &Outcome) -> Text {
     let (data, message) = match outcome {
-        Outcome::UserCreated(u) => said(format!("account `{}` created", u.user)),
+        Outcome::UserCreated { user, provisional } => {
+            said(format!("account `{user}` created{}", if *provisional { PROVISIONAL } else { "" }))
+        }
         Outcome::LoggedIn(u) => said(format!("logged in as {}", u.user)),
         Outcome::LoggedOut {} => said("logged out".to_owned()),
         Outcome::PasswordChanged {} => said("password changed; your logins on other devices have ended".to_owned()),
-        Outcome::GroupCreated(g) => said(format!("group `{}` created; you are its admin", g.group)),
+        Outcome::GroupCreated { group, provisional } => {
+            let provisional = if *provisional { PROVISIONAL } else { "" };
+            said(format!("group `{group}` created; you are its admin{provisional}"))
+        }
         Outcome::JoinRequested(g) => said(format!("asked to join `{}`; its admin has to accept", g.group)),
         Outcome::Left { group, withdrawn } => said(left(group, *withdrawn)),
         Outcome::Accepted(m) => said(format!("{} is a member of `{}` now", m.user, m.group)),
@@ -87,10 +96,10 @@ fn left(group: &GroupName, withdrawn: u64) -> String {
 /// The natural next command.
 fn hint(outcome: &Outcome) -> Option<String> {
     match outcome {
-        Outcome::UserCreated(u) => Some(format!("login {}", u.user)),
+        Outcome::UserCreated { user, .. } => Some(format!("login {user}")),
         Outcome::LoggedIn(_) => Some("list_groups".to_owned()),
         Outcome::LoggedOut {} => Some("login <user>".to_owned()),
-        Outcome::GroupCreated(g) => Some(format!("upload_file <path> {}", g.group)),
+        Outcome::GroupCreated { group, .. } => Some(format!("upload_file <path> {group}")),
         Outcome::Groups { groups } => Some(after_groups(groups)),
         Outcome::JoinRequested(_) => Some("list_groups".to_owned()),
         Outcome::Requests { group, requests } => {
@@ -229,7 +238,9 @@ fn status(s: &Status) -> String {
         format!("tracker    {} {state}", t.address)
     };
     let mut lines: Vec<_> = s.trackers.iter().map(tracker).collect();
-    lines.push(format!("mode       {}", mode_word(s.mode)));
+    let lag =
+        s.lag.filter(|lag| *lag > 0).map(|lag| format!(", the other tracker lacks {}", count(lag, "event", "events")));
+    lines.push(format!("mode       {}{}", mode_word(s.mode), lag.unwrap_or_default()));
     lines.push(format!(
         "user       {}",
         s.user.as_ref().map_or_else(|| "(not logged in)".to_owned(), ToString::to_string)
@@ -280,6 +291,12 @@ pub(crate) fn push(push: &Push) -> Option<String> {
             Some(format!("you are no longer a member of `{group}`; your shares there are withdrawn"))
         }
         Push::MadeAdmin { group } => Some(format!("you are the admin of `{group}` now")),
+        Push::UserRenamed { claimed, now } => {
+            Some(format!("the name `{claimed}` went to somebody else; you are `{now}` now"))
+        }
+        Push::GroupRenamed { claimed, now } => {
+            Some(format!("the name `{claimed}` went to another group; your group is `{now}` now"))
+        }
         // For the data rooms, or told by a notice of its own.
         Push::Revoked(_) | Push::SeederUp { .. } | Push::SessionEnded => None,
     }

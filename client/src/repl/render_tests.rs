@@ -7,7 +7,7 @@ use common::wire::client::Mode;
 use common::wire::refusal::Refusal;
 
 use super::*;
-use crate::app::outcome::{Group, Member, MemberRow, PeerShare, User};
+use crate::app::outcome::{Member, MemberRow, PeerShare, User};
 
 fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a name")
@@ -54,6 +54,7 @@ fn status_row() -> Status {
     Status {
         trackers: vec![row("127.0.0.1:5000", true, true), row("127.0.0.1:5001", false, false)],
         mode: Mode::Solo,
+        lag: None,
         user: Some(name("alice")),
         listen: "127.0.0.1:7000".to_owned(),
         device: "ab".to_owned(),
@@ -75,7 +76,10 @@ fn json_has_the_shapes_of_the_interface() {
         (Outcome::Whoami(user("alice")), r#"{"user":"alice"}"#.to_owned()),
         (Outcome::LoggedOut {}, "{}".to_owned()),
         (Outcome::Quit {}, "{}".to_owned()),
-        (Outcome::GroupCreated(Group { group: name("lab") }), r#"{"group":"lab"}"#.to_owned()),
+        (
+            Outcome::GroupCreated { group: name("lab"), provisional: false },
+            r#"{"group":"lab","provisional":false}"#.to_owned(),
+        ),
         (
             Outcome::Groups { groups: vec![group_row("lab", Relation::None)] },
             r#"{"groups":[{"group":"lab","admin":"alice","members":2,"relation":"none"}]}"#.to_owned(),
@@ -168,7 +172,7 @@ fn data_goes_to_stdout_and_messages_to_stderr() {
     assert_eq!((empty.data.as_str(), empty.message.as_str()), ("", "there are no groups yet"));
     assert_eq!(empty.hint.as_deref(), Some("create_group <group>"));
     assert_eq!(text(&Outcome::Whoami(user("alice"))).data, "alice");
-    let made = text(&Outcome::UserCreated(user("alice")));
+    let made = text(&Outcome::UserCreated { user: name("alice"), provisional: false });
     assert_eq!((made.data.as_str(), made.hint.as_deref()), ("", Some("login alice")));
     let left = text(&Outcome::Left { group: name("lab"), withdrawn: 2 });
     assert_eq!(left.message, "you are no longer in `lab`; 2 shares there withdrawn");

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::id::UserName;
 use common::task::TaskGroup;
 use common::ticket::now as unix_now;
 use common::tls::DeviceKey;
@@ -202,9 +203,9 @@ impl Hub {
         let binding = Binding::Unbound;
         slot.up = Some(Up { outbox, tasks, binding, silent_since: None, doubted: false, last_life: Some(now) });
         slot.failed = None;
-        self.show_up(index, true);
         self.resume(now, index);
         self.choose(now, None);
+        self.show_up(index, true);
         self.flush(now);
     }
 
@@ -390,7 +391,7 @@ impl Hub {
         up.doubted = false;
         match frame {
             ServerFrame::Reply(reply) => self.on_reply(now, index, reply).await,
-            ServerFrame::Push(push) => self.on_push(now, index, push),
+            ServerFrame::Push(push) => self.on_push(now, index, push).await,
             ServerFrame::Welcome(_) => {}
         }
     }
@@ -528,10 +529,20 @@ impl Hub {
         }
     }
 
-    fn on_push(&mut self, now: Instant, index: usize, push: Push) {
-        match push {
+    /// The name that was claimed went to somebody else.
+    async fn rename(&mut self, claimed: &UserName, now: &UserName) {
+        if let Some(mut session) = self.session.clone().filter(|s| s.who.user == *claimed) {
+            session.who.user = now.clone();
+            self.show_session(Some(session.who.clone()));
+            self.store(session).await;
+        }
+    }
+
+    async fn on_push(&mut self, now: Instant, index: usize, push: Push) {
+        match &push {
             Push::SessionEnded => return self.resume(now, index),
             Push::Accepted { .. } | Push::Removed { .. } => self.shared.tickets.clear(),
+            Push::UserRenamed { claimed, now } => self.rename(claimed, now).await,
             _ => {}
         }
         let (most, age) = RECENT;

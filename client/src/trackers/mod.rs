@@ -116,6 +116,8 @@ pub struct Status {
     pub trackers: Vec<TrackerState>,
     /// Whether both hold everything.
     pub mode: Mode,
+    /// Events that the other is known to lack, if there is another and the current one says so.
+    pub lag: Option<u64>,
 }
 
 /// What the hub lets the handles see.
@@ -251,8 +253,12 @@ impl Trackers {
         let _ = self.jobs.send(Job::Probe).await;
         let settled = view.wait_for(|v| v.up.iter().all(Option::is_some));
         let _ = tokio::time::timeout(PROBE_TIMEOUT, settled).await; // Silence says: down.
-        if view.borrow().current.is_some() {
-            let _ = self.call(Request::Status).await; // Whatever is answered shows the mode.
+        let mut lag = None;
+        if view.borrow().up.contains(&Some(true))
+            // Whatever is answered shows the mode, also a refusal.
+            && let Ok(Response::Cluster(cluster)) = self.call(Request::Cluster).await
+        {
+            lag = cluster.other.map(|_| cluster.lag);
         }
         let view = self.shared.view.borrow().clone();
         let state = |(index, &address)| TrackerState {
@@ -261,7 +267,7 @@ impl Trackers {
             current: view.current == Some(index),
         };
         let trackers = self.shared.addresses.iter().enumerate().map(state).collect();
-        Status { trackers, mode: view.mode.unwrap_or(Mode::Solo) }
+        Status { trackers, mode: view.mode.unwrap_or(Mode::Solo), lag }
     }
 
     /// Whether both trackers had the last thing that was acknowledged.
