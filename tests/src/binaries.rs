@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Path of `tracker` or `client`, built in the profile that the caller was built in.
+/// Path of `tracker` or `client`, built in the profile that the caller was built in, or found in
+/// the directory that `SHOAL_BIN` names.
 ///
 /// # Panics
 /// When they cannot be built: no test can go on then.
@@ -19,12 +20,12 @@ pub fn binary(name: &str) -> PathBuf {
 }
 
 fn build() -> Result<PathBuf, String> {
+    if let Some(dir) = std::env::var_os("SHOAL_BIN") {
+        return Ok(dir.into());
+    }
     let exe = std::env::current_exe().map_err(|e| e.to_string())?;
     // target/<profile>/deps/<test>, or target/<profile>/<bin>
     let dir = exe.ancestors().skip(1).find(|d| !d.ends_with("deps")).ok_or("no target directory")?;
-    if std::env::var_os("SHOAL_TEST_PREBUILT").is_some() {
-        return Ok(dir.to_owned());
-    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no workspace")?;
     let profile = match dir.file_name().and_then(|n| n.to_str()) {
         Some("debug") | None => "dev",

@@ -94,7 +94,7 @@ fn files_have_their_error_codes_and_nothing_is_overwritten() {
     std::fs::write(bob.downloads().join("data.bin"), "precious").unwrap();
     b.refused("download_file lab data.bin downloads", "destination_exists");
     assert_eq!(std::fs::read_to_string(bob.downloads().join("data.bin")).unwrap(), "precious");
-    b.refused("download_file lab data.bin no/such/dir/x", "io");
+    b.refused("download_file lab data.bin no/such/dir/x", "invalid_argument");
     b.ok("download_file lab data.bin downloads --force");
     assert_eq!(std::fs::read(bob.downloads().join("data.bin")).unwrap(), std::fs::read(home.join("data.bin")).unwrap());
     b.ok("stop_share lab data.bin");
@@ -190,7 +190,8 @@ fn scripts_come_from_files_and_pipes_and_go_on_only_if_asked() {
 fn two_clients_in_one_directory_do_not_disturb_each_other_and_one_data_directory_has_one_process() {
     let cluster = Cluster::start(1);
     let alice = cluster.user("alice");
-    let live = alice.live();
+    let mut live = alice.live();
+    live.ok("whoami");
     let mut second = alice.command();
     let out = second.args(["-c", "whoami"]).output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr).into_owned();

@@ -110,9 +110,9 @@ fn everything_is_there_again_after_a_tracker_was_killed() {
 #[test]
 fn a_tracker_that_dies_in_mid_download_does_not_stop_it() {
     let mut cluster = Cluster::start(1);
-    let (alice, mut a) = sharing(&cluster, 256 * MIB);
+    let (alice, mut a) = sharing(&cluster, 64 * MIB);
     let bob = member(&cluster, &mut a, "bob");
-    let mut b = bob.live();
+    let mut b = bob.live_with(&["--limit-down", "16MiB"]);
     let download = b.send("download_file lab data.bin downloads");
     wait_for_part(&bob);
     cluster.kill_tracker(1);
@@ -126,12 +126,12 @@ fn a_tracker_that_dies_in_mid_download_does_not_stop_it() {
 #[test]
 fn a_seeder_that_dies_in_mid_download_is_replaced() {
     let cluster = Cluster::start(1);
-    let (alice, mut a) = sharing(&cluster, 256 * MIB);
+    let (alice, mut a) = sharing(&cluster, 64 * MIB);
     let bob = member(&cluster, &mut a, "bob");
     let mut b = bob.live();
     b.ok("download_file lab data.bin downloads");
     let carol = member(&cluster, &mut a, "carol");
-    let mut c = carol.live();
+    let mut c = carol.live_with(&["--limit-down", "16MiB"]);
     let download = c.send("download_file lab data.bin downloads");
     wait_for_part(&carol);
     a.process.kill();
@@ -171,11 +171,11 @@ fn a_file_that_changes_or_vanishes_is_no_longer_offered() {
     }
 }
 
-/// Waits until a download has begun to fill its temporary file.
+/// Waits until a download has put verified bytes on disk; its file is allocated before.
 fn wait_for_part(client: &Client) {
     let deadline = std::time::Instant::now() + PATIENCE;
-    let begun = |e: std::fs::DirEntry| e.metadata().is_ok_and(|m| m.len() > 0);
-    while !std::fs::read_dir(client.downloads()).unwrap().flatten().any(begun) {
+    let filled = |e: std::fs::DirEntry| std::fs::read(e.path()).is_ok_and(|b| b.iter().any(|&x| x != 0));
+    while !std::fs::read_dir(client.downloads()).unwrap().flatten().any(filled) {
         assert!(std::time::Instant::now() < deadline, "the download never began");
         std::thread::sleep(Duration::from_millis(1));
     }
