@@ -94,6 +94,11 @@ impl Line {
         fresh
     }
 
+    /// Bytes that should be under way on it.
+    pub(crate) const fn window(&self) -> u64 {
+        self.window
+    }
+
     /// Bytes that have come over it.
     pub(crate) fn total(&self) -> u64 {
         self.received.load(Ordering::Relaxed)

@@ -7,6 +7,7 @@
 //!
 //! Does not know the prompt; how downloads stand is told as [`Progress`].
 
+mod assembly;
 mod contacts;
 mod destination;
 mod disk;
@@ -19,6 +20,7 @@ mod progress;
 mod scout;
 mod spec;
 mod swarm;
+mod tally;
 mod verify;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! it events. It never waits for the network or the disk itself. Invariant: every block that comes is either
 //! in `parts` (its piece is begun), in a piece that is being verified and written, or dropped.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,24 +19,23 @@ use common::ticket::{Signed, Ticket};
 use common::tls::{PeerConnector, TlsError};
 use common::wire::client::{PeerRow, Request};
 use common::wire::peer::{Goodbye, Hello, VERSION};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::assembly::{Assembly, Checked, Origin, Trouble};
 use super::contacts::Contacts;
 use super::disk::Disk;
 use super::line::Line;
-use super::peer::{Event, Fetch, FromPeer, PeerEnd, dial, fetch};
+use super::peer::{Event, Fetch, FromPeer, PeerEnd, ToPeer, dial, fetch};
 use super::picker::{Action, BlockOutcome, PeerKey, Picker, Strategy};
-use super::progress::{PeerProgress, Progress, State, Waiting};
+use super::progress::Progress;
 use super::scout::{News, Scout, Wish};
-use super::verify::{RawPiece, Rejected, verify};
+use super::tally::{Moment, Tally};
+use super::verify::Rejected;
 use crate::error::Error;
 use crate::share::{Key, Offer, Shares};
 use crate::transfer::Directory;
-use crate::transfer::meter::Meter;
 use crate::transfer::pool::{Account, Budget, Buffer};
 use crate::transfer::rate::RateLimit;
 
@@ -46,6 +45,10 @@ const MAX_PEERS: usize = 50;
 const EVENTS: usize = 64;
 /// Orders that the swarm may be ahead of a connection.
 const ORDERS: usize = 256;
+/// Bytes that may wait to be verified and written while as much is under way as windows allow,
+const BEHIND: u64 = 12 << 20;
+/// or this many pieces, if they are long.
+const BEHIND_PIECES: u64 = 4;
 /// How often counters are looked at and progress is told.
 const TICK: Duration = Duration::from_millis(250);
 /// How often the picker looks after the peers, in ticks.
@@ -97,31 +100,6 @@ pub(crate) struct Ran {
     pub(crate) announced: bool,
 }
 
-/// A block, where it belongs in its piece, and who gave it.
-struct Part {
-    offset: u32,
-    bytes: Buffer,
-    from: DeviceId,
-}
-
-/// Who gave what of a complete piece.
-struct Origin {
-    contributors: Vec<PeerKey>,
-    bytes: Vec<(DeviceId, u64)>,
-}
-
-/// What became of a complete piece.
-struct Checked {
-    piece: PieceIndex,
-    origin: Origin,
-    outcome: Result<(), Trouble>,
-}
-
-enum Trouble {
-    Rejected(Rejected),
-    Disk(io::Error),
-}
-
 /// See the module.
 pub(crate) struct Swarm<'a> {
     // Immutable.
@@ -132,29 +110,18 @@ pub(crate) struct Swarm<'a> {
     events: mpsc::Sender<Event>,
     wishes: watch::Sender<Wish>,
     announced: Arc<AtomicBool>,
-    hashers: usize,
 
     picker: Picker,
     contacts: Contacts,
     lines: HashMap<PeerKey, Line>,
     last_key: u32,
-    parts: HashMap<PieceIndex, Vec<Part>>,
-    /// Complete pieces, until a core is free for them.
-    unverified: VecDeque<(RawPiece, Origin)>,
-    verifying: FuturesUnordered<JoinHandle<Checked>>,
+    assembly: Assembly,
     syncing: Option<JoinHandle<io::Result<()>>>,
     synced: Instant,
     account: Account,
     ticket: Option<Signed<Ticket>>,
     offer: Option<Arc<Offer>>,
-
-    // For people.
-    have_bytes: u64,
-    given: HashMap<DeviceId, PeerProgress>,
-    meter: Meter,
-    received: u64,
-    waiting: Waiting,
-    trouble: Option<String>,
+    tally: Tally,
     ticks: u32,
 }
 
@@ -187,7 +154,7 @@ impl<'a> Swarm<'a> {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let (now, layout) = (Instant::now(), task.manifest.layout());
-        let have_bytes = layout.pieces().filter(|&p| task.have.has(p)).map(|p| u64::from(layout.len_of(p))).sum();
+        let have = layout.pieces().filter(|&p| task.have.has(p)).map(|p| u64::from(layout.len_of(p))).sum();
         Self {
             ground,
             task,
@@ -196,25 +163,17 @@ impl<'a> Swarm<'a> {
             events,
             wishes: watch::Sender::new(Wish { hungry: true, void_tickets: 0 }),
             announced: Arc::default(),
-            hashers: std::thread::available_parallelism().map_or(2, usize::from),
             picker: Picker::new(layout, task.have.clone(), task.strategy, rand::random()),
             contacts: Contacts::new(ground.own),
             lines: HashMap::new(),
             last_key: 0,
-            parts: HashMap::new(),
-            unverified: VecDeque::new(),
-            verifying: FuturesUnordered::new(),
+            assembly: Assembly::new(Arc::clone(&task.manifest), Arc::clone(&task.disk)),
             syncing: None,
             synced: now,
             account: ground.budget.account(),
             ticket: None,
             offer: None,
-            have_bytes,
-            given: HashMap::new(),
-            meter: Meter::new(now, 0),
-            received: 0,
-            waiting: Waiting { since: now, listed: false },
-            trouble: None,
+            tally: Tally::new(now, have),
             ticks: 0,
         }
     }
@@ -242,19 +201,20 @@ impl<'a> Swarm<'a> {
         while !self.picker.is_complete() {
             let outcome = tokio::select! {
                 biased;
+                // The rare ones first: blocks may come without a pause.
                 () = stop.cancelled() => return End::Stopped,
-                Some(checked) = self.verifying.next() => self.on_checked(checked),
+                _ = tick.tick() => self.on_tick().await,
+                Some(news) = news.recv() => self.on_news(news),
+                _ = revocations.changed() => {
+                    let latest = revocations.borrow_and_update().latest().map(|e| e.signed.clone());
+                    latest.into_iter().for_each(|signed| self.order_all(|| ToPeer::Revoked(signed.clone())));
+                    Ok(())
+                }
+                Some(checked) = self.assembly.next() => checked.and_then(|c| self.on_checked(c)),
                 Some((key, event)) = events.recv() => {
                     self.on_event(key, event);
                     Ok(())
                 }
-                Some(news) = news.recv() => self.on_news(news),
-                _ = revocations.changed() => {
-                    let latest = revocations.borrow_and_update().latest().map(|e| e.signed.clone());
-                    latest.into_iter().for_each(|signed| self.order_all(|| super::peer::ToPeer::Revoked(signed.clone())));
-                    Ok(())
-                }
-                _ = tick.tick() => self.on_tick().await,
             };
             if let Err(error) = outcome {
                 return End::Failed(error);
@@ -267,9 +227,10 @@ impl<'a> Swarm<'a> {
     /// Lets go of the connections, and waits for what is still being written.
     async fn wind_up(&mut self) {
         self.group.cancel();
-        while let Some(checked) = self.verifying.next().await {
+        self.assembly.stop();
+        while let Some(checked) = self.assembly.next().await {
             // An error here is met again by whoever goes on.
-            let _ = self.on_checked(checked);
+            let _ = checked.and_then(|c| self.on_checked(c));
         }
         if let Some(syncing) = self.syncing.take() {
             let _ = syncing.await;
@@ -285,11 +246,12 @@ impl<'a> Swarm<'a> {
                 let Some(line) = self.lines.get_mut(&key) else { return };
                 line.ready(now, round_trip);
                 self.contacts.useful(line.device);
-                self.picker.add_peer(key, &has);
                 if let Some(ticket) = &self.ticket {
                     // It may have been renewed while we dialled.
-                    line.order(super::peer::ToPeer::Renew(ticket.clone()));
+                    line.order(ToPeer::Renew(ticket.clone()));
                 }
+                self.picker.add_peer(key, &has);
+                self.picker.set_memory(self.memory());
             }
             FromPeer::Have(piece) => {
                 self.picker.peer_have(key, piece);
@@ -320,35 +282,15 @@ impl<'a> Swarm<'a> {
         self.picker.on_bytes(now, key, fresh);
         let BlockOutcome::Accepted { complete } = self.picker.on_block(now, key, block) else { return };
         if let Some(piece) = self.task.manifest.layout().piece(block.piece) {
-            self.parts.entry(piece).or_default().push(Part { offset: block.offset, bytes, from: device });
+            self.assembly.add(piece, block, bytes, device);
         }
         if let Some(piece) = complete {
-            let mut parts = self.parts.remove(&piece).unwrap_or_default();
-            parts.sort_by_key(|p| p.offset);
-            let bytes = parts.iter().map(|p| (p.from, p.bytes.len() as u64)).collect();
-            let origin = Origin { contributors: self.picker.contributors(piece), bytes };
-            let parts = parts.into_iter().map(|p| p.bytes).collect();
-            self.unverified.push_back((RawPiece { piece, parts }, origin));
+            self.assembly.complete(piece, self.picker.contributors(piece));
         }
     }
 
-    /// Starts verifying while cores are free.
-    fn verify_some(&mut self) {
-        while self.verifying.len() < self.hashers {
-            let Some((raw, origin)) = self.unverified.pop_front() else { return };
-            let (manifest, disk) = (Arc::clone(&self.task.manifest), Arc::clone(&self.task.disk));
-            self.verifying.push(tokio::task::spawn_blocking(move || {
-                let piece = raw.piece;
-                let verified = verify(&manifest, raw).map_err(Trouble::Rejected);
-                let outcome = verified.and_then(|v| disk.write(&v).map_err(Trouble::Disk));
-                Checked { piece, origin, outcome }
-            }));
-        }
-    }
-
-    fn on_checked(&mut self, checked: Result<Checked, tokio::task::JoinError>) -> Result<(), Error> {
-        let Checked { piece, origin, outcome } =
-            checked.map_err(|e| Error::Internal(format!("a piece was not verified: {e}")))?;
+    fn on_checked(&mut self, checked: Checked) -> Result<(), Error> {
+        let Checked { piece, origin, outcome } = checked;
         match outcome {
             Ok(()) => self.on_written(piece, &origin),
             Err(Trouble::Rejected(Rejected::Bad)) => self.on_bad(piece, &origin.contributors),
@@ -367,12 +309,7 @@ impl<'a> Swarm<'a> {
 
     fn on_written(&mut self, piece: PieceIndex, origin: &Origin) {
         self.picker.on_written(piece);
-        for (device, bytes) in &origin.bytes {
-            if let Some(peer) = self.given.get_mut(device) {
-                peer.bytes += bytes;
-            }
-        }
-        self.have_bytes += u64::from(self.task.manifest.layout().len_of(piece));
+        self.tally.credit(&origin.bytes);
         match &self.offer {
             Some(offer) => offer.add(piece),
             None => self.put_on_offer(),
@@ -386,9 +323,7 @@ impl<'a> Swarm<'a> {
         let device = line.device;
         tracing::warn!(device = %format_args!("{device:.16}"), piece = piece.get(), "a seeder sent a bad piece, and is dropped");
         self.contacts.ban(device);
-        if let Some(peer) = self.given.get_mut(&device) {
-            peer.note = Some("sent wrong data and is not asked again");
-        }
+        self.tally.note(device, "sent wrong data and is not asked again");
         self.drop_line(liar);
     }
 
@@ -415,17 +350,17 @@ impl<'a> Swarm<'a> {
                 None
             }
         };
-        if let Some(peer) = self.given.get_mut(&device) {
-            peer.note = note.or(peer.note);
-            self.trouble = Some(format!("the device of `{}`: {end}", peer.user));
+        if let Some(note) = note {
+            self.tally.note(device, note);
         }
+        self.tally.peer_trouble(device, end);
         tracing::debug!(device = %format_args!("{device:.16}"), "a seeder is gone: {end}");
         self.drop_line(key);
     }
 
     fn drop_line(&mut self, key: PeerKey) {
         if let Some(line) = self.lines.remove(&key) {
-            self.received += line.total();
+            self.tally.ended(line.total());
         }
         self.picker.remove_peer(key);
         self.mark_starved();
@@ -436,20 +371,20 @@ impl<'a> Swarm<'a> {
         match news {
             News::Peers(rows) => {
                 self.contacts.replace(now, rows);
-                self.trouble = None;
+                self.tally.trouble(None);
             }
             News::Peer(row) => self.contacts.appeared(now, row),
             News::Ticket(ticket) => {
-                self.order_all(|| super::peer::ToPeer::Renew(ticket.clone()));
+                self.order_all(|| ToPeer::Renew(ticket.clone()));
                 self.ticket = Some(ticket);
             }
-            News::Trouble(error) => self.trouble = Some(error.to_string()),
+            News::Trouble(error) => self.tally.trouble(Some(error.to_string())),
             News::Fatal(error) => return Err(error),
         }
         Ok(())
     }
 
-    fn order_all(&self, order: impl Fn() -> super::peer::ToPeer) {
+    fn order_all(&self, order: impl Fn() -> ToPeer) {
         self.lines.values().filter(|l| l.is_ready()).for_each(|l| {
             l.order(order());
         });
@@ -468,11 +403,19 @@ impl<'a> Swarm<'a> {
             self.picker.tick(now);
             self.mark_starved();
         }
-        self.picker.set_memory(self.account.used() + self.account.free());
+        self.picker.set_memory(self.memory());
         let fruitful = self.is_fruitful();
         self.wishes.send_if_modified(|w| std::mem::replace(&mut w.hungry, !fruitful) == fruitful);
         self.tell_progress(now);
         self.sync_some(now).await
+    }
+
+    /// Bytes that unfinished pieces may take: what is under way, and enough behind it to keep the
+    /// cores busy, as far as the budget goes.
+    fn memory(&self) -> u64 {
+        let under_way: u64 = self.lines.values().filter(|l| l.is_ready()).map(Line::window).sum();
+        let behind = BEHIND.max(BEHIND_PIECES * self.task.manifest.layout().piece_len());
+        (under_way + behind).min(self.account.used() + self.account.free())
     }
 
     /// Makes durable what has been written, now and then, in the background.
@@ -494,7 +437,6 @@ impl<'a> Swarm<'a> {
     /// After every event: what the picker wants done, new connections, new requests.
     fn follow_up(&mut self) {
         let now = Instant::now();
-        self.verify_some();
         self.dial_some(now);
         self.act();
         self.request_some(now);
@@ -515,7 +457,7 @@ impl<'a> Swarm<'a> {
                         line.snubbed = true;
                     }
                 }
-                Action::Release(piece) => drop(self.parts.remove(&piece)),
+                Action::Release(piece) => self.assembly.release(piece),
             }
         }
     }
@@ -571,7 +513,7 @@ impl<'a> Swarm<'a> {
         let received = Arc::default();
         self.lines.insert(key, Line::new(now, row.device, orders, Arc::clone(&received)));
         let PeerRow { device, user, address } = row;
-        self.given.entry(device).or_insert(PeerProgress { device, user, bytes: 0, rate: 0, note: None });
+        self.tally.meet(device, user);
         let Key { group, file_id } = self.task.key;
         let hello = Hello { version: VERSION, group, file_id, ticket };
         let connector = self.ground.connector.clone();
@@ -618,45 +560,17 @@ impl<'a> Swarm<'a> {
         let fruitful = |(&key, line): (&PeerKey, &Line)| {
             line.is_ready() && !line.snubbed && (self.picker.in_flight(key) > 0 || self.picker.is_interesting(key))
         };
-        !self.verifying.is_empty() || self.lines.iter().any(fruitful)
+        self.assembly.is_busy() || self.lines.iter().any(fruitful)
     }
 
     fn tell_progress(&mut self, now: Instant) {
-        let received = self.received + self.lines.values().map(Line::total).sum::<u64>();
-        self.meter.update(now, received);
-        self.given.values_mut().for_each(|p| p.rate = 0);
-        for line in self.lines.values() {
-            if let Some(peer) = self.given.get_mut(&line.device) {
-                peer.rate += line.rate();
-            }
-        }
-        let fruitful = self.is_fruitful();
-        if fruitful {
-            self.waiting.since = now;
-        }
-        self.waiting.listed = self.contacts.hopeful() > 0;
-        let reason = (!fruitful).then(|| self.waiting_reason());
-        let mut peers: Vec<_> =
-            self.given.values().filter(|p| p.bytes > 0 || p.rate > 0 || p.note.is_some()).cloned().collect();
-        peers.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.device.cmp(&b.device)));
-        self.progress.send_modify(|p| {
-            p.state = if fruitful { State::Downloading } else { State::Waiting };
-            p.have = self.have_bytes;
-            p.rate = self.meter.rate();
-            p.peers = peers;
-            p.reason = reason;
-            p.waiting = (!fruitful).then_some(self.waiting);
-            p.error = None;
-        });
-    }
-
-    fn waiting_reason(&self) -> String {
-        let connected = self.lines.values().any(Line::is_ready);
-        match &self.trouble {
-            Some(trouble) => format!("no seeder can be used at the moment ({trouble})"),
-            None if connected => "the seeders that are here have none of the missing pieces".to_owned(),
-            None if self.waiting.listed => "connecting to the seeders".to_owned(),
-            None => "no seeder of this file is online".to_owned(),
-        }
+        let moment = Moment {
+            received: self.lines.values().map(Line::total).sum(),
+            rates: self.lines.values().map(|l| (l.device, l.rate())).collect(),
+            fruitful: self.is_fruitful(),
+            served: self.lines.values().any(Line::is_ready),
+            hopeful: self.contacts.hopeful() > 0,
+        };
+        self.progress.send_modify(|progress| self.tally.tell(now, &moment, progress));
     }
 }

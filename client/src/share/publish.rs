@@ -67,26 +67,29 @@ impl Shares {
     ) -> Result<Uploaded, Error> {
         let user = self.user()?;
         let name = name.map_or_else(|| share_name(path), Ok)?;
-        let candidate = blocking({
-            let path = path.to_owned();
-            move || Candidate::open(&path, piece_len)
-        })
-        .await?;
         // Before the long work: who may not share here learns it now.
         let group_id = self.group_id(&group).await?;
-        let (candidate, manifest) = hash(candidate, progress).await?;
-        let share = Share {
-            user,
-            group,
-            group_id,
-            name,
-            file_id: manifest.file_id(),
-            layout: manifest.layout(),
-            sha1: manifest.sha1(),
-            path: candidate.path,
-            stamp: candidate.stamp,
-        };
-        self.publish(share, manifest).await
+        let progress = Arc::new(progress);
+        let mut cut = piece_len;
+        loop {
+            let (candidate, manifest) = hash(path.to_owned(), cut, Arc::clone(&progress)).await?;
+            let share = Share {
+                user,
+                group: group.clone(),
+                group_id,
+                name: name.clone(),
+                file_id: manifest.file_id(),
+                layout: manifest.layout(),
+                sha1: manifest.sha1(),
+                path: candidate.path,
+                stamp: candidate.stamp,
+            };
+            match self.publish(share, manifest).await {
+                // Somebody shares the same file cut in another way; who did not choose follows.
+                Err(Error::Refused(Refusal::OtherPieceSize { piece_len })) if cut.is_none() => cut = Some(piece_len),
+                done => return done,
+            }
+        }
     }
 
     /// The id behind a group's name, from a ticket: only members get one.
@@ -212,23 +215,22 @@ impl Candidate {
     }
 }
 
-/// Hashes on threads that may block; stops when the future is dropped.
+/// Opens and hashes on threads that may block; stops when the future is dropped.
 async fn hash(
-    candidate: Candidate,
-    progress: impl Fn(HashProgress) + Send + Sync + 'static,
+    path: PathBuf,
+    piece_len: Option<u64>,
+    progress: Arc<impl Fn(HashProgress) + Send + Sync + 'static>,
 ) -> Result<(Candidate, Manifest), Error> {
     let stop = Arc::new(AtomicBool::new(false));
     let _guard = StopOnDrop(Arc::clone(&stop));
     blocking(move || {
-        let manifest = manifest_of(&candidate.file, candidate.layout, &progress, &stop);
+        let candidate = Candidate::open(&path, piece_len)?;
+        let manifest = manifest_of(&candidate.file, candidate.layout, &*progress, &stop);
         if !candidate.is_unchanged() {
-            let text = format!("{} changed while it was read; try again when it is complete", shown(&candidate.path));
-            return Err(Error::Io {
-                action: format!("share {}", shown(&candidate.path)),
-                source: Arc::new(std::io::Error::other(text)),
-            });
+            let changed = "it changed while it was read; try again when it is complete";
+            return Err(Error::from_io("share", &path, std::io::Error::other(changed)));
         }
-        let manifest = manifest.map_err(|e| Error::from_io("read", &candidate.path, e))?;
+        let manifest = manifest.map_err(|e| Error::from_io("read", &path, e))?;
         Ok((candidate, manifest))
     })
     .await

@@ -178,6 +178,9 @@ impl FakeTracker {
                 Ok(Response::Done)
             }
             Request::UploadFile { name, file_id, layout, sha1, .. } => {
+                if let Some(other) = state.files.iter().find(|f| f.file_id == file_id && f.layout != layout) {
+                    return Err(Refusal::OtherPieceSize { piece_len: other.layout.piece_len() });
+                }
                 let uploader = state.devices[&device].user.clone();
                 state.manifests.entry(file_id).or_default();
                 if state.files.iter().all(|f| f.name != name) {

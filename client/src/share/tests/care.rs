@@ -61,6 +61,19 @@ async fn what_cannot_be_shared_is_refused_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_shared_already_is_cut_as_it_was_before_unless_told_otherwise() {
+    let tracker = FakeTracker::new();
+    let (alice, bob) = (Device::new(&tracker).await, Device::new(&tracker).await);
+    let first = alice.upload("file", &content(100_000)).await;
+    fs::write(bob.path("file"), content(100_000)).expect("written");
+    let again = bob.shares.upload(&bob.path("file"), FakeTracker::group(), None, None, |_| ()).await.expect("uploaded");
+    assert_eq!((again.piece_size, again.file_id), (first.piece_size, first.file_id));
+    let other = bob.shares.upload(&bob.path("file"), FakeTracker::group(), None, Some(32 << 10), |_| ()).await;
+    assert_eq!(other.expect_err("refused").code(), "invalid_argument");
+    assert!(bob.offers(&again), "what was shared before still is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_changed_or_gone_between_two_runs_is_withdrawn_and_said_so() {
     let tracker = FakeTracker::new();
     let alice = Device::new(&tracker).await;

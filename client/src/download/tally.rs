@@ -1,0 +1,170 @@
+//! What a running download tells people: who gave how much, how fast it goes, why it waits.
+//!
+//! Pure. Knows nothing of connections or pieces but what it is told.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use common::id::{DeviceId, UserName};
+
+use super::progress::{PeerProgress, Progress, State, Waiting};
+use crate::transfer::meter::Meter;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    peers: HashMap<DeviceId, PeerProgress>,
+    /// Verified bytes on the disk.
+    have: u64,
+    /// Bytes over connections that have ended.
+    received: u64,
+    meter: Meter,
+    waiting: Waiting,
+    trouble: Option<String>,
+}
+
+/// How things are at the moment.
+pub(crate) struct Moment {
+    /// Bytes over the connections that there are.
+    pub(crate) received: u64,
+    /// Bytes per second of each.
+    pub(crate) rates: Vec<(DeviceId, u64)>,
+    /// Something comes, or could be asked for.
+    pub(crate) fruitful: bool,
+    /// Some seeder serves us.
+    pub(crate) served: bool,
+    /// Some seeder may be of help, now or later.
+    pub(crate) hopeful: bool,
+}
+
+impl Tally {
+    /// Begins at `now` with `have` bytes on the disk.
+    pub(crate) fn new(now: Instant, have: u64) -> Self {
+        Self {
+            peers: HashMap::new(),
+            have,
+            received: 0,
+            meter: Meter::new(now, 0),
+            waiting: Waiting { since: now, listed: false },
+            trouble: None,
+        }
+    }
+
+    /// A seeder that is being asked.
+    pub(crate) fn meet(&mut self, device: DeviceId, user: UserName) {
+        self.peers.entry(device).or_insert(PeerProgress { device, user, bytes: 0, rate: 0, note: None });
+    }
+
+    /// A verified piece came from these.
+    pub(crate) fn credit(&mut self, origin: &[(DeviceId, u64)]) {
+        for (device, bytes) in origin {
+            self.have += bytes;
+            if let Some(peer) = self.peers.get_mut(device) {
+                peer.bytes += bytes;
+            }
+        }
+    }
+
+    /// Something that people should know of a seeder.
+    pub(crate) fn note(&mut self, device: DeviceId, note: &'static str) {
+        if let Some(peer) = self.peers.get_mut(&device) {
+            peer.note = Some(note);
+        }
+    }
+
+    /// A connection over which `received` bytes came has ended.
+    pub(crate) fn ended(&mut self, received: u64) {
+        self.received += received;
+    }
+
+    /// What went wrong last with a seeder.
+    pub(crate) fn peer_trouble(&mut self, device: DeviceId, what: &dyn std::fmt::Display) {
+        if let Some(peer) = self.peers.get(&device) {
+            self.trouble = Some(format!("the device of `{}`: {what}", peer.user));
+        }
+    }
+
+    /// What went wrong last, or that nothing is wrong.
+    pub(crate) fn trouble(&mut self, trouble: Option<String>) {
+        self.trouble = trouble;
+    }
+
+    /// Tells how things are.
+    pub(crate) fn tell(&mut self, now: Instant, moment: &Moment, progress: &mut Progress) {
+        self.meter.update(now, self.received + moment.received);
+        self.peers.values_mut().for_each(|p| p.rate = 0);
+        for (device, rate) in &moment.rates {
+            if let Some(peer) = self.peers.get_mut(device) {
+                peer.rate += rate;
+            }
+        }
+        if moment.fruitful {
+            self.waiting.since = now;
+        }
+        self.waiting.listed = moment.hopeful;
+        progress.state = if moment.fruitful { State::Downloading } else { State::Waiting };
+        progress.have = self.have;
+        progress.rate = self.meter.rate();
+        progress.peers = self.shown();
+        progress.reason = (!moment.fruitful).then(|| self.reason(moment));
+        progress.waiting = (!moment.fruitful).then_some(self.waiting);
+        progress.error = None;
+    }
+
+    /// Those of whom there is something to say, who gave most first.
+    fn shown(&self) -> Vec<PeerProgress> {
+        let worth = |p: &&PeerProgress| p.bytes > 0 || p.rate > 0 || p.note.is_some();
+        let mut peers: Vec<_> = self.peers.values().filter(worth).cloned().collect();
+        peers.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.device.cmp(&b.device)));
+        peers
+    }
+
+    fn reason(&self, moment: &Moment) -> String {
+        match &self.trouble {
+            Some(trouble) => format!("no seeder can be used at the moment ({trouble})"),
+            None if moment.served => "the seeders that are here have none of the missing pieces".to_owned(),
+            None if moment.hopeful => "connecting to the seeders".to_owned(),
+            None => "no seeder of this file is online".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(fruitful: bool, served: bool, hopeful: bool) -> Moment {
+        Moment { received: 0, rates: Vec::new(), fruitful, served, hopeful }
+    }
+
+    #[test]
+    fn the_reason_names_what_is_missing() {
+        let now = Instant::now();
+        let mut tally = Tally::new(now, 5);
+        let device = DeviceId::new([1; 32]);
+        tally.meet(device, "carol".parse().expect("a name"));
+        let mut progress = Progress::begun(100);
+        let mut reason = |tally: &mut Tally, moment| {
+            tally.tell(now, &moment, &mut progress);
+            assert_eq!(progress.have, 5);
+            progress.reason.clone().unwrap_or_default()
+        };
+        assert_eq!(reason(&mut tally, moment(true, true, true)), "");
+        assert!(reason(&mut tally, moment(false, false, false)).contains("no seeder of this file"));
+        assert!(reason(&mut tally, moment(false, true, true)).contains("none of the missing pieces"));
+        tally.peer_trouble(device, &"it cannot be reached");
+        assert!(reason(&mut tally, moment(false, false, true)).contains("the device of `carol`: it cannot be reached"));
+    }
+
+    #[test]
+    fn waiting_counts_from_when_things_last_went_well() {
+        let (start, step) = (Instant::now(), std::time::Duration::from_secs(1));
+        let mut tally = Tally::new(start, 0);
+        let mut progress = Progress::begun(100);
+        tally.tell(start + step, &moment(true, true, true), &mut progress);
+        assert!(progress.waiting.is_none());
+        tally.tell(start + 2 * step, &moment(false, false, true), &mut progress);
+        tally.tell(start + 3 * step, &moment(false, false, false), &mut progress);
+        assert_eq!(progress.waiting, Some(Waiting { since: start + step, listed: false }));
+    }
+}
