@@ -217,6 +217,7 @@ impl<'a> Session<'a> {
                     if !self.finish(reader, number, done).await {
                         return Ok(());
                     }
+                    self.rearm(&mut idle);
                 }
                 frame = reader.next(), if takes_calls => match frame? {
                     Some(ClientFrame::Call(call)) => {

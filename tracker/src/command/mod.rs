@@ -33,7 +33,7 @@ mod start_seeding;
 mod status;
 mod stop_seeding;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upload_file;
 
 use std::net::IpAddr;

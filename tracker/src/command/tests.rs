@@ -50,6 +50,10 @@ impl Fixture {
         &self.services
     }
 
+    pub(crate) fn shared(&self) -> Arc<Services> {
+        Arc::clone(&self.services)
+    }
+
     pub(crate) fn key(&self) -> &ClusterKey {
         &self.services.key
     }

@@ -1,1 +1,227 @@
+//! A real client over real sockets, on a port that the system chose.
 
+use common::connection::{FrameReader, FrameWriter, split};
+use common::id::{RequestId, UserName};
+use common::secret::ClusterSecret;
+use common::ticket::{SessionToken, Signed};
+use common::tls::{ClusterTrust, DeviceKey, Stream, TrackerConnector};
+use common::wire::client::{
+    Call, ClientFrame, Hello, Password, Push, Relation, Reply, Request, Response, ServerFrame, VERSION,
+};
+use common::wire::limits::MAX_FRAME;
+use common::wire::refusal::Refusal;
+use common::wire::sync::VersionVector;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+
+use super::*;
+
+struct Tracker {
+    server: Server,
+    key: ClusterKey,
+    dir: tempfile::TempDir,
+}
+
+impl Tracker {
+    async fn start(limits: Limits) -> Self {
+        let (dir, key) = (tempfile::tempdir().expect("directory"), ClusterSecret::generate().cluster_key());
+        let server = Self::serve(dir.path(), &key, limits).await;
+        Self { server, key, dir }
+    }
+
+    async fn serve(dir: &std::path::Path, key: &ClusterKey, limits: Limits) -> Server {
+        let listen = "127.0.0.1:0".parse().expect("address");
+        let config = Config { limits, ..Config::new(1, listen, dir.join("data"), key.clone()) };
+        Server::bind(config).await.expect("started")
+    }
+
+    async fn restart(&mut self) {
+        self.server.stop().await;
+        self.server = Self::serve(self.dir.path(), &self.key, Limits::default()).await;
+    }
+
+    async fn connect(&self, device: &DeviceKey) -> Client {
+        let socket = TcpStream::connect(self.server.local_addr()).await.expect("connected");
+        let trust = ClusterTrust::Pinned(self.key.public().pin());
+        let connector = TrackerConnector::new(device, trust).expect("connector");
+        let (stream, _) = connector.connect(socket).await.expect("encrypted");
+        let (reader, mut writer) = split(stream, MAX_FRAME);
+        writer.send(&ClientFrame::Hello(Hello { version: VERSION })).await.expect("sent");
+        let mut client = Client { reader, writer, pushes: Vec::new() };
+        assert!(matches!(client.next().await, Some(ServerFrame::Welcome(_))));
+        client
+    }
+
+    /// An account, logged in on a device of its own.
+    async fn user(&self, name: &str) -> (Client, DeviceKey, Signed<SessionToken>) {
+        let device = DeviceKey::generate().expect("a key");
+        let mut client = self.connect(&device).await;
+        let user: UserName = name.parse().expect("a name");
+        client.ask(Request::CreateUser { user: user.clone(), password: password() }).await.expect("created");
+        let token = client.log_in(Request::Login { user, password: password() }).await.expect("logged in");
+        (client, device, token)
+    }
+}
+
+fn password() -> Password {
+    Password::try_from("password of somebody".to_owned()).expect("a password")
+}
+
+struct Client {
+    reader: FrameReader<ReadHalf<Stream<TcpStream>>, ServerFrame>,
+    writer: FrameWriter<WriteHalf<Stream<TcpStream>>, ClientFrame>,
+    pushes: Vec<Push>,
+}
+
+impl Client {
+    async fn next(&mut self) -> Option<ServerFrame> {
+        let frame = timeout(Duration::from_secs(20), self.reader.next()).await.expect("in time");
+        frame.ok().flatten()
+    }
+
+    async fn ask(&mut self, request: Request) -> Result<Response, Refusal> {
+        let call = Call { number: 1, request_id: RequestId::random(), seen: VersionVector::default(), request };
+        self.writer.send(&ClientFrame::Call(call)).await.expect("sent");
+        loop {
+            match self.next().await.expect("a frame") {
+                ServerFrame::Reply(Reply { number: 1, mode: Mode::Solo, result, .. }) => return result,
+                ServerFrame::Push(push) => self.pushes.push(push),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn log_in(&mut self, request: Request) -> Result<Signed<SessionToken>, Refusal> {
+        match self.ask(request).await? {
+            Response::LoggedIn { token, .. } => Ok(token),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn push(&mut self) -> Push {
+        if !self.pushes.is_empty() {
+            return self.pushes.remove(0);
+        }
+        match self.next().await {
+            Some(ServerFrame::Push(push)) => push,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn lab() -> common::id::GroupName {
+    "lab".parse().expect("a name")
+}
+
+/// `bob` asks to join and is let in.
+async fn admit(a: &mut Client, b: &mut Client) {
+    b.ask(Request::JoinGroup { group: lab() }).await.expect("asked");
+    assert!(matches!(a.push().await, Push::JoinRequested { .. }));
+    let user = "bob".parse().expect("a name");
+    a.ask(Request::AcceptRequest { group: lab(), user }).await.expect("accepted");
+    assert!(matches!(b.push().await, Push::Accepted { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_story_and_all_of_it_after_a_restart() {
+    let mut tracker = Tracker::start(Limits::default()).await;
+    let (mut a, ..) = tracker.user("alice").await;
+    let (mut b, device, token) = tracker.user("bob").await;
+    a.ask(Request::CreateGroup { group: lab() }).await.expect("created");
+    admit(&mut a, &mut b).await;
+    tracker.restart().await;
+    assert!(b.next().await.is_none(), "told that it is over");
+    let mut b = tracker.connect(&device).await;
+    b.log_in(Request::Resume { token: token.clone() }).await.expect("still logged in");
+    let Ok(Response::Groups(page)) = b.ask(Request::ListGroups { after: None }).await else { panic!("not a list") };
+    assert_eq!((page.rows[0].members, page.rows[0].relation), (2, Relation::Member));
+    let mut thief = tracker.connect(&DeviceKey::generate().expect("a key")).await;
+    assert_eq!(thief.log_in(Request::Resume { token }).await, Err(Refusal::SessionEnded));
+    tracker.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kick_is_told_to_every_member_before_it_is_acknowledged() {
+    let tracker = Tracker::start(Limits::default()).await;
+    let (mut a, ..) = tracker.user("alice").await;
+    let (mut b, ..) = tracker.user("bob").await;
+    a.ask(Request::CreateGroup { group: lab() }).await.expect("created");
+    admit(&mut a, &mut b).await;
+    let Ok(Response::Ticket(ticket)) = b.ask(Request::GetTicket { group: lab() }).await else { panic!("no ticket") };
+    let ticket = ticket.verify(&tracker.key.public()).expect("ours");
+    let begun = Instant::now();
+    a.ask(Request::RemoveMember { group: lab(), user: "bob".parse().expect("a name") }).await.expect("removed");
+    for member in [&mut a, &mut b] {
+        let Push::Revoked(revoked) = member.push().await else { panic!("not a revocation") };
+        assert!(revoked.verify(&tracker.key.public()).expect("ours").covers(&ticket));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(matches!(b.push().await, Push::Removed { .. }));
+    assert!(matches!(b.ask(Request::GetTicket { group: lab() }).await, Err(Refusal::NotAMember(_))));
+    tracker.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_only_holds_sockets_keeps_nobody_from_logging_in() {
+    let limits = Limits { connections: 64, strangers_per_address: 24 };
+    let tracker = Tracker::start(limits).await;
+    let (mut member, ..) = tracker.user("alice").await;
+    let mut crowd = Vec::new();
+    for n in 0..300 {
+        let mut socket = TcpStream::connect(tracker.server.local_addr()).await.expect("connected");
+        if n % 2 == 0 {
+            // The beginning of a handshake that never goes on.
+            let _ = socket.write_all(&[0x16, 3, 1, 2, 0]).await;
+        }
+        crowd.push(socket);
+    }
+    let begun = Instant::now();
+    let (mut newcomer, ..) = tracker.user("bob").await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(newcomer.ask(Request::ListGroups { after: None }).await.is_ok());
+    assert!(member.ask(Request::ListGroups { after: None }).await.is_ok(), "who was there stays");
+    let status = tracker.server.status().await.expect("status");
+    assert!(status.connections <= limits.connections && status.logged_in == 2, "{status:?}");
+    // The oldest have been sent away.
+    let oldest = timeout(Duration::from_secs(5), crowd[1].read(&mut [0; 1])).await.expect("in time");
+    assert!(matches!(oldest, Ok(0) | Err(_)));
+    tracker.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_tls_ends_at_once() {
+    let tracker = Tracker::start(Limits::default()).await;
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4], &[0; 64]] {
+        let mut socket = TcpStream::connect(tracker.server.local_addr()).await.expect("connected");
+        socket.write_all(bytes).await.expect("sent");
+        let mut rest = Vec::new();
+        let ended = timeout(Duration::from_secs(5), socket.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "{bytes:?}");
+    }
+    tracker.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_cluster_is_not_spoken_to() {
+    let tracker = Tracker::start(Limits::default()).await;
+    let socket = TcpStream::connect(tracker.server.local_addr()).await.expect("connected");
+    let other = ClusterSecret::generate().cluster_key().public().pin();
+    let connector = TrackerConnector::new(&DeviceKey::generate().expect("a key"), ClusterTrust::Pinned(other));
+    let refused = connector.expect("connector").connect(socket).await;
+    assert!(matches!(refused, Err(TlsError::UntrustedCluster { .. })));
+    tracker.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_and_a_directory_in_use_are_named() {
+    let tracker = Tracker::start(Limits::default()).await;
+    let address = tracker.server.local_addr();
+    let other = tempfile::tempdir().expect("directory");
+    let busy = Server::bind(Config::new(1, address, other.path().join("data"), tracker.key.clone())).await;
+    assert!(matches!(busy, Err(StartError::InUse(a)) if a == address));
+    let locked = Server::bind(Config::new(1, address, tracker.dir.path().join("data"), tracker.key.clone())).await;
+    assert!(matches!(locked, Err(StartError::Open(OpenError::Locked(_)))));
+    let far = "192.0.2.1:5000".parse().expect("address");
+    let far = Server::bind(Config::new(1, far, other.path().join("data"), tracker.key.clone())).await;
+    assert!(matches!(far, Err(StartError::NotOurs(_))));
+    tracker.server.stop().await;
+}

@@ -1,1 +1,163 @@
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use common::id::{RequestId, UserId, UserName};
+
+use super::*;
+use crate::fact::Delta;
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, Arc::new(|| 1_700_000_000_000)).expect("opened")
+}
+
+fn asked(n: u64) -> Asked {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&n.to_le_bytes());
+    Asked { device: DeviceId::new([1; 32]), request: RequestId::new(id) }
+}
+
+fn name(n: u64) -> UserName {
+    format!("user{n}").parse().expect("a name")
+}
+
+/// States one account.
+fn account(n: u64) -> Change<u64> {
+    let id = UserId::new(*asked(n).request.as_bytes());
+    Change {
+        deltas: vec![Delta::User { id, name: name(n) }],
+        manifest: None,
+        answer: n.to_le_bytes().to_vec(),
+        value: n,
+    }
+}
+
+async fn put(store: &Store, n: u64) -> Result<Written<u64>, StoreError> {
+    store.write(asked(n), move |_| Ok(account(n))).await
+}
+
+async fn has(store: &Store, n: u64) -> bool {
+    store.read(move |s| s.user(&name(n))).await.expect("read").is_some()
+}
+
+async fn count(store: &Store) -> u64 {
+    store.read(|s| s.counts()).await.expect("read").users
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().expect("directory");
+    let first = open(dir.path());
+    put(&first, 1).await.expect("written");
+    let seen = first.versions();
+    first.close().await;
+    assert!(matches!(put(&first, 2).await, Err(StoreError::Closed)));
+    drop(first);
+    let again = open(dir.path());
+    assert!(has(&again, 1).await && !has(&again, 2).await);
+    assert_eq!(again.versions(), seen);
+    put(&again, 3).await.expect("written");
+    assert_eq!(again.versions().len(), 2, "a run has an origin of its own");
+}
+
+#[tokio::test]
+async fn the_same_request_has_one_effect_and_one_answer() {
+    let dir = tempfile::tempdir().expect("directory");
+    let store = open(dir.path());
+    assert!(matches!(put(&store, 7).await, Ok(Written::Done(7))));
+    let again = store.write(asked(7), |_| Ok::<_, StoreError>(account(8))).await;
+    assert!(matches!(again, Ok(Written::Repeated(answer)) if answer == 7u64.to_le_bytes()));
+    assert!(!has(&store, 8).await);
+    let other = Asked { device: DeviceId::new([2; 32]), ..asked(7) };
+    let other = store.write(other, |_| Ok::<_, StoreError>(account(9))).await;
+    assert!(matches!(other, Ok(Written::Done(9))), "another device's request is another request");
+    store.prune_requests(u64::from(u32::MAX)).await.expect("pruned");
+    assert_eq!(store.recorded(asked(7)).await.expect("read"), None);
+}
+
+#[tokio::test]
+async fn many_at_once_share_transactions_and_none_is_lost() {
+    let dir = tempfile::tempdir().expect("directory");
+    let store = open(dir.path());
+    let all = futures::future::join_all((0..2000).map(|n| put(&store, n))).await;
+    assert!(all.iter().all(|w| matches!(w, Ok(Written::Done(_)))));
+    assert_eq!(count(&store).await, 2000);
+    assert_eq!(store.versions().values().sum::<u64>(), 2000);
+}
+
+#[tokio::test]
+async fn a_refusal_and_a_panic_leave_no_trace_and_harm_nobody() {
+    let dir = tempfile::tempdir().expect("directory");
+    let store = open(dir.path());
+    let refused = store.write(asked(2), |_| Err::<Change<()>, _>(StoreError::Content("no")));
+    let panicked = store.write(asked(3), |_| -> Result<Change<()>, StoreError> { panic!("on purpose") });
+    let (a, refused, panicked, b) = tokio::join!(put(&store, 1), refused, panicked, put(&store, 4));
+    assert!(a.is_ok() && b.is_ok());
+    assert!(matches!(refused, Err(StoreError::Content("no"))));
+    assert!(matches!(panicked, Err(StoreError::Panicked)));
+    assert_eq!(count(&store).await, 2);
+    assert_eq!(store.versions().values().sum::<u64>(), 2, "numbers without gaps");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_lived_with() {
+    let dir = tempfile::tempdir().expect("directory");
+    let store = open(dir.path());
+    let pages: i64 = store.upkeep(|c| Ok(c.query_row("PRAGMA page_count", [], |r| r.get(0))?)).await.expect("pages");
+    let limit = move |most: i64| {
+        move |c: &rusqlite::Connection| {
+            Ok(c.query_row(&format!("PRAGMA max_page_count = {most}"), [], |r| r.get::<_, i64>(0))?)
+        }
+    };
+    store.upkeep(limit(pages + 4)).await.expect("limited");
+    let results = futures::future::join_all((0..1000).map(|n| put(&store, n))).await;
+    let acknowledged = results.iter().filter(|r| r.is_ok()).count() as u64;
+    assert!(results.iter().all(|r| matches!(r, Ok(Written::Done(_)) | Err(StoreError::Full))));
+    assert!(acknowledged < 1000);
+    assert_eq!(count(&store).await, acknowledged, "neither more nor less than was acknowledged");
+    store.upkeep(limit(1 << 20)).await.expect("room again");
+    put(&store, 5000).await.expect("written");
+    assert_eq!(store.versions().values().sum::<u64>(), acknowledged + 1, "numbers without gaps");
+}
+
+#[tokio::test]
+async fn time_goes_on_after_the_largest_that_was_stored() {
+    let dir = tempfile::tempdir().expect("directory");
+    let now = Arc::new(AtomicU64::new(2_000_000));
+    let clock = || -> WallClock {
+        let now = Arc::clone(&now);
+        Arc::new(move || now.load(Ordering::Relaxed))
+    };
+    let latest = async |s: &Store| -> i64 {
+        s.upkeep(|c| Ok(c.query_row("SELECT max(hlc) FROM events", [], |r| r.get(0))?)).await.expect("read")
+    };
+    let store = Store::open(dir.path(), clock()).expect("opened");
+    put(&store, 1).await.expect("written");
+    let before = latest(&store).await;
+    store.close().await;
+    drop(store);
+    now.store(1_000, Ordering::Relaxed);
+    let store = Store::open(dir.path(), clock()).expect("opened");
+    put(&store, 2).await.expect("written");
+    assert!(latest(&store).await > before, "though the wall clock went back");
+}
+
+/// Each event of an origin follows on the one before it.
+#[tokio::test]
+async fn the_chain_is_whole() {
+    let dir = tempfile::tempdir().expect("directory");
+    let store = open(dir.path());
+    for n in 0..20 {
+        put(&store, n).await.expect("written");
+    }
+    let (hashes, head) = store
+        .upkeep(|c| {
+            let mut rows = c.prepare("SELECT prev_hash FROM events ORDER BY seq")?;
+            let hashes = rows.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<Vec<[u8; 32]>>>()?;
+            Ok((hashes, c.query_row("SELECT hash FROM versions", [], |r| r.get::<_, [u8; 32]>(0))?))
+        })
+        .await
+        .expect("read");
+    assert_eq!(hashes[0], [0; 32]);
+    let distinct: std::collections::HashSet<_> = hashes.iter().chain([&head]).collect();
+    assert_eq!(distinct.len(), 21);
+}
