@@ -20,6 +20,7 @@
 
 mod begun;
 mod choose;
+mod holder;
 mod peer;
 mod rarity;
 mod watch;

