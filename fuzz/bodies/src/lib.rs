@@ -49,12 +49,14 @@ macro_rules! targets {
 pub const TARGETS: &[Target] =
     targets![frames conversation control peer statements pieces manifests tracker_info names secrets];
 
-/// Whatever decodes can be encoded in no more bytes, and is the same when decoded again.
+/// Whatever decodes is all of the bytes, can be encoded in no more, and is the same when decoded again.
 pub(crate) fn stable<M>(bytes: &[u8], limit: usize) -> Option<M>
 where
     M: Serialize + DeserializeOwned + PartialEq + Debug,
 {
     let message: M = codec::decode(bytes, limit).ok()?;
+    let longer = [bytes, &[0]].concat();
+    assert!(codec::decode::<M>(&longer, limit).is_err(), "{message:?} may be followed by anything");
     let again = codec::encode(&message, limit).expect("what was received can be sent");
     assert!(again.len() <= bytes.len(), "{message:?} has grown from {} to {} bytes", bytes.len(), again.len());
     assert_eq!(codec::decode::<M>(&again, limit).expect("what was sent can be received"), message);

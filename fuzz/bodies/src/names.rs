@@ -12,9 +12,12 @@ use common::wire::limits::{MAX_FRAME, MAX_TEXT, Text};
 use crate::input::Input;
 use crate::{harmless, stable};
 
+/// As much of an input as is looked at, in bytes: longer than any limit here.
+const LONG: usize = 1200;
+
 /// A name.
 pub fn run(data: &[u8]) {
-    let text = Input::new(data).text();
+    let text = String::from_utf8_lossy(Input::new(data).take(LONG));
     escaped(&text);
     let user = judged(text.parse::<UserName>());
     let group = judged(text.parse::<GroupName>());
@@ -116,38 +119,38 @@ fn selector(text: &str, is_name: bool) {
 }
 
 /// Good and hostile names.
+const NAMES: [&str; 27] = [
+    "alice",
+    "Lab-7_b.2",
+    ".hidden",
+    "-rf",
+    "a b",
+    "Grüße.pdf",
+    "データ.bin",
+    "..",
+    "...",
+    "a/b",
+    "..\\x",
+    "/etc/passwd",
+    "a\0b",
+    "\u{1b}[2J",
+    "a\u{202e}gpj.exe",
+    "zero\u{200b}width",
+    "\u{feff}bom",
+    "con.txt",
+    "nul .tar.gz",
+    "COM1",
+    "com¹",
+    "conin$",
+    "C:evil",
+    "id:2020abcd",
+    "id:2020ABCD",
+    "id:x",
+    "a\\u{1b}",
+];
+
+/// Some names, and texts around the limits.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let long = "x".repeat(256);
-    [
-        "alice",
-        "Lab-7_b.2",
-        ".hidden",
-        "-rf",
-        "a b",
-        "Grüße.pdf",
-        "データ.bin",
-        "..",
-        "...",
-        "a/b",
-        "..\\x",
-        "/etc/passwd",
-        "a\0b",
-        "\u{1b}[2J",
-        "a\u{202e}gpj.exe",
-        "zero\u{200b}width",
-        "\u{feff}bom",
-        "con.txt",
-        "nul .tar.gz",
-        "COM1",
-        "com¹",
-        "conin$",
-        "C:evil",
-        "id:2020abcd",
-        "id:2020ABCD",
-        "id:x",
-        "a\\u{1b}",
-        &long,
-    ]
-    .map(|text| text.as_bytes().to_vec())
-    .to_vec()
+    let long = [64, 65, 255, 256, 512, 513].map(|len| "x".repeat(len)).into_iter().chain(["ü".repeat(257)]);
+    NAMES.iter().map(|&name| name.to_owned()).chain(long).map(String::into_bytes).collect()
 }

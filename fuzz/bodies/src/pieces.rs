@@ -45,9 +45,10 @@ fn lengths(input: &mut Input<'_>) -> (u64, u64) {
     (len, piece_len)
 }
 
-/// A number around the edge `n`, or below it.
+/// A number around the edge `n`, or below it, or near the end of all numbers.
 fn near(input: &mut Input<'_>, n: u32) -> u32 {
-    match input.byte() % 4 {
+    match input.byte() % 5 {
+        4 => u32::MAX - u32::from(input.byte()),
         0 => n.wrapping_sub(1),
         1 => n,
         2 => input.u32(),

@@ -43,6 +43,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         &format!("127.0.0.1:5000\n{}", pin.to_uppercase().replace("CLUSTER", "cluster\t")),
         &format!("{pin}\n{pin}\n"),
         &many,
+        &format!("{many}192.0.2.17:5000\n"),
         "127.0.0.1:0",
         "localhost:5000",
         "cluster",
