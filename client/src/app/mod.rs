@@ -137,11 +137,7 @@ impl App {
             Command::PauseDownload { n } => self.pause(n).await,
             Command::ResumeDownload { n } => self.resume(n).await,
             Command::CancelDownload { n } => self.cancel(n).await,
-            Command::StopShare { group, file_name } => {
-                self.who().await?;
-                let stopped = self.shares.stop(&group, &file_name).await?;
-                Ok(Outcome::Stopped { group: stopped.group, name: stopped.name })
-            }
+            Command::StopShare { group, file_name } => self.stop(group, file_name).await,
             Command::Status => Ok(Outcome::Status(self.status().await)),
             Command::Help { .. } => Ok(Outcome::Help { help: String::new() }),
             Command::Quit => Ok(Outcome::Quit {}),

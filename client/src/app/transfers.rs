@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::id::{FileName, GroupName};
-use common::wire::client::FileSelector;
+use common::wire::client::{FileSelector, Request};
+use common::wire::refusal::Refusal;
 
 use super::command::Order;
 use super::outcome::{DownloadRow, Outcome, Uploaded};
@@ -58,10 +59,33 @@ impl App {
                 let bar = self.bars.add(name);
                 let done = tokio::select! {
                     done = self.downloads.finished(id) => done?,
+                    // It stays, and goes on after the next login.
+                    ended = self.logged_out() => return Err(ended),
                     never = self.draw(id, &*bar) => match never {},
                 };
                 Ok(Outcome::Downloaded(done.into()))
             }
+        }
+    }
+
+    /// Waits until the login ends.
+    async fn logged_out(&self) -> Error {
+        let mut session = self.trackers.session();
+        let _ = session.wait_for(Option::is_none).await; // Fails only when the client stops.
+        Error::Refused(Refusal::SessionEnded)
+    }
+
+    /// Stops seeding a share from this device.
+    pub(super) async fn stop(&self, group: GroupName, file: FileSelector) -> Result<Outcome, Error> {
+        self.who().await?;
+        match self.shares.stop(&group, &file).await {
+            Ok(stopped) => Ok(Outcome::Stopped { group: stopped.group, name: stopped.name }),
+            Err(not_ours @ Error::InvalidArgument(_)) => {
+                // Perhaps there is no such group or share, or it is not the user's to see.
+                self.trackers.call(Request::FindFile { group, file }).await?;
+                Err(not_ours)
+            }
+            Err(e) => Err(e),
         }
     }
 
