@@ -38,6 +38,7 @@ impl Picker {
         assert_eq!(out, lists, "requests and lists of peers differ");
         assert!(self.begun.bytes() <= self.memory.max(self.layout.piece_len()), "memory");
         for (piece, begun) in self.begun.iter().filter(|(_, b)| b.sole) {
+            assert!(begun.owner.is_some() && begun.contributors().iter().all(|&k| Some(k) == begun.owner));
             assert!(begun.requests().all(|(k, _)| Some(k) == begun.owner) && self.suspects.contains_key(&piece));
         }
     }
@@ -86,6 +87,20 @@ fn the_rarest_come_first_after_the_opening() {
         assert!(rest.iter().take(rare).all(|b| b.piece >= 90));
         assert_eq!(common, 10 - opening.iter().filter(|b| (80..90).contains(&b.piece)).count());
     }
+}
+
+#[test]
+fn the_first_four_are_drawn_from_all() {
+    let mut rare = 0;
+    for seed in 0..100 {
+        let mut w = World::new(layout(100 * MIB, MIB), Strategy::Rarest, seed);
+        w.seed(A);
+        w.join(B, &(0..90).collect::<Vec<_>>());
+        rare += w.next(A, 4 * MIB).iter().filter(|b| b.piece >= 90).count();
+        assert!(w.next(A, MIB)[0].piece >= 90, "the fifth is rare");
+    }
+    // Binomial, 400 draws of probability 0.1: 40 +- 6.
+    assert!((16..=64).contains(&rare), "{rare} of 400");
 }
 
 #[test]
@@ -232,7 +247,7 @@ fn a_bad_piece_comes_whole_from_one_other_peer() {
     w.drain();
     w.seed(C);
     assert_eq!(w.next(A, 9 * MIB).len() + w.next(B, 9 * MIB).len(), 0, "C is beyond doubt");
-    let of_c = w.next(C, 2 * MIB);
+    let of_c = w.next(C, MIB);
     assert_eq!(w.next(A, 9 * MIB).len(), 0, "the piece is C's alone");
     w.deliver(C, of_c[0]);
     w.leave(C);
