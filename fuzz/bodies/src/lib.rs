@@ -24,6 +24,7 @@ pub mod peer;
 pub mod pieces;
 pub mod secrets;
 pub mod statements;
+pub mod sync;
 pub mod tracker_info;
 pub mod trickle;
 
@@ -47,7 +48,7 @@ macro_rules! targets {
 
 /// All targets.
 pub const TARGETS: &[Target] =
-    targets![frames conversation control peer statements pieces manifests tracker_info names secrets];
+    targets![frames conversation control peer sync statements pieces manifests tracker_info names secrets];
 
 /// Whatever decodes is all of the bytes, can be encoded in no more, and is the same when decoded again.
 pub(crate) fn stable<M>(bytes: &[u8], limit: usize) -> Option<M>

@@ -80,9 +80,11 @@ fn clipped(text: &str) {
     assert!(kept == text || kept.len() + 4 > MAX_TEXT);
 }
 
-/// A name of a user or a group.
+/// A name of a user or a group, or a reference: what was claimed, `~` and eight digits of an id.
 fn plain(name: &str, text: &str) {
     assert_eq!(name, text);
+    let (name, id) = name.split_once('~').unwrap_or((name, "00000000"));
+    assert!(id.len() == 8 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
     assert!((1..=64).contains(&name.len()) && name.is_ascii());
     assert!(!name.contains(|c: char| !c.is_ascii_alphanumeric() && !"._-".contains(c)));
     assert!(!name.starts_with('.') && !name.starts_with('-'));
@@ -119,11 +121,13 @@ fn selector(text: &str, is_name: bool) {
 }
 
 /// Good and hostile names.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 29] = [
     "alice",
     "Lab-7_b.2",
     ".hidden",
     "-rf",
+    "alice~00c0ffee",
+    "bob~00C0FFEE",
     "a b",
     "Grüße.pdf",
     "データ.bin",
