@@ -53,3 +53,20 @@ CREATE VIEW group_names AS
     SELECT g.id, CASE WHEN EXISTS (SELECT 1 FROM votes v WHERE v.owner = g.id AND v.kind = 1) THEN g.name
                       ELSE g.name || '~' || lower(hex(substr(g.id, 1, 4))) END AS name
     FROM groups g;
+
+-- The view `shares` with the name that is shown: where two trackers that were cut off from each other
+-- each gave a name to other content, the later one is told apart by its id.
+DROP VIEW shares;
+CREATE VIEW shares AS
+    SELECT p.*, CASE
+        WHEN EXISTS (SELECT 1 FROM listed o WHERE o.group_id = p.group_id AND o.name = p.name
+                     AND o.file_id <> p.file_id AND (o.hlc, o.origin) < (p.hlc, p.origin))
+        THEN (CASE WHEN octet_length(p.name) > 246 THEN substr(p.name, 1, 60) ELSE p.name END)
+             || '~' || lower(hex(substr(p.file_id, 1, 4)))
+        ELSE p.name END AS shown
+    FROM listed p
+    WHERE NOT EXISTS (
+        SELECT 1 FROM listed q
+        WHERE q.group_id = p.group_id AND q.name = p.name AND q.file_id = p.file_id
+          AND (q.hlc, q.origin) < (p.hlc, p.origin)
+    );

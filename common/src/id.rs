@@ -44,13 +44,27 @@ pub enum InvalidId {
 }
 
 /// A name of a user or group: see [`InvalidId::Name`] for the rule. ASCII only, so that two names
-/// that look alike are the same name.
+/// that look alike are the same name. With `~` and eight digits it refers, and cannot be claimed.
 fn check_name(s: &str) -> Result<(), InvalidId> {
-    let ok = !s.is_empty()
-        && s.len() <= MAX_NAME_CHARS
-        && !s.starts_with(['.', '-'])
-        && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    let claimed = claimed_part(s);
+    let ok = !claimed.is_empty()
+        && claimed.len() <= MAX_NAME_CHARS
+        && !claimed.starts_with(['.', '-'])
+        && claimed.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     if ok { Ok(()) } else { Err(InvalidId::Name(clip(s))) }
+}
+
+/// Of `name~hhhhhhhh` the name. Whoever lost a name to somebody else is referred to so: by what it
+/// claimed, and the first digits of its id.
+fn claimed_part(s: &str) -> &str {
+    match s.rsplit_once('~') {
+        Some((claimed, digits)) if is_suffix(digits) => claimed,
+        _ => s,
+    }
+}
+
+fn is_suffix(digits: &str) -> bool {
+    digits.len() == 8 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Device names that Windows resolves to hardware whatever the extension.
@@ -144,6 +158,19 @@ name_type!(
     /// The name that a group claims. 1 to 64 characters; see [`InvalidId::Name`].
     GroupName, check_name
 );
+macro_rules! claim {
+    ($($name:ident)*) => { $(
+        impl $name {
+            /// Whether it can be claimed, and does not only refer to somebody who lost it.
+            pub fn is_claim(&self) -> bool {
+                !self.0.contains('~')
+            }
+        }
+    )* };
+}
+
+claim!(UserName GroupName);
+
 name_type!(
     /// The name of a share: one path component, at most 255 bytes, safe on every system and in
     /// every terminal.
@@ -269,7 +296,11 @@ mod tests {
         for good in ["a", "alice", "Lab-7_b.2", "0", "_x", &"n".repeat(64)] {
             assert!(good.parse::<UserName>().is_ok(), "{good}");
         }
-        for bad in ["", ".a", "-a", "a b", "a/b", "é", "a\n", "a\0", &"n".repeat(65)] {
+        let reference = "alice~00c0ffee".parse::<UserName>();
+        assert!(reference.is_ok_and(|n| !n.is_claim()) && "alice".parse::<UserName>().is_ok_and(|n| n.is_claim()));
+        let bad_references = ["~00c0ffee", "a~00c0ffe", "a~00C0FFEE", "a~b", "a~00c0ffee~00c0ffee", "~"];
+        for bad in ["", ".a", "-a", "a b", "a/b", "é", "a\n", "a\0", &"n".repeat(65)].into_iter().chain(bad_references)
+        {
             assert!(bad.parse::<GroupName>().is_err(), "{bad:?}");
         }
     }

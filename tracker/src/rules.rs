@@ -31,6 +31,20 @@ pub fn new_password(password: &Password) -> Result<(), Refusal> {
     if ok { Ok(()) } else { Err(Refusal::PasswordRule) }
 }
 
+/// The rule for new names, beyond what the type holds: `name~hhhhhhhh` only refers.
+///
+/// # Errors
+/// When it is no name that can be claimed.
+pub fn claim(is_claim: bool, name: &str) -> Result<(), Refusal> {
+    if is_claim {
+        return Ok(());
+    }
+    let text = format!(
+        "`{name}` cannot be claimed: with `~` it refers to somebody who lost that name; leave `~` and what follows away"
+    );
+    Err(Refusal::Invalid(Text::clipped(&text)))
+}
+
 /// Whether a login still holds: it is this device's, not ended, not expired, and the password has not been
 /// changed since.
 pub fn session_holds(row: &SessionRow, user: UserId, device: DeviceId, now: UnixSeconds) -> bool {

@@ -1,5 +1,5 @@
 //! What a device that logs in may have missed while it was away: the revocations that still matter,
-//! because tickets from before them have not run out.
+//! because tickets from before them have not run out, and names that were lost.
 
 use common::id::UserId;
 use common::ticket::{self, CLOCK_TOLERANCE, Revoked, TICKET_LIFE};
@@ -19,7 +19,21 @@ pub(crate) async fn catch_up(services: &Services, user: UserId) -> Vec<Push> {
     let since = Hlc::at_millis(ticket::now().saturating_sub(window) * 1000);
     let ended = services.store.read(move |state| ended(state, user, since)).await;
     let ended = ended.inspect_err(|e| tracing::warn!("recent revocations could not be read: {e:?}"));
-    ended.unwrap_or_default().into_iter().filter_map(|what| revoked(services, what)).collect()
+    let ended = ended.unwrap_or_default().into_iter().filter_map(|what| revoked(services, what));
+    let renamed = services.store.read(move |state| renamed(state, user)).await;
+    let renamed = renamed.inspect_err(|e| tracing::warn!("lost names could not be read: {e:?}"));
+    ended.chain(renamed.unwrap_or_default()).collect()
+}
+
+/// Names that went to somebody else: the user's own, and those of groups.
+fn renamed(state: &State<'_>, user: UserId) -> Result<Vec<Push>, Halt> {
+    let mut pushes = Vec::new();
+    if let (Some(claimed), Some(now)) = (state.user_renamed(user)?, state.user_name(user)?) {
+        pushes.push(Push::UserRenamed { claimed, now });
+    }
+    let groups = state.groups_renamed(user)?.into_iter();
+    pushes.extend(groups.map(|(claimed, now)| Push::GroupRenamed { claimed, now }));
+    Ok(pushes)
 }
 
 fn ended(state: &State<'_>, user: UserId, since: Hlc) -> Result<Vec<Revoked>, Halt> {

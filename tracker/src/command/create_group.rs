@@ -6,10 +6,11 @@ use common::wire::refusal::Refusal;
 
 use super::{Call, Decision, Halt, Mint, Outcome};
 use crate::fact::Delta;
-use crate::rules::Login;
+use crate::rules::{self, Login};
 use crate::store::State;
 
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
+    rules::claim(name.is_claim(), name.as_str())?;
     let mint = call.mint();
     call.write(me, move |state, me| decide(state, me, mint, name)).await
 }

@@ -11,6 +11,7 @@ use crate::store::State;
 
 pub(super) async fn run(call: &Call, name: UserName, password: Password) -> Outcome {
     rules::new_password(&password)?;
+    rules::claim(name.is_claim(), name.as_str())?;
     if let Some(effect) = call.repeated().await? {
         return Ok(effect);
     }

@@ -72,6 +72,17 @@ fn of_fact(
                 news.push(News::SessionsEnded { user: row.user, which: Ended::Only(*session) });
             }
         }
+        Delta::User { id, .. } => {
+            if let (Some(claimed), Some(now)) = (state.user_renamed(*id)?, state.user_name(*id)?) {
+                news.push(News::to(*id, Push::UserRenamed { claimed, now }));
+            }
+        }
+        Delta::Group { id, name: claimed, .. } => {
+            if let Some(now) = state.group_name(*id)?.filter(|now| now != claimed) {
+                let push = Push::GroupRenamed { claimed: claimed.clone(), now };
+                news.push(News::Push { to: state.members(*id)?, except: None, push });
+            }
+        }
         Delta::Credential { user, .. } => password_changed(state, *user, all, news)?,
         Delta::Seeding { group, file, device, user, on: true, .. } => {
             let address = services.presence.address(*device, *user, Instant::now());

@@ -10,6 +10,7 @@ use common::secret::{ClusterKey, ClusterSecret};
 use common::task::TaskGroup;
 use common::tls::{Identity, SiblingConnector, TrackerAcceptor};
 use common::wire::client::Mode;
+use common::wire::sync::NameKind;
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::link::{self, Handles, Place};
@@ -68,6 +69,28 @@ impl Tracker {
         (id, self.handles.replica.settled().await)
     }
 
+    async fn claim(&self, n: u8, name: &str) -> UserId {
+        let id = UserId::new([n; 16]);
+        let asked = Asked { device: DeviceId::new([n; 32]), request: RequestId::random() };
+        let name = name.parse().expect("a name");
+        let done = self.store.write(asked, move |_| {
+            let deltas = vec![Delta::User { id, name }];
+            Ok::<_, StoreError>(Change { deltas, manifest: None, answer: vec![1], value: () })
+        });
+        assert!(matches!(done.await.expect("written"), Written::Done(())));
+        id
+    }
+
+    async fn named(&self, name: &str) -> Option<UserId> {
+        let name = name.parse().expect("a name");
+        self.store.read::<_, StoreError, _>(move |s| s.user(&name)).await.expect("read")
+    }
+
+    async fn name_of(&self, user: UserId) -> String {
+        let name = self.store.read::<_, StoreError, _>(move |s| s.user_name(user)).await.expect("read");
+        name.expect("a user").to_string()
+    }
+
     async fn knows(&self, user: UserId) -> bool {
         self.store.read::<_, StoreError, _>(move |s| s.user_name(user)).await.expect("read").is_some()
     }
@@ -112,6 +135,34 @@ async fn what_one_acknowledges_both_have() {
     let two = tracker(dir.path(), 2, at, &key).await;
     one.dual().await;
     assert!(two.knows(user).await, "brought when it was back");
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_both_gave_away_has_one_owner() {
+    let (dir, key) = (tempfile::tempdir().expect("directory"), ClusterSecret::generate().cluster_key());
+    let at = addresses();
+    let one = tracker(dir.path(), 1, at, &key).await;
+    let earlier = one.claim(1, "alice").await;
+    assert!(!one.handles.replica.name_is_confirmed(NameKind::User, "alice").await, "nobody else has agreed");
+    one.stop().await;
+    let two = tracker(dir.path(), 2, at, &key).await;
+    // Nothing listens at the other's address: it serves, although it is empty.
+    let later = two.claim(2, "Alice").await;
+    assert_eq!(two.named("Alice").await, Some(later));
+    let one = tracker(dir.path(), 1, at, &key).await;
+    for tracker in [&one, &two] {
+        tracker.dual().await;
+        assert!(tracker.handles.replica.name_is_confirmed(NameKind::User, "alice").await);
+        assert_eq!(tracker.named("alice").await, Some(earlier));
+        assert_eq!(tracker.named("Alice").await, None);
+        assert_eq!(tracker.name_of(later).await, "Alice~02020202");
+        assert_eq!(tracker.named("Alice~02020202").await, Some(later));
+    }
+    let third = two.claim(3, "carol").await;
+    assert!(two.handles.replica.name_is_confirmed(NameKind::User, "carol").await, "with both there, at once");
+    assert_eq!(one.named("carol").await, Some(third));
     one.stop().await;
     two.stop().await;
 }

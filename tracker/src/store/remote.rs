@@ -40,7 +40,7 @@ pub struct Applied {
     pub versions: Versions,
     /// Whether one of the own votes has changed.
     pub votes: bool,
-    /// What is new in the state.
+    /// What is new in the state; and claims that have lost their name.
     pub facts: Vec<Fact>,
     /// How far the latest of the events is ahead of the wall clock, in milliseconds.
     pub ahead_ms: u64,
@@ -85,7 +85,9 @@ pub(super) fn apply(
     }
     if out.done == events.len() {
         for vote in theirs {
-            out.votes |= votes::on_vote(conn, vote)?;
+            let met = votes::on_vote(conn, vote)?;
+            out.votes |= met.changed;
+            out.facts.extend(met.lost);
         }
     }
     out.versions = log.versions().clone();

@@ -10,6 +10,7 @@ use common::wire::sync::{NameKind, NameVote, VoteStage};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::{Result, StoreError};
+use super::facts::Fact;
 use super::state::State;
 use crate::fact::{Delta, Hlc, Stamp};
 use crate::vote::{Claim, Vote};
@@ -47,15 +48,24 @@ pub(super) fn on_claim(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<(
     }
 }
 
-/// Takes the sibling's current vote into account. Says whether the own one changed.
-pub(super) fn on_vote(tx: &Connection, theirs: &NameVote) -> Result<bool> {
+/// What a vote of the sibling has changed.
+#[derive(Debug, Default)]
+pub(super) struct Met {
+    /// The own vote is another, or has come further.
+    pub(super) changed: bool,
+    /// Who has lost the name by it.
+    pub(super) lost: Option<Fact>,
+}
+
+/// Takes the sibling's current vote into account.
+pub(super) fn on_vote(tx: &Connection, theirs: &NameVote) -> Result<Met> {
     let name = theirs.name.as_str().to_ascii_lowercase();
     let stamp = Stamp { hlc: Hlc::from_stored(theirs.hlc.cast_signed()), origin: theirs.origin };
     let vote = Vote { claim: Claim { stamp, owner: theirs.owner }, stage: theirs.stage };
     let mine = current(tx, theirs.kind, &name)?;
     let alike = mine.is_some_and(|m| m.claim.owner == vote.claim.owner);
     if !alike && is_void(tx, theirs.kind, vote)? {
-        return Ok(false);
+        return Ok(Met::default());
     }
     let base = match mine {
         Some(m) if alike || !is_void(tx, theirs.kind, m)? => m,
@@ -63,10 +73,35 @@ pub(super) fn on_vote(tx: &Connection, theirs: &NameVote) -> Result<bool> {
     };
     let met = base.meet(vote);
     if mine == Some(met) {
-        return Ok(false);
+        return Ok(Met::default());
     }
     cast(tx, theirs.kind, &name, met)?;
-    Ok(true)
+    let lost = match mine.filter(|m| m.claim.owner != met.claim.owner) {
+        Some(before) => claim_of(tx, theirs.kind, before)?,
+        None => None,
+    };
+    Ok(Met { changed: true, lost })
+}
+
+/// The fact that made a claim.
+fn claim_of(tx: &Connection, kind: NameKind, vote: Vote) -> Result<Option<Fact>> {
+    let owner = vote.claim.owner;
+    let delta = match kind {
+        NameKind::User => {
+            let mut find = tx.prepare_cached("SELECT name FROM users WHERE id = ?1")?;
+            let name: Option<String> = find.query_row([owner], |r| r.get(0)).optional()?;
+            name.and_then(|n| n.try_into().ok()).map(|name| Delta::User { id: owner.into(), name })
+        }
+        NameKind::Group => {
+            let mut find = tx.prepare_cached("SELECT name, creator FROM groups WHERE id = ?1")?;
+            let row: Option<(String, [u8; 16])> = find.query_row([owner], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
+            let group = |(name, creator): (String, [u8; 16])| {
+                Some(Delta::Group { id: owner.into(), name: name.try_into().ok()?, creator: creator.into() })
+            };
+            row.and_then(group)
+        }
+    };
+    Ok(delta.map(|d| (vote.claim.stamp, d)))
 }
 
 fn current(tx: &Connection, kind: NameKind, name: &str) -> Result<Option<Vote>> {

@@ -3,7 +3,7 @@
 use common::id::{DeviceId, SessionId, UserId, UserName};
 use common::ticket::UnixSeconds;
 
-use super::{State, id, name};
+use super::{State, id, name, split_reference};
 use crate::fact::Hlc;
 use crate::store::error::Result;
 
@@ -36,11 +36,28 @@ pub struct SessionRow {
 }
 
 impl State<'_> {
-    /// The account that owns this very name.
+    /// The account that owns this very name, or is told apart by it.
     pub fn user(&self, name: &UserName) -> Result<Option<UserId>> {
-        // The index is case-insensitive, and a superset.
-        let sql = "SELECT id FROM users WHERE name = ?1 COLLATE NOCASE AND name = ?1 ORDER BY hlc, origin LIMIT 1";
-        self.one(sql, [name.as_str()], |r| id(r, 0))
+        match split_reference(name.as_str()) {
+            (name, None) => {
+                let sql = "SELECT u.id FROM votes v JOIN users u ON u.id = v.owner
+                           WHERE v.kind = 0 AND v.name = lower(?1) AND u.name = ?1";
+                self.one(sql, [name], |r| id(r, 0))
+            }
+            (name, Some(digits)) => {
+                // The index is case-insensitive, and a superset.
+                let sql = "SELECT id FROM users WHERE name = ?1 COLLATE NOCASE AND name = ?1
+                           AND lower(hex(substr(id, 1, 4))) = ?2 ORDER BY hlc, origin LIMIT 1";
+                self.one(sql, (name, digits), |r| id(r, 0))
+            }
+        }
+    }
+
+    /// Whether a user's name went to somebody else, and if so what it claimed.
+    pub fn user_renamed(&self, user: UserId) -> Result<Option<UserName>> {
+        let sql = "SELECT name FROM users u WHERE id = ?1
+                   AND NOT EXISTS (SELECT 1 FROM votes v WHERE v.owner = u.id AND v.kind = 0)";
+        self.one(sql, [user.as_bytes()], |r| name(r, 0))
     }
 
     /// Whether a name that differs at most in case is taken.
@@ -48,9 +65,9 @@ impl State<'_> {
         self.exists("SELECT 1 FROM users WHERE name = ?1 COLLATE NOCASE", [name.as_str()])
     }
 
-    /// The name of a user.
+    /// The name of a user, as it is shown.
     pub fn user_name(&self, user: UserId) -> Result<Option<UserName>> {
-        self.one("SELECT name FROM users WHERE id = ?1", [user.as_bytes()], |r| name(r, 0))
+        self.one("SELECT name FROM user_names WHERE id = ?1", [user.as_bytes()], |r| name(r, 0))
     }
 
     /// What a login as `name` is checked against.

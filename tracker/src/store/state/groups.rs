@@ -2,7 +2,7 @@
 
 use common::id::{GroupId, GroupName, MembershipId, UserId, UserName};
 
-use super::{State, id, name};
+use super::{State, id, name, split_reference};
 use crate::fact::{Hlc, KickId};
 use crate::store::error::Result;
 
@@ -53,16 +53,33 @@ pub struct Seat {
 }
 
 impl State<'_> {
-    /// The open group of this very name.
+    /// The open group of this very name, or that is told apart by it.
     pub fn group(&self, name: &GroupName) -> Result<Option<GroupId>> {
-        let sql = "SELECT id FROM groups g WHERE name = ?1 AND EXISTS (SELECT 1 FROM live l WHERE l.group_id = g.id)
-                   ORDER BY hlc, origin LIMIT 1";
-        self.one(sql, [name.as_str()], |r| id(r, 0))
+        match split_reference(name.as_str()) {
+            (name, None) => {
+                let sql = "SELECT g.id FROM votes v JOIN groups g ON g.id = v.owner
+                           WHERE v.kind = 1 AND v.name = lower(?1) AND g.name = ?1
+                             AND EXISTS (SELECT 1 FROM live l WHERE l.group_id = g.id)";
+                self.one(sql, [name], |r| id(r, 0))
+            }
+            (name, Some(digits)) => {
+                let sql = "SELECT id FROM groups g WHERE name = ?1 AND lower(hex(substr(id, 1, 4))) = ?2
+                           AND EXISTS (SELECT 1 FROM live l WHERE l.group_id = g.id) ORDER BY hlc, origin LIMIT 1";
+                self.one(sql, (name, digits), |r| id(r, 0))
+            }
+        }
     }
 
-    /// The name of a group.
+    /// Groups of `user` whose name went to another group: what each claimed, and is called now.
+    pub fn groups_renamed(&self, user: UserId) -> Result<Vec<(GroupName, GroupName)>> {
+        let sql = "SELECT DISTINCT g.name, n.name FROM live l JOIN groups g ON g.id = l.group_id
+                   JOIN group_names n ON n.id = g.id WHERE l.user_id = ?1 AND n.name <> g.name";
+        self.all(sql, [user.as_bytes()], |r| Ok((name(r, 0)?, name(r, 1)?)))
+    }
+
+    /// The name of a group, as it is shown.
     pub fn group_name(&self, group: GroupId) -> Result<Option<GroupName>> {
-        self.one("SELECT name FROM groups WHERE id = ?1", [group.as_bytes()], |r| name(r, 0))
+        self.one("SELECT name FROM group_names WHERE id = ?1", [group.as_bytes()], |r| name(r, 0))
     }
 
     /// Whether there ever was a group with this id.
@@ -149,12 +166,12 @@ impl State<'_> {
                     LEFT JOIN admins a ON a.group_id = l.group_id AND a.membership = l.membership
                     WHERE l.group_id = g.id
                     ORDER BY a.membership IS NULL, l.hlc, l.origin, l.membership LIMIT 1) AS admin
-                FROM groups g
+                FROM group_names g
                 WHERE name > ?1 AND EXISTS (SELECT 1 FROM live l WHERE l.group_id = g.id)
                 ORDER BY name LIMIT ?2)
             SELECT p.id, p.name, p.admin, u.name,
                    (SELECT count(DISTINCT user_id) FROM live l WHERE l.group_id = p.id)
-            FROM page p JOIN users u ON u.id = p.admin ORDER BY p.name";
+            FROM page p JOIN user_names u ON u.id = p.admin ORDER BY p.name";
         self.all(sql, (after.map_or("", GroupName::as_str), most as u64), |r| {
             Ok(GroupEntry {
                 id: id(r, 0)?,
@@ -168,7 +185,7 @@ impl State<'_> {
 
     /// Up to `most` members of a group, by name, after `after`.
     pub fn members_after(&self, group: GroupId, after: Option<&UserName>, most: usize) -> Result<Vec<Seat>> {
-        let sql = "SELECT DISTINCT u.id, u.name FROM live l JOIN users u ON u.id = l.user_id
+        let sql = "SELECT DISTINCT u.id, u.name FROM live l JOIN user_names u ON u.id = l.user_id
                    WHERE l.group_id = ?1 AND u.name > ?2 ORDER BY u.name LIMIT ?3";
         let row = |r: &rusqlite::Row<'_>| Ok(Seat { user: id(r, 0)?, name: name(r, 1)? });
         self.all(sql, (group.as_bytes(), after.map_or("", UserName::as_str), most as u64), row)
@@ -177,7 +194,7 @@ impl State<'_> {
     /// Up to `most` users who ask to join a group, by name, after `after`.
     pub fn requests_after(&self, group: GroupId, after: Option<&UserName>, most: usize) -> Result<Vec<UserName>> {
         let sql = "
-            SELECT DISTINCT u.name FROM memberships m JOIN users u ON u.id = m.user_id
+            SELECT DISTINCT u.name FROM memberships m JOIN user_names u ON u.id = m.user_id
             WHERE m.group_id = ?1 AND u.name > ?2
               AND NOT EXISTS (SELECT 1 FROM ends e WHERE e.membership = m.id)
               AND NOT EXISTS (SELECT 1 FROM live l WHERE l.group_id = m.group_id AND l.user_id = m.user_id)

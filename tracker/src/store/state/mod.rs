@@ -77,6 +77,16 @@ impl<'a> State<'a> {
     }
 }
 
+/// `name~hhhhhhhh`, by which whoever lost a name is told apart, as its two parts.
+fn split_reference(name: &str) -> (&str, Option<&str>) {
+    match name.rsplit_once('~') {
+        Some((base, digits)) if digits.len() == 8 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => {
+            (base, Some(digits))
+        }
+        _ => (name, None),
+    }
+}
+
 /// A column that holds an id of ours.
 fn id<const N: usize, T: From<[u8; N]>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     row.get::<_, [u8; N]>(column).map(T::from)

@@ -6,7 +6,7 @@ use common::pieces::PieceLayout;
 use rusqlite::Row;
 use rusqlite::types::FromSqlError;
 
-use super::{State, id, name};
+use super::{State, id, name, split_reference};
 use crate::fact::ManifestId;
 use crate::store::error::Result;
 
@@ -52,8 +52,8 @@ pub struct SeedingFact {
 }
 
 const COLUMNS: &str = "
-    SELECT s.id, s.name, s.file_id, s.manifest, s.len, s.piece_len, s.sha1, u.name
-    FROM shares s JOIN users u ON u.id = s.user_id WHERE s.group_id = ?1 ";
+    SELECT s.id, s.shown, s.file_id, s.manifest, s.len, s.piece_len, s.sha1, u.name
+    FROM shares s JOIN user_names u ON u.id = s.user_id WHERE s.group_id = ?1 ";
 
 fn share(r: &Row<'_>) -> rusqlite::Result<Share> {
     let (len, piece_len): (i64, i64) = (r.get(4)?, r.get(5)?);
@@ -73,14 +73,21 @@ fn share(r: &Row<'_>) -> rusqlite::Result<Share> {
 impl State<'_> {
     /// Up to `most` shares of a group, by name, after `after`.
     pub fn shares_after(&self, group: GroupId, after: Option<&FileName>, most: usize) -> Result<Vec<Share>> {
-        let sql = format!("{COLUMNS} AND s.name > ?2 ORDER BY s.name, s.hlc, s.origin LIMIT ?3");
-        self.all(&sql, (group.as_bytes(), after.map_or("", FileName::as_str), most as u64), share)
+        let shown = after.map_or("", FileName::as_str);
+        let sql = "SELECT 1 FROM listed WHERE group_id = ?1 AND name = ?2";
+        let claimed = self.exists(sql, (group.as_bytes(), shown))?;
+        let name = if claimed { shown } else { split_reference(shown).0 };
+        let sql = format!(
+            "{COLUMNS} AND s.name >= ?2 AND (s.name, s.shown) > (?2, ?3) ORDER BY s.name, s.shown, s.hlc, s.origin LIMIT ?4"
+        );
+        self.all(&sql, (group.as_bytes(), name, shown, most as u64), share)
     }
 
     /// The share of this name.
     pub fn share_named(&self, group: GroupId, name: &FileName) -> Result<Option<Share>> {
-        let sql = format!("{COLUMNS} AND s.name = ?2 ORDER BY s.hlc, s.origin LIMIT 1");
-        self.one(&sql, (group.as_bytes(), name.as_str()), share)
+        let base = split_reference(name.as_str()).0;
+        let sql = format!("{COLUMNS} AND s.name IN (?2, ?3) AND s.shown = ?2 ORDER BY s.hlc, s.origin LIMIT 1");
+        self.one(&sql, (group.as_bytes(), name.as_str(), base), share)
     }
 
     /// The share of this content that was published first.
@@ -121,7 +128,7 @@ impl State<'_> {
     pub fn seeders(&self, group: GroupId, file: FileId) -> Result<Vec<Seeder>> {
         let sql = "
             SELECT s.device, s.user_id, u.name FROM seeders s
-            JOIN live l ON l.membership = s.membership JOIN users u ON u.id = s.user_id
+            JOIN live l ON l.membership = s.membership JOIN user_names u ON u.id = s.user_id
             WHERE s.group_id = ?1 AND s.file_id = ?2 AND s.seeding";
         self.all(sql, (group.as_bytes(), file.as_bytes()), |r| {
             Ok(Seeder { device: id(r, 0)?, user: id(r, 1)?, name: name(r, 2)? })
