@@ -28,6 +28,9 @@ pub enum Error {
     /// Nobody who has the file is there.
     #[error("{0}")]
     NoSeeders(String),
+    /// The group has the file, but this device does not seed it.
+    #[error("this device does not share `{0}`, so there is nothing to stop here")]
+    NotShared(String),
     /// The content or the manifest is not what was announced.
     #[error("{0}")]
     Integrity(String),
@@ -83,6 +86,7 @@ impl Error {
             Self::Usage(_) => "usage",
             Self::InvalidArgument(_) => "invalid_argument",
             Self::NoSeeders(_) => "no_seeders",
+            Self::NotShared(_) => "no_such_file",
             Self::Integrity(_) => "integrity",
             Self::DiskFull { .. } => "disk_full",
             Self::Io { .. } => "io",

@@ -145,7 +145,11 @@ impl Shares {
     /// When this device does not share it, or no tracker can be told.
     pub async fn stop(&self, group: &GroupName, file: &FileSelector) -> Result<Stopped, Error> {
         let user = self.user()?;
-        let share = self.one_of(user, group, file)?;
+        let Some(share) = self.one_of(user, group, file)? else {
+            // The tracker knows best what is wrong with the group or the name; if nothing is, it is only not ours.
+            self.0.directory.call(Request::FindFile { group: group.clone(), file: file.clone() }).await?;
+            return Err(Error::NotShared(file.to_string()));
+        };
         let others =
             self.registry(|r| r.shares().iter().filter(|s| s.user == user && key_of(s) == key_of(&share)).count());
         if others <= 1 {
@@ -160,14 +164,12 @@ impl Shares {
         Ok(Stopped { group: share.group, name: share.name, file_id: share.file_id })
     }
 
-    fn one_of(&self, user: UserId, group: &GroupName, file: &FileSelector) -> Result<Share, Error> {
+    fn one_of(&self, user: UserId, group: &GroupName, file: &FileSelector) -> Result<Option<Share>, Error> {
         let found: Vec<_> =
             self.registry(|r| r.shares().iter().filter(|s| s.user == user && s.is(group, file)).cloned().collect());
         match <[Share; 1]>::try_from(found) {
-            Ok([share]) => Ok(share),
-            Err(none) if none.is_empty() => {
-                Err(Error::InvalidArgument(format!("this device does not share `{file}` in `{group}`")))
-            }
+            Ok([share]) => Ok(Some(share)),
+            Err(none) if none.is_empty() => Ok(None),
             Err(_) => Err(Error::InvalidArgument(format!(
                 "several shares of `{group}` begin with `{file}`; give more digits"
             ))),
