@@ -1,11 +1,13 @@
 //! Passwords: argon2id (RFC 9106) on blocking threads, at most one per core at a time, so that a storm
 //! of logins takes neither all memory nor the runtime. A few wait; the rest are told to come back.
+//!
+//! The memory that each computation needs is kept and used again: an allocator would keep what is given
+//! back for each of many threads, and a storm would leave hundreds of megabytes behind.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{Error, PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use common::wire::client::Password;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -15,6 +17,9 @@ pub const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 /// Lanes of one computation.
 const LANES: u32 = 1;
+/// Length of a hash, and of the salt that it is made with, in bytes (RFC 9106, section 3.1).
+const HASH_LEN: usize = 32;
+const SALT_LEN: usize = 16;
 /// Computations that may wait for a core.
 pub const QUEUE: usize = 32;
 
@@ -36,6 +41,8 @@ pub struct Passwords {
     places: Arc<Semaphore>,
     /// One for each that runs.
     cores: Arc<Semaphore>,
+    /// Working memory for one computation each, as many as have ever run at once.
+    memory: Arc<Mutex<Vec<Vec<Block>>>>,
     /// What a password of nobody is compared with: the same work as a user's.
     nobody: Arc<str>,
 }
@@ -47,8 +54,14 @@ impl Passwords {
     /// When there is not even memory for one computation.
     pub fn new(cores: usize) -> Result<Self, PasswordError> {
         let cores = cores.max(1);
-        let nobody = hash(&rand::random::<[u8; 16]>())?.into();
-        Ok(Self { places: Arc::new(Semaphore::new(cores + QUEUE)), cores: Arc::new(Semaphore::new(cores)), nobody })
+        let mut memory = Vec::new();
+        let nobody = hash(&rand::random::<[u8; 16]>(), &mut memory)?.into();
+        Ok(Self {
+            places: Arc::new(Semaphore::new(cores + QUEUE)),
+            cores: Arc::new(Semaphore::new(cores)),
+            memory: Arc::new(Mutex::new(vec![memory])),
+            nobody,
+        })
     }
 
     /// The hash of a new password, in PHC form with a salt of its own.
@@ -56,7 +69,7 @@ impl Passwords {
     /// # Errors
     /// See [`PasswordError`].
     pub async fn hash(&self, password: Password) -> Result<String, PasswordError> {
-        self.compute(move || hash(password.as_str().as_bytes())).await
+        self.compute(move |memory| hash(password.as_str().as_bytes(), memory)).await
     }
 
     /// Whether `password` is the one that `phc` was made of. Without `phc`, that is for a user that
@@ -66,8 +79,8 @@ impl Passwords {
     /// See [`PasswordError`].
     pub async fn verify(&self, password: Password, phc: Option<String>) -> Result<bool, PasswordError> {
         let nobody = Arc::clone(&self.nobody);
-        let computed = move || {
-            let right = verify(password.as_str().as_bytes(), phc.as_deref().unwrap_or(&nobody))?;
+        let computed = move |memory: &mut _| {
+            let right = verify(password.as_str().as_bytes(), phc.as_deref().unwrap_or(&nobody), memory)?;
             Ok(right && phc.is_some())
         };
         self.compute(computed).await
@@ -75,36 +88,55 @@ impl Passwords {
 
     async fn compute<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+        work: impl FnOnce(&mut Vec<Block>) -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| PasswordError::Busy)?;
         let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| PasswordError::Busy)?;
+        let memory = Arc::clone(&self.memory);
         // The permits go with the work: it goes on when nobody waits for it any more.
         let work = move || {
             let _held: (OwnedSemaphorePermit, OwnedSemaphorePermit) = (place, core);
-            work()
+            let mut blocks = memory.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            let done = work(&mut blocks);
+            memory.lock().unwrap_or_else(PoisonError::into_inner).push(blocks);
+            done
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(PasswordError::Failed))
     }
 }
 
-fn argon2() -> Result<Argon2<'static>, PasswordError> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|_| PasswordError::Failed)?;
-    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+fn params() -> Result<Params, PasswordError> {
+    Params::new(MEMORY_KIB, PASSES, LANES, Some(HASH_LEN)).map_err(|_| PasswordError::Failed)
 }
 
-fn hash(password: &[u8]) -> Result<String, PasswordError> {
-    let hashed: PasswordHash = argon2()?.hash_password(password).map_err(|_| PasswordError::Failed)?;
+fn compute(password: &[u8], salt: &[u8], params: &Params, memory: &mut Vec<Block>) -> Result<Output, PasswordError> {
+    let failed = |_| PasswordError::Failed;
+    memory.resize(params.block_count(), Block::new());
+    let mut out = [0; HASH_LEN];
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
+    argon2.hash_password_into_with_memory(password, salt, &mut out, memory).map_err(failed)?;
+    Output::new(&out).map_err(|_| PasswordError::Failed)
+}
+
+fn hash(password: &[u8], memory: &mut Vec<Block>) -> Result<String, PasswordError> {
+    let (params, salt) = (params()?, rand::random::<[u8; SALT_LEN]>());
+    let hashed = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(&params).map_err(|_| PasswordError::Failed)?,
+        salt: Some(Salt::new(&salt).map_err(|_| PasswordError::Failed)?),
+        hash: Some(compute(password, &salt, &params, memory)?),
+    };
     Ok(hashed.to_string())
 }
 
-fn verify(password: &[u8], phc: &str) -> Result<bool, PasswordError> {
+/// Compares in constant time, which is how an [`Output`] compares.
+fn verify(password: &[u8], phc: &str, memory: &mut Vec<Block>) -> Result<bool, PasswordError> {
     let stored = PasswordHash::new(phc).map_err(|_| PasswordError::Failed)?;
-    match argon2()?.verify_password(password, &stored) {
-        Ok(()) => Ok(true),
-        Err(Error::PasswordInvalid) => Ok(false),
-        Err(_) => Err(PasswordError::Failed),
-    }
+    let params = Params::try_from(&stored).map_err(|_| PasswordError::Failed)?;
+    let ours = stored.algorithm == Algorithm::Argon2id.ident() && stored.version == Some(Version::V0x13.into());
+    let (Some(salt), Some(hash), true) = (stored.salt, stored.hash, ours) else { return Err(PasswordError::Failed) };
+    Ok(compute(password, &salt, &params, memory)? == hash)
 }
 
 #[cfg(test)]
@@ -126,7 +158,13 @@ mod tests {
         assert_eq!(p.verify(password("correct horse"), Some(phc.clone())).await, Ok(true));
         assert_eq!(p.verify(password("correct horsf"), Some(phc)).await, Ok(false));
         assert_eq!(p.verify(password("anything"), None).await, Ok(false));
-        assert_eq!(p.verify(password("x"), Some("not a hash".into())).await, Err(PasswordError::Failed));
+        for bad in ["not a hash", "$argon2i$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA", "$argon2id$v=19$m=19456,t=2,p=1"]
+        {
+            assert_eq!(p.verify(password("x"), Some(bad.into())).await, Err(PasswordError::Failed), "{bad}");
+        }
+        // Of the reference implementation, with less memory (phc-winner-argon2: "password", "somesalt", 2 x 256 KiB).
+        let theirs = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        assert_eq!(p.verify(password("password"), Some(theirs.into())).await, Ok(true));
     }
 
     #[tokio::test]
@@ -138,6 +176,7 @@ mod tests {
         assert_eq!(busy, 500 - 2 - QUEUE);
         assert!(answers.iter().all(|a| matches!(a, Ok(false) | Err(PasswordError::Busy))));
         assert_eq!(p.verify(password("guess"), None).await, Ok(false), "places are given back");
+        assert!(p.memory.lock().expect("lock").len() <= 2, "and so is memory");
     }
 
     /// The medians over interleaved samples differ by less than the noise of one: the long run,

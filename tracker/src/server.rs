@@ -352,8 +352,9 @@ impl Server {
         let sibling = self.sibling.clone();
         self.context.tasks.spawn("connection", async move {
             let ended = slot.kill().clone();
-            let served = ended.run_until_cancelled(connection(socket, from, &acceptor, context, &slot, sibling));
-            if let Some(Err(e)) = served.await {
+            // Boxed: each layer around a future has room for it twice, and there are thousands of these.
+            let serving = Box::pin(connection(socket, from, &acceptor, context, &slot, sibling));
+            if let Some(Err(e)) = ended.run_until_cancelled(serving).await {
                 tracing::debug!(%from, "{e}");
             }
             // Only now may another be accepted in its place: this socket is closed.
@@ -371,12 +372,14 @@ async fn connection(
     sibling: Option<mpsc::Sender<link::Accepted>>,
 ) -> Result<(), String> {
     socket.set_nodelay(true).map_err(|e| e.to_string())?;
-    let accepted = context.draining.clone().run_until_cancelled_owned(acceptor.accept(socket)).await;
+    // Boxed, so that its room is given back before the session begins.
+    let handshake = Box::pin(acceptor.accept(socket));
+    let accepted = context.draining.clone().run_until_cancelled_owned(handshake).await;
     match accepted {
         None => Ok(()),
         Some(Ok((stream, Identity::Device(device)))) => {
-            let served = session::serve(stream, Peer { device, address }, context, slot).await;
-            served.map_err(|e| e.to_string())
+            let served = Box::pin(session::serve(stream, Peer { device, address }, context, slot));
+            served.await.map_err(|e| e.to_string())
         }
         Some(Ok((stream, Identity::Sibling))) => match sibling {
             // It is not a client any more, and needs no permit.

@@ -1,0 +1,287 @@
+//! What strangers can cost a real tracker process, in memory and in other people's time. Each test prints
+//! its figures; those of a release build come from
+//! `cargo test --release -p shoal-tracker --test abuse -- --nocapture --include-ignored --test-threads 1`.
+#![cfg(target_os = "linux")]
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::connection::{FrameReader, FrameWriter, split};
+use common::id::{RequestId, UserName};
+use common::tls::{ClusterTrust, DeviceKey, Stream, TrackerConnector};
+use common::wire::client::{Call, ClientFrame, Hello, Password, Reply, Request, Response, ServerFrame, VERSION};
+use common::wire::limits::MAX_FRAME;
+use common::wire::refusal::Refusal;
+use common::wire::sync::VersionVector;
+use futures::future::join_all;
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
+
+const MIB: u64 = 1 << 20;
+/// What the idle tracker and its threads may take besides.
+const SLACK: u64 = 24 * MIB;
+
+struct Tracker {
+    process: Child,
+    address: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl Tracker {
+    fn start() -> Self {
+        raise_file_limit();
+        let dir = tempfile::tempdir().expect("directory");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("address").port();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        std::fs::write(dir.path().join("tracker_info.txt"), address.to_string()).expect("written");
+        let mut process = Command::new(env!("CARGO_BIN_EXE_tracker"))
+            .current_dir(dir.path())
+            .args(["tracker_info.txt", "1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
+        assert_eq!(line.trim(), format!("tracker 1 ready on {address}"));
+        Self { process, address, _dir: dir }
+    }
+
+    /// A figure of /proc, in bytes.
+    fn memory(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("status");
+        let line = status.lines().find_map(|l| l.strip_prefix(field)).expect("field");
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+    }
+
+    /// From now on `VmHWM` is the most since now.
+    fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").expect("reset");
+    }
+
+    async fn socket(&self, from: Ipv4Addr) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((from, 0).into()).expect("bound");
+        socket.connect(self.address).await.expect("connected")
+    }
+
+    /// A greeted client whose connection comes from `from`.
+    async fn client_from(&self, from: Ipv4Addr) -> Client {
+        let device = DeviceKey::generate().expect("a key");
+        let connector = TrackerConnector::new(&device, ClusterTrust::FirstContact).expect("connector");
+        let (stream, _) = connector.connect(self.socket(from).await).await.expect("encrypted");
+        let (reader, mut writer) = split(stream, MAX_FRAME);
+        writer.send(&ClientFrame::Hello(Hello { version: VERSION })).await.expect("sent");
+        let mut client = Client { reader, writer };
+        assert!(matches!(client.reader.next().await, Ok(Some(ServerFrame::Welcome(_)))));
+        client
+    }
+
+    async fn client(&self) -> Client {
+        self.client_from(Ipv4Addr::LOCALHOST).await
+    }
+}
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+}
+
+struct Client {
+    reader: FrameReader<ReadHalf<Stream<TcpStream>>, ServerFrame>,
+    writer: FrameWriter<WriteHalf<Stream<TcpStream>>, ClientFrame>,
+}
+
+impl Client {
+    async fn ask(&mut self, request: Request) -> Result<Response, Refusal> {
+        let call = Call { number: 1, request_id: RequestId::random(), seen: VersionVector::default(), request };
+        self.writer.send(&ClientFrame::Call(call)).await.expect("sent");
+        loop {
+            match self.reader.next().await {
+                Ok(Some(ServerFrame::Reply(Reply { number: 1, result, .. }))) => return result,
+                Ok(Some(ServerFrame::Push(_))) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn create(&mut self, user: &str) -> Result<Response, Refusal> {
+        self.ask(Request::CreateUser { user: name(user), password: password("password of somebody") }).await
+    }
+
+    async fn login(&mut self, user: &str, secret: &str) -> Result<Response, Refusal> {
+        self.ask(Request::Login { user: name(user), password: password(secret) }).await
+    }
+}
+
+fn name(s: &str) -> UserName {
+    s.parse().expect("a name")
+}
+
+fn password(s: &str) -> Password {
+    Password::try_from(s.to_owned()).expect("a password")
+}
+
+/// A connection that begins a handshake and never goes on.
+async fn hold(tracker: &Tracker, from: Ipv4Addr) -> TcpStream {
+    let mut socket = tracker.socket(from).await;
+    socket.write_all(&[0x16, 3, 1, 2, 0, 1, 0]).await.expect("sent");
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_slow_connections_leave_login_below_two_seconds() {
+    let tracker = Tracker::start();
+    tracker.client().await.create("alice").await.expect("created");
+    let mut member = tracker.client().await;
+    member.login("alice", "password of somebody").await.expect("logged in");
+    let before = tracker.memory("RssAnon");
+    let mut crowd = Vec::new();
+    for n in 0..5000u32 {
+        // From the address of everybody else, and from as many others.
+        let from = if n % 2 == 0 { Ipv4Addr::LOCALHOST } else { Ipv4Addr::from(0x7f00_0002 + n % 64) };
+        crowd.push(hold(&tracker, from).await);
+    }
+    let mut slowest = Duration::ZERO;
+    for _ in 0..5 {
+        let begun = Instant::now();
+        let mut newcomer = tracker.client().await;
+        newcomer.login("alice", "password of somebody").await.expect("logged in");
+        slowest = slowest.max(begun.elapsed());
+    }
+    let begun = Instant::now();
+    member.ask(Request::ListGroups { after: None }).await.expect("who was there is served");
+    let grown = tracker.memory("RssAnon").saturating_sub(before);
+    println!(
+        "5,000 slow connections: login {slowest:?} (slowest of five), a member's query {:?}, memory {} KiB",
+        begun.elapsed(),
+        grown >> 10
+    );
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(grown < 128 * MIB, "{grown} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_announcements_of_four_gigabytes_cost_little() {
+    let tracker = Tracker::start();
+    tracker.client().await.create("alice").await.expect("created");
+    let before = tracker.memory("RssAnon");
+    tracker.forget_peak();
+    let mut held = Vec::new();
+    for n in 0..1000 {
+        if n % 2 == 0 {
+            let mut socket = tracker.socket(Ipv4Addr::LOCALHOST).await;
+            socket.write_all(&[0xff; 4]).await.expect("sent");
+            held.push((Some(socket), None));
+        } else {
+            // Within the encryption, where frames are.
+            let mut client = tracker.client().await;
+            client.writer.write_raw(&[0xff; 4]).await.expect("sent");
+            client.writer.flush().await.expect("sent");
+            held.push((None, Some(client)));
+        }
+    }
+    let mut honest = tracker.client().await;
+    honest.login("alice", "password of somebody").await.expect("logged in");
+    let grown = tracker.memory("RssAnon").saturating_sub(before);
+    println!("1,000 announcements of 4 GiB: memory {} KiB", grown >> 10);
+    assert!(grown < 64 * MIB, "{grown} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_greeted_connections_that_stay_cost_little() {
+    let tracker = Tracker::start();
+    let before = tracker.memory("RssAnon");
+    let mut held = Vec::new();
+    for _ in 0..1000 {
+        let mut client = tracker.client().await;
+        // A frame that is announced and does not come.
+        client.writer.write_raw(&(16u32 << 10).to_be_bytes()).await.expect("sent");
+        client.writer.flush().await.expect("sent");
+        held.push(client);
+    }
+    let grown = tracker.memory("RssAnon").saturating_sub(before);
+    println!("1,000 greeted connections, each within a frame: memory {} KiB", grown >> 10);
+    assert!(grown < 64 * MIB, "{grown} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_parallel_logins_stay_within_the_cores() {
+    let tracker = Tracker::start();
+    let mut first = tracker.client().await;
+    first.create("alice").await.expect("created");
+    let mut clients = Vec::new();
+    for _ in 0..500 {
+        clients.push(tracker.client().await);
+    }
+    let before = tracker.memory("RssAnon");
+    tracker.forget_peak();
+    let begun = Instant::now();
+    let answers = join_all(clients.iter_mut().map(|c| c.login("alice", "password of somebody"))).await;
+    let took = begun.elapsed();
+    let served = answers.iter().filter(|a| a.is_ok()).count();
+    assert!(answers.iter().all(|a| matches!(a, Ok(_) | Err(Refusal::Busy))));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let peak = tracker.memory("VmHWM").saturating_sub(tracker.memory("RssFile"));
+    let grown = peak.saturating_sub(before);
+    println!(
+        "500 parallel logins: {served} served, the others told to come back, {took:?}; memory {} KiB over {cores} cores x 19 MiB",
+        grown >> 10
+    );
+    assert!(served >= 32, "{served}");
+    assert!(grown < cores * 19 * MIB + SLACK, "{grown} bytes");
+    first.login("alice", "password of somebody").await.expect("and all is well again");
+}
+
+/// Two thousand samples, from as many addresses as the limits on guessing demand.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute"]
+async fn unknown_and_known_users_take_the_same_time() {
+    let tracker = Tracker::start();
+    tracker.client().await.create("alice").await.expect("created");
+    let mut times = [Vec::new(), Vec::new()];
+    for n in 0..500u32 {
+        let mut client = tracker.client_from(Ipv4Addr::from(0x7f00_0100 + n)).await;
+        for (which, user) in [(0, "alice"), (1, "nobody"), (1, "nobody"), (0, "alice")] {
+            let begun = Instant::now();
+            assert_eq!(client.login(user, "a wrong password").await, Err(Refusal::BadCredentials));
+            times[which].push(begun.elapsed());
+        }
+    }
+    let [known, unknown] = times.map(|mut t| {
+        t.sort();
+        (t[t.len() / 10], t[t.len() / 2], t[t.len() * 9 / 10])
+    });
+    println!("wrong password (10 %, median, 90 %): known {known:?}, unknown {unknown:?}");
+    let ratio = known.1.as_secs_f64() / unknown.1.as_secs_f64();
+    assert!((0.95..1.05).contains(&ratio), "{ratio}");
+}
+
+/// The next address is another subscriber's: nobody is locked out from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn guessing_is_slowed_where_it_comes_from() {
+    let tracker = Tracker::start();
+    tracker.client().await.create("alice").await.expect("created");
+    let mut guesser = tracker.client_from(Ipv4Addr::new(127, 0, 0, 9)).await;
+    let mut tries = 0;
+    let seconds = loop {
+        match guesser.login("alice", "a wrong password").await {
+            Err(Refusal::BadCredentials) => tries += 1,
+            Err(Refusal::RateLimited { seconds }) => break seconds,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(tries <= 5 && seconds >= 1, "{tries} tries, then {seconds} s");
+    tracker.client().await.login("alice", "password of somebody").await.expect("from elsewhere");
+}
