@@ -2,6 +2,12 @@
 //! its figures; those of a release build come from
 //! `cargo test --release -p shoal-tracker --test abuse -- --nocapture --include-ignored --test-threads 1`.
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test: it fails by panicking, and prints figures"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
