@@ -150,6 +150,16 @@ impl Journal {
         Ok(Some((Self { file, salt, records }, recovered)))
     }
 
+    /// Bytes that are there by the journal at `path`, for people; 0 if it says nothing.
+    pub(crate) fn peek(path: &Path, layout: PieceLayout, file_id: FileId) -> u64 {
+        let parsed = std::fs::read(path).ok().and_then(|bytes| parse(&bytes, layout, file_id));
+        let Some((_, Recovered { durable: mut there, written, .. }, _)) = parsed else { return 0 };
+        written.into_iter().for_each(|p| {
+            there.set(p);
+        });
+        layout.pieces().filter(|&p| there.has(p)).map(|p| u64::from(layout.len_of(p))).sum()
+    }
+
     /// The file is about to be written to again: an earlier clean stop no longer counts.
     pub(crate) fn begin(&mut self, stamp: &Stamp) -> io::Result<()> {
         self.append(Record::Inode(stamp.inode))

@@ -43,6 +43,7 @@ use tokio::sync::watch;
 use self::destination::Destination;
 use self::disk::Disk;
 use self::job::{Job, Wanted};
+use self::journal::Journal;
 pub use self::picker::Strategy;
 pub use self::progress::{DownloadId, DownloadRow, Downloaded, PeerProgress, Progress, State};
 use self::spec::{Draft, Spec, Specs};
@@ -104,7 +105,7 @@ impl Downloads {
     pub fn open(config: DownloadConfig) -> Result<Self, Error> {
         let DownloadConfig { data_dir, device, trackers, shares, tasks, limits } = config;
         let specs = Specs::open(&data_dir)?;
-        let last = specs.highest().map_err(|e| Error::from_io("read", &data_dir, e))?;
+        let list = known(&specs).map_err(|e| Error::from_io("read the unfinished downloads in", &data_dir, e))?;
         let ground = Ground {
             directory: trackers,
             shares,
@@ -114,8 +115,11 @@ impl Downloads {
             down: limits.down,
             budget: Budget::new(BUDGET),
         };
-        let list = Mutex::new(List { last, jobs: BTreeMap::new() });
-        Ok(Self(Arc::new(Inner { ground, specs, starting: tokio::sync::Mutex::default(), list })))
+        let tasks = ground.tasks.clone();
+        let inner = Inner { ground, specs, starting: tokio::sync::Mutex::default(), list: Mutex::new(list) };
+        let downloads = Self(Arc::new(inner));
+        tasks.spawn("download-session", downloads.clone().follow_session());
+        Ok(downloads)
     }
 
     /// Begins to download `file` of `group` to `destination`, or goes on if that was begun before.
@@ -171,7 +175,9 @@ impl Downloads {
             }
         })
         .await?;
-        self.run(spec, Some((disk, manifest)));
+        let job = Arc::new(Job::new(spec, 0));
+        self.locked().jobs.insert(n, Arc::clone(&job));
+        self.drive(&job, Some((disk, manifest)));
         Ok(DownloadId(n))
     }
 
@@ -249,6 +255,7 @@ impl Downloads {
     pub async fn pause(&self, id: DownloadId) -> Result<(), Error> {
         let job = self.unfinished(id)?;
         self.save(&job, true).await?;
+        job.set_paused(true);
         job.want(Wanted::Pause).await;
         Ok(())
     }
@@ -260,7 +267,9 @@ impl Downloads {
     pub async fn resume(&self, id: DownloadId) -> Result<(), Error> {
         let job = self.unfinished(id)?;
         self.save(&job, false).await?;
+        job.set_paused(false);
         job.want(Wanted::Run).await;
+        self.drive(&job, None);
         Ok(())
     }
 
@@ -293,22 +302,32 @@ impl Downloads {
     pub async fn restore(&self) {
         let Ok(user) = self.user() else { return };
         let _one = self.0.starting.lock().await;
-        let specs = self.0.specs.clone();
-        let loaded =
-            blocking(move || specs.load().map_err(|e| Error::from_io_about("read the unfinished downloads", e)));
-        match loaded.await {
-            Ok(specs) => specs
-                .into_iter()
-                .filter(|s| s.user == user && !self.locked().jobs.contains_key(&s.n))
-                .for_each(|s| self.run(s, None)),
-            Err(error) => tracing::warn!(%error, "unfinished downloads cannot be restored"),
+        let unfinished = |job: &Arc<Job>| job.spec.user == user && job.progress.borrow().done.is_none();
+        self.jobs().iter().filter(|job| unfinished(job)).for_each(|job| self.drive(job, None));
+    }
+
+    /// Downloads belong to who began them: a logout or another login stops them.
+    async fn follow_session(self) {
+        let mut session = self.0.ground.directory.session();
+        let mut before: Option<UserId> = None;
+        loop {
+            let now = session.borrow_and_update().as_ref().map(|s| s.user_id);
+            if before.is_some() && now != before {
+                for job in self.all().iter().filter(|job| Some(job.spec.user) != now) {
+                    job.want(Wanted::Stop).await;
+                }
+            }
+            before = now;
+            if session.changed().await.is_err() {
+                return;
+            }
         }
     }
 
     /// Stops all downloads so that the next run can go on at once. To be called before the tasks are
     /// cancelled.
     pub async fn shutdown(&self) {
-        let jobs = self.jobs();
+        let jobs = self.all();
         futures::future::join_all(jobs.iter().map(|job| async {
             job.want(Wanted::Stop).await;
             job.ended(STOP_TIMEOUT).await;
@@ -316,11 +335,12 @@ impl Downloads {
         .await;
     }
 
-    fn run(&self, spec: Spec, opened: Option<(Disk, Arc<Manifest>)>) {
-        let job = Arc::new(Job::new(spec));
-        self.locked().jobs.insert(job.spec.n, Arc::clone(&job));
-        let driver = job::drive(job, self.0.ground.clone(), self.0.specs.clone(), opened);
-        self.0.ground.tasks.spawn("download", driver);
+    /// Starts the job's driver, unless it has one.
+    fn drive(&self, job: &Arc<Job>, opened: Option<(Disk, Arc<Manifest>)>) {
+        if job.awaken() {
+            let driver = job::drive(Arc::clone(job), self.0.ground.clone(), self.0.specs.clone(), opened);
+            self.0.ground.tasks.spawn("download", driver);
+        }
     }
 
     fn user(&self) -> Result<UserId, Error> {
@@ -341,7 +361,7 @@ impl Downloads {
     }
 
     fn job(&self, id: DownloadId) -> Result<Arc<Job>, Error> {
-        let job = self.locked().jobs.get(&id.0).cloned();
+        let job = self.jobs().into_iter().find(|job| job.spec.n == id.0);
         job.ok_or_else(|| Error::InvalidArgument(format!("there is no download {id}; `show_downloads` shows all")))
     }
 
@@ -353,13 +373,30 @@ impl Downloads {
         Ok(job)
     }
 
+    /// Those of the user, or all while nobody is logged in.
     fn jobs(&self) -> Vec<Arc<Job>> {
+        let user = self.user().ok();
+        let mut jobs = self.all();
+        jobs.retain(|job| user.is_none_or(|user| user == job.spec.user));
+        jobs
+    }
+
+    fn all(&self) -> Vec<Arc<Job>> {
         self.locked().jobs.values().cloned().collect()
     }
 
     fn locked(&self) -> MutexGuard<'_, List> {
         self.0.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The unfinished downloads of earlier runs, asleep.
+fn known(specs: &Specs) -> std::io::Result<List> {
+    let job = |spec: Spec| {
+        let have = Journal::peek(&specs.journal(spec.n), spec.layout, spec.file_id);
+        (spec.n, Arc::new(Job::new(spec, have)))
+    };
+    Ok(List { last: specs.highest()?, jobs: specs.load()?.into_iter().map(job).collect() })
 }
 
 /// What a progress says about the end, if it is one.

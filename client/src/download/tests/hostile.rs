@@ -245,6 +245,34 @@ async fn a_full_disk_is_known_at_the_start_and_leaves_nothing() {
     assert!(case.bob.downloads.list().is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_in_the_middle_pauses_the_download_until_there_is_room() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker, "alice").await;
+    let bytes = content(8 << 20);
+    alice.upload("file", &bytes).await;
+    let home = Arc::new(tempfile::tempdir().expect("a directory"));
+    // The journal's disk: the file itself has its room from the start.
+    let Some(small) = SmallDisk::mount(home.path().join("data"), 1 << 20) else {
+        eprintln!("skipped: cannot mount a tmpfs");
+        return;
+    };
+    let key = Arc::new(DeviceKey::generate().expect("a key"));
+    let limits = Limits::new(None, std::num::NonZeroU64::new(4 << 20));
+    let bob = Device::start(&tracker, "bob", home, key, limits).await;
+    let id = bob.begin("file").await.expect("begun");
+    let ballast = small.0.join("ballast");
+    fs::write(&ballast, vec![0; 2 << 20]).expect_err("more than there is room for");
+    let error = bob.downloads.finished(id).await.expect_err("no room");
+    assert_eq!(error.code(), "disk_full");
+    let progress = bob.downloads.watch(id).expect("there");
+    assert_eq!(progress.borrow().state, State::Paused);
+    assert!(progress.borrow().reason.as_ref().is_some_and(|r| r.contains("the disk is full")));
+    fs::remove_file(ballast).expect("removed");
+    until("it goes on by itself", || progress.borrow().state == State::Complete).await;
+    assert_eq!(fs::read(bob.files().join("file")).expect("read"), bytes);
+}
+
 #[test]
 fn verdicts_do_not_depend_on_how_a_piece_was_cut() {
     use super::super::verify::{RawPiece, Rejected, verify};

@@ -29,12 +29,32 @@ struct Device {
 
 impl Device {
     async fn new(tracker: &FakeTracker, name: &'static str) -> Self {
-        let home = Arc::new(tempfile::tempdir().expect("a directory"));
-        let key = Arc::new(DeviceKey::generate().expect("a key"));
-        Self::start(tracker, name, home, key, Limits::default()).await
+        Self::with(tracker, name, Limits::default()).await
     }
 
+    async fn with(tracker: &FakeTracker, name: &'static str, limits: Limits) -> Self {
+        let home = Arc::new(tempfile::tempdir().expect("a directory"));
+        let key = Arc::new(DeviceKey::generate().expect("a key"));
+        Self::start(tracker, name, home, key, limits).await
+    }
+
+    /// A client that stays.
     async fn start(
+        tracker: &FakeTracker,
+        name: &'static str,
+        home: Arc<tempfile::TempDir>,
+        key: Arc<DeviceKey>,
+        limits: Limits,
+    ) -> Self {
+        let device = Self::open(tracker, name, home, key, limits).await;
+        tracker.announce(device.key.id(), device.shares.listen_addr());
+        device.shares.restore().await;
+        device.downloads.restore().await;
+        device
+    }
+
+    /// A client that does only what it is told.
+    async fn open(
         tracker: &FakeTracker,
         name: &'static str,
         home: Arc<tempfile::TempDir>,
@@ -65,10 +85,13 @@ impl Device {
             limits,
         };
         let downloads = Downloads::open(config).expect("opened");
-        tracker.announce(key.id(), shares.listen_addr());
-        shares.restore().await;
-        downloads.restore().await;
         Self { home, key, tasks, shares, downloads, tracker: tracker.clone(), name }
+    }
+
+    /// As a process that is started again to do only what it is told.
+    async fn asleep(self) -> Self {
+        self.tasks.stop().await;
+        Self::open(&self.tracker, self.name, self.home, self.key, Limits::default()).await
     }
 
     /// As a process that is ended well and started again.

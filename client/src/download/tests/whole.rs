@@ -33,10 +33,8 @@ async fn pieces_come_from_several_seeders_and_one_that_vanishes_is_replaced() {
     let bob = Device::new(&tracker, "bob").await;
     bob.fetch("file").await.expect("downloaded");
     // Slow enough that both are still needed when one is gone.
-    let home = Arc::new(tempfile::tempdir().expect("a directory"));
-    let key = Arc::new(DeviceKey::generate().expect("a key"));
     let limits = Limits::new(None, std::num::NonZeroU64::new(4 << 20));
-    let carol = Device::start(&tracker, "carol", home, key, limits).await;
+    let carol = Device::with(&tracker, "carol", limits).await;
     let id = carol.begin("file").await.expect("begun");
     let progress = carol.downloads.watch(id).expect("there");
     until("both give", || progress.borrow().peers.iter().filter(|p| p.bytes > 0).count() == 2).await;
@@ -52,10 +50,8 @@ async fn a_download_goes_on_after_a_stop_and_after_a_crash() {
     let alice = Device::new(&tracker, "alice").await;
     let bytes = content(6 << 20);
     alice.upload("file", &bytes).await;
-    let home = Arc::new(tempfile::tempdir().expect("a directory"));
-    let key = Arc::new(DeviceKey::generate().expect("a key"));
     let limits = Limits::new(None, std::num::NonZeroU64::new(6 << 20));
-    let bob = Device::start(&tracker, "bob", home, key, limits).await;
+    let bob = Device::with(&tracker, "bob", limits).await;
     let id = bob.begin("file").await.expect("begun");
     let progress = bob.downloads.watch(id).expect("there");
     until("some has come", || progress.borrow().have > 1 << 20).await;
@@ -80,14 +76,44 @@ async fn a_download_goes_on_after_a_stop_and_after_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_asks_again_goes_on_without_restoring_the_rest() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker, "alice").await;
+    let bytes = content(4 << 20);
+    alice.upload("file", &bytes).await;
+    alice.upload("other", &content(9)).await;
+    let limits = Limits::new(None, std::num::NonZeroU64::new(4 << 20));
+    let bob = Device::with(&tracker, "bob", limits).await;
+    let id = bob.begin("file").await.expect("begun");
+    let progress = bob.downloads.watch(id).expect("there");
+    until("some has come", || progress.borrow().have > 1 << 20).await;
+    tracker.vanish(alice.key.id());
+    let other = bob.begin("other").await.expect("begun");
+    bob.downloads.shutdown().await;
+    let have = bob.downloads.list()[0].progress.have;
+
+    let bob = bob.asleep().await;
+    let row = |n: usize| bob.downloads.list()[n].progress.clone();
+    assert_eq!((row(0).state, row(0).have), (State::Waiting, have), "known, and asleep");
+    tracker.announce(alice.key.id(), alice.shares.listen_addr());
+    assert_eq!(bob.begin("file").await.expect("the same"), id);
+    let done = bob.downloads.finished(id).await.expect("downloaded");
+    assert_eq!(fs::read(&done.path).expect("read"), bytes);
+    assert!(done.peers.iter().map(|p| p.bytes).sum::<u64>() <= (4 << 20) - have);
+    assert_eq!(row(1).have, 0, "the other one was not asked for");
+    bob.downloads.pause(other).await.expect("paused");
+    assert_eq!(row(1).state, State::Paused);
+    bob.downloads.cancel(other).await.expect("cancelled");
+    assert_eq!(leftovers(&bob.files()), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pause_resume_and_cancel_do_what_they_say() {
     let tracker = FakeTracker::new();
     let alice = Device::new(&tracker, "alice").await;
     alice.upload("file", &content(4 << 20)).await;
-    let home = Arc::new(tempfile::tempdir().expect("a directory"));
-    let key = Arc::new(DeviceKey::generate().expect("a key"));
     let limits = Limits::new(None, std::num::NonZeroU64::new(2 << 20));
-    let bob = Device::start(&tracker, "bob", home, key, limits).await;
+    let bob = Device::with(&tracker, "bob", limits).await;
     let id = bob.begin("file").await.expect("begun");
     let progress = bob.downloads.watch(id).expect("there");
     until("some has come", || progress.borrow().have > 0).await;
@@ -153,10 +179,8 @@ async fn an_own_share_is_copied_without_any_peer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kick_in_mid_download_stops_it_at_once() {
     let tracker = FakeTracker::new();
-    let home = Arc::new(tempfile::tempdir().expect("a directory"));
-    let key = Arc::new(DeviceKey::generate().expect("a key"));
     let limits = Limits::new(std::num::NonZeroU64::new(2 << 20), None);
-    let alice = Device::start(&tracker, "alice", home, key, limits).await;
+    let alice = Device::with(&tracker, "alice", limits).await;
     let (bob, carol) = (Device::new(&tracker, "bob").await, Device::new(&tracker, "carol").await);
     alice.upload("file", &content(12 << 20)).await;
     let (for_bob, for_carol) = (bob.begin("file").await.expect("begun"), carol.begin("file").await.expect("begun"));
@@ -188,10 +212,8 @@ async fn no_seeder_is_an_error_for_a_script_and_only_a_delay_for_the_download() 
 #[tokio::test(flavor = "multi_thread")]
 async fn partial_seeders_serve_each_other() {
     let tracker = FakeTracker::new();
-    let home = Arc::new(tempfile::tempdir().expect("a directory"));
-    let key = Arc::new(DeviceKey::generate().expect("a key"));
     let limits = Limits::new(std::num::NonZeroU64::new(2 << 20), None);
-    let alice = Device::start(&tracker, "alice", home, key, limits).await;
+    let alice = Device::with(&tracker, "alice", limits).await;
     let bytes = content(6 << 20);
     alice.upload("file", &bytes).await;
     let mut devices = Vec::new();
