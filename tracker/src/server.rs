@@ -276,7 +276,8 @@ impl Server {
     pub async fn status(&self) -> Result<Status, StoreError> {
         let services = &self.context.services;
         Ok(Status {
-            connections: self.connections - self.permits.available_permits(),
+            // One permit waits for whoever comes next.
+            connections: (self.connections - self.permits.available_permits()).saturating_sub(1),
             logged_in: services.hub.len(),
             counts: services.store.read(|state| state.counts()).await?,
             other: self.other.map(|address| (services.replica.view(), address)),

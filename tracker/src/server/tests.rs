@@ -188,6 +188,20 @@ async fn a_crowd_that_only_holds_sockets_keeps_nobody_from_logging_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_operator_sees_who_is_there() {
+    let tracker = Tracker::start(Limits::default()).await;
+    let count = async || {
+        let status = tracker.server.status().await.expect("status");
+        (status.connections, status.logged_in, status.counts.users)
+    };
+    assert_eq!(count().await, (0, 0, 0));
+    let _alice = tracker.user("alice").await;
+    let _stranger = tracker.connect(&DeviceKey::generate().expect("a key")).await;
+    assert_eq!(count().await, (2, 1, 1));
+    tracker.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_tls_ends_at_once() {
     let tracker = Tracker::start(Limits::default()).await;
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4], &[0; 64]] {
