@@ -14,13 +14,15 @@ use super::parse::{self, Parsed};
 use super::progress::Drawn;
 use super::prompt::{Answer, Prompt};
 use super::render;
-use super::script::{DONE, INTERRUPTED, ask, execute, needs_password, show};
+use super::script::{DONE, ask, execute, needs_password, show};
 use super::signals::{Signals, Stop};
 use crate::app::{App, Bar, Bars, Command, Outcome, note};
 use crate::download::{DownloadId, DownloadRow, State};
 
 /// Two Ctrl-C within this time leave.
 const TWICE: Duration = Duration::from_millis(1500);
+/// What one Ctrl-C is answered.
+const ONCE_MORE: &str = "(Ctrl-C once more, Ctrl-D or `quit` leaves)";
 /// A download that waits for so long is worth a line.
 const WAITS: Duration = Duration::from_secs(3);
 /// How often downloads are looked at.
@@ -40,34 +42,42 @@ impl Interactive {
         self.console.message("Shoal. `help` shows all commands, Tab completes them, Ctrl-D leaves.");
         self.greet(signals).await;
         let mut remember = None;
-        let mut interrupted: Option<Instant> = None;
+        let mut interrupted = Interrupts::default();
         loop {
             self.console.flush();
             self.console.typing(true);
-            let typed = tokio::select! {
-                typed = self.prompt.line(self.label(), remember.take()) => typed,
-                stop = signals.next() => {
-                    end_typing();
-                    return if stop == Stop::Interrupt { INTERRUPTED } else { DONE };
-                }
-            };
+            let typed = self.typed(remember.take(), &mut interrupted, signals).await;
             self.console.typing(false);
             let line = match typed {
                 Answer::Typed(line) => line,
-                Answer::Interrupted if interrupted.is_some_and(|at| at.elapsed() < TWICE) => return DONE,
+                Answer::Interrupted if interrupted.again() => return DONE,
                 Answer::Interrupted => {
-                    interrupted = Some(Instant::now());
-                    self.console.message("(Ctrl-C once more, Ctrl-D or `quit` leaves)");
+                    self.console.message(ONCE_MORE);
                     continue;
                 }
                 Answer::End => return DONE,
             };
-            interrupted = None;
             let Some(parsed) = parse::parse(&line) else { continue };
             remember = parse::is_harmless(&parsed).then(|| line.trim().to_owned());
             if self.line(parsed, signals).await == Next::Leave {
                 return DONE;
             }
+        }
+    }
+
+    /// What is typed. A signal to interrupt counts as Ctrl-C: it may be one that was meant for a
+    /// command which ended first.
+    async fn typed(&self, remember: Option<String>, interrupted: &mut Interrupts, signals: &mut Signals) -> Answer {
+        let mut line = std::pin::pin!(self.prompt.line(self.label(), remember));
+        loop {
+            tokio::select! {
+                typed = &mut line => return typed,
+                stop = signals.next() => if stop == Stop::Terminate || interrupted.again() {
+                    end_typing();
+                    return Answer::End;
+                },
+            }
+            self.console.message(ONCE_MORE);
         }
     }
 
@@ -125,6 +135,18 @@ impl Interactive {
         tasks.spawn("news", tell_news(self.app.trackers().pushes(), self.console.clone()));
         tasks.spawn("downloads", follow_downloads(Arc::clone(&self.app), self.console.clone(), bars));
         tasks.spawn("session names", follow_session(Arc::clone(&self.app), self.names.clone()));
+    }
+}
+
+/// When Ctrl-C was last pressed.
+#[derive(Debug, Default)]
+struct Interrupts(Option<Instant>);
+
+impl Interrupts {
+    /// Takes note of one: whether there was another shortly before.
+    fn again(&mut self) -> bool {
+        let before = self.0.replace(Instant::now());
+        before.is_some_and(|at| at.elapsed() < TWICE)
     }
 }
 

@@ -19,10 +19,10 @@ const COLUMNS: u16 = 80;
 /// Columns below which bars make no sense.
 const MIN_COLUMNS: u16 = 20;
 
-const TEMPLATE: &str = "{prefix:.bold} [{bar:24}] {percent:>3}% {binary_bytes}/{binary_total_bytes} {wide_msg}";
+const TEMPLATE: &str = "{prefix:.bold} [{bar:12}] {percent:>3}% {binary_bytes}/{binary_total_bytes} {wide_msg}";
 /// As above while the rate is measured here.
 const WITH_RATE: &str =
-    "{prefix:.bold} [{bar:24}] {percent:>3}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left";
+    "{prefix:.bold} [{bar:12}] {percent:>3}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left";
 
 /// Bars that are drawn together.
 #[derive(Clone)]
