@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,12 +44,14 @@ struct Fake {
     key: ClusterKey,
     truth: Arc<Mutex<Truth>>,
     pushes: broadcast::Sender<Push>,
+    /// Set: it listens, and says nothing any more.
+    mute: Arc<AtomicBool>,
 }
 
 impl Fake {
     fn new() -> Self {
         let key = ClusterSecret::generate().cluster_key();
-        Self { key, truth: Arc::default(), pushes: broadcast::channel(16).0 }
+        Self { key, truth: Arc::default(), pushes: broadcast::channel(16).0, mute: Arc::default() }
     }
 
     /// Serves on `listener` until the group is stopped.
@@ -83,6 +86,9 @@ impl Fake {
                 },
                 Ok(push) = pushes.recv() => ServerFrame::Push(push),
             };
+            if self.mute.load(Ordering::Relaxed) {
+                return std::future::pending().await;
+            }
             if writer.send(&answer).await.is_err() {
                 return;
             }
@@ -261,6 +267,26 @@ async fn a_lost_tracker_is_replaced_without_a_new_login() {
     assert!(client.trackers.session().borrow().is_some());
     client.tasks.stop().await;
     sibling.stop().await;
+}
+
+#[tokio::test]
+async fn a_tracker_that_falls_silent_is_replaced() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let fake = Fake::new();
+    let sibling = Fake { mute: Arc::default(), ..fake.clone() };
+    let ((one, first), (two, second)) = (listener().await, listener().await);
+    let servers = [fake.serve(one), sibling.serve(two)];
+    let client = client(dir.path(), &[first, second]);
+    within(client.trackers.call(login("password"))).await.expect("logged in");
+    within(client.trackers.status()).await;
+    fake.mute.store(true, Ordering::Relaxed);
+    within(client.trackers.call(create_group("lab"))).await.expect("by the other");
+    assert_eq!(fake.truth.lock().expect("the truth").effects, 1);
+    assert!(within(client.trackers.status()).await.trackers[1].current);
+    client.tasks.stop().await;
+    for server in servers {
+        server.stop().await;
+    }
 }
 
 #[tokio::test]
