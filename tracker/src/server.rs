@@ -31,7 +31,7 @@ use crate::presence::{LEASE, Presence};
 use crate::replica::link::{self, Handles, Place};
 use crate::replica::{Replica, View};
 use crate::session::{self, Context, Peer};
-use crate::store::{Counts, OpenError, Store, StoreError, WallClock};
+use crate::store::{Counts, LogBounds, OpenError, Store, StoreError, WallClock};
 use crate::throttle::Throttle;
 
 /// Connections that the system may hold for us to accept.
@@ -422,6 +422,9 @@ async fn upkeep(services: Arc<Services>) {
             _ = presence.tick() => save_presence(&services).await,
             _ = requests.tick() => {
                 let before = ticket::now().saturating_sub(REMEMBER.as_secs());
+                if let Err(e) = services.store.trim_log(LogBounds::default(), ticket::now() * 1000).await {
+                    tracing::warn!("the log could not be cut: {e}");
+                }
                 if let Err(e) = services.store.prune_requests(before).await {
                     tracing::warn!("old requests could not be pruned: {e}");
                 }

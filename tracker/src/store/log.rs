@@ -52,23 +52,18 @@ pub(super) struct Log {
 
 impl Log {
     /// Begins a run with what `conn` holds of earlier ones.
-    pub(super) fn open(conn: &Connection) -> Result<Self> {
+    pub(super) fn open(conn: &Connection, origin: OriginId) -> Result<Self> {
         let clock: i64 = conn.query_row("SELECT hlc FROM clock", [], |r| r.get(0))?;
         let mut rows = conn.prepare("SELECT origin, seq FROM versions")?;
         let versions = rows
             .query_map([], |r| Ok((OriginId::new(r.get(0)?), r.get(1)?)))?
             .collect::<rusqlite::Result<Versions>>()?;
         let clock = HybridClock::after(Hlc::from_stored(clock));
-        Ok(Self { origin: OriginId::random(), head: NO_HASH, clock, versions, named: Versions::new() })
+        Ok(Self { origin, head: NO_HASH, clock, versions, named: Versions::new() })
     }
 
     pub(super) const fn versions(&self) -> &Versions {
         &self.versions
-    }
-
-    /// This run.
-    pub(super) const fn origin(&self) -> OriginId {
-        self.origin
     }
 
     /// Joins `deltas` to the state and appends the event that carries them.

@@ -3,6 +3,7 @@
 //! Every change of state goes through [`Store::write`]: it is decided on the state as it is at that
 //! moment, becomes facts, and is answered when they are on disk. Knows nothing of sockets and messages.
 
+mod bounds;
 mod error;
 mod facts;
 mod join;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use error::StoreError;
 pub use log::{Asked, Versions};
 pub use manifest::NewManifest;
+pub use bounds::LogBounds;
 pub use facts::{Cursor, Fact};
 pub use open::OpenError;
 pub use remote::{Applied, Outbox};
@@ -65,11 +67,18 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(data_dir: &Path, clock: WallClock) -> Result<Self, OpenError> {
+        Self::open_as(data_dir, clock, OriginId::random())
+    }
+
+    /// The same, for a simulation that repeats itself: `origin` must never have been used before.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_as(data_dir: &Path, clock: WallClock, origin: OriginId) -> Result<Self, OpenError> {
         let dir = DataDir::lock(data_dir)?;
         let conn = dir.writer()?;
         let failed = |reason: String| OpenError::Migration { path: data_dir.to_owned(), reason };
-        let log = log::Log::open(&conn).map_err(|e| failed(e.to_string()))?;
-        let origin = log.origin();
+        let log = log::Log::open(&conn, origin).map_err(|e| failed(e.to_string()))?;
         let readers = (0..READERS).map(|_| dir.reader()).collect::<Result<Vec<_>, _>>()?;
         let (publish, versions) = watch::channel(Arc::new(log.versions().clone()));
         let (jobs, waiting) = mpsc::channel(QUEUE);

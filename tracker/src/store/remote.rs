@@ -276,7 +276,7 @@ fn events_after(conn: &Connection, after: &Versions) -> Result<(Vec<Event>, bool
     Ok((taken, complete && horizon.is_none()))
 }
 
-fn of_origin(conn: &Connection, origin: OriginId, after: u64) -> Result<Vec<Event>> {
+pub(super) fn of_origin(conn: &Connection, origin: OriginId, after: u64) -> Result<Vec<Event>> {
     let sql = "SELECT seq, hlc, deps, kind, ver, device, request_id, body, answer, prev_hash FROM events
                WHERE origin = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
     let mut find = conn.prepare_cached(sql)?;

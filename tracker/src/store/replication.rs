@@ -7,6 +7,7 @@ use common::id::OriginId;
 use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote, SyncFrame};
 use tokio::sync::{oneshot, watch};
 
+use super::bounds::{self, LogBounds};
 use super::error::{Result, StoreError};
 use super::facts::{self, Cursor};
 use super::log::{Log, Versions};
@@ -15,6 +16,9 @@ use super::remote::{self, Applied, Outbox};
 use super::writer::Replay;
 use super::{Store, votes};
 use crate::fact::ManifestId;
+
+/// Events that go in one transaction, so that commands do not wait for long.
+const CUT_AT_ONCE: u64 = 1000;
 
 impl Store {
     /// This run: the origin of what is decided here.
@@ -135,6 +139,33 @@ impl Store {
     /// When the database fails.
     pub async fn quarantine(&self, origin: OriginId) -> Result<()> {
         self.replay(move |conn, _, now_ms| remote::quarantine(conn, origin, 0, now_ms / 1000)).await
+    }
+
+    /// Cuts the log off where it is heavier or older than `bounds`, a little at a time. Returns how many
+    /// events have gone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn trim_log(&self, bounds: LogBounds, now_ms: u64) -> Result<usize> {
+        let mut gone = 0;
+        let Some(until) = self.readers.read(move |s| bounds::beyond(s.conn, bounds, now_ms)).await? else {
+            return Ok(gone);
+        };
+        loop {
+            let cut = self.replay(move |conn, _, _| bounds::cut(conn, until, CUT_AT_ONCE)).await?;
+            gone += cut;
+            if cut < CUT_AT_ONCE as usize {
+                return Ok(gone);
+            }
+        }
+    }
+
+    /// What is wrong with the log, if anything is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn log_flaw(&self) -> Result<Option<String>> {
+        self.readers.read(|s| bounds::flaw(s.conn)).await
     }
 
     /// How many changes of votes there have been.
