@@ -1,5 +1,7 @@
 //! Membership governs transfer: what a kicked, leaving or logged-out member can still get.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
 use std::time::{Duration, Instant};
 
 use harness::{Client, Cluster, Live, PATIENCE, random_file};

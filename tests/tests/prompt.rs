@@ -1,5 +1,7 @@
 //! The prompt, in a pseudo-terminal: what a person sees while typing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
 use std::io::{Read, Write};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -215,10 +217,7 @@ fn a_download_runs_beside_the_prompt() {
     t.until("the end is told", |t| t.text().lines().any(|l| l.contains("data.bin") && l.contains("in ")));
     t.enter("show_downloads");
     t.until_text("complete");
-    assert!(
-        std::fs::read(copy).unwrap()
-            == std::fs::read(bob.home().join("data.bin")).unwrap()
-    );
+    assert!(std::fs::read(copy).unwrap() == std::fs::read(bob.home().join("data.bin")).unwrap());
     t.enter("quit");
     assert_eq!(t.exit_code(), 0);
 }

@@ -1,5 +1,7 @@
 //! A tracker that cannot start says why in one sentence and exits with 1 or 2.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
 use std::net::TcpListener;
 use std::process::Output;
 

@@ -1,5 +1,7 @@
 //! The main job over real processes: two trackers, members, a real file, and deaths in between.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
 use std::path::Path;
 use std::time::Duration;
 
