@@ -19,6 +19,8 @@ use crate::transfer::meter::Meter;
 const FIRST_WINDOW: u64 = 4 << 20;
 /// Most bytes under way.
 const MAX_WINDOW: u64 = 64 << 20;
+/// Shortest time over which the rate is measured.
+const MEASURE: Duration = Duration::from_millis(100);
 /// Requests under way; the seeder takes a few more.
 const MAX_REQUESTS: usize = MAX_QUEUE - 32;
 
@@ -29,7 +31,9 @@ pub(crate) struct Line {
     orders: mpsc::Sender<ToPeer>,
     received: Arc<AtomicU64>,
     /// Of `received`, what has been looked at.
-    seen: (Instant, u64),
+    seen: u64,
+    /// Of `received`, what there was when the window was last set, and when that was.
+    measured: (Instant, u64),
     meter: Meter,
     /// The round trip of the empty line, once the seeder serves us.
     round_trip: Option<Duration>,
@@ -51,7 +55,8 @@ impl Line {
             device,
             orders,
             received,
-            seen: (now, 0),
+            seen: 0,
+            measured: (now, 0),
             meter: Meter::new(now, 0),
             round_trip: None,
             window: FIRST_WINDOW,
@@ -67,7 +72,7 @@ impl Line {
     pub(crate) fn ready(&mut self, now: Instant, round_trip: Duration) {
         self.round_trip = Some(round_trip);
         self.starved = true;
-        self.seen.0 = now;
+        self.measured = (now, self.total());
     }
 
     /// Whether the seeder serves us.
@@ -75,23 +80,28 @@ impl Line {
         self.round_trip.is_some()
     }
 
-    /// Looks at the counters: bytes that have come since the last look. Lets the window grow to
-    /// twice what is under way at this rate (bandwidth-delay product; the rate is limited by the window, so
-    /// this doubles it until the line is the limit).
+    /// Looks at the counters: bytes that have come since the last look.
     pub(crate) fn look(&mut self, now: Instant) -> u64 {
-        let total = self.received.load(Ordering::Relaxed);
-        let (before, seen) = self.seen;
-        let fresh = total - seen;
-        self.seen = (now, total);
+        let total = self.total();
+        let fresh = total - std::mem::replace(&mut self.seen, total);
         self.meter.update(now, total);
-        let elapsed = now.saturating_duration_since(before).as_secs_f64();
-        if let Some(round_trip) = self.round_trip
-            && elapsed > 0.05
-        {
-            let wanted = 2.0 * fresh as f64 / elapsed * round_trip.as_secs_f64();
-            self.window = self.window.max(wanted as u64).min(MAX_WINDOW);
-        }
+        self.widen(now, total);
         fresh
+    }
+
+    /// Lets the window grow to twice what is under way at the present rate (the bandwidth-delay product;
+    /// while the window limits the rate, this doubles it). Measured over a whole round trip, since bytes
+    /// come in bursts.
+    fn widen(&mut self, now: Instant, total: u64) {
+        let Some(round_trip) = self.round_trip else { return };
+        let (since, before) = self.measured;
+        let elapsed = now.saturating_duration_since(since);
+        if elapsed < round_trip.max(MEASURE) {
+            return;
+        }
+        let wanted = 2.0 * (total - before) as f64 * round_trip.as_secs_f64() / elapsed.as_secs_f64();
+        self.window = self.window.max(wanted as u64).min(MAX_WINDOW);
+        self.measured = (now, total);
     }
 
     /// Bytes that should be under way on it.
@@ -158,16 +168,16 @@ mod tests {
         let (mut line, received, _taken) = line(start);
         line.ready(start, Duration::from_millis(200));
         assert_eq!(line.room(u64::MAX, 1 << 20), FIRST_WINDOW);
-        for i in 1..=40u64 {
-            // What a line of 100 MB/s gives a window, every 250 ms.
+        // What a line of 100 MB/s gives a window, looked at with every block.
+        for i in 1..=2000u32 {
             let rate = (line.window as f64 / 0.2).min(100e6);
-            received.fetch_add((rate / 4.0) as u64, Ordering::Relaxed);
-            line.look(start + Duration::from_millis(250 * i));
+            received.fetch_add((rate * 0.005) as u64, Ordering::Relaxed);
+            line.look(start + Duration::from_millis(5) * i);
         }
-        assert!((39 << 20..=41 << 20).contains(&(line.window * 1_048_576 / 1_000_000)), "{}", line.window);
-        for i in 41..=60u64 {
+        assert!((39_000_000..=41_000_000).contains(&line.window), "{}", line.window);
+        for i in 1..=20u32 {
             received.fetch_add(1 << 30, Ordering::Relaxed);
-            line.look(start + Duration::from_millis(250 * i));
+            line.look(start + Duration::from_secs(10) + Duration::from_millis(250) * i);
         }
         assert_eq!(line.window, MAX_WINDOW);
         assert_eq!(line.room(1000, 16 << 10), 16 << 10, "one block is always allowed");

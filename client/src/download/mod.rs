@@ -1,7 +1,7 @@
 //! Fetching files: from a name in a group to a verified file on the disk, whatever happens in between.
 //!
-//! [`Downloads`] keeps the list of downloads; each has a [`job`] that drives it through its states. A piece's
-//! way: manifest, [`picker`], [`peer`] fetches it, [`verify`] judges it, [`disk`] writes it, [`journal`]
+//! [`Downloads`] keeps the list of downloads; each has a `job` that drives it through its states. A piece's
+//! way: manifest, [`picker`], `peer` fetches it, `verify` judges it, `disk` writes it, `journal`
 //! remembers it. Invariant: unverified bytes never reach the disk, and a download that was begun is either on
 //! the list, complete, or cancelled by the user, over any number of restarts.
 //!

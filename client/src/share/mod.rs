@@ -6,7 +6,7 @@
 //! metadata tells.
 //!
 //! Does not know downloads; a download puts its verified pieces on offer through
-//! [`Shares::offer_partial`].
+//! `Shares::offer_partial`.
 
 mod care;
 mod hash;

@@ -1,7 +1,7 @@
 //! Limits in bytes per second, for everything sent and everything received.
 //!
 //! Each limit is a clock that runs ahead: taking `n` bytes moves it by `n / rate`, and whoever is
-//! ahead of real time by more than [`BURST`] waits (the generic cell rate algorithm, ITU-T I.371). So a
+//! ahead of real time waits (the generic cell rate algorithm, ITU-T I.371). So a
 //! run longer than a second's worth passes, and is paid for afterwards.
 
 use std::num::NonZeroU64;

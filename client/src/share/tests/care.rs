@@ -22,7 +22,7 @@ async fn shares_come_back_after_a_restart_and_stop_when_told() {
     assert_eq!(stopped.file_id, one.file_id);
     assert!(!alice.offers(&one) && tracker.seeders(one.file_id).is_empty());
     let again = alice.shares.stop(&FakeTracker::group(), &"one".parse().expect("a selector")).await;
-    assert_eq!(again.expect_err("not shared").code(), "invalid_argument");
+    assert_eq!(again.expect_err("not shared").code(), "no_such_file");
     let alice = alice.restart().await;
     alice.shares.restore().await;
     assert!(!alice.offers(&one) && alice.offers(&two));
