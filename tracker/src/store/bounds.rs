@@ -43,8 +43,10 @@ pub(super) fn cut(conn: &Connection, until: Hlc, most: u64) -> Result<usize> {
                GROUP BY origin";
     let mut find = conn.prepare_cached(sql)?;
     let row = |r: &Row<'_>| Ok((r.get(0)?, r.get(1)?));
-    let ends: Vec<([u8; 16], u64)> = find.query_map((until.to_stored(), most), row)?.collect::<rusqlite::Result<_>>()?;
-    let floor = "INSERT INTO floors (origin, seq) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)";
+    let ends: Vec<([u8; 16], u64)> =
+        find.query_map((until.to_stored(), most), row)?.collect::<rusqlite::Result<_>>()?;
+    let floor =
+        "INSERT INTO floors (origin, seq) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)";
     let mut count = 0;
     for (origin, seq) in ends {
         conn.prepare_cached(floor)?.execute((origin, seq))?;

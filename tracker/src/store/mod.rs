@@ -27,15 +27,16 @@ use common::id::{DeviceId, OriginId};
 use common::ticket::UnixSeconds;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use bounds::LogBounds;
 pub use error::StoreError;
+pub use facts::{Cursor, Fact};
 pub use log::{Asked, Versions};
 pub use manifest::NewManifest;
-pub use bounds::LogBounds;
-pub use facts::{Cursor, Fact};
 pub use open::OpenError;
 pub use remote::{Applied, Outbox};
 pub use state::{
-    Account, Counts, GroupEntry, PresenceRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State, prefix_range,
+    Account, Counts, GroupEntry, PresenceRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State,
+    prefix_range,
 };
 pub use writer::{Change, WallClock, Written};
 
