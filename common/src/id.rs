@@ -172,8 +172,8 @@ macro_rules! claim {
 claim!(UserName GroupName);
 
 name_type!(
-    /// The name of a share: one path component, at most 255 bytes, safe on every system and in
-    /// every terminal.
+    /// The name of a share: one path component, at most 255 bytes, harmless in every terminal. What
+    /// a system makes of it beyond that (a drive letter, say) is contained by the directory handle it is opened in.
     FileName, check_file_name
 );
 
