@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long)]
     pub keep_going: bool,
     /// Where keys, known trackers, shares, unfinished downloads and the login are kept
-    /// [default: ./data/client-<IP>-<PORT>]
+    /// (default: `./data/client-<IP>-<PORT>`)
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Send at most so many bytes per second to others, for example 500K or 10M.

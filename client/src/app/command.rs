@@ -1,7 +1,7 @@
 //! The one table of commands: parsing, usage, help and completion all come from it.
 //!
 //! The names of the arguments are part of the table: completion goes by them (see
-//! [`Argument::of`]). Knows no terminal and no network.
+//! `Argument::of`). Knows no terminal and no network.
 
 use std::fmt;
 use std::path::PathBuf;
