@@ -285,12 +285,12 @@ pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
     let done: Result<Done, StoreError> = async {
         Ok(match job {
             Job::Introduce => {
-                let (hello, floors) = store.introduction(tracker_no).await?;
-                Done::Introduced(hello, floors)
+                let (hello, floors, votes) = store.introduction(tracker_no).await?;
+                Done::Introduced(hello, floors, votes)
             }
             Job::Compare(heads) => Done::Compared(store.compare(heads).await?),
-            Job::Outbox { after, votes_after, confirmed } => {
-                Done::Outbox(store.outbox(after, votes_after, confirmed).await?)
+            Job::Outbox { after, votes_after, agreed } => {
+                Done::Outbox(store.outbox(after, votes_after, agreed).await?)
             }
             Job::Apply(events, votes) => Done::Applied(store.apply(events, votes).await?),
             Job::Join(packed, complete) => Done::Applied(store.join_facts(packed, complete).await?),

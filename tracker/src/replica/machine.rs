@@ -54,8 +54,8 @@ pub enum Job {
         after: Versions,
         /// Which changes of votes it has.
         votes_after: u64,
-        /// Whether it needs confirmed votes.
-        confirmed: bool,
+        /// Up to which change it has the same confirmed votes.
+        agreed: u64,
     },
     /// Apply events and votes.
     Apply(Arc<[Event]>, Vec<NameVote>),
@@ -82,8 +82,8 @@ pub enum Job {
 /// How a job ended.
 #[derive(Debug, Clone)]
 pub enum Done {
-    /// What to say first, and where our log begins.
-    Introduced(Hello, Versions),
+    /// What to say first, where our log begins, and how many changes of votes there have been by then.
+    Introduced(Hello, Versions, u64),
     /// Origins that differ.
     Compared(Vec<OriginId>),
     /// What the sibling lacks.
@@ -178,13 +178,16 @@ struct Conn {
     // Introductions.
     said_hello: bool,
     theirs: Option<Hello>,
-    ours: Option<(Hello, Versions)>,
+    ours: Option<(Hello, Versions, u64)>,
     compared: bool,
     // What goes out.
     sent: Versions,
     acked: Versions,
+    /// What of ours the sibling knows to be on disk here.
+    told: Versions,
     votes_after: u64,
-    confirmed: bool,
+    /// Confirmed votes up to this change are the same there.
+    agreed: u64,
     number: u64,
     acked_number: u64,
     /// There may be something new to read.
@@ -306,6 +309,9 @@ impl Machine {
     pub fn committed(&mut self, now: Instant, versions: &Versions) {
         let own = versions.get(&self.origin).copied().unwrap_or_default();
         let grown = own > self.versions.get(&self.origin).copied().unwrap_or_default();
+        if self.versions == *versions {
+            return;
+        }
         self.versions.clone_from(versions);
         if let Some(conn) = &mut self.conn {
             conn.dirty = true;
@@ -348,10 +354,10 @@ impl Machine {
     pub fn handle_done(&mut self, now: Instant, done: Done) {
         let Some(conn) = &mut self.conn else { return };
         match done {
-            Done::Introduced(hello, floors) => {
+            Done::Introduced(hello, floors, votes) => {
                 self.transmit.push_back(SyncFrame::Hello(hello.clone()));
                 conn.said_hello = true;
-                conn.ours = Some((hello, floors));
+                conn.ours = Some((hello, floors, votes));
                 self.introduced(now);
             }
             Done::Compared(forked) => {
@@ -502,10 +508,11 @@ impl Machine {
     /// Both have said what they have, and it does not contradict: the stream begins.
     fn introduced(&mut self, now: Instant) {
         let Some(conn) = &mut self.conn else { return };
-        let (Some(theirs), Some((ours, floors)), true) = (&conn.theirs, &conn.ours, conn.compared) else { return };
+        let (Some(theirs), Some((ours, floors, votes)), true) = (&conn.theirs, &conn.ours, conn.compared) else { return };
         conn.acked = theirs.heads.iter().map(|h| (h.origin, h.seq)).collect();
         conn.sent.clone_from(&conn.acked);
-        conn.confirmed = theirs.names != ours.names;
+        conn.told = ours.heads.iter().map(|h| (h.origin, h.seq)).collect();
+        conn.agreed = if theirs.names == ours.names { *votes } else { 0 };
         let has = |origin: &OriginId| conn.acked.get(origin).copied().unwrap_or_default();
         if floors.iter().any(|(origin, floor)| has(origin) < *floor) {
             conn.facts = Some(Sending { heads: None, cursor: Some(Cursor::default()) });
@@ -560,7 +567,7 @@ impl Machine {
             conn.dirty = false;
             conn.reading = true;
             let after = conn.sent.clone();
-            self.jobs.push_back(Job::Outbox { after, votes_after: conn.votes_after, confirmed: conn.confirmed });
+            self.jobs.push_back(Job::Outbox { after, votes_after: conn.votes_after, agreed: conn.agreed });
         }
     }
 
@@ -573,10 +580,6 @@ impl Machine {
             *sent = event.seq.max(*sent);
         }
         conn.votes_after = out.votes_after;
-        if out.complete {
-            // From now on every change is of interest, and all that was there has been said.
-            conn.confirmed = true;
-        }
         if !out.events.is_empty() || !out.votes.is_empty() {
             conn.number += 1;
             let (events, votes) = (List::first_of(out.events), List::first_of(out.votes));
@@ -691,7 +694,7 @@ impl Machine {
             self.alarms.skew_ms = applied.ahead_ms;
         }
         let Some(current) = conn.current.take() else { return };
-        let (number, origins): (u64, Vec<OriginId>) = match current {
+        let number = match current {
             Current::Batch { number, events, votes } => {
                 let rest = events.get(applied.done..).unwrap_or_default();
                 if let Some(missing) = applied.missing {
@@ -705,31 +708,27 @@ impl Machine {
                         return self.violation("its events do not follow on each other");
                     }
                 }
-                (number, events.iter().map(|e| e.origin).collect())
+                number
             }
             Current::Facts { number, packed, complete } => {
                 if let Some(missing) = applied.missing {
                     conn.current = Some(Current::Facts { number, packed, complete });
                     return self.fetch(missing);
                 }
-                (number, complete.iter().flat_map(|heads| heads.iter().map(|h| h.origin)).collect())
+                number
             }
         };
-        // Who sent it has it.
-        for origin in &origins {
-            if let Some(seq) = applied.versions.get(origin) {
-                let acked = conn.acked.entry(*origin).or_default();
-                *acked = (*seq).max(*acked);
+        if conn.held.is_empty() {
+            let known = |(o, seq): &(OriginId, u64)| *o == self.origin || conn.told.get(o).is_some_and(|t| t >= seq);
+            let new: Vec<_> = applied.versions.iter().map(|(o, s)| (*o, *s)).filter(|v| !known(v)).collect();
+            for (origin, seq) in &new {
+                conn.told.insert(*origin, *seq);
+                // It came from there.
+                conn.acked.insert(*origin, *seq);
                 let sent = conn.sent.entry(*origin).or_default();
                 *sent = (*seq).max(*sent);
             }
-        }
-        let mut versions: Vec<_> =
-            origins.iter().filter_map(|o| applied.versions.get(o).map(|seq| (*o, *seq))).collect();
-        versions.sort_unstable();
-        versions.dedup();
-        if conn.held.is_empty() {
-            self.transmit.push_back(SyncFrame::Ack(Ack { number, versions: VersionVector(List::first_of(versions)) }));
+            self.transmit.push_back(SyncFrame::Ack(Ack { number, versions: VersionVector(List::first_of(new)) }));
         }
         let acked = conn.acked.clone();
         let own = acked.get(&self.origin).copied().unwrap_or_default();
@@ -841,8 +840,9 @@ impl Conn {
             compared: false,
             sent: Versions::new(),
             acked: Versions::new(),
+            told: Versions::new(),
             votes_after: 0,
-            confirmed: false,
+            agreed: 0,
             number: 0,
             acked_number: 0,
             dirty: false,

@@ -229,15 +229,15 @@ pub(super) fn floors(conn: &Connection) -> Result<Versions> {
 }
 
 /// What follows on `after`, as much as fits into one message.
-pub(super) fn outbox(conn: &Connection, after: &Versions, votes_after: u64, confirmed: bool) -> Result<Outbox> {
+pub(super) fn outbox(conn: &Connection, after: &Versions, votes_after: u64, agreed: u64) -> Result<Outbox> {
     let (events, complete) = events_after(conn, after)?;
     if !complete {
         return Ok(Outbox { events, votes: Vec::new(), votes_after, complete });
     }
-    let (votes, last) = votes::since(conn, votes_after, confirmed)?;
+    let (votes, last) = votes::since(conn, votes_after, agreed)?;
     let complete = votes.len() < MAX_EVENTS;
     // What was left out on purpose is not new either.
-    let last = if complete { votes::changes(conn)? } else { last };
+    let last = if complete { last.max(agreed) } else { last };
     Ok(Outbox { events, votes, votes_after: last, complete })
 }
 

@@ -31,14 +31,17 @@ impl Store {
         self.versions.clone()
     }
 
-    /// What to say first to the sibling; and where the log begins.
+    /// What to say first to the sibling; where the log begins; and how many changes of votes there have been.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn introduction(&self, tracker_no: u16) -> Result<(Hello, Versions)> {
+    pub async fn introduction(&self, tracker_no: u16) -> Result<(Hello, Versions, u64)> {
         let origin = self.origin;
         self.readers
-            .read(move |s| Ok((remote::introduction(s.conn, origin, tracker_no)?, remote::floors(s.conn)?)))
+            .read(move |s| {
+                let hello = remote::introduction(s.conn, origin, tracker_no)?;
+                Ok((hello, remote::floors(s.conn)?, votes::changes(s.conn)?))
+            })
             .await
     }
 
@@ -50,12 +53,12 @@ impl Store {
         self.replay(move |conn, _, now_ms| remote::compare(conn, &theirs, now_ms / 1000)).await
     }
 
-    /// What of ours follows on `after`. Of the votes only those that are not confirmed, unless `confirmed`.
+    /// What of ours follows on `after`. Confirmed votes up to change `agreed` are left out.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn outbox(&self, after: Versions, votes_after: u64, confirmed: bool) -> Result<Outbox> {
-        self.readers.read(move |s| remote::outbox(s.conn, &after, votes_after, confirmed)).await
+    pub async fn outbox(&self, after: Versions, votes_after: u64, agreed: u64) -> Result<Outbox> {
+        self.readers.read(move |s| remote::outbox(s.conn, &after, votes_after, agreed)).await
     }
 
     /// Takes in events and votes of the sibling.
@@ -166,14 +169,6 @@ impl Store {
     /// When the database fails.
     pub async fn log_flaw(&self) -> Result<Option<String>> {
         self.readers.read(|s| bounds::flaw(s.conn)).await
-    }
-
-    /// How many changes of votes there have been.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn vote_changes(&self) -> Result<u64> {
-        self.readers.read(|s| votes::changes(s.conn)).await
     }
 
     /// Part of a manifest, in answer to the sibling.

@@ -152,14 +152,14 @@ pub(super) fn changes(conn: &Connection) -> Result<u64> {
 }
 
 /// Votes that changed after `after`, in that order, and the number of the last change among them.
-/// Without `confirmed`, only those that are not confirmed.
-pub(super) fn since(conn: &Connection, after: u64, confirmed: bool) -> Result<(Vec<NameVote>, u64)> {
+/// Confirmed ones up to change `agreed` are left out.
+pub(super) fn since(conn: &Connection, after: u64, agreed: u64) -> Result<(Vec<NameVote>, u64)> {
     let sql = "SELECT kind, name, owner, hlc, origin, stage, change FROM votes
-               WHERE change > ?1 AND (?2 OR stage < 2) ORDER BY change LIMIT ?3";
+               WHERE change > ?1 AND (change > ?2 OR stage < 2) ORDER BY change LIMIT ?3";
     let mut last = after;
     let mut votes = Vec::new();
     let mut find = conn.prepare_cached(sql)?;
-    let mut rows = find.query((after, confirmed, MAX_EVENTS as u64))?;
+    let mut rows = find.query((after, agreed, MAX_EVENTS as u64))?;
     while let Some(r) = rows.next()? {
         votes.push(NameVote {
             kind: kind_of(r.get(0)?),

@@ -1,0 +1,112 @@
+//! What must hold: on one disk at any time, and on both when they have synchronised.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use common::id::OriginId;
+use rusqlite::{Connection, OpenFlags, Row};
+use tokio::runtime::Runtime;
+use tracker::store::{Store, Versions};
+
+/// A name and whose it is for good.
+pub(crate) type Confirmed = BTreeMap<(u8, String), [u8; 16]>;
+
+pub(crate) fn open(database: &Path) -> Connection {
+    Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("opened")
+}
+
+/// What a tracker has confirmed.
+pub(crate) fn confirmed(conn: &Connection) -> Confirmed {
+    rows(conn, "SELECT kind, name, owner FROM votes WHERE stage = 2", |r| {
+        Ok(((r.get(0)?, r.get(1)?), r.get(2)?))
+    })
+    .into_iter()
+    .collect()
+}
+
+/// All of its votes.
+pub(crate) fn votes(conn: &Connection) -> Vec<(u8, String, [u8; 16], u8)> {
+    let sql = "SELECT kind, name, owner, stage FROM votes v
+               WHERE kind = 0 OR EXISTS (SELECT 1 FROM live WHERE group_id = v.owner) ORDER BY kind, name";
+    rows(conn, sql, |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
+}
+
+fn rows<T>(conn: &Connection, sql: &str, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Vec<T> {
+    let mut find = conn.prepare(sql).expect("prepared");
+    find.query_map([], read).expect("queried").collect::<rusqlite::Result<_>>().expect("rows")
+}
+
+/// Memberships that have ended.
+pub(crate) fn ended(conn: &Connection) -> Vec<[u8; 16]> {
+    rows(conn, "SELECT membership FROM ends", |r| r.get(0))
+}
+
+/// Members who should not be: without an acceptance that has seen every kick, or ended.
+pub(crate) fn unsound_members(conn: &Connection) -> Vec<[u8; 16]> {
+    let sql = "
+        SELECT l.membership FROM live l
+        WHERE EXISTS (SELECT 1 FROM ends e WHERE e.membership = l.membership)
+           OR NOT EXISTS (
+            SELECT 1 FROM accepts a WHERE a.membership = l.membership
+              AND NOT EXISTS (
+                SELECT 1 FROM kicks k WHERE k.group_id = l.group_id AND k.user_id = l.user_id
+                  AND k.id NOT IN (SELECT s.kick FROM accept_kicks s
+                                   WHERE s.membership = a.membership AND s.hlc = a.hlc AND s.origin = a.origin)))";
+    rows(conn, sql, |r| r.get(0))
+}
+
+/// How often each id is there that a request makes: more than once would be two effects.
+pub(crate) fn doubled(conn: &Connection) -> Vec<String> {
+    // A request that was carried out at both trackers has two events; their facts must be the same things.
+    let sql = "SELECT hex(device) || hex(request_id) FROM events GROUP BY device, request_id HAVING count(*) > 2";
+    rows(conn, sql, |r| r.get(0))
+}
+
+pub(crate) fn versions(store: &Store) -> Versions {
+    (*store.versions()).clone()
+}
+
+/// The state is what the events say: applied to an empty database, they give the same. `None` if the log does
+/// not reach back far enough for that.
+pub(crate) fn replayed(rt: &Runtime, store: &Store, dir: &Path) -> Option<(Vec<u64>, Vec<u64>)> {
+    let fresh = Store::open_as(dir, std::sync::Arc::new(|| 1), OriginId::new([0xee; 16])).expect("opened");
+    let done = rt.block_on(async {
+        let mut after = Versions::new();
+        loop {
+            let out = store.outbox(after.clone(), u64::MAX >> 1, 0).await.expect("read");
+            if out.events.is_empty() {
+                break;
+            }
+            for event in &out.events {
+                // Manifests are not events; a database without them cannot list the shares, and need not.
+                after.insert(event.origin, event.seq);
+            }
+            let applied = with_manifests(store, &fresh, out.events).await?;
+            if applied.early {
+                return None;
+            }
+        }
+        let (mine, replayed) = (store.digest().await.expect("read"), fresh.digest().await.expect("read"));
+        (mine.0 == replayed.0).then_some((mine.1, replayed.1))
+    });
+    rt.block_on(fresh.close());
+    done
+}
+
+async fn with_manifests(
+    from: &Store,
+    to: &Store,
+    events: Vec<common::wire::sync::Event>,
+) -> Option<tracker::store::Applied> {
+    let events: std::sync::Arc<[_]> = events.into();
+    let mut at = 0;
+    loop {
+        let applied = to.apply(events[at..].into(), vec![]).await.expect("applied");
+        let Some(missing) = applied.missing else { return Some(applied) };
+        at += applied.done;
+        match from.manifest_frame(missing.0, 0).await.expect("read") {
+            common::wire::sync::SyncFrame::Manifest(part) => to.store_manifest(missing, vec![part]).await.expect("stored"),
+            _ => return None,
+        }
+    }
+}

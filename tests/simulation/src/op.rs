@@ -1,0 +1,195 @@
+//! What clients do: decided on the state as the tracker's commands decide it, without passwords and sockets.
+
+use common::id::{DeviceId, FileId, GroupId, MembershipId, PublicationId, RequestId, Sha1Digest, UserId};
+use common::manifest::Manifest;
+use common::pieces::{PieceIndex, PieceLayout};
+use tracker::fact::{CredentialId, Delta, EndReason, KickId};
+use tracker::store::{Asked, NewManifest, State, StoreError};
+
+/// One command, with the identity that makes a repetition of it the same command.
+#[derive(Debug, Clone)]
+pub(crate) struct Op {
+    pub(crate) asked: Asked,
+    pub(crate) what: What,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum What {
+    User { name: u8 },
+    Password { user: UserId },
+    Group { name: u8, user: UserId },
+    Join { group: GroupId, user: UserId },
+    Accept { group: GroupId, user: UserId },
+    Reject { group: GroupId, user: UserId },
+    Leave { group: GroupId, user: UserId },
+    Kick { group: GroupId, user: UserId },
+    MakeAdmin { group: GroupId, user: UserId },
+    Publish { group: GroupId, user: UserId, name: u8, content: u8 },
+    Seed { group: GroupId, user: UserId, content: u8, on: bool },
+}
+
+/// What a command states.
+pub(crate) struct Decided {
+    pub(crate) deltas: Vec<Delta>,
+    pub(crate) manifest: Option<NewManifest>,
+}
+
+impl Op {
+    pub(crate) fn new(rng: &mut fastrand::Rng, users: &[UserId], groups: &[GroupId]) -> Self {
+        let asked = Asked { device: DeviceId::new([rng.u8(0..6); 32]), request: RequestId::new(bytes(rng)) };
+        let user = rng.choice(users).copied();
+        let group = rng.choice(groups).copied();
+        let what = match (rng.u8(0..16), user, group) {
+            (0, ..) | (_, None, _) => What::User { name: rng.u8(0..6) },
+            (1, Some(user), _) => What::Password { user },
+            (2, Some(user), _) | (_, Some(user), None) => What::Group { name: rng.u8(0..4), user },
+            (3..=5, Some(user), Some(group)) => What::Join { group, user },
+            (6..=8, Some(user), Some(group)) => What::Accept { group, user },
+            (9, Some(user), Some(group)) => What::Reject { group, user },
+            (10, Some(user), Some(group)) => What::Leave { group, user },
+            (11, Some(user), Some(group)) => What::Kick { group, user },
+            (12, Some(user), Some(group)) => What::MakeAdmin { group, user },
+            (13..=14, Some(user), Some(group)) => {
+                What::Publish { group, user, name: rng.u8(0..4), content: rng.u8(0..8) }
+            }
+            (_, Some(user), Some(group)) => What::Seed { group, user, content: rng.u8(0..8), on: rng.bool() },
+        };
+        Self { asked, what }
+    }
+
+    /// An id that this command makes, the same wherever it is carried out.
+    pub(crate) fn mint<T: From<[u8; 16]>>(&self, kind: &str) -> T {
+        let mut h = blake3::Hasher::new();
+        h.update(self.asked.device.as_bytes()).update(self.asked.request.as_bytes()).update(kind.as_bytes());
+        let mut id = [0; 16];
+        h.finalize_xof().fill(&mut id);
+        T::from(id)
+    }
+
+    /// Decides; nothing, if it is refused.
+    pub(crate) fn decide(&self, state: &State<'_>) -> Result<Decided, StoreError> {
+        let plain = |deltas| Ok(Decided { deltas, manifest: None });
+        match &self.what {
+            What::User { name } => {
+                let name = format!("user{name}").parse().expect("a name");
+                if state.user_name_taken(&name)? {
+                    return plain(vec![]);
+                }
+                let id = self.mint("user");
+                plain(vec![Delta::User { id, name }, self.credential(id)])
+            }
+            What::Password { user } => {
+                let known = state.account_of(*user)?.is_some();
+                plain(if known { vec![self.credential(*user)] } else { vec![] })
+            }
+            What::Group { name, user } => {
+                let name = format!("group{name}").parse().expect("a name");
+                if state.group_name_taken(&name)? || state.user_name(*user)?.is_none() {
+                    return plain(vec![]);
+                }
+                let (group, membership, user) = (self.mint("group"), self.mint("membership"), *user);
+                plain(vec![
+                    Delta::Group { id: group, name, creator: user },
+                    Delta::Requested { membership, group, user },
+                    Delta::Accepted { membership, kicks_seen: vec![] },
+                    Delta::Admin { group, user, membership },
+                ])
+            }
+            other => plain_or_share(self, other, state),
+        }
+    }
+
+    fn credential(&self, user: UserId) -> Delta {
+        let id: [u8; 16] = self.mint("credential");
+        // Salted, as in life: carried out twice it is not the same hash.
+        Delta::Credential { id: CredentialId(id), user, phc: format!("{id:x?}") }
+    }
+}
+
+fn plain_or_share(op: &Op, what: &What, state: &State<'_>) -> Result<Decided, StoreError> {
+    let (What::Join { group, user }
+    | What::Accept { group, user }
+    | What::Reject { group, user }
+    | What::Leave { group, user }
+    | What::Kick { group, user }
+    | What::MakeAdmin { group, user }
+    | What::Publish { group, user, .. }
+    | What::Seed { group, user, .. }) = what
+    else {
+        return Ok(Decided { deltas: vec![], manifest: None });
+    };
+    let (group, user) = (*group, *user);
+    let standing = state.standing(group, user)?;
+    let open = state.admin(group)?.is_some();
+    let end = |reason| standing.open().map(move |membership| Delta::Ended { membership, reason });
+    let mut manifest = None;
+    let deltas = match what {
+        What::Join { .. } if open && standing.live.is_empty() && standing.pending.is_empty() => {
+            vec![Delta::Requested { membership: op.mint("membership"), group, user }]
+        }
+        What::Accept { .. } if open && standing.live.is_empty() => match standing.pending.first() {
+            Some(membership) => {
+                vec![Delta::Accepted { membership: *membership, kicks_seen: state.kicks(group, user)? }]
+            }
+            None => vec![],
+        },
+        What::Reject { .. } if standing.live.is_empty() => end(EndReason::Rejected).collect(),
+        What::Leave { .. } => end(EndReason::Left).collect(),
+        What::Kick { .. } if !standing.live.is_empty() => {
+            let kick = Delta::Kicked { id: KickId(op.mint("kick")), group, user };
+            end(EndReason::Kicked).chain([kick]).collect()
+        }
+        What::MakeAdmin { .. } => {
+            standing.membership().map(|membership| Delta::Admin { group, user, membership }).into_iter().collect()
+        }
+        What::Publish { name, content, .. } => match standing.membership() {
+            Some(membership) => {
+                let made = manifest_of(*content);
+                let fact = published(op, (group, user, membership), *name, made.file(), &made);
+                manifest = Some(made);
+                vec![fact]
+            }
+            None => vec![],
+        },
+        What::Seed { content, on, .. } => standing
+            .membership()
+            .map(|membership| Delta::Seeding {
+                group,
+                file: manifest_of(*content).file(),
+                device: op.asked.device,
+                user,
+                membership,
+                on: *on,
+            })
+            .into_iter()
+            .collect(),
+        _ => vec![],
+    };
+    Ok(Decided { deltas, manifest })
+}
+
+fn published(
+    op: &Op,
+    (group, user, membership): (GroupId, UserId, MembershipId),
+    name: u8,
+    file: FileId,
+    made: &NewManifest,
+) -> Delta {
+    let name = format!("file{name}").parse().expect("a name");
+    let id: PublicationId = op.mint("publication");
+    Delta::Published { id, group, name, file, manifest: made.id(), user, membership }
+}
+
+fn manifest_of(content: u8) -> NewManifest {
+    let bytes = vec![content; 100];
+    let layout = PieceLayout::new(100, 1 << 14).expect("a layout");
+    let piece: PieceIndex = layout.pieces().next().expect("a piece");
+    let piece = common::manifest::hash_piece(layout, piece, &bytes);
+    NewManifest::new(Manifest::of_hashed(layout, Sha1Digest::new([content; 20]), vec![piece]).expect("a manifest"))
+}
+
+pub(crate) fn bytes<const N: usize>(rng: &mut fastrand::Rng) -> [u8; N] {
+    let mut bytes = [0; N];
+    rng.fill(&mut bytes);
+    bytes
+}

@@ -1,0 +1,63 @@
+//! A few runs of everything; `simulate` makes many.
+#![allow(clippy::panic, reason = "a test harness")]
+
+use simulation::{Plan, run};
+
+fn plan(name: &str) -> Plan {
+    Plan::named().into_iter().find(|p| p.name == name).unwrap_or_else(|| panic!("no plan is called {name}"))
+}
+
+macro_rules! scenarios {
+    ($($test:ident: $name:literal;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                for seed in 1..=3 {
+                    run(&plan($name), seed);
+                }
+            }
+        )*
+
+        #[test]
+        fn every_plan_has_a_test() {
+            let tested = [$($name),*];
+            assert!(Plan::named().iter().all(|p| tested.contains(&p.name)));
+        }
+    };
+}
+
+scenarios! {
+    nothing: "nothing";
+    kill_before_commit: "kill before commit";
+    kill_after_commit: "kill after commit, before ship";
+    kill_after_ship: "kill after ship, before acknowledgement";
+    kill_in_a_snapshot: "kill in a snapshot";
+    death_after_dual: "death right after a dual acknowledgement";
+    death_after_solo: "death right after a solo acknowledgement";
+    partition: "partition";
+    one_way_partition: "one-way partition";
+    broken_connections: "broken connections";
+    flapping: "flapping at 1 Hz";
+    stopped: "stopped for 30 s";
+    slow_disk: "slow disk";
+    full_disk: "full disk";
+    restored_other_up: "restored, the other up";
+    restored_other_down: "restored, the other down";
+    both_restored: "both restored to different times";
+    wiped: "wiped";
+    clock_ahead: "clock +10 years and back";
+    clock_behind: "clock -3 days";
+    longer_than_the_log: "partition longer than the log";
+    duplicated: "messages duplicated";
+    reordered: "events reordered";
+    replayed: "messages replayed";
+    malformed: "messages malformed";
+    altered: "a row altered";
+}
+
+#[test]
+fn by_chance() {
+    for seed in 1..=200 {
+        run(&Plan::random(), seed);
+    }
+}
