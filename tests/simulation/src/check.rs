@@ -17,11 +17,9 @@ pub(crate) fn open(database: &Path) -> Connection {
 
 /// What a tracker has confirmed.
 pub(crate) fn confirmed(conn: &Connection) -> Confirmed {
-    rows(conn, "SELECT kind, name, owner FROM votes WHERE stage = 2", |r| {
-        Ok(((r.get(0)?, r.get(1)?), r.get(2)?))
-    })
-    .into_iter()
-    .collect()
+    rows(conn, "SELECT kind, name, owner FROM votes WHERE stage = 2", |r| Ok(((r.get(0)?, r.get(1)?), r.get(2)?)))
+        .into_iter()
+        .collect()
 }
 
 /// All of its votes.
@@ -105,7 +103,9 @@ async fn with_manifests(
         let Some(missing) = applied.missing else { return Some(applied) };
         at += applied.done;
         match from.manifest_frame(missing.0, 0).await.expect("read") {
-            common::wire::sync::SyncFrame::Manifest(part) => to.store_manifest(missing, vec![part]).await.expect("stored"),
+            common::wire::sync::SyncFrame::Manifest(part) => {
+                to.store_manifest(missing, vec![part]).await.expect("stored")
+            }
             _ => return None,
         }
     }

@@ -153,6 +153,9 @@ pub fn run(plan: &Plan, seed: u64) -> Report {
     world.heal();
     world.settle();
     let report = world.report;
+    if plan.certain.is_empty() && plan.random == 0 {
+        assert_eq!(report.connections, 1, "a connection was dropped, and nothing had happened");
+    }
     for node in &mut world.nodes {
         node.kill(&world.rt);
     }
@@ -453,7 +456,9 @@ impl World {
                     return self.kill_for_a_while(i);
                 }
                 for frame in self.tamper(i, *frame) {
-                    self.say(|| format!("to {}: {}", i + 1, format!("{frame:?}").chars().take(100).collect::<String>()));
+                    self.say(|| {
+                        format!("to {}: {}", i + 1, format!("{frame:?}").chars().take(100).collect::<String>())
+                    });
                     self.report.frames += 1;
                     self.report.facts += u64::from(matches!(frame, SyncFrame::Facts(_)));
                     let now = self.instant();
@@ -523,7 +528,12 @@ impl World {
         let written = self.rt.block_on(p.store.write(op.asked, move |state| {
             let decided = deciding.decide(state)?;
             let some = !decided.deltas.is_empty();
-            Ok::<_, StoreError>(Change { deltas: decided.deltas, manifest: decided.manifest, answer: vec![1], value: some })
+            Ok::<_, StoreError>(Change {
+                deltas: decided.deltas,
+                manifest: decided.manifest,
+                answer: vec![1],
+                value: some,
+            })
         }));
         match written.expect("written") {
             Written::Done(false) => return,
@@ -653,7 +663,11 @@ impl World {
             self.kill(1 - i, Duration::from_secs(5));
         }
         self.kill(i, Duration::from_millis(200));
-        if fault == Fault::Wipe { self.nodes[i].wipe() } else { self.nodes[i].restore() }
+        if fault == Fault::Wipe {
+            self.nodes[i].wipe()
+        } else {
+            self.nodes[i].restore()
+        }
         self.behind = Some(i);
         self.forget(i);
         self.account_for_disks(true);
@@ -742,7 +756,8 @@ impl World {
             let view = p.machine.view();
             view.linked && view.open && view.lag == 0 && p.jobs.is_empty()
         };
-        up(a) && up(b)
+        up(a)
+            && up(b)
             && self.wires.iter().all(|w| w.len() == 0)
             && self.again.is_empty()
             && self.waiting.iter().all(Vec::is_empty)
@@ -755,13 +770,15 @@ impl World {
         while self.now < until {
             self.step();
             level |= self.settled();
-            self.say(|| format!(
-                "wires {:?} again {} waiting {:?} jobs {:?}",
-                self.wires.iter().map(Wire::len).collect::<Vec<_>>(),
-                self.again.len(),
-                self.waiting.iter().map(Vec::len).collect::<Vec<_>>(),
-                self.nodes.iter().map(|n| n.process.as_ref().map(|p| p.jobs.len())).collect::<Vec<_>>()
-            ));
+            self.say(|| {
+                format!(
+                    "wires {:?} again {} waiting {:?} jobs {:?}",
+                    self.wires.iter().map(Wire::len).collect::<Vec<_>>(),
+                    self.again.len(),
+                    self.waiting.iter().map(Vec::len).collect::<Vec<_>>(),
+                    self.nodes.iter().map(|n| n.process.as_ref().map(|p| p.jobs.len())).collect::<Vec<_>>()
+                )
+            });
             if self.settled() && self.same_votes() {
                 digests = self.digests();
                 if digests.0 == digests.1 {

@@ -286,12 +286,10 @@ pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
         Ok(match job {
             Job::Introduce => {
                 let (hello, floors, votes) = store.introduction(tracker_no).await?;
-                Done::Introduced(hello, floors, votes)
+                Done::Introduced { hello, floors, votes, quarantined: store.quarantined().await? }
             }
             Job::Compare(heads) => Done::Compared(store.compare(heads).await?),
-            Job::Outbox { after, votes_after, agreed } => {
-                Done::Outbox(store.outbox(after, votes_after, agreed).await?)
-            }
+            Job::Outbox { after, votes_after, agreed } => Done::Outbox(store.outbox(after, votes_after, agreed).await?),
             Job::Apply(events, votes) => Done::Applied(store.apply(events, votes).await?),
             Job::Join(packed, complete) => Done::Applied(store.join_facts(packed, complete).await?),
             Job::Heads => Done::Heads(store.heads().await?),

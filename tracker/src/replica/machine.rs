@@ -8,7 +8,7 @@
 //! disk before it is shipped. Nothing is acknowledged before it is on disk. The mode is dual only
 //! while the sibling acknowledges everything within [`PATIENCE`].
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -82,8 +82,17 @@ pub enum Job {
 /// How a job ended.
 #[derive(Debug, Clone)]
 pub enum Done {
-    /// What to say first, where our log begins, and how many changes of votes there have been by then.
-    Introduced(Hello, Versions, u64),
+    /// What to know of ourselves before anything is said.
+    Introduced {
+        /// What to say.
+        hello: Hello,
+        /// Where our log begins.
+        floors: Versions,
+        /// How many changes of votes there have been by then.
+        votes: u64,
+        /// Origins of which nothing more is applied.
+        quarantined: Vec<OriginId>,
+    },
     /// Origins that differ.
     Compared(Vec<OriginId>),
     /// What the sibling lacks.
@@ -205,6 +214,7 @@ struct Conn {
     // Time.
     heard: Instant,
     spoke: Instant,
+    /// When it last acknowledged something, or had acknowledged everything.
     last_ack: Instant,
     compare_at: Instant,
     digest_of: Option<StateDigest>,
@@ -234,6 +244,8 @@ pub struct Machine {
     steady: Steady,
     gate: Gate,
     sibling: Option<OriginId>,
+    /// Origins of which nothing more is applied, by either.
+    quarantined: HashSet<OriginId>,
     /// The sibling refuses what we say in this run.
     refused: bool,
     transmit: VecDeque<SyncFrame>,
@@ -266,6 +278,7 @@ impl Machine {
             steady: Steady::default(),
             gate,
             sibling: None,
+            quarantined: HashSet::new(),
             refused: false,
             transmit: VecDeque::new(),
             jobs: VecDeque::new(),
@@ -341,6 +354,7 @@ impl Machine {
             SyncFrame::Repair(facts) => self.jobs.push_back(Job::Mend(facts.facts.into_vec().into())),
             SyncFrame::Quarantined(origin) => {
                 self.refused |= origin == self.origin;
+                self.quarantined.insert(origin);
                 self.alarms.forked += 1;
                 self.jobs.push_back(Job::Quarantine(origin));
             }
@@ -354,10 +368,11 @@ impl Machine {
     pub fn handle_done(&mut self, now: Instant, done: Done) {
         let Some(conn) = &mut self.conn else { return };
         match done {
-            Done::Introduced(hello, floors, votes) => {
+            Done::Introduced { hello, floors, votes, quarantined } => {
                 self.transmit.push_back(SyncFrame::Hello(hello.clone()));
                 conn.said_hello = true;
                 conn.ours = Some((hello, floors, votes));
+                self.quarantined.extend(quarantined);
                 self.introduced(now);
             }
             Done::Compared(forked) => {
@@ -365,7 +380,7 @@ impl Machine {
                 self.on_forked(&forked);
                 self.introduced(now);
             }
-            Done::Outbox(out) => self.on_outbox(out),
+            Done::Outbox(out) => self.on_outbox(now, out),
             Done::Applied(applied) => self.on_applied(now, applied),
             Done::Heads(heads) => {
                 if let Some(sending) = &mut conn.facts {
@@ -373,7 +388,7 @@ impl Machine {
                     conn.reading = false;
                 }
             }
-            Done::Facts(packed, next) => self.on_facts_read(packed, next),
+            Done::Facts(packed, next) => self.on_facts_read(now, packed, next),
             Done::Manifest(frame) => self.on_manifest_read(frame),
             Done::Stored => {
                 conn.fetching = None;
@@ -462,7 +477,8 @@ impl Machine {
     /// What others may want to know.
     pub fn view(&self) -> View {
         let acked = |o: &OriginId| self.conn.as_ref().and_then(|c| c.acked.get(o)).copied().unwrap_or_default();
-        let lag = self.versions.iter().map(|(o, seq)| seq.saturating_sub(acked(o))).sum();
+        let counted = self.versions.iter().filter(|(o, _)| !self.quarantined.contains(o));
+        let lag = counted.map(|(o, seq)| seq.saturating_sub(acked(o))).sum();
         View {
             mode: if self.steady.is_dual() { Mode::Dual } else { Mode::Solo },
             linked: self.conn.as_ref().is_some_and(|c| c.theirs.is_some()),
@@ -508,7 +524,9 @@ impl Machine {
     /// Both have said what they have, and it does not contradict: the stream begins.
     fn introduced(&mut self, now: Instant) {
         let Some(conn) = &mut self.conn else { return };
-        let (Some(theirs), Some((ours, floors, votes)), true) = (&conn.theirs, &conn.ours, conn.compared) else { return };
+        let (Some(theirs), Some((ours, floors, votes)), true) = (&conn.theirs, &conn.ours, conn.compared) else {
+            return;
+        };
         conn.acked = theirs.heads.iter().map(|h| (h.origin, h.seq)).collect();
         conn.sent.clone_from(&conn.acked);
         conn.told = ours.heads.iter().map(|h| (h.origin, h.seq)).collect();
@@ -520,7 +538,8 @@ impl Machine {
         conn.wanted_heads = theirs.heads.to_vec();
         conn.dirty = true;
         conn.last_ack = now;
-        self.steady.begin(now, self.versions.clone(), &conn.acked);
+        let ours = self.versions.iter().filter(|(o, _)| !self.quarantined.contains(o));
+        self.steady.begin(now, ours.map(|(o, seq)| (*o, *seq)).collect(), &conn.acked);
         let refused = self.refused;
         self.steady.advance(now, refused);
         self.open_when_level();
@@ -531,8 +550,11 @@ impl Machine {
     fn open_when_level(&mut self) {
         let Some(conn) = &self.conn else { return };
         if conn.compared && conn.ours.is_some() && self.gate != Gate::Open {
-            let level =
-                conn.wanted_heads.iter().all(|h| self.versions.get(&h.origin).is_some_and(|have| *have >= h.seq));
+            let level = conn
+                .wanted_heads
+                .iter()
+                .filter(|h| !self.quarantined.contains(&h.origin))
+                .all(|h| self.versions.get(&h.origin).is_some_and(|have| *have >= h.seq));
             self.gate = if level { Gate::Open } else { Gate::Shut { until: None } };
         }
     }
@@ -542,6 +564,7 @@ impl Machine {
             tracing::error!(origin = %format_args!("{origin:.8}"), "events of this run differ between the trackers: it is quarantined");
             self.alarms.forked += 1;
             self.refused |= *origin == self.origin;
+            self.quarantined.insert(*origin);
             self.transmit.push_back(SyncFrame::Quarantined(*origin));
         }
     }
@@ -571,7 +594,7 @@ impl Machine {
         }
     }
 
-    fn on_outbox(&mut self, out: Outbox) {
+    fn on_outbox(&mut self, now: Instant, out: Outbox) {
         let Some(conn) = &mut self.conn else { return };
         conn.reading = false;
         conn.dirty |= !out.complete;
@@ -581,13 +604,13 @@ impl Machine {
         }
         conn.votes_after = out.votes_after;
         if !out.events.is_empty() || !out.votes.is_empty() {
-            conn.number += 1;
+            conn.count(now);
             let (events, votes) = (List::first_of(out.events), List::first_of(out.votes));
             self.transmit.push_back(SyncFrame::Batch(Batch { number: conn.number, events, votes }));
         }
     }
 
-    fn on_facts_read(&mut self, packed: Vec<u8>, next: Option<Cursor>) {
+    fn on_facts_read(&mut self, now: Instant, packed: Vec<u8>, next: Option<Cursor>) {
         let Some(conn) = &mut self.conn else { return };
         let Some(sending) = &mut conn.facts else { return };
         conn.reading = false;
@@ -605,7 +628,7 @@ impl Machine {
         if complete.is_some() {
             conn.facts = None;
         }
-        conn.number += 1;
+        conn.count(now);
         let Some(facts) = List::new(packed) else { return self.violation("we made a part that is too long") };
         self.transmit.push_back(SyncFrame::Facts(Facts { number: conn.number, facts, complete }));
     }
@@ -832,6 +855,14 @@ impl Machine {
 }
 
 impl Conn {
+    /// One more batch or part is sent.
+    fn count(&mut self, now: Instant) {
+        if self.number == self.acked_number {
+            self.last_ack = now;
+        }
+        self.number += 1;
+    }
+
     fn new(now: Instant) -> Self {
         Self {
             said_hello: false,

@@ -166,3 +166,35 @@ async fn a_name_that_both_gave_away_has_one_owner() {
     one.stop().await;
     two.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_two_trackers_claim_is_quarantined_and_the_rest_goes_on() {
+    let (dir, key) = (tempfile::tempdir().expect("directory"), ClusterSecret::generate().cluster_key());
+    let at = addresses();
+    // Both disks were made from one that was copied while it ran, and went on with the same run.
+    let shared = common::id::OriginId::new([7; 16]);
+    for (number, user) in [(1, 1), (2, 2)] {
+        let store = Store::open_as(&dir.path().join(format!("{number}")), Arc::new(|| 1), shared).expect("opened");
+        let asked = Asked { device: DeviceId::new([user; 32]), request: RequestId::random() };
+        let id = UserId::new([user; 16]);
+        let done = store.write(asked, move |_| {
+            let deltas = (0..user).map(|_| Delta::User { id, name: "user".parse().expect("a name") }).collect();
+            Ok::<_, StoreError>(Change { deltas, manifest: None, answer: vec![1], value: () })
+        });
+        assert!(matches!(done.await.expect("written"), Written::Done(())));
+        store.close().await;
+    }
+    let one = tracker(dir.path(), 1, at, &key).await;
+    let two = tracker(dir.path(), 2, at, &key).await;
+    for (here, there, n) in [(&one, &two, 3), (&two, &one, 4)] {
+        let mut view = here.handles.replica.view.clone();
+        let alarmed = view.wait_for(|v| v.alarms.forked > 0);
+        tokio::time::timeout(Duration::from_secs(10), alarmed).await.expect("in time").expect("running");
+        assert_eq!(here.store.quarantined().await.expect("read"), [shared]);
+        let (user, mode) = here.user(n).await;
+        assert_eq!(mode, Mode::Dual, "other runs go on");
+        assert!(there.knows(user).await);
+    }
+    one.stop().await;
+    two.stop().await;
+}

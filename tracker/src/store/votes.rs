@@ -72,9 +72,11 @@ pub(super) fn on_vote(tx: &Connection, theirs: &NameVote) -> Result<Met> {
         _ => Vote::first(vote.claim),
     };
     let met = base.meet(vote);
-    if mine == Some(met) {
+    if mine == Some(met) && alike {
         return Ok(Met::default());
     }
+    // Cast anew even if it stands: the sibling votes otherwise, so it does not know this vote, perhaps
+    // because it had given a closed group's name away.
     cast(tx, theirs.kind, &name, met)?;
     let lost = match mine.filter(|m| m.claim.owner != met.claim.owner) {
         Some(before) => claim_of(tx, theirs.kind, before)?,
