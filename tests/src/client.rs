@@ -55,6 +55,11 @@ impl Client {
         &self.name
     }
 
+    /// The same client with another list of trackers.
+    pub fn with_info(&self, info: &Path) -> Self {
+        Self { name: self.name.clone(), home: self.home.clone(), info: info.to_owned() }
+    }
+
     /// Its working directory: data in `data`, downloads in `downloads`.
     pub fn home(&self) -> &Path {
         &self.home

@@ -7,9 +7,11 @@
 mod binaries;
 mod client;
 mod cluster;
+mod history;
 mod process;
 
 pub use binaries::binary;
 pub use client::{Client, Live, Script};
 pub use cluster::{Cluster, Tracker, random_file};
+pub use history::{Asker, History, groups_at, until_dual};
 pub use process::{Output, PATIENCE, Process};
