@@ -43,6 +43,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Calls of one connection that run side by side.
 const IN_FLIGHT: usize = 8;
+/// Origins that a caller without a login may have waited for.
+const MAX_SEEN_BEFORE_LOGIN: usize = 64;
 /// Replies that wait for the socket.
 const REPLIES: usize = 4;
 /// Pushes that wait for the socket; with one more the client counts as not reading.
@@ -267,6 +269,8 @@ impl<'a> Session<'a> {
         let call = Call { services, asked, address: self.peer.address, connection: self.id };
         // Signs of life and questions about the trackers do not wait for the other one.
         let at_once = matches!(request, Request::Status | Request::Cluster | Request::Announce { .. });
+        // Who has not logged in may not make this tracker remember much while it waits.
+        let at_once = at_once || (login.is_none() && seen.0.len() > MAX_SEEN_BEFORE_LOGIN);
         let running = self.context.tasks.spawn("call", async move {
             if !at_once && !call.services.replica.has_seen(&seen).await {
                 return Err(Refusal::Stale);

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use common::secret::ClusterPublic;
-use common::ticket::{Revocation, Signed, Ticket};
+use common::ticket::{CLOCK_TOLERANCE, Revocation, Signed, TICKET_LIFE, Ticket, now};
 use tokio::sync::watch;
 
 /// Most revocations kept; beyond that the oldest goes, long after its tickets have run out.
@@ -47,14 +47,24 @@ impl Revocations {
         Self(Arc::new(watch::Sender::new(Known::default())))
     }
 
+    /// Adds `signed`, as a leecher passed it on, if the cluster signed it and it can still void a ticket: old ones
+    /// replayed in number must not push fresh ones out. `true` if it is news.
+    pub(crate) fn add_hearsay(&self, signed: Signed<Revocation>, cluster: &ClusterPublic) -> bool {
+        let oldest = now().saturating_sub((TICKET_LIFE + 2 * CLOCK_TOLERANCE).as_secs());
+        let fresh = signed.verify(cluster).is_ok_and(|revocation| revocation.at >= oldest);
+        fresh && self.add(signed, cluster)
+    }
+
     /// Adds `signed` if the cluster signed it; `true` if it is news.
     pub(crate) fn add(&self, signed: Signed<Revocation>, cluster: &ClusterPublic) -> bool {
         let Ok(revocation) = signed.verify(cluster) else { return false };
         self.0.send_if_modified(|known| {
             let news = known.0.iter().all(|e| e.revocation.what != revocation.what || e.revocation.at < revocation.at);
             if news {
-                if known.0.len() >= MAX_KEPT {
-                    known.0.pop_front();
+                if known.0.len() >= MAX_KEPT
+                    && let Some(oldest) = (0..known.0.len()).min_by_key(|&i| known.0[i].revocation.at)
+                {
+                    known.0.remove(oldest);
                 }
                 known.0.push_back(Entry { revocation, signed });
             }
@@ -90,5 +100,17 @@ mod tests {
         assert!(set.add(signed(&key), &key.public()));
         assert!(!set.add(signed(&key), &key.public()));
         assert_eq!(set.watch().borrow().latest().map(|e| e.revocation.clone()), Some(revocation));
+    }
+
+    #[test]
+    fn old_revocations_passed_on_do_not_push_a_fresh_one_out() {
+        let key = ClusterSecret::generate().cluster_key();
+        let set = Revocations::new();
+        let ended = |at| {
+            let revocation = Revocation { what: Revoked::Session(SessionId::random()), at };
+            Signed::sign(&revocation, &key).expect("signed")
+        };
+        assert!(!set.add_hearsay(ended(now() - 1000), &key.public()), "it voids nothing any more");
+        assert!(set.add_hearsay(ended(now()), &key.public()));
     }
 }

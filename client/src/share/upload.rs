@@ -241,7 +241,7 @@ impl<'a> Guest<'a> {
             }
             LeecherFrame::Revoked(signed) => {
                 if let Some(cluster) = (self.host.cluster)() {
-                    self.host.revocations.add(signed, &cluster);
+                    self.host.revocations.add_hearsay(signed, &cluster);
                 }
                 Ok(())
             }

@@ -11,7 +11,7 @@ use crate::fact::Hlc;
 use crate::store::State;
 
 /// Revocations of one kind that are repeated at most.
-const MOST: u32 = 100;
+const MOST: u32 = 1000;
 
 /// Revocations of the last minutes in the groups of `user`.
 pub(crate) async fn catch_up(services: &Services, user: UserId) -> Vec<Push> {

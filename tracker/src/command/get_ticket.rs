@@ -9,9 +9,10 @@ use crate::rules::Login;
 use crate::store::{State, StoreError};
 
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
+    // Before the state is read: what ends in between must cover this ticket.
+    let issued = ticket::now();
     let query = move |state: &State<'_>, me: &Login| as_member(state, me, &name);
     let (group, membership) = call.read(me, query).await?;
-    let issued = ticket::now();
     let ticket = Ticket {
         id: TicketId::random(),
         user: me.user,

@@ -118,7 +118,7 @@ impl State<'_> {
             WHERE e.hlc >= ?2
                OR (coalesce(b.credentials, 0) < (SELECT count(*) FROM credentials c WHERE c.user_id = s.user_id)
                    AND (SELECT max(c.hlc) FROM credentials c WHERE c.user_id = s.user_id) >= ?2)
-            LIMIT ?3";
+            ORDER BY coalesce(e.hlc, s.hlc) DESC LIMIT ?3";
         self.all(sql, (user.as_bytes(), since.to_stored(), most), |r| id(r, 0))
     }
 }

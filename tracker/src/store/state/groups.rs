@@ -213,7 +213,7 @@ impl State<'_> {
             SELECT m.group_id, m.id FROM ends e JOIN memberships m ON m.id = e.membership
             WHERE e.hlc >= ?2 AND EXISTS (SELECT 1 FROM accepts a WHERE a.membership = m.id)
               AND EXISTS (SELECT 1 FROM live l WHERE l.group_id = m.group_id AND l.user_id = ?1)
-            LIMIT ?3";
+            ORDER BY e.hlc DESC LIMIT ?3";
         self.all(sql, (user.as_bytes(), since.to_stored(), most), |r| Ok((id(r, 0)?, id(r, 1)?)))
     }
 }
