@@ -74,6 +74,5 @@ fn many(plan: &Plan, first: u64, runs: u64, jobs: usize) -> (Vec<(u64, String)>,
             });
         }
     });
-    let found = found.lock().map(|f| (f.0.clone(), f.1)).unwrap_or_default();
-    found
+    found.lock().map(|f| (f.0.clone(), f.1)).unwrap_or_default()
 }

@@ -403,7 +403,7 @@ impl World {
             self.say(|| format!("tracker {} drops the connection: {trouble}", i + 1));
             return self.drop_connection(i);
         }
-        let (disk, loud) = (self.nodes[i].disk, self.loud);
+        let disk = self.nodes[i].disk;
         let Some(p) = &mut self.nodes[i].process else { return };
         while let Some(job) = p.machine.poll_job() {
             let takes = Duration::from_micros(self.rng.u64(50..3000)) + disk;
