@@ -1,0 +1,83 @@
+//! The beginning of a connection: what each has, and whether it contradicts.
+
+use std::time::Instant;
+
+use common::id::OriginId;
+use common::wire::sync::{Hello, SyncFrame, VERSION};
+
+use super::conn::Sending;
+use super::{Gate, Job, Machine, Trouble};
+use crate::store::Cursor;
+
+impl Machine {
+    pub(super) fn on_hello(&mut self, hello: Hello) {
+        let Some(conn) = &mut self.conn else { return };
+        if conn.theirs.is_some() {
+            return self.violation("it introduced itself twice");
+        }
+        if hello.version != VERSION {
+            let text = format!("it speaks version {} of the protocol, and this release {VERSION}", hello.version);
+            self.trouble = Some(Trouble::Stranger(text));
+            return;
+        }
+        if hello.tracker_no == self.tracker_no {
+            let text = format!(
+                "it says that it, too, is tracker {}; start one of them with the other number",
+                self.tracker_no
+            );
+            self.trouble = Some(Trouble::Stranger(text));
+            return;
+        }
+        self.sibling = Some(hello.origin);
+        self.jobs.push_back(Job::Compare(hello.heads.to_vec()));
+        conn.theirs = Some(hello);
+    }
+
+    /// Both have said what they have, and it does not contradict: the stream begins.
+    pub(super) fn introduced(&mut self, now: Instant) {
+        let Some(conn) = &mut self.conn else { return };
+        let (Some(theirs), Some((ours, floors, votes)), true) = (&conn.theirs, &conn.ours, conn.compared) else {
+            return;
+        };
+        conn.acked = theirs.heads.iter().map(|h| (h.origin, h.seq)).collect();
+        conn.sent.clone_from(&conn.acked);
+        conn.told = ours.heads.iter().map(|h| (h.origin, h.seq)).collect();
+        conn.agreed = if theirs.names == ours.names { *votes } else { 0 };
+        let has = |origin: &OriginId| conn.acked.get(origin).copied().unwrap_or_default();
+        if floors.iter().any(|(origin, floor)| has(origin) < *floor) {
+            conn.facts = Some(Sending { heads: None, cursor: Some(Cursor::default()) });
+        }
+        conn.wanted_heads = theirs.heads.to_vec();
+        conn.dirty = true;
+        conn.last_ack = now;
+        let ours = self.versions.iter().filter(|(o, _)| !self.quarantined.contains(o));
+        self.steady.begin(now, ours.map(|(o, seq)| (*o, *seq)).collect(), &conn.acked);
+        let refused = self.refused;
+        self.steady.advance(now, refused);
+        self.open_when_level();
+        self.apply_next();
+    }
+
+    /// An empty tracker serves once it has what its sibling had.
+    pub(super) fn open_when_level(&mut self) {
+        let Some(conn) = &self.conn else { return };
+        if conn.compared && conn.ours.is_some() && self.gate != Gate::Open {
+            let level = conn
+                .wanted_heads
+                .iter()
+                .filter(|h| !self.quarantined.contains(&h.origin))
+                .all(|h| self.versions.get(&h.origin).is_some_and(|have| *have >= h.seq));
+            self.gate = if level { Gate::Open } else { Gate::Shut { until: None } };
+        }
+    }
+
+    pub(super) fn on_forked(&mut self, forked: &[OriginId]) {
+        for origin in forked {
+            tracing::error!(origin = %format_args!("{origin:.8}"), "events of this run differ between the trackers: it is quarantined");
+            self.alarms.forked += 1;
+            self.refused |= *origin == self.origin;
+            self.quarantined.insert(*origin);
+            self.transmit.push_back(SyncFrame::Quarantined(*origin));
+        }
+    }
+}

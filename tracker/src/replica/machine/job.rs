@@ -1,0 +1,87 @@
+//! What the state machine wants of the database, and what it gets.
+
+use std::sync::Arc;
+
+use common::id::OriginId;
+use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote, SyncFrame};
+
+use crate::fact::ManifestId;
+use crate::store::{Applied, Cursor, Outbox, Versions};
+
+/// Something to do with the database.
+#[derive(Debug, Clone)]
+pub enum Job {
+    /// Read what to say first.
+    Introduce,
+    /// Compare the sibling's heads with ours.
+    Compare(Vec<Head>),
+    /// Read what the sibling lacks next.
+    Outbox {
+        /// What it has.
+        after: Versions,
+        /// Which changes of votes it has.
+        votes_after: u64,
+        /// Up to which change it has the same confirmed votes.
+        agreed: u64,
+    },
+    /// Apply events and votes.
+    Apply(Arc<[Event]>, Vec<NameVote>),
+    /// Join facts.
+    Join(Arc<[u8]>, Option<Arc<[Head]>>),
+    /// Read our heads, to be sent with the last part of the facts.
+    Heads,
+    /// Read facts from there on.
+    Facts(Cursor),
+    /// Read part of a manifest.
+    ReadManifest([u8; 32], u32),
+    /// Store a manifest.
+    StoreManifest(ManifestId, Vec<ManifestPart>),
+    /// Refuse an origin from now on.
+    Quarantine(OriginId),
+    /// Condense the state.
+    Digest,
+    /// Read the facts of these parts of the state.
+    ReadParts(Vec<usize>),
+    /// Join facts of parts that differ, where the log does not contradict them.
+    Mend(Arc<[u8]>),
+}
+
+/// How a job ended.
+#[derive(Debug, Clone)]
+pub enum Done {
+    /// What to know of ourselves before anything is said.
+    Introduced {
+        /// What to say.
+        hello: Hello,
+        /// Where our log begins.
+        floors: Versions,
+        /// How many changes of votes there have been by then.
+        votes: u64,
+        /// Origins of which nothing more is applied.
+        quarantined: Vec<OriginId>,
+    },
+    /// Origins that differ.
+    Compared(Vec<OriginId>),
+    /// What the sibling lacks.
+    Outbox(Outbox),
+    /// What became of a batch, or of facts.
+    Applied(Applied),
+    /// Our heads.
+    Heads(Vec<Head>),
+    /// Facts, and where to go on.
+    Facts(Vec<u8>, Option<Cursor>),
+    /// The answer about a manifest, with the number of pieces still to be sent.
+    Manifest(SyncFrame),
+    /// The manifest is there.
+    Stored,
+    /// That is done.
+    Quarantined,
+    /// The state in condensed form, and of what.
+    Digest(Versions, Vec<u64>),
+    /// Facts, in as many messages.
+    Parts(Vec<Vec<u8>>),
+    /// How many facts were mended.
+    Mended(usize),
+    /// It could not be done.
+    Failed(String),
+}

@@ -1,0 +1,149 @@
+//! What comes in: one message after the other, each on disk before it is acknowledged.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use common::id::OriginId;
+use common::wire::limits::List;
+use common::wire::sync::{Ack, ManifestPart, SyncFrame, VersionVector};
+
+use super::conn::{Current, Inbound};
+use super::send::WINDOW;
+use super::{Job, Machine};
+use crate::fact::ManifestId;
+use crate::store::Applied;
+
+/// Events that came before what they depend on, at most.
+const MAX_HELD: usize = 4096;
+/// Parts of a manifest, at most; see `common::pieces`.
+const MAX_PARTS: usize = 1 + (common::pieces::MAX_PIECES as usize) / common::wire::limits::MAX_PART;
+/// Clocks that differ by more, in milliseconds, are told to the operator.
+const SKEW: u64 = 60_000;
+
+impl Machine {
+    pub(super) fn on_inbound(&mut self, message: Inbound) {
+        let Some(conn) = &mut self.conn else { return };
+        // The sibling keeps to its window, so more than twice that is no accident.
+        if conn.inbound.len() as u64 > 2 * WINDOW {
+            return self.violation("it does not wait for acknowledgements");
+        }
+        conn.inbound.push_back(message);
+        self.apply_next();
+    }
+
+    pub(super) fn apply_next(&mut self) {
+        let Some(conn) = &mut self.conn else { return };
+        if conn.applying || !conn.compared {
+            return;
+        }
+        let Some(message) = conn.inbound.pop_front() else { return };
+        conn.current = Some(match message {
+            Inbound::Batch(batch) => {
+                let mut events = std::mem::take(&mut conn.held);
+                events.extend(batch.events.into_vec());
+                events.sort_by_key(|e| (e.hlc, e.origin, e.seq));
+                Current::Batch { number: batch.number, events: events.into(), votes: batch.votes.into_vec() }
+            }
+            Inbound::Facts(facts) => Current::Facts {
+                number: facts.number,
+                packed: facts.facts.into_vec().into(),
+                complete: facts.complete.map(|heads| heads.into_vec().into()),
+            },
+        });
+        self.retry();
+    }
+
+    pub(super) fn retry(&mut self) {
+        let Some(conn) = &mut self.conn else { return };
+        let job = match &conn.current {
+            Some(Current::Batch { events, votes, .. }) => Job::Apply(Arc::clone(events), votes.clone()),
+            Some(Current::Facts { packed, complete, .. }) => Job::Join(Arc::clone(packed), complete.clone()),
+            None => return,
+        };
+        conn.applying = true;
+        self.jobs.push_back(job);
+    }
+
+    pub(super) fn on_applied(&mut self, now: Instant, mut applied: Applied) {
+        let Some(conn) = &mut self.conn else { return };
+        conn.applying = false;
+        conn.dirty |= applied.votes;
+        self.votes += u64::from(applied.votes);
+        self.versions.clone_from(&applied.versions);
+        self.news.append(&mut applied.facts);
+        if applied.ahead_ms > SKEW && applied.ahead_ms > self.alarms.skew_ms {
+            tracing::error!(ms = applied.ahead_ms, "the other tracker's clock is ahead of this one's; set both by NTP");
+            self.alarms.skew_ms = applied.ahead_ms;
+        }
+        let Some(current) = conn.current.take() else { return };
+        let number = match current {
+            Current::Batch { number, events, votes } => {
+                let rest = events.get(applied.done..).unwrap_or_default();
+                if let Some(missing) = applied.missing {
+                    conn.current = Some(Current::Batch { number, events: rest.into(), votes });
+                    return self.fetch(missing);
+                }
+                if !rest.is_empty() {
+                    // Came before what it depends on; whatever brings that will try again.
+                    conn.held = rest.to_vec();
+                    if conn.held.len() > MAX_HELD {
+                        return self.violation("its events do not follow on each other");
+                    }
+                }
+                number
+            }
+            Current::Facts { number, packed, complete } => {
+                if let Some(missing) = applied.missing {
+                    conn.current = Some(Current::Facts { number, packed, complete });
+                    return self.fetch(missing);
+                }
+                number
+            }
+        };
+        if conn.held.is_empty() {
+            let known = |(o, seq): &(OriginId, u64)| *o == self.origin || conn.told.get(o).is_some_and(|t| t >= seq);
+            let new: Vec<_> = applied.versions.iter().map(|(o, s)| (*o, *s)).filter(|v| !known(v)).collect();
+            for (origin, seq) in &new {
+                conn.told.insert(*origin, *seq);
+                // It came from there.
+                conn.acked.insert(*origin, *seq);
+                let sent = conn.sent.entry(*origin).or_default();
+                *sent = (*seq).max(*sent);
+            }
+            self.transmit.push_back(SyncFrame::Ack(Ack { number, versions: VersionVector(List::first_of(new)) }));
+        }
+        let acked = conn.acked.clone();
+        let own = acked.get(&self.origin).copied().unwrap_or_default();
+        self.steady.acked(now, own, &acked);
+        self.on_forked(&applied.forked);
+        self.open_when_level();
+        self.apply_next();
+    }
+
+    pub(super) fn fetch(&mut self, id: ManifestId) {
+        let Some(conn) = &mut self.conn else { return };
+        conn.applying = true;
+        conn.fetching = Some((id, Vec::new()));
+        self.transmit.push_back(SyncFrame::WantManifest(id.0));
+    }
+
+    pub(super) fn on_manifest(&mut self, part: ManifestPart) {
+        let Some(conn) = &mut self.conn else { return };
+        let Some((id, parts)) = &mut conn.fetching else {
+            return self.violation("it sent a manifest that nobody asked for");
+        };
+        let have: usize = parts.iter().map(|p| p.pieces.len()).sum();
+        if part.id != id.0 || part.first as usize != have || parts.len() > MAX_PARTS {
+            return self.violation("it sent a manifest out of order");
+        }
+        let have = have + part.pieces.len();
+        let (all, empty) = (part.layout.count() as usize, part.pieces.is_empty());
+        parts.push(part);
+        if have >= all {
+            let job = Job::StoreManifest(*id, std::mem::take(parts));
+            self.jobs.push_back(job);
+        } else if empty {
+            self.violation("it sent a manifest with a gap");
+        }
+    }
+}
