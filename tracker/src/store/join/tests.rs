@@ -6,6 +6,7 @@ use rusqlite::types::Value;
 
 use super::*;
 use crate::fact::{CredentialId, EndReason, Hlc, KickId, ManifestId};
+use crate::store::facts;
 
 fn empty() -> Connection {
     let conn = Connection::open_in_memory().expect("in memory");
@@ -47,12 +48,16 @@ fn dump(conn: &Connection) -> Dump {
     TABLES.iter().map(rows).collect()
 }
 
-fn state(facts: &[(Delta, Stamp)]) -> Dump {
+fn fill(facts: &[(Delta, Stamp)]) -> Connection {
     let conn = empty();
     for (delta, stamp) in facts {
         join(&conn, delta, *stamp).expect("joined");
     }
-    dump(&conn)
+    conn
+}
+
+fn state(facts: &[(Delta, Stamp)]) -> Dump {
+    dump(&fill(facts))
 }
 
 /// Few things, so that facts meet.
@@ -132,6 +137,35 @@ proptest! {
         })
     ) {
         prop_assert_eq!(state(&all), state(&shuffled));
+    }
+
+    #[test]
+    fn what_is_sent_as_facts_is_worth_the_events(
+        (all, mine, theirs) in facts().prop_flat_map(|f| {
+            let some = || proptest::sample::subsequence(f.clone(), 0..=f.len());
+            (Just(f.clone()), some(), some())
+        })
+    ) {
+        // Each has some of what was stated; the rest both have.
+        let split = |some: &[(Delta, Stamp)]| {
+            let conn = empty();
+            let shared = all.iter().filter(|f| !mine.contains(f) && !theirs.contains(f));
+            some.iter().chain(shared).for_each(|(delta, stamp)| join(&conn, delta, *stamp).expect("joined"));
+            conn
+        };
+        let (a, b) = (split(&mine), split(&theirs));
+        let mut cursor = Some(facts::Cursor::default());
+        while let Some(at) = cursor {
+            let (part, next) = facts::part(&a, &at).expect("read");
+            let sent = facts::unpack(&facts::pack(&part).expect("packed")).expect("unpacked");
+            // Twice: a part may be sent again after a connection is lost.
+            for (stamp, delta) in sent.iter().chain(&sent) {
+                join(&b, delta, *stamp).expect("joined");
+            }
+            cursor = next;
+        }
+        prop_assert_eq!(dump(&b), state(&all));
+        prop_assert_eq!(facts::digest(&b).expect("digest"), facts::digest(&fill(&all)).expect("digest"));
     }
 
     #[test]
