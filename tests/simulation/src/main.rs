@@ -65,7 +65,9 @@ fn many(plan: &Plan, first: u64, runs: u64, jobs: usize) -> (Vec<(u64, String)>,
                         match outcome {
                             Ok(report) => found.1.add(&report),
                             Err(panic) => {
-                                let text = panic.downcast_ref::<String>().map_or("a panic", String::as_str);
+                                let fixed = panic.downcast_ref::<&str>().copied();
+                                let text = panic.downcast_ref::<String>().map(String::as_str).or(fixed);
+                                let text = text.unwrap_or("a panic");
                                 found.0.push((seed, text.to_owned()));
                             }
                         }

@@ -683,7 +683,7 @@ impl World {
     fn account_for_disks(&mut self, one: bool) {
         let have: Vec<BTreeMap<[u8; 16], u64>> = self.nodes.iter().map(on_disk).collect();
         self.acknowledged.retain(|a| {
-            let somewhere = have.iter().any(|h| h.get(a.origin.as_bytes()).is_some_and(|seq| *seq >= a.seq));
+            let somewhere = have.iter().any(|h| h.get(a.origin.as_bytes()).copied().unwrap_or_default() >= a.seq);
             assert!(somewhere || !(a.dual && one), "acknowledged as dual, and lost with one disk");
             somewhere
         });
@@ -742,7 +742,7 @@ impl World {
         self.flap = None;
         self.wires.iter_mut().for_each(|w| w.cut_until = Duration::ZERO);
         for i in 0..2 {
-            self.nodes[i].stalled_until = Duration::ZERO;
+            self.nodes[i].stalled_until = self.nodes[i].stalled_until.min(self.now);
             self.nodes[i].disk = Duration::ZERO;
             self.nodes[i].full_until = Duration::ZERO;
             self.restart_at[i] = self.restart_at[i].map(|_| self.now);
@@ -812,7 +812,7 @@ impl World {
             let store = &self.nodes[i].process.as_ref().expect("running").store;
             let versions = check::versions(store);
             for a in &self.acknowledged {
-                let has = versions.get(&a.origin).is_some_and(|seq| *seq >= a.seq);
+                let has = versions.get(&a.origin).copied().unwrap_or_default() >= a.seq;
                 assert!(has, "acknowledged and not at tracker {}: {:.8} {}", i + 1, a.origin, a.seq);
             }
             let flaw = self.rt.block_on(store.log_flaw()).expect("read");
