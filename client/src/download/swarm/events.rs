@@ -1,0 +1,166 @@
+//! What comes: from connections, from the cores that verify and write, and from the scout.
+//!
+//! Each event changes the picker and what is kept; what is asked for because of it is decided in
+//! [`orders`](super::orders), after every event.
+
+use std::time::Instant;
+
+use common::pieces::{BlockRange, PieceIndex};
+use common::tls::TlsError;
+use common::wire::peer::Goodbye;
+
+use super::Swarm;
+use crate::download::assembly::{Checked, Origin, Trouble};
+use crate::download::peer::{FromPeer, PeerEnd, ToPeer};
+use crate::download::picker::{BlockOutcome, PeerKey};
+use crate::download::scout::News;
+use crate::download::verify::Rejected;
+use crate::error::Error;
+use crate::transfer::pool::Buffer;
+
+impl Swarm<'_> {
+    pub(super) fn on_event(&mut self, key: PeerKey, event: FromPeer) {
+        let now = Instant::now();
+        match event {
+            FromPeer::Ready { has, round_trip } => {
+                let Some(line) = self.lines.get_mut(&key) else { return };
+                line.ready(now, round_trip);
+                self.contacts.useful(line.device);
+                if let Some(ticket) = &self.ticket {
+                    // It may have been renewed while we dialled.
+                    line.order(ToPeer::Renew(ticket.clone()));
+                }
+                self.picker.add_peer(key, &has);
+                self.picker.set_memory(self.memory());
+            }
+            FromPeer::Have(piece) => {
+                self.picker.peer_have(key, piece);
+                if let Some(line) = self.lines.get_mut(&key) {
+                    line.starved = true;
+                }
+            }
+            FromPeer::Lost(piece) => self.picker.peer_lost(key, piece),
+            FromPeer::Block(block, bytes) => self.on_block(now, key, block, bytes),
+            FromPeer::Cancelled(block) => {
+                let ours = self.lines.get_mut(&key).is_some_and(|l| l.answered(block));
+                if !ours && let Some(piece) = self.task.manifest.layout().piece(block.piece) {
+                    self.picker.peer_lost(key, piece);
+                }
+                self.mark_starved();
+            }
+            FromPeer::Ended(end) => self.on_ended(now, key, &end),
+        }
+    }
+
+    fn on_block(&mut self, now: Instant, key: PeerKey, block: BlockRange, bytes: Buffer) {
+        let Some(line) = self.lines.get_mut(&key) else { return };
+        let fresh = line.look(now);
+        line.answered(block);
+        line.starved = true;
+        line.snubbed = false;
+        let device = line.device;
+        self.picker.on_bytes(now, key, fresh);
+        let BlockOutcome::Accepted { complete } = self.picker.on_block(now, key, block) else { return };
+        if let Some(piece) = self.task.manifest.layout().piece(block.piece) {
+            self.assembly.add(piece, block, bytes, device);
+        }
+        if let Some(piece) = complete {
+            self.assembly.complete(piece, self.picker.contributors(piece));
+        }
+    }
+
+    pub(super) fn on_checked(&mut self, checked: Checked) -> Result<(), Error> {
+        let Checked { piece, origin, outcome } = checked;
+        match outcome {
+            Ok(()) => self.on_written(piece, &origin),
+            Err(Trouble::Rejected(Rejected::Bad)) => self.on_bad(piece, &origin.contributors),
+            Err(Trouble::Rejected(Rejected::ManifestLies)) => {
+                let text = "the share's list of SHA-1 sums is wrong, so it can never be verified; its publisher has to upload it again";
+                return Err(Error::Integrity(text.to_owned()));
+            }
+            Err(Trouble::Disk(e)) => {
+                self.picker.forget(piece);
+                return Err(Error::from_io("write", &self.task.disk.destination().path(), e));
+            }
+        }
+        self.mark_starved();
+        Ok(())
+    }
+
+    fn on_written(&mut self, piece: PieceIndex, origin: &Origin) {
+        self.picker.on_written(piece);
+        self.tally.credit(&origin.bytes);
+        match &self.offer {
+            Some(offer) => offer.add(piece),
+            None => self.put_on_offer(),
+        }
+    }
+
+    fn on_bad(&mut self, piece: PieceIndex, contributors: &[PeerKey]) {
+        self.picker.on_bad(piece, contributors);
+        let [liar] = *contributors else { return };
+        let Some(line) = self.lines.get(&liar) else { return };
+        let device = line.device;
+        tracing::warn!(device = %format_args!("{device:.16}"), piece = piece.get(), "a seeder sent a bad piece, and is dropped");
+        self.contacts.ban(device);
+        self.tally.note(device, "sent wrong data and is not asked again");
+        self.drop_line(liar);
+    }
+
+    pub(super) fn on_ended(&mut self, now: Instant, key: PeerKey, end: &PeerEnd) {
+        let Some(line) = self.lines.get(&key) else { return };
+        let device = line.device;
+        let note = match end {
+            PeerEnd::Violation(_) => {
+                self.contacts.ban(device);
+                Some("broke the protocol and is not asked again")
+            }
+            PeerEnd::Tls(TlsError::UnexpectedDevice { .. } | TlsError::WrongProtocol)
+            | PeerEnd::Goodbye(Goodbye::Version(_)) => {
+                self.contacts.useless(device);
+                None
+            }
+            PeerEnd::Goodbye(Goodbye::Ticket | Goodbye::Revoked) => {
+                self.wishes.send_modify(|w| w.void_tickets += 1);
+                self.contacts.lost(now, device);
+                None
+            }
+            _ => {
+                self.contacts.lost(now, device);
+                None
+            }
+        };
+        if let Some(note) = note {
+            self.tally.note(device, note);
+        }
+        self.tally.peer_trouble(device, end);
+        tracing::debug!(device = %format_args!("{device:.16}"), "a seeder is gone: {end}");
+        self.drop_line(key);
+    }
+
+    fn drop_line(&mut self, key: PeerKey) {
+        if let Some(line) = self.lines.remove(&key) {
+            self.tally.ended(line.total());
+        }
+        self.picker.remove_peer(key);
+        self.mark_starved();
+    }
+
+    pub(super) fn on_news(&mut self, news: News) -> Result<(), Error> {
+        let now = Instant::now();
+        match news {
+            News::Peers(rows) => {
+                self.contacts.replace(now, rows);
+                self.tally.trouble(None);
+            }
+            News::Peer(row) => self.contacts.appeared(now, row),
+            News::Ticket(ticket) => {
+                self.order_all(|| ToPeer::Renew(ticket.clone()));
+                self.ticket = Some(ticket);
+            }
+            News::Trouble(error) => self.tally.trouble(Some(error.to_string())),
+            News::Fatal(error) => return Err(error),
+        }
+        Ok(())
+    }
+}

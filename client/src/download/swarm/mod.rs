@@ -1,0 +1,228 @@
+//! One running download: the picker, the connections, and the way of a piece from one to the other.
+//!
+//! One task owns everything here; connections, hashing, syncing and the scout run beside it and send
+//! it [`events`]. It never waits for the network or the disk itself. Invariant: every block that comes is either
+//! in `parts` (its piece is begun), in a piece that is being verified and written, or dropped.
+
+mod events;
+mod orders;
+mod upkeep;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use common::id::{DeviceId, GroupName};
+use common::manifest::Manifest;
+use common::pieces::Bitfield;
+use common::task::TaskGroup;
+use common::ticket::{Signed, Ticket};
+use common::tls::PeerConnector;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::assembly::Assembly;
+use super::contacts::Contacts;
+use super::disk::Disk;
+use super::line::Line;
+use super::peer::{Event, ToPeer};
+use super::picker::{PeerKey, Picker, Strategy};
+use super::progress::Progress;
+use super::scout::{News, Scout, Wish};
+use super::tally::Tally;
+use crate::error::Error;
+use crate::share::{Key, Offer, Shares};
+use crate::transfer::Directory;
+use crate::transfer::pool::{Account, Budget};
+use crate::transfer::rate::RateLimit;
+
+/// Events that connections may be ahead of the swarm.
+const EVENTS: usize = 64;
+/// How often counters are looked at and progress is told.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What a download stands on.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) shares: Shares,
+    pub(crate) own: DeviceId,
+    pub(crate) connector: PeerConnector,
+    pub(crate) tasks: TaskGroup,
+    pub(crate) down: RateLimit,
+    pub(crate) budget: Budget,
+}
+
+/// What is downloaded, and whereto.
+pub(crate) struct Task {
+    pub(crate) group: GroupName,
+    pub(crate) key: Key,
+    pub(crate) strategy: Strategy,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) have: Bitfield,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// All pieces are there.
+    Complete,
+    /// It was told to stop.
+    Stopped,
+    /// It cannot go on.
+    Failed(Error),
+}
+
+/// A run, at its end.
+pub(crate) struct Ran {
+    pub(crate) end: End,
+    /// What is served of it; ends when the caller says so.
+    pub(crate) offer: Option<Arc<Offer>>,
+    /// Whether the trackers know that this device seeds it.
+    pub(crate) announced: bool,
+}
+
+/// See the module.
+pub(crate) struct Swarm<'a> {
+    // Immutable.
+    ground: &'a Ground,
+    task: &'a Task,
+    group: TaskGroup,
+    progress: &'a watch::Sender<Progress>,
+    events: mpsc::Sender<Event>,
+    wishes: watch::Sender<Wish>,
+    announced: Arc<AtomicBool>,
+
+    picker: Picker,
+    contacts: Contacts,
+    lines: HashMap<PeerKey, Line>,
+    last_key: u32,
+    assembly: Assembly,
+    syncing: Option<JoinHandle<io::Result<()>>>,
+    synced: Instant,
+    account: Account,
+    ticket: Option<Signed<Ticket>>,
+    offer: Option<Arc<Offer>>,
+    tally: Tally,
+    ticks: u32,
+}
+
+impl<'a> Swarm<'a> {
+    /// Runs `task` until it is complete, cannot go on, or `stop` is cancelled. When this returns,
+    /// nothing is being written any more.
+    pub(crate) async fn run(
+        ground: &'a Ground,
+        task: &'a Task,
+        progress: &'a watch::Sender<Progress>,
+        stop: &CancellationToken,
+    ) -> Ran {
+        let (events, mut events_in) = mpsc::channel(EVENTS);
+        let (news, mut news_in) = mpsc::channel(EVENTS);
+        let mut swarm = Self::new(ground, task, progress, events);
+        let _guard = swarm.group.guard();
+        swarm.group.spawn("scout", swarm.scout(news).run());
+        if task.have.ones() > 0 {
+            swarm.put_on_offer();
+        }
+        let end = swarm.turn(&mut events_in, &mut news_in, stop).await;
+        swarm.wind_up().await;
+        Ran { end, offer: swarm.offer.take(), announced: swarm.announced.load(Ordering::Relaxed) }
+    }
+
+    fn new(
+        ground: &'a Ground,
+        task: &'a Task,
+        progress: &'a watch::Sender<Progress>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let (now, layout) = (Instant::now(), task.manifest.layout());
+        let have = layout.pieces().filter(|&p| task.have.has(p)).map(|p| u64::from(layout.len_of(p))).sum();
+        Self {
+            ground,
+            task,
+            group: ground.tasks.child(),
+            progress,
+            events,
+            wishes: watch::Sender::new(Wish { hungry: true, void_tickets: 0 }),
+            announced: Arc::default(),
+            picker: Picker::new(layout, task.have.clone(), task.strategy, rand::random()),
+            contacts: Contacts::new(ground.own),
+            lines: HashMap::new(),
+            last_key: 0,
+            assembly: Assembly::new(Arc::clone(&task.manifest), Arc::clone(&task.disk)),
+            syncing: None,
+            synced: now,
+            account: ground.budget.account(),
+            ticket: None,
+            offer: None,
+            tally: Tally::new(now, have),
+            ticks: 0,
+        }
+    }
+
+    fn scout(&self, news: mpsc::Sender<News>) -> Scout {
+        Scout {
+            directory: Arc::clone(&self.ground.directory),
+            group: self.task.group.clone(),
+            group_id: self.task.key.group,
+            file_id: self.task.key.file_id,
+            wishes: self.wishes.subscribe(),
+            news,
+        }
+    }
+
+    async fn turn(
+        &mut self,
+        events: &mut mpsc::Receiver<Event>,
+        news: &mut mpsc::Receiver<News>,
+        stop: &CancellationToken,
+    ) -> End {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut revocations = self.ground.shares.revocations().watch();
+        while !self.picker.is_complete() {
+            let outcome = tokio::select! {
+                biased;
+                // The rare ones first: blocks may come without a pause.
+                () = stop.cancelled() => return End::Stopped,
+                _ = tick.tick() => self.on_tick().await,
+                Some(news) = news.recv() => self.on_news(news),
+                _ = revocations.changed() => {
+                    let latest = revocations.borrow_and_update().latest().map(|e| e.signed.clone());
+                    latest.into_iter().for_each(|signed| self.order_all(|| ToPeer::Revoked(signed.clone())));
+                    Ok(())
+                }
+                Some(checked) = self.assembly.next() => checked.and_then(|c| self.on_checked(c)),
+                Some((key, event)) = events.recv() => {
+                    self.on_event(key, event);
+                    Ok(())
+                }
+            };
+            if let Err(error) = outcome {
+                return End::Failed(error);
+            }
+            self.follow_up();
+        }
+        End::Complete
+    }
+
+    /// Lets go of the connections, and waits for what is still being written.
+    async fn wind_up(&mut self) {
+        self.group.cancel();
+        self.assembly.stop();
+        while let Some(checked) = self.assembly.next().await {
+            // An error here is met again by whoever goes on.
+            let _ = checked.and_then(|c| self.on_checked(c));
+        }
+        if let Some(syncing) = self.syncing.take() {
+            let _ = syncing.await;
+        }
+        self.lines.clear();
+        self.tell_progress(Instant::now());
+    }
+}

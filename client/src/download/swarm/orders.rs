@@ -1,0 +1,152 @@
+//! What goes out after every event: what the picker wants done, new connections, new requests, and the news that
+//! this device serves what it has.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use common::pieces::MAX_BLOCK_LEN;
+use common::ticket::{Signed, Ticket};
+use common::wire::client::{PeerRow, Request};
+use common::wire::peer::{Hello, VERSION};
+use tokio::sync::mpsc;
+
+use super::Swarm;
+use crate::download::line::Line;
+use crate::download::peer::{Fetch, FromPeer, PeerEnd, ToPeer, dial, fetch};
+use crate::download::picker::{Action, PeerKey};
+use crate::share::Key;
+
+/// Connections of one download.
+const MAX_PEERS: usize = 50;
+/// Orders that the swarm may be ahead of a connection.
+const ORDERS: usize = 256;
+
+impl Swarm<'_> {
+    pub(super) fn order_all(&self, order: impl Fn() -> ToPeer) {
+        self.lines.values().filter(|l| l.is_ready()).for_each(|l| {
+            l.order(order());
+        });
+    }
+
+    /// After every event: what the picker wants done, new connections, new requests.
+    pub(super) fn follow_up(&mut self) {
+        let now = Instant::now();
+        self.dial_some(now);
+        self.act();
+        self.request_some(now);
+        self.act();
+        self.account.set(self.picker.unfinished());
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.picker.poll_action() {
+            match action {
+                Action::Cancel(key, block) => {
+                    if let Some(line) = self.lines.get_mut(&key) {
+                        line.cancel(block);
+                    }
+                }
+                Action::Snubbed(key) => {
+                    if let Some(line) = self.lines.get_mut(&key) {
+                        line.snubbed = true;
+                    }
+                }
+                Action::Release(piece) => self.assembly.release(piece),
+            }
+        }
+    }
+
+    fn request_some(&mut self, now: Instant) {
+        let layout = self.task.manifest.layout();
+        let block = layout.piece_len().min(u64::from(MAX_BLOCK_LEN));
+        let ready = self.lines.values().filter(|l| l.is_ready()).count().max(1) as u64;
+        let most = (self.account.used() + self.account.free()) / ready;
+        let mut deaf = Vec::new();
+        for (&key, line) in &mut self.lines {
+            if !line.starved || !line.is_ready() {
+                continue;
+            }
+            let room = line.room(most, block);
+            if room < block {
+                line.starved = false;
+                continue;
+            }
+            let blocks = self.picker.next(now, key, room);
+            line.starved = false;
+            if !blocks.is_empty() && !line.request(blocks) {
+                deaf.push(key);
+            }
+        }
+        for key in deaf {
+            let end = PeerEnd::Violation("it does not read what it is sent");
+            self.on_ended(now, key, &end);
+        }
+    }
+
+    /// Something may have become available for those who had nothing to do.
+    pub(super) fn mark_starved(&mut self) {
+        self.lines.values_mut().for_each(|l| l.starved = true);
+    }
+
+    fn dial_some(&mut self, now: Instant) {
+        let Some(ticket) = &self.ticket else { return };
+        let room = MAX_PEERS.saturating_sub(self.contacts.engaged());
+        if room == 0 {
+            return;
+        }
+        let ticket = ticket.clone();
+        for row in self.contacts.due(now, room) {
+            self.dial(now, row, ticket.clone());
+        }
+    }
+
+    fn dial(&mut self, now: Instant, row: PeerRow, ticket: Signed<Ticket>) {
+        self.last_key += 1;
+        let key = PeerKey(self.last_key);
+        let (orders, orders_in) = mpsc::channel(ORDERS);
+        let received = Arc::default();
+        self.lines.insert(key, Line::new(now, row.device, orders, Arc::clone(&received)));
+        let PeerRow { device, user, address } = row;
+        self.tally.meet(device, user);
+        let Key { group, file_id } = self.task.key;
+        let hello = Hello { version: VERSION, group, file_id, ticket };
+        let connector = self.ground.connector.clone();
+        let (layout, pool) = (self.task.manifest.layout(), self.ground.shares.pool().clone());
+        let (down, events) = (self.ground.down.clone(), self.events.clone());
+        self.group.spawn("fetch", async move {
+            let end = match dial(&connector, address, device).await {
+                Ok((stream, round_trip)) => {
+                    let this = Fetch { key, layout, round_trip, pool, down, received, events: events.clone() };
+                    fetch(stream, hello, this, orders_in).await
+                }
+                Err(end) => end,
+            };
+            // A swarm that has gone does not care.
+            let _ = events.send((key, FromPeer::Ended(end))).await;
+        });
+    }
+
+    /// Serves what is there, unless this device shares the whole file already, and says so.
+    pub(super) fn put_on_offer(&mut self) {
+        if self.offer.is_some() || self.ground.shares.offers(self.task.key) {
+            return;
+        }
+        let have = self.picker.have().clone();
+        self.offer = Some(self.ground.shares.offer_partial(
+            self.task.key,
+            self.task.manifest.layout(),
+            self.task.disk.file(),
+            have,
+        ));
+        let (directory, announced) = (Arc::clone(&self.ground.directory), Arc::clone(&self.announced));
+        let request = Request::StartSeeding { group: self.task.group.clone(), file_id: self.task.key.file_id };
+        self.group.spawn("announce", async move {
+            match directory.call(request).await {
+                Ok(_) => announced.store(true, Ordering::Relaxed),
+                // The end of the download tries again.
+                Err(error) => tracing::debug!(%error, "a partial share could not be announced"),
+            }
+        });
+    }
+}

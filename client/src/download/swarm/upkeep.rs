@@ -1,0 +1,87 @@
+//! What is done by the clock: counters, memory, syncing, and telling how it goes.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Swarm;
+use crate::download::line::Line;
+use crate::download::picker::PeerKey;
+use crate::download::tally::Moment;
+use crate::error::Error;
+
+/// Bytes that may wait to be verified and written while as much is under way as windows allow,
+const BEHIND: u64 = 12 << 20;
+/// or this many pieces, if they are long.
+const BEHIND_PIECES: u64 = 4;
+/// How often the picker looks after the peers, in ticks.
+const PICKER_TICKS: u32 = 4;
+/// What has been written is synced after this time,
+const SYNC_AFTER: Duration = Duration::from_secs(2);
+/// or after so many bytes.
+const SYNC_BYTES: u64 = 256 << 20;
+
+impl Swarm<'_> {
+    pub(super) async fn on_tick(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        for (&key, line) in &mut self.lines {
+            let fresh = line.look(now);
+            if fresh > 0 {
+                self.picker.on_bytes(now, key, fresh);
+            }
+        }
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(PICKER_TICKS) {
+            self.picker.tick(now);
+            self.mark_starved();
+        }
+        self.picker.set_memory(self.memory());
+        let fruitful = self.is_fruitful();
+        self.wishes.send_if_modified(|w| std::mem::replace(&mut w.hungry, !fruitful) == fruitful);
+        self.tell_progress(now);
+        self.sync_some(now).await
+    }
+
+    /// Bytes that unfinished pieces may take: what is under way, and enough behind it to keep the
+    /// cores busy, as far as the budget goes.
+    pub(super) fn memory(&self) -> u64 {
+        let under_way: u64 = self.lines.values().filter(|l| l.is_ready()).map(Line::window).sum();
+        let behind = BEHIND.max(BEHIND_PIECES * self.task.manifest.layout().piece_len());
+        (under_way + behind).min(self.account.used() + self.account.free())
+    }
+
+    /// Makes durable what has been written, now and then, in the background.
+    async fn sync_some(&mut self, now: Instant) -> Result<(), Error> {
+        if let Some(syncing) = self.syncing.take_if(|s| s.is_finished()) {
+            let synced = syncing.await.unwrap_or_else(|e| Err(io::Error::other(e)));
+            synced.map_err(|e| Error::from_io("write", &self.task.disk.destination().path(), e))?;
+        }
+        let unsynced = self.task.disk.unsynced();
+        let due = unsynced >= SYNC_BYTES || (unsynced > 0 && now.duration_since(self.synced) >= SYNC_AFTER);
+        if due && self.syncing.is_none() {
+            self.synced = now;
+            let disk = Arc::clone(&self.task.disk);
+            self.syncing = Some(tokio::task::spawn_blocking(move || disk.sync()));
+        }
+        Ok(())
+    }
+
+    /// Whether anything comes, or could be asked for.
+    fn is_fruitful(&self) -> bool {
+        let fruitful = |(&key, line): (&PeerKey, &Line)| {
+            line.is_ready() && !line.snubbed && (self.picker.in_flight(key) > 0 || self.picker.is_interesting(key))
+        };
+        self.assembly.is_busy() || self.lines.iter().any(fruitful)
+    }
+
+    pub(super) fn tell_progress(&mut self, now: Instant) {
+        let moment = Moment {
+            received: self.lines.values().map(Line::total).sum(),
+            rates: self.lines.values().map(|l| (l.device, l.rate())).collect(),
+            fruitful: self.is_fruitful(),
+            served: self.lines.values().any(Line::is_ready),
+            hopeful: self.contacts.hopeful() > 0,
+        };
+        self.progress.send_modify(|progress| self.tally.tell(now, &moment, progress));
+    }
+}
