@@ -1,0 +1,237 @@
+//! Drives a download through its states until it is complete, cancelled, or the program ends.
+//!
+//! Owns the open disk between runs of the [`swarm`](crate::download::swarm). Invariant: what the user wants
+//! ([`Wanted`]) is looked at between any two steps, and the disk is closed cleanly whenever it is let go.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::backoff::Backoff;
+use common::manifest::Manifest;
+use common::pieces::Bitfield;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Asleep, Job, Wanted};
+use crate::download::destination::Destination;
+use crate::download::disk::{Disk, Resumed};
+use crate::download::progress::{State, Waiting};
+use crate::download::spec::{Spec, Specs};
+use crate::download::swarm::{End, Ground, Ran, Swarm, Task};
+use crate::download::{Sought, manifest};
+use crate::error::Error;
+use crate::share::{Key, blocking};
+
+/// How often a download that found the disk full looks for room.
+const ROOM_LOOK: Duration = Duration::from_secs(5);
+/// Room at which it goes on, in bytes, unless it needs less.
+const ROOM_ENOUGH: u64 = 64 << 20;
+/// Delays between attempts to reach the trackers for what is needed to begin.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+
+/// Drives `job` to its end; `opened` is what its start has opened already.
+pub(crate) async fn drive(job: Arc<Job>, ground: Ground, specs: Specs, opened: Option<(Disk, Arc<Manifest>)>) {
+    let sleeper = Arc::clone(&job);
+    let _asleep = Asleep(&sleeper);
+    let have = opened.as_ref().map(|(_, m)| Bitfield::empty(m.layout()));
+    let mut driver = Driver { job, ground, specs, open: None };
+    driver.open = opened.zip(have).map(|((disk, manifest), have)| Open { disk: Arc::new(disk), manifest, have });
+    driver.drive().await;
+}
+
+pub(super) struct Driver {
+    pub(super) job: Arc<Job>,
+    pub(super) ground: Ground,
+    pub(super) specs: Specs,
+    pub(super) open: Option<Open>,
+}
+
+/// A download whose file is open.
+pub(super) struct Open {
+    pub(super) disk: Arc<Disk>,
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) have: Bitfield,
+}
+
+/// What came of one attempt.
+enum Attempt {
+    Complete,
+    Interrupted,
+    Failed(Error),
+}
+
+impl Driver {
+    async fn drive(&mut self) {
+        let mut wanted = self.job.wanted.subscribe();
+        loop {
+            let now = wanted.borrow_and_update().0;
+            match now {
+                Wanted::Cancel | Wanted::Stop => return self.close().await,
+                Wanted::Pause => {
+                    self.close().await;
+                    self.job.halt(State::Paused, None);
+                }
+                Wanted::Run => match self.attempt(&mut wanted).await {
+                    Attempt::Complete => return,
+                    Attempt::Interrupted => continue,
+                    Attempt::Failed(error) => {
+                        self.close().await;
+                        let full = matches!(error, Error::DiskFull { .. });
+                        self.job.halt(if full { State::Paused } else { State::Failed }, Some(error));
+                        if full && self.room_or_news(&mut wanted).await {
+                            continue;
+                        }
+                    }
+                },
+            }
+            if wanted.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for room on the disk; `false` when the user wants something first.
+    async fn room_or_news(&self, wanted: &mut watch::Receiver<(Wanted, u64)>) -> bool {
+        loop {
+            tokio::select! {
+                _ = wanted.changed() => {
+                    wanted.mark_changed();
+                    return false;
+                }
+                () = tokio::time::sleep(ROOM_LOOK) => {}
+            }
+            let spec = self.job.spec.clone();
+            let room = blocking(move || {
+                let place = Destination::open(&spec.directory, spec.file_name.clone())?;
+                place.room().map_err(|e| Error::from_io("look at", &spec.directory, e))
+            });
+            if room.await.is_ok_and(|room| room >= ROOM_ENOUGH.min(self.job.spec.layout.len())) {
+                self.job.halt(State::Downloading, None);
+                return true;
+            }
+        }
+    }
+
+    /// From wherever it stands to the end, or until something else is wanted.
+    async fn attempt(&mut self, wanted: &mut watch::Receiver<(Wanted, u64)>) -> Attempt {
+        let stop = CancellationToken::new();
+        let job = Arc::clone(&self.job);
+        let work = self.work(&stop);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                result = &mut work => return match result {
+                    Ok(true) => Attempt::Complete,
+                    Ok(false) => Attempt::Interrupted,
+                    Err(error) => Attempt::Failed(error),
+                },
+                // Told, not dropped: the work comes to a stop by itself.
+                changed = wanted.changed(), if !stop.is_cancelled() => if changed.is_err() || job.wanted() != Wanted::Run {
+                    stop.cancel();
+                },
+            }
+        }
+    }
+
+    /// `true` when the download is complete, `false` when it was stopped.
+    async fn work(&mut self, stop: &CancellationToken) -> Result<bool, Error> {
+        if self.open.is_none() {
+            let Some(manifest) = stop.run_until_cancelled(self.manifest()).await.transpose()? else { return Ok(false) };
+            match self.reopen(Arc::clone(&manifest)).await? {
+                Resumed::Unfinished(disk, have) => self.open = Some(Open { disk: Arc::new(disk), manifest, have }),
+                Resumed::Finished(stamp) => {
+                    self.settle(stamp, None, false).await?;
+                    return Ok(true);
+                }
+            }
+        }
+        self.copy_local(stop).await?;
+        let Some(Open { disk, manifest, have }) = &self.open else { return Ok(false) };
+        let task = self.task(manifest, disk, have.clone());
+        let Ran { end, offer, announced } = Swarm::run(&self.ground, &task, &self.job.progress, stop).await;
+        match end {
+            End::Complete => {
+                let done = self.finish(offer.clone(), announced).await;
+                if done.is_err() {
+                    self.withdraw(offer).await;
+                }
+                done.map(|()| true)
+            }
+            End::Stopped => {
+                // At the end of the program the offer ends with it, and the trackers notice.
+                if self.job.wanted() != Wanted::Stop {
+                    self.withdraw(offer).await;
+                }
+                self.close().await;
+                Ok(false)
+            }
+            End::Failed(error) => {
+                self.withdraw(offer).await;
+                Err(error)
+            }
+        }
+    }
+
+    fn task(&self, manifest: &Arc<Manifest>, disk: &Arc<Disk>, have: Bitfield) -> Task {
+        let spec = &self.job.spec;
+        Task {
+            group: spec.group.clone(),
+            key: self.key(),
+            strategy: spec.strategy,
+            manifest: Arc::clone(manifest),
+            disk: Arc::clone(disk),
+            have,
+        }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        Key { group: self.job.spec.group_id, file_id: self.job.spec.file_id }
+    }
+
+    /// The manifest; while no tracker can be asked, it waits.
+    async fn manifest(&self) -> Result<Arc<Manifest>, Error> {
+        let spec = &self.job.spec;
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        let since = Instant::now();
+        loop {
+            let wanted = Sought { group: &spec.group, file_id: spec.file_id, layout: spec.layout, sha1: spec.sha1 };
+            match manifest(&self.ground, wanted).await {
+                Err(error @ (Error::TrackersUnreachable(_) | Error::Timeout(_))) => {
+                    self.job.progress.send_modify(|p| {
+                        p.halt(State::Waiting, Some(error));
+                        p.error = None;
+                        p.waiting = Some(Waiting { since, listed: true });
+                    });
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn reopen(&self, manifest: Arc<Manifest>) -> Result<Resumed, Error> {
+        let (spec, journal) = (self.job.spec.clone(), self.specs.journal(self.job.spec.n));
+        let pool = self.ground.shares.pool().clone();
+        let specs = self.specs.clone();
+        blocking(move || {
+            let place = Destination::open(&spec.directory, spec.file_name.clone())?;
+            let resumed = Disk::resume(place, &spec.part, &journal, &manifest, &pool)?;
+            if let Resumed::Unfinished(disk, _) = &resumed
+                && disk.part() != spec.part
+            {
+                specs.save(&Spec { part: disk.part().to_owned(), ..spec })?;
+            }
+            Ok(resumed)
+        })
+        .await
+    }
+
+    /// Lets go of the disk, so that going on later rereads nothing.
+    async fn close(&mut self) {
+        let Some(Open { disk, .. }) = self.open.take() else { return };
+        let closed = blocking(move || disk.close().map_err(|e| Error::from_io_about("close the unfinished file", e)));
+        if let Err(error) = closed.await {
+            tracing::warn!(%error, "what is on the disk will be hashed again");
+        }
+    }
+}
