@@ -13,6 +13,8 @@ mod command;
 pub mod config;
 pub mod console;
 pub mod fact;
+#[cfg(test)]
+mod golden;
 pub mod hub;
 pub mod password;
 pub mod presence;

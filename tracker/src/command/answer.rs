@@ -14,7 +14,7 @@ use crate::store::StoreError;
 
 /// The variants' order is stored: append only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// It is done.
     Done,
     /// The caller is out.
@@ -30,12 +30,12 @@ pub(super) enum Answer {
 
 /// A login that was granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Grant {
-    pub(super) user: UserId,
-    pub(super) name: UserName,
-    pub(super) session: SessionId,
-    pub(super) credentials: u32,
-    pub(super) expires: UnixSeconds,
+pub(crate) struct Grant {
+    pub(crate) user: UserId,
+    pub(crate) name: UserName,
+    pub(crate) session: SessionId,
+    pub(crate) credentials: u32,
+    pub(crate) expires: UnixSeconds,
 }
 
 impl Answer {

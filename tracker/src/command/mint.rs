@@ -7,15 +7,15 @@ const CONTEXT: &str = "shoal id of what a request makes 1";
 
 /// Makes ids for one call.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mint(Asked);
+pub(crate) struct Mint(Asked);
 
 impl Mint {
-    pub(super) const fn new(asked: Asked) -> Self {
+    pub(crate) const fn new(asked: Asked) -> Self {
         Self(asked)
     }
 
     /// The id of the one `kind` of thing that this call makes.
-    pub(super) fn id<T: From<[u8; 16]>>(self, kind: &str) -> T {
+    pub(crate) fn id<T: From<[u8; 16]>>(self, kind: &str) -> T {
         let mut h = blake3::Hasher::new_derive_key(CONTEXT);
         h.update(self.0.device.as_bytes()).update(self.0.request.as_bytes()).update(kind.as_bytes());
         let mut id = [0; 16];

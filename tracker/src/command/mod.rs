@@ -56,9 +56,11 @@ use crate::replica::Replica;
 use crate::rules::{self, Login};
 use crate::store::{Asked, Change, NewManifest, State, Store, StoreError, Written};
 use crate::throttle::{Throttle, Wait};
-use answer::Answer;
+pub(crate) use answer::Answer;
+#[cfg(test)]
+pub(crate) use answer::Grant;
 pub(crate) use catch_up::catch_up;
-use mint::Mint;
+pub(crate) use mint::Mint;
 use news::News;
 pub(crate) use pass_on::pass_on;
 pub(crate) use stage_manifest::{Staged, StagingRoom, stage};
