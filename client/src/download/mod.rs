@@ -14,14 +14,17 @@ mod disk;
 mod job;
 mod journal;
 mod line;
+mod manifest;
 mod peer;
 pub mod picker;
 mod progress;
 mod scout;
 mod spec;
+mod start;
 mod swarm;
 mod tally;
 mod verify;
+mod wait;
 
 #[cfg(test)]
 mod tests;
@@ -29,37 +32,29 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::id::{FileId, GroupName, Sha1Digest, UserId};
+use common::id::UserId;
 use common::manifest::Manifest;
-use common::pieces::PieceLayout;
 use common::task::TaskGroup;
 use common::tls::{DeviceKey, PeerConnector};
-use common::wire::client::{FileInfo, FileSelector, Request, Response};
 use common::wire::refusal::Refusal;
 use tokio::sync::watch;
 
-use self::destination::Destination;
 use self::disk::Disk;
 use self::job::{Job, Wanted};
 use self::journal::Journal;
 pub use self::picker::Strategy;
 pub use self::progress::{DownloadId, DownloadRow, Downloaded, PeerProgress, Progress, State};
-use self::spec::{Draft, Spec, Specs};
+use self::spec::{Spec, Specs};
 use self::swarm::Ground;
 use crate::error::Error;
 use crate::share::{Shares, blocking};
-use crate::trackers::unexpected;
 use crate::transfer::pool::Budget;
 use crate::transfer::{Directory, Limits};
 
 /// Bytes that all downloads may have asked for and not yet written.
 const BUDGET: u64 = 96 << 20;
-/// How long a script waits for a seeder when there is none.
-const NOBODY: Duration = Duration::from_secs(10);
-/// How long it waits when there are seeders, but none of them can be used.
-const NOBODY_USABLE: Duration = Duration::from_secs(30);
 /// How long a stop may take, before it is left unfinished: the next start will clean up.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -122,125 +117,9 @@ impl Downloads {
         Ok(downloads)
     }
 
-    /// Begins to download `file` of `group` to `destination`, or goes on if that was begun before.
-    /// Looks at everything that can be known beforehand: the file, the destination, the room on the disk.
-    ///
-    /// # Errors
-    /// When there is no such file, the destination is taken or not there, or the disk is full.
-    pub async fn start(
-        &self,
-        group: GroupName,
-        file: FileSelector,
-        destination: &Path,
-        strategy: Strategy,
-        force: bool,
-    ) -> Result<DownloadId, Error> {
-        let _one = self.0.starting.lock().await;
-        let user = self.user()?;
-        let info = self.find(&group, file).await?;
-        let destination = blocking({
-            let (path, name) = (destination.to_owned(), info.name.clone());
-            move || Destination::resolve(&path, &name)
-        })
-        .await?;
-        if let Some(job) = self.at(&destination.path()) {
-            return self.go_on(&job, &info).await;
-        }
-        let destination = blocking(move || destination.check_free(force).map(|()| destination)).await?;
-        let sought = Sought { group: &group, file_id: info.file_id, layout: info.layout, sha1: info.sha1 };
-        let manifest = manifest(&self.0.ground, sought).await?;
-        let n = self.next_number();
-        let journal = self.0.specs.journal(n);
-        let (disk, manifest) =
-            blocking(move || Ok((Disk::create(destination, &journal, &manifest)?, manifest))).await?;
-        let draft = Draft {
-            user,
-            group,
-            group_id: info.group_id,
-            name: info.name,
-            file_id: info.file_id,
-            layout: info.layout,
-            sha1: info.sha1,
-            strategy,
-            force,
-        };
-        let place = disk.destination();
-        let spec = draft.finish(n, place.directory().to_owned(), place.name().to_owned(), disk.part().to_owned());
-        let specs = self.0.specs.clone();
-        let (spec, disk) = blocking(move || match specs.save(&spec) {
-            Ok(()) => Ok((spec, disk)),
-            Err(e) => {
-                disk.discard()?;
-                Err(e)
-            }
-        })
-        .await?;
-        let job = Arc::new(Job::new(spec, 0));
-        self.locked().jobs.insert(n, Arc::clone(&job));
-        self.drive(&job, Some((disk, manifest)));
-        Ok(DownloadId(n))
-    }
-
-    /// The same file to the same place again: the download that is there goes on.
-    async fn go_on(&self, job: &Arc<Job>, info: &FileInfo) -> Result<DownloadId, Error> {
-        let id = DownloadId(job.spec.n);
-        if (job.spec.group_id, job.spec.file_id) != (info.group_id, info.file_id) {
-            let text = format!(
-                "download {id}, of `{}`, is already going to that destination; choose another, or `cancel_download {id}`",
-                job.spec.name
-            );
-            return Err(Error::InvalidArgument(text));
-        }
-        self.resume(id).await?;
-        Ok(id)
-    }
-
-    async fn find(&self, group: &GroupName, file: FileSelector) -> Result<FileInfo, Error> {
-        match self.0.ground.directory.call(Request::FindFile { group: group.clone(), file }).await? {
-            Response::File(info) => Ok(info),
-            _ => Err(unexpected()),
-        }
-    }
-
     /// How a download stands, and every change of it.
     pub fn watch(&self, id: DownloadId) -> Option<watch::Receiver<Progress>> {
         self.job(id).ok().map(|job| job.progress.subscribe())
-    }
-
-    /// Waits for the end of a download. Cancel safe; the download goes on either way.
-    ///
-    /// # Errors
-    /// Why it failed or rests; [`Error::NoSeeders`] when nobody gives anything for a while.
-    pub async fn finished(&self, id: DownloadId) -> Result<Downloaded, Error> {
-        let job = self.job(id)?;
-        let mut progress = job.progress.subscribe();
-        let begun = Instant::now();
-        loop {
-            let patience = {
-                let now = progress.borrow_and_update();
-                if let Some(end) = end_of(&now) {
-                    return end;
-                }
-                now.waiting.map(|w| w.since.max(begun) + if w.listed { NOBODY_USABLE } else { NOBODY })
-            };
-            if patience.is_some_and(|until| until <= Instant::now()) {
-                return Err(self.nobody(&job));
-            }
-            tokio::select! {
-                changed = progress.changed() => if changed.is_err() {
-                    return Err(Error::Internal("the client is about to stop".to_owned()));
-                },
-                () = sleep_until(patience) => {}
-            }
-        }
-    }
-
-    fn nobody(&self, job: &Job) -> Error {
-        let reason = job.progress.borrow().reason.clone().unwrap_or_else(|| "no seeder answers".to_owned());
-        let Spec { name, group, .. } = &job.spec;
-        Error::NoSeeders(format!(
-            "`{name}` of `{group}` is not complete: {reason}; what has come is kept, try again later"
-        ))
     }
 
     /// All downloads of this run and those that are unfinished, by number.
@@ -397,58 +276,4 @@ fn known(specs: &Specs) -> std::io::Result<List> {
         (spec.n, Arc::new(Job::new(spec, have)))
     };
     Ok(List { last: specs.highest()?, jobs: specs.load()?.into_iter().map(job).collect() })
-}
-
-/// What a progress says about the end, if it is one.
-fn end_of(progress: &Progress) -> Option<Result<Downloaded, Error>> {
-    if let Some(done) = &progress.done {
-        return Some(Ok(Downloaded::clone(done)));
-    }
-    let over = matches!(progress.state, State::Failed | State::Paused);
-    over.then(|| {
-        Err(progress
-            .error
-            .clone()
-            .unwrap_or_else(|| Error::InvalidArgument("the download was paused; `resume_download` goes on".to_owned())))
-    })
-}
-
-async fn sleep_until(until: Option<Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Which manifest is needed.
-struct Sought<'a> {
-    group: &'a GroupName,
-    file_id: FileId,
-    layout: PieceLayout,
-    sha1: Sha1Digest,
-}
-
-/// The manifest of a share: from the disk, or else from the trackers, in parts.
-async fn manifest(ground: &Ground, sought: Sought<'_>) -> Result<Arc<Manifest>, Error> {
-    let Sought { group, file_id, layout, sha1 } = sought;
-    let manifests = ground.shares.manifests().clone();
-    if let Some(known) = blocking(move || Ok(manifests.load(file_id, layout))).await? {
-        return Ok(Arc::new(known));
-    }
-    let mut pieces = Vec::new();
-    while (pieces.len() as u64) < u64::from(layout.count()) {
-        let first = pieces.len() as u32;
-        match ground.directory.call(Request::GetManifest { group: group.clone(), file_id, first }).await? {
-            Response::ManifestPart(part) if !part.is_empty() => pieces.extend(part.into_vec()),
-            _ => return Err(unexpected()),
-        }
-    }
-    let manifests = ground.shares.manifests().clone();
-    blocking(move || {
-        let manifest = Manifest::new(layout, file_id, sha1, pieces);
-        let manifest = manifest.map_err(|e| Error::Integrity(format!("{e}; its publisher has to upload it again")))?;
-        manifests.save(&manifest)?;
-        Ok(Arc::new(manifest))
-    })
-    .await
 }

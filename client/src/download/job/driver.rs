@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Asleep, Job, Wanted};
 use crate::download::destination::Destination;
 use crate::download::disk::{Disk, Resumed};
+use crate::download::manifest::{Sought, manifest};
 use crate::download::progress::{State, Waiting};
 use crate::download::spec::{Spec, Specs};
 use crate::download::swarm::{End, Ground, Ran, Swarm, Task};
-use crate::download::{Sought, manifest};
 use crate::error::Error;
 use crate::share::{Key, blocking};
 

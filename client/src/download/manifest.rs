@@ -1,0 +1,46 @@
+//! Getting a share's manifest, and keeping it.
+
+use std::sync::Arc;
+
+use common::id::{FileId, GroupName, Sha1Digest};
+use common::manifest::Manifest;
+use common::pieces::PieceLayout;
+use common::wire::client::{Request, Response};
+
+use super::swarm::Ground;
+use crate::error::Error;
+use crate::share::blocking;
+use crate::trackers::unexpected;
+
+/// Which manifest is needed.
+pub(crate) struct Sought<'a> {
+    pub(crate) group: &'a GroupName,
+    pub(crate) file_id: FileId,
+    pub(crate) layout: PieceLayout,
+    pub(crate) sha1: Sha1Digest,
+}
+
+/// The manifest of a share: from the disk, or else from the trackers, in parts.
+pub(crate) async fn manifest(ground: &Ground, sought: Sought<'_>) -> Result<Arc<Manifest>, Error> {
+    let Sought { group, file_id, layout, sha1 } = sought;
+    let manifests = ground.shares.manifests().clone();
+    if let Some(known) = blocking(move || Ok(manifests.load(file_id, layout))).await? {
+        return Ok(Arc::new(known));
+    }
+    let mut pieces = Vec::new();
+    while (pieces.len() as u64) < u64::from(layout.count()) {
+        let first = pieces.len() as u32;
+        match ground.directory.call(Request::GetManifest { group: group.clone(), file_id, first }).await? {
+            Response::ManifestPart(part) if !part.is_empty() => pieces.extend(part.into_vec()),
+            _ => return Err(unexpected()),
+        }
+    }
+    let manifests = ground.shares.manifests().clone();
+    blocking(move || {
+        let manifest = Manifest::new(layout, file_id, sha1, pieces);
+        let manifest = manifest.map_err(|e| Error::Integrity(format!("{e}; its publisher has to upload it again")))?;
+        manifests.save(&manifest)?;
+        Ok(Arc::new(manifest))
+    })
+    .await
+}

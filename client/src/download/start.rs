@@ -1,0 +1,99 @@
+//! Beginning a download: everything that can be known beforehand is looked at before it is on the list.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use common::id::GroupName;
+use common::wire::client::{FileInfo, FileSelector, Request, Response};
+
+use super::destination::Destination;
+use super::disk::Disk;
+use super::job::Job;
+use super::manifest::{Sought, manifest};
+use super::spec::Draft;
+use super::{DownloadId, Downloads, Strategy};
+use crate::error::Error;
+use crate::share::blocking;
+use crate::trackers::unexpected;
+
+impl Downloads {
+    /// Begins to download `file` of `group` to `destination`, or goes on if that was begun before.
+    /// Looks at everything that can be known beforehand: the file, the destination, the room on the disk.
+    ///
+    /// # Errors
+    /// When there is no such file, the destination is taken or not there, or the disk is full.
+    pub async fn start(
+        &self,
+        group: GroupName,
+        file: FileSelector,
+        destination: &Path,
+        strategy: Strategy,
+        force: bool,
+    ) -> Result<DownloadId, Error> {
+        let _one = self.0.starting.lock().await;
+        let user = self.user()?;
+        let info = self.find(&group, file).await?;
+        let destination = blocking({
+            let (path, name) = (destination.to_owned(), info.name.clone());
+            move || Destination::resolve(&path, &name)
+        })
+        .await?;
+        if let Some(job) = self.at(&destination.path()) {
+            return self.go_on(&job, &info).await;
+        }
+        let destination = blocking(move || destination.check_free(force).map(|()| destination)).await?;
+        let sought = Sought { group: &group, file_id: info.file_id, layout: info.layout, sha1: info.sha1 };
+        let manifest = manifest(&self.0.ground, sought).await?;
+        let n = self.next_number();
+        let journal = self.0.specs.journal(n);
+        let (disk, manifest) =
+            blocking(move || Ok((Disk::create(destination, &journal, &manifest)?, manifest))).await?;
+        let draft = Draft {
+            user,
+            group,
+            group_id: info.group_id,
+            name: info.name,
+            file_id: info.file_id,
+            layout: info.layout,
+            sha1: info.sha1,
+            strategy,
+            force,
+        };
+        let place = disk.destination();
+        let spec = draft.finish(n, place.directory().to_owned(), place.name().to_owned(), disk.part().to_owned());
+        let specs = self.0.specs.clone();
+        let (spec, disk) = blocking(move || match specs.save(&spec) {
+            Ok(()) => Ok((spec, disk)),
+            Err(e) => {
+                disk.discard()?;
+                Err(e)
+            }
+        })
+        .await?;
+        let job = Arc::new(Job::new(spec, 0));
+        self.locked().jobs.insert(n, Arc::clone(&job));
+        self.drive(&job, Some((disk, manifest)));
+        Ok(DownloadId(n))
+    }
+
+    /// The same file to the same place again: the download that is there goes on.
+    async fn go_on(&self, job: &Arc<Job>, info: &FileInfo) -> Result<DownloadId, Error> {
+        let id = DownloadId(job.spec.n);
+        if (job.spec.group_id, job.spec.file_id) != (info.group_id, info.file_id) {
+            let text = format!(
+                "download {id}, of `{}`, is already going to that destination; choose another, or `cancel_download {id}`",
+                job.spec.name
+            );
+            return Err(Error::InvalidArgument(text));
+        }
+        self.resume(id).await?;
+        Ok(id)
+    }
+
+    async fn find(&self, group: &GroupName, file: FileSelector) -> Result<FileInfo, Error> {
+        match self.0.ground.directory.call(Request::FindFile { group: group.clone(), file }).await? {
+            Response::File(info) => Ok(info),
+            _ => Err(unexpected()),
+        }
+    }
+}
