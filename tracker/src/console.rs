@@ -6,7 +6,9 @@ use std::io::{self, BufRead};
 use std::process::ExitCode;
 use std::thread;
 
+use clap::Parser;
 use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
 
 use crate::config::{Arguments, Refused};
 use crate::server::Server;
@@ -18,6 +20,21 @@ const HELP: &str = "\
 quit    finish what runs, and stop
 status  connections, users, groups, events in the log, and the mode
 help    this";
+
+/// What the executable does.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let ran = runtime.map_err(Refused::from).and_then(|runtime| {
+        let ran = runtime.block_on(run(&arguments));
+        // What still blocks then, such as a read of standard input, does not matter any more.
+        runtime.shutdown_background();
+        ran
+    });
+    ran.unwrap_or_else(|refused| refuse(&refused))
+}
 
 /// Runs a tracker until it is told to stop.
 ///

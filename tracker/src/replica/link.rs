@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use super::Replica;
 use super::machine::{Done, Job, Machine, View};
+use crate::failpoint;
 use crate::store::{Fact, Store, StoreError};
 
 /// Delays between attempts to reach the sibling.
@@ -276,12 +277,14 @@ async fn write(
         if let Err(e) = writer.send(&frame).await {
             return e.to_string();
         }
+        failpoint::shipped(&frame);
     }
     "closed".to_owned()
 }
 
 /// Does with the database what the machine asks for.
 pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
+    let leads_to = failpoint::after(&job);
     let done: Result<Done, StoreError> = async {
         Ok(match job {
             Job::Introduce => {
@@ -315,5 +318,7 @@ pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
         })
     }
     .await;
-    done.unwrap_or_else(|e| Done::Failed(e.to_string()))
+    let done = done.unwrap_or_else(|e| Done::Failed(e.to_string()));
+    failpoint::done(leads_to, &done);
+    done
 }

@@ -16,6 +16,7 @@ use super::manifest::NewManifest;
 use super::open::DataDir;
 use super::state::State;
 use crate::fact::Delta;
+use crate::failpoint::{self, Point};
 
 /// Commands in one transaction at most: bounds how long the first of them waits.
 const MAX_BATCH: usize = 256;
@@ -229,7 +230,10 @@ impl Writer {
             let mut ran = Vec::with_capacity(waiting.len());
             let committed = self.transaction(&mut waiting, &mut ran);
             match &committed {
-                Ok(()) => self.publish(),
+                Ok(()) => {
+                    failpoint::reach(Point::AfterCommit);
+                    self.publish();
+                }
                 Err(e) => {
                     tracing::error!("a transaction of {} commands failed: {e}", ran.len());
                     self.log = before;
@@ -257,6 +261,7 @@ impl Writer {
                 return Err(StoreError::Full);
             }
         }
+        failpoint::reach(Point::BeforeCommit);
         let committed = execute(&self.conn, "COMMIT");
         if committed.is_err() && !self.conn.is_autocommit() {
             execute(&self.conn, "ROLLBACK")?;

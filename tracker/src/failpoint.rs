@@ -1,0 +1,109 @@
+//! Named points at which a tracker kills itself, for tests with real processes. Only with the feature
+//! `failpoints`, which no released program is built with: without it nothing of this is there.
+//!
+//! `SHOAL_FAILPOINT=after-commit:20` ends the process with SIGKILL when it comes by for the twentieth time.
+
+use common::wire::sync::SyncFrame;
+
+use crate::replica::machine::{Done, Job};
+
+/// Where a tracker can be made to die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// A transaction is complete, and not committed.
+    BeforeCommit,
+    /// It is on disk, and nobody knows: neither who asked nor who ships it.
+    AfterCommit,
+    /// Events are on their way to the sibling, which has not acknowledged them.
+    AfterShip,
+    /// The sibling's events are on disk here, and not acknowledged.
+    BeforeAcknowledgement,
+    /// Some of the facts that stand for a log have been sent, and not all.
+    SendingSnapshot,
+    /// Some of them have been joined, and not all.
+    JoiningSnapshot,
+}
+
+/// What is on its way to the sibling now.
+pub(crate) fn shipped(frame: &SyncFrame) {
+    match frame {
+        SyncFrame::Batch(batch) if !batch.events.is_empty() => reach(Point::AfterShip),
+        SyncFrame::Facts(facts) if facts.complete.is_none() => reach(Point::SendingSnapshot),
+        _ => {}
+    }
+}
+
+/// Where a job that has been done leads to.
+pub(crate) fn after(job: &Job) -> Option<Point> {
+    match job {
+        Job::Apply(events, _) if !events.is_empty() => Some(Point::BeforeAcknowledgement),
+        Job::Join(_, None) => Some(Point::JoiningSnapshot),
+        _ => None,
+    }
+}
+
+/// A job is done, and nothing has come of it yet.
+pub(crate) fn done(at: Option<Point>, done: &Done) {
+    if let (Some(point), Done::Applied(_)) = (at, done) {
+        reach(point);
+    }
+}
+
+/// Comes by `point`; does not return if it is the one, and the time has come.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) const fn reach(_: Point) {}
+
+/// Comes by `point`; does not return if it is the one, and the time has come.
+#[cfg(feature = "failpoints")]
+pub(crate) fn reach(point: Point) {
+    armed::reach(point);
+}
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::Point;
+
+    /// What the process is started with.
+    const VARIABLE: &str = "SHOAL_FAILPOINT";
+
+    struct Armed {
+        point: Point,
+        left: AtomicU32,
+    }
+
+    pub(super) fn reach(point: Point) {
+        static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+        let armed = ARMED.get_or_init(|| std::env::var(VARIABLE).ok().and_then(|text| parse(&text)));
+        let Some(armed) = armed.as_ref().filter(|a| a.point == point) else { return };
+        if armed.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            die();
+        }
+    }
+
+    fn parse(text: &str) -> Option<Armed> {
+        let (name, times) = text.split_once(':')?;
+        let point = match name {
+            "before-commit" => Point::BeforeCommit,
+            "after-commit" => Point::AfterCommit,
+            "after-ship" => Point::AfterShip,
+            "before-acknowledgement" => Point::BeforeAcknowledgement,
+            "sending-snapshot" => Point::SendingSnapshot,
+            "joining-snapshot" => Point::JoiningSnapshot,
+            _ => return None,
+        };
+        Some(Armed { point, left: AtomicU32::new(times.parse().ok()?) })
+    }
+
+    /// As `kill -9` does it: no destructor, no flush, no farewell.
+    fn die() -> ! {
+        #[cfg(unix)]
+        {
+            use rustix::process::{Signal, getpid, kill_process};
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
+        std::process::abort()
+    }
+}
