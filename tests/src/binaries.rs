@@ -12,14 +12,31 @@ use std::sync::OnceLock;
 #[expect(clippy::panic, reason = "a test harness")]
 pub fn binary(name: &str) -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
-    let dir = DIR.get_or_init(|| match build() {
+    let programs = ["-p", "shoal-tracker", "-p", "shoal-client", "--bin", "tracker", "--bin", "client"];
+    let dir = DIR.get_or_init(|| match build(&programs) {
         Ok(dir) => dir,
         Err(why) => panic!("cannot build the programs under test: {why}"),
     });
     dir.join(name)
 }
 
-fn build() -> Result<PathBuf, String> {
+/// Path of the tracker that dies at named points, which nothing but these tests is built with.
+///
+/// # Panics
+/// As [`binary`].
+#[expect(clippy::panic, reason = "a test harness")]
+pub fn failing_tracker() -> PathBuf {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    const NAME: &str = "tracker-failpoints";
+    let program = ["-p", "shoal-tracker", "--features", "shoal-tracker/failpoints", "--bin", NAME];
+    let dir = DIR.get_or_init(|| match build(&program) {
+        Ok(dir) => dir,
+        Err(why) => panic!("cannot build the tracker with failpoints: {why}"),
+    });
+    dir.join(NAME)
+}
+
+fn build(what: &[&str]) -> Result<PathBuf, String> {
     if let Some(dir) = std::env::var_os("SHOAL_BIN") {
         return Ok(dir.into());
     }
@@ -34,7 +51,7 @@ fn build() -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.current_dir(root).args(["build", "--quiet", "--profile", profile]);
-    build.args(["-p", "shoal-tracker", "-p", "shoal-client", "--bins", "--target-dir"]);
+    build.args(what).arg("--target-dir");
     build.arg(dir.parent().ok_or("no target directory")?);
     let done = build.status().map_err(|e| e.to_string())?;
     if done.success() { Ok(dir.to_owned()) } else { Err(format!("cargo build: {done}")) }

@@ -10,7 +10,7 @@ use rand::Rng;
 use tempfile::TempDir;
 
 use crate::process::{PATIENCE, Process};
-use crate::{Client, binary};
+use crate::{Client, binary, failing_tracker};
 
 /// A directory with a tracker_info.txt, the trackers that run from it, and their clients' data.
 #[derive(Debug)]
@@ -60,9 +60,25 @@ impl Cluster {
     ///
     /// # Panics
     /// When it does not come up.
-    #[expect(clippy::panic, reason = "a test harness")]
     pub fn start_tracker(&mut self, number: usize) {
-        let mut process = Process::start(&mut self.tracker_command(number));
+        let command = self.tracker_command(number);
+        self.start_from(number, command);
+    }
+
+    /// The same with a tracker that kills itself when it comes by `point` (see the tracker's `failpoint`) for
+    /// so many times.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_tracker_that_dies(&mut self, number: usize, point: &str, times: u32) {
+        let mut command = self.command_of(failing_tracker(), number);
+        command.env("SHOAL_FAILPOINT", format!("{point}:{times}"));
+        self.start_from(number, command);
+    }
+
+    #[expect(clippy::panic, reason = "a test harness")]
+    fn start_from(&mut self, number: usize, mut command: Command) {
+        let mut process = Process::start(&mut command);
         let ready = format!("tracker {number} ready on {}", self.addresses[number - 1]);
         if process.stdout.wait_for(PATIENCE, |line| (line == ready).then_some(())).is_none() {
             let status = process.wait(Duration::from_secs(1));
@@ -73,8 +89,14 @@ impl Cluster {
 
     /// The command line that starts tracker `number`.
     pub fn tracker_command(&self, number: usize) -> Command {
-        let mut command = Command::new(binary("tracker"));
+        self.command_of(binary("tracker"), number)
+    }
+
+    fn command_of(&self, program: PathBuf, number: usize) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(self.dir()).arg("tracker_info.txt").arg(number.to_string());
+        // Clients here make more groups than a person would.
+        command.args(["--quota-factor", "0"]);
         command
     }
 
@@ -90,6 +112,35 @@ impl Cluster {
     /// Kills tracker `number` with SIGKILL.
     pub fn kill_tracker(&mut self, number: usize) {
         self.trackers[number - 1] = None;
+    }
+
+    /// Waits until tracker `number` has ended by itself, and says whether that was by SIGKILL.
+    ///
+    /// # Panics
+    /// When it is still there after `patience`.
+    #[cfg(unix)]
+    pub fn tracker_died(&mut self, number: usize, patience: Duration) -> bool {
+        use std::os::unix::process::ExitStatusExt;
+        const SIGKILL: i32 = 9;
+        let status = self.tracker(number).process.wait(patience);
+        self.trackers[number - 1] = None;
+        status.signal() == Some(SIGKILL)
+    }
+
+    /// Where tracker `number` keeps its database.
+    pub fn data_of(&self, number: usize) -> PathBuf {
+        self.dir().join(format!("data/tracker-{number}"))
+    }
+
+    /// A list that names only tracker `number`.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[expect(clippy::expect_used, reason = "a test harness")]
+    pub fn info_of(&self, number: usize) -> PathBuf {
+        let list = self.dir().join(format!("only-{number}.txt"));
+        std::fs::write(&list, format!("{}\n", self.addresses[number - 1])).expect("a list");
+        list
     }
 
     /// A client named `name` with a data directory and a download directory of its own.

@@ -3,11 +3,10 @@
 
 #![allow(clippy::print_stdout, reason = "it reports to a terminal")]
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use harness::{Asker, Cluster, groups_at, until_dual};
+use harness::{Asker, Cluster, Verdict, until_dual};
 use rand::RngExt;
 
 /// Clients that ask at the same time.
@@ -44,34 +43,7 @@ fn main() -> ExitCode {
     let histories: Vec<_> = askers.into_iter().map(Asker::finish).collect();
     let asker = &clients[0];
     until_dual(asker, Duration::from_secs(120));
-    let seen = [1, 2].map(|number| groups_at(&cluster, asker, number));
-    let done: BTreeSet<&String> = histories.iter().flat_map(|h| &h.done).collect();
-    let unknown: BTreeMap<&String, &String> = histories.iter().flat_map(|h| &h.unknown).collect();
-    let mut bad = 0;
-    for (number, groups) in (1..).zip(&seen) {
-        let there: BTreeSet<&String> = groups.iter().collect();
-        let lost: Vec<_> = done.difference(&there).collect();
-        let renamed: Vec<_> = groups.iter().filter(|g| g.contains('~')).collect();
-        let strange: Vec<_> = there.iter().filter(|g| !done.contains(*g) && !unknown.contains_key(**g)).collect();
-        bad += lost.len() + renamed.len() + strange.len() + (groups.len() - there.len());
-        println!(
-            "tracker {number}: {} groups, {} acknowledged and lost, {} twice, {} renamed, {} nobody asked for",
-            groups.len(),
-            lost.len(),
-            groups.len() - there.len(),
-            renamed.len(),
-            strange.len()
-        );
-    }
-    bad += usize::from(seen[0] != seen[1]);
-    let slowest = histories.iter().map(|h| h.slowest).max().unwrap_or_default();
-    println!(
-        "{single} kills of one, {both} of both; {} acknowledged, {} not ({:?}); the slowest answer took {:.2} s; {:.0} s",
-        done.len(),
-        unknown.len(),
-        unknown.values().collect::<BTreeSet<_>>(),
-        slowest.as_secs_f64(),
-        began.elapsed().as_secs_f64()
-    );
-    if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let verdict = Verdict::of(&cluster, asker, &histories);
+    println!("{single} kills of one, {both} of both, {:.0} s: {verdict}", began.elapsed().as_secs_f64());
+    if verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

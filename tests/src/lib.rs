@@ -10,8 +10,8 @@ mod cluster;
 mod history;
 mod process;
 
-pub use binaries::binary;
+pub use binaries::{binary, failing_tracker};
 pub use client::{Client, Live, Script};
 pub use cluster::{Cluster, Tracker, random_file};
-pub use history::{Asker, History, groups_at, until_dual};
+pub use history::{Asker, History, Verdict, groups_at, until_dual};
 pub use process::{Output, PATIENCE, Process};

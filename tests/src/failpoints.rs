@@ -1,0 +1,110 @@
+//! `failpoints [EACH]`: two trackers, clients that keep asking both, and a tracker that dies at each named point so
+//! many times; then both must have everything that a client was told is done, once.
+//!
+//! Needs a tracker that is built for it, and builds it. Slow: some seconds for each death.
+
+#![allow(clippy::print_stdout, clippy::expect_used, reason = "it reports to a terminal, and a failure ends it")]
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use harness::{Asker, Client, Cluster, PATIENCE, Verdict, until_dual};
+use rand::RngExt;
+
+/// Where a tracker dies while it writes, ships and acknowledges.
+const STEADY: [&str; 4] = ["before-commit", "after-commit", "after-ship", "before-acknowledgement"];
+/// Where it dies while the state is sent because the log is cut: the sender, and the receiver.
+const SNAPSHOT: [&str; 2] = ["sending-snapshot", "joining-snapshot"];
+/// It dies the first to the last of so many times that it comes by.
+const TIMES: std::ops::Range<u32> = 1..60;
+/// As many groups make a state that needs several messages.
+const ENOUGH: i64 = 4000;
+
+fn main() -> ExitCode {
+    let each: u32 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(25);
+    let mut cluster = Cluster::start(2);
+    let user = cluster.user("both");
+    let witness = cluster.user("witness");
+    // Whoever may choose does not go to the tracker that was just started, so each has a client of its own.
+    let only = [1, 2].map(|n| cluster.user(&format!("only{n}")).with_info(&cluster.info_of(n)));
+    let askers: Vec<_> = [&user, &only[0], &only[1]].map(|c| Asker::start(c.live(), c.name())).into();
+    for point in STEADY {
+        let began = Instant::now();
+        for _ in 0..each {
+            die_at(&mut cluster, point);
+        }
+        println!("{point:<24}{each:>4} deaths, {:.0} s", began.elapsed().as_secs_f64());
+    }
+    until_dual(&witness, PATIENCE * 3);
+    wait_for_state(&cluster);
+    for point in SNAPSHOT {
+        let began = Instant::now();
+        for _ in 0..each {
+            die_in_snapshot(&mut cluster, &witness, point);
+        }
+        println!("{point:<24}{each:>4} deaths, {:.0} s", began.elapsed().as_secs_f64());
+    }
+    let histories: Vec<_> = askers.into_iter().map(Asker::finish).collect();
+    until_dual(&witness, PATIENCE * 3);
+    let verdict = Verdict::of(&cluster, &witness, &histories);
+    println!("{verdict}");
+    if verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// One tracker is started anew, dies at `point`, and is started again; the other one is left alone.
+fn die_at(cluster: &mut Cluster, point: &str) {
+    let mut rng = rand::rng();
+    let number = rng.random_range(1..=2);
+    cluster.kill_tracker(number);
+    cluster.start_tracker_that_dies(number, point, rng.random_range(TIMES));
+    assert!(cluster.tracker_died(number, PATIENCE), "at {point}");
+    std::thread::sleep(Duration::from_millis(rng.random_range(0..300)));
+    cluster.start_tracker(number);
+}
+
+/// One tracker has lost its disk and the other has no log: while the state is sent, one of them dies.
+fn die_in_snapshot(cluster: &mut Cluster, witness: &Client, point: &str) {
+    until_dual(witness, PATIENCE * 3);
+    let empty = rand::rng().random_range(1..=2);
+    let full = 3 - empty;
+    // What was acknowledged until now is on both disks.
+    cluster.kill_tracker(empty);
+    std::fs::remove_dir_all(cluster.data_of(empty)).expect("a lost disk");
+    cluster.kill_tracker(full);
+    cut_log(cluster, full);
+    let dies = if point == "sending-snapshot" { full } else { empty };
+    for number in [full, empty] {
+        if number == dies {
+            cluster.start_tracker_that_dies(number, point, 1);
+        } else {
+            cluster.start_tracker(number);
+        }
+    }
+    assert!(cluster.tracker_died(dies, PATIENCE), "at {point}");
+    cluster.start_tracker(dies);
+}
+
+/// As the tracker does it to a log that is too long, only at once. It must not run.
+fn cut_log(cluster: &Cluster, number: usize) {
+    let conn = rusqlite::Connection::open(cluster.data_of(number).join("tracker.db")).expect("opened");
+    conn.execute_batch(
+        "BEGIN;
+         INSERT INTO floors (origin, seq) SELECT origin, max(seq) FROM events GROUP BY origin
+             ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq);
+         DELETE FROM events;
+         COMMIT;",
+    )
+    .expect("cut");
+}
+
+fn wait_for_state(cluster: &Cluster) {
+    let path = cluster.data_of(1).join("tracker.db");
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let conn = rusqlite::Connection::open_with_flags(path, flags).expect("opened");
+    let until = Instant::now() + PATIENCE * 5;
+    let count = || conn.query_row("SELECT count(*) FROM groups", [], |r| r.get::<_, i64>(0)).expect("counted");
+    while count() < ENOUGH {
+        assert!(Instant::now() < until, "only {} groups", count());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
