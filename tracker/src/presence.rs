@@ -113,12 +113,25 @@ fn holds(e: &Entry, now: Instant) -> bool {
     now.saturating_duration_since(e.seen) < LEASE
 }
 
-/// Where others can reach a client that says it listens on `listen` and is connected from `remote`:
-/// where it says, unless that is no address, or one that means another machine to everybody else.
+/// Where others can reach a client that says it listens on `listen` and is connected from `remote`. Others will
+/// dial it, so it may not name just any machine: from a public address it is the one that it comes from. Within
+/// a private network, where a machine may have several, it may say another private one.
 pub fn reachable(listen: SocketAddr, remote: IpAddr) -> SocketAddr {
     let (said, seen) = (listen.ip().to_canonical(), remote.to_canonical());
-    let useless = said.is_unspecified() || (said.is_loopback() && !seen.is_loopback());
-    SocketAddr::new(if useless { seen } else { said }, listen.port())
+    let believed = match said.is_loopback() {
+        true => seen.is_loopback(),
+        false => is_private(said) && (seen.is_loopback() || is_private(seen)),
+    };
+    SocketAddr::new(if believed { said } else { seen }, listen.port())
+}
+
+/// Addresses within somebody's own network: RFC 1918, RFC 6598 (behind a provider, or an overlay), RFC 4193.
+/// Not the link-local ones, which mean another machine on each link.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
 }
 
 #[cfg(test)]
@@ -179,9 +192,36 @@ mod tests {
             ("127.0.0.1:7", "10.0.0.9", "10.0.0.9:7"),
             ("127.0.0.1:7", "127.0.0.1", "127.0.0.1:7"),
             ("192.168.1.5:7", "10.0.0.9", "192.168.1.5:7"),
+            ("192.168.1.5:7", "127.0.0.1", "192.168.1.5:7"),
+            ("100.100.1.2:7", "192.168.0.2", "100.100.1.2:7"),
+            ("[fd00::2]:7", "fd00::1", "[fd00::2]:7"),
         ] {
             let got = reachable(listen.parse().expect("listen"), remote.parse().expect("remote"));
-            assert_eq!(got.to_string(), expected);
+            assert_eq!(got.to_string(), expected, "{listen} from {remote}");
+        }
+    }
+
+    #[test]
+    fn nobody_can_have_others_dial_a_third_party() {
+        for (listen, remote) in [
+            ("198.51.100.7:443", "203.0.113.9"),
+            ("198.51.100.7:443", "192.168.0.2"),
+            ("198.51.100.7:443", "127.0.0.1"),
+            ("[2001:db8::7]:443", "2001:db8:1::9"),
+            ("192.168.0.2:22", "203.0.113.9"),
+            ("[::ffff:192.168.0.2]:22", "203.0.113.9"),
+            ("[fd00::2]:22", "2001:db8:1::9"),
+            ("127.0.0.1:22", "192.168.0.2"),
+            ("[::1]:22", "203.0.113.9"),
+            ("169.254.169.254:80", "10.0.0.9"),
+            ("[fe80::1]:22", "fd00::1"),
+            ("255.255.255.255:9", "10.0.0.9"),
+            ("224.0.0.1:9", "127.0.0.1"),
+            ("100.128.0.1:9", "10.0.0.9"),
+        ] {
+            let (listen, remote): (SocketAddr, IpAddr) =
+                (listen.parse().expect("listen"), remote.parse().expect("remote"));
+            assert_eq!(reachable(listen, remote), SocketAddr::new(remote, listen.port()), "{listen}");
         }
     }
 }
