@@ -1,7 +1,8 @@
 //! Who is connected and logged in, and how news reach them.
 //!
 //! Nobody waits for a slow reader: each connection has a bounded queue, and one that does not empty it is
-//! closed. Its client comes back and asks for what it missed. Knows nothing of the database.
+//! closed. Its client comes back and is told again what matters still. Half of the queue is closed to hints,
+//! which may be missed: however many there are, they push out nothing. Knows nothing of the database.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -108,7 +109,15 @@ impl Hub {
     }
 }
 
+/// Whether whoever misses it learns of it by asking: seeders are looked up, and requests listed.
+const fn is_hint(push: &Push) -> bool {
+    matches!(push, Push::SeederUp { .. } | Push::JoinRequested { .. })
+}
+
 fn send(online: &Online, push: &Push) {
+    if is_hint(push) && online.pushes.capacity() <= online.pushes.max_capacity() / 2 {
+        return;
+    }
     if let Err(mpsc::error::TrySendError::Full(_)) = online.pushes.try_send(push.clone()) {
         tracing::info!(device = %format_args!("{:.8}", online.device), "does not read its news: disconnected");
         online.kill.cancel();
@@ -177,6 +186,24 @@ mod tests {
         assert!(!kill.is_cancelled());
         hub.push(&[user], None, &Push::SessionEnded);
         assert!(kill.is_cancelled());
+    }
+
+    #[test]
+    fn a_flood_of_hints_pushes_out_nothing_that_matters() {
+        let hub = Arc::new(Hub::default());
+        let (a, mut to_a) = online(&hub, 1, 1, 8);
+        let (user, kill) = (a.user, a.kill.clone());
+        let _keep = hub.register(a);
+        let (group, who) = ("lab".parse().expect("a name"), "mallory".parse().expect("a name"));
+        let hint = Push::JoinRequested { group, user: who };
+        for _ in 0..1000 {
+            hub.push(&[user], None, &hint);
+        }
+        hub.push(&[user], None, &Push::SessionEnded);
+        assert!(!kill.is_cancelled());
+        let heard: Vec<Push> = std::iter::from_fn(|| to_a.try_recv().ok()).collect();
+        assert_eq!(heard.len(), 5);
+        assert_eq!(heard.last(), Some(&Push::SessionEnded));
     }
 
     #[test]
