@@ -1,13 +1,17 @@
-//! Who may hold a connection: a bounded number in all, and fewer before they have logged in.
+//! Who may hold a connection: a bounded number in all, before login and after it, and of one subscriber.
 //!
-//! Strangers never push out users. When strangers have all that is theirs, in all or from one address, the
-//! oldest of them goes: whoever means to log in does so within moments, and so gets through a
-//! crowd of connections that only wait. Knows no sockets.
+//! Strangers never push out users, and users leave places that are only for strangers, so that whoever means
+//! to log in gets through a crowd of connections that only wait. When there is no place, the subscriber that
+//! holds most gives one up; of its users the one that holds most; of those the oldest connection. So a
+//! crowd pushes out its own, wherever it comes from. The other tracker dials as a stranger: the newest
+//! connection from its address stays until it has shown who it is. Knows no sockets.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use common::id::UserId;
 use tokio_util::sync::CancellationToken;
 
 /// How many connections there may be.
@@ -15,20 +19,29 @@ use tokio_util::sync::CancellationToken;
 pub struct Limits {
     /// In all.
     pub connections: usize,
-    /// Before login, from one address. A lab or a class may sit behind one.
+    /// Before login, of one subscriber. A lab or a class may sit behind one address.
     pub strangers_per_address: usize,
+    /// After login, of one subscriber.
+    pub users_per_address: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 10_240, strangers_per_address: 2_048 }
+        Self { connections: 10_240, strangers_per_address: 2_048, users_per_address: 2_048 }
     }
 }
 
 impl Limits {
-    /// Before login, in all: half, so that users always have the other.
+    /// Before login, in all: at most half.
     pub const fn strangers(self) -> usize {
         self.connections.div_ceil(2)
+    }
+
+    /// After login, in all: an eighth is left for those who come to log in.
+    pub const fn users(self) -> usize {
+        let reserve = if self.connections < 16 { 2 } else { self.connections / 8 };
+        let users = self.connections.saturating_sub(reserve);
+        if users == 0 { 1 } else { users }
     }
 }
 
@@ -36,69 +49,146 @@ impl Limits {
 #[derive(Debug)]
 pub(crate) struct Admission {
     limits: Limits,
-    /// Guards the strangers.
-    strangers: Mutex<Strangers>,
+    /// The subscriber of the other tracker.
+    sibling: Option<IpAddr>,
+    /// Guards everyone who is here.
+    inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
-struct Strangers {
+struct Inner {
     next: u64,
-    by_age: BTreeMap<u64, (IpAddr, CancellationToken)>,
-    by_address: HashMap<IpAddr, BTreeSet<u64>>,
+    strangers: Crowd,
+    users: Crowd,
 }
 
-impl Strangers {
-    fn remove(&mut self, number: u64) -> Option<CancellationToken> {
-        let (address, kill) = self.by_age.remove(&number)?;
-        if let Some(of_address) = self.by_address.get_mut(&address) {
-            of_address.remove(&number);
-            if of_address.is_empty() {
-                self.by_address.remove(&address);
-            }
-        }
-        Some(kill)
+/// Connections of one kind, by the number that they came under.
+#[derive(Debug, Default)]
+struct Crowd {
+    all: BTreeMap<u64, Entry>,
+    by_address: HashMap<IpAddr, Subscriber>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    address: IpAddr,
+    /// Nobody, before login.
+    user: Option<UserId>,
+    kill: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Subscriber {
+    count: usize,
+    by_user: HashMap<Option<UserId>, BTreeSet<u64>>,
+}
+
+impl Subscriber {
+    /// The oldest connection of the user that has most.
+    fn first_to_go(&self) -> Option<u64> {
+        let oldest = |of: &BTreeSet<u64>| of.first().copied();
+        let most = self.by_user.values().max_by_key(|of| (of.len(), Reverse(oldest(of))))?;
+        oldest(most)
+    }
+}
+
+impl Crowd {
+    fn of(&self, address: IpAddr) -> usize {
+        self.by_address.get(&address).map_or(0, |s| s.count)
     }
 
-    fn evict(&mut self, oldest: Option<u64>) {
-        if let Some(kill) = oldest.and_then(|number| self.remove(number)) {
-            kill.cancel();
+    fn insert(&mut self, number: u64, entry: Entry) {
+        let subscriber = self.by_address.entry(entry.address).or_default();
+        subscriber.count += 1;
+        subscriber.by_user.entry(entry.user).or_default().insert(number);
+        self.all.insert(number, entry);
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Entry> {
+        let entry = self.all.remove(&number)?;
+        if let Some(subscriber) = self.by_address.get_mut(&entry.address) {
+            subscriber.count -= 1;
+            if let Some(of_user) = subscriber.by_user.get_mut(&entry.user) {
+                of_user.remove(&number);
+                if of_user.is_empty() {
+                    subscriber.by_user.remove(&entry.user);
+                }
+            }
+            if subscriber.count == 0 {
+                self.by_address.remove(&entry.address);
+            }
         }
+        Some(entry)
+    }
+
+    /// Ends one connection of `address`.
+    fn evict_of(&mut self, address: IpAddr) {
+        let victim = self.by_address.get(&address).and_then(Subscriber::first_to_go);
+        victim.and_then(|number| self.remove(number)).inspect(|gone| gone.kill.cancel());
+    }
+
+    /// Ends one connection of the subscriber that has most, where the newest of `spared` does not count: whether
+    /// there was one.
+    fn evict(&mut self, spared: Option<IpAddr>) -> bool {
+        let spare = |address: &IpAddr, s: &Subscriber| s.count - usize::from(Some(*address) == spared);
+        let candidates =
+            self.by_address.iter().map(|(address, s)| (spare(address, s), Reverse(s.first_to_go()), *address));
+        let most = candidates.filter(|(count, ..)| *count > 0).max_by_key(|(count, oldest, _)| (*count, *oldest));
+        most.map(|(.., address)| self.evict_of(address)).is_some()
     }
 }
 
 impl Admission {
-    pub(crate) fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, strangers: Mutex::default() })
+    pub(crate) fn new(limits: Limits, sibling: Option<IpAddr>) -> Arc<Self> {
+        Arc::new(Self { limits, sibling: sibling.map(subscriber), inner: Mutex::default() })
     }
 
-    /// Lets a stranger in, if need be in place of the oldest.
+    /// Lets a stranger in, if need be in another's place.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Slot {
-        let address = subscriber(address);
         let kill = CancellationToken::new();
-        let mut s = self.lock();
-        let crowd = s.by_address.get(&address).filter(|of| of.len() >= self.limits.strangers_per_address);
-        let oldest = crowd.and_then(|of| of.first().copied());
-        s.evict(oldest);
-        if s.by_age.len() >= self.limits.strangers() {
-            let oldest = s.by_age.keys().next().copied();
-            s.evict(oldest);
-        }
-        let number = s.next;
-        s.next += 1;
-        s.by_age.insert(number, (address, kill.clone()));
-        s.by_address.entry(address).or_default().insert(number);
+        let entry = Entry { address: subscriber(address), user: None, kill: kill.clone() };
+        let mut inner = self.lock();
+        let number = inner.next;
+        inner.next += 1;
+        self.insert_stranger(&mut inner, number, entry);
         Slot { admission: Arc::clone(self), number, kill }
     }
 
-    /// Makes room when every connection is taken.
-    pub(crate) fn evict_oldest(&self) {
-        let mut s = self.lock();
-        let oldest = s.by_age.keys().next().copied();
-        s.evict(oldest);
+    /// Makes room when the system has none.
+    pub(crate) fn evict_one(&self) {
+        self.lock().strangers.evict(self.sibling);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Strangers> {
-        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn insert_stranger(&self, inner: &mut Inner, number: u64, entry: Entry) {
+        let (limits, Inner { strangers, users, .. }) = (self.limits, inner);
+        if strangers.of(entry.address) >= limits.strangers_per_address {
+            strangers.evict_of(entry.address);
+        }
+        let full = |strangers: &Crowd| {
+            let here = strangers.all.len();
+            here >= limits.strangers() || here + users.all.len() >= limits.connections
+        };
+        while full(strangers) && strangers.evict(self.sibling) {}
+        strangers.insert(number, entry);
+    }
+
+    fn insert_user(&self, inner: &mut Inner, number: u64, entry: Entry) {
+        let (limits, users) = (self.limits, &mut inner.users);
+        if users.of(entry.address) >= limits.users_per_address {
+            users.evict_of(entry.address);
+        }
+        while users.all.len() >= limits.users() && users.evict(None) {}
+        users.insert(number, entry);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn remove(&mut self, number: u64) -> Option<Entry> {
+        self.strangers.remove(number).or_else(|| self.users.remove(number))
     }
 }
 
@@ -111,9 +201,21 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// The connection has logged in, and can no longer be evicted for strangers.
-    pub(crate) fn promote(&self) {
-        self.admission.lock().remove(self.number);
+    /// The connection is this user's now, and can no longer be ended for strangers.
+    pub(crate) fn promote(&self, user: UserId) {
+        let mut inner = self.admission.lock();
+        // Gone already, if it was to make room.
+        if let Some(entry) = inner.remove(self.number) {
+            self.admission.insert_user(&mut inner, self.number, Entry { user: Some(user), ..entry });
+        }
+    }
+
+    /// The connection is nobody's any more.
+    pub(crate) fn demote(&self) {
+        let mut inner = self.admission.lock();
+        if let Some(entry) = inner.remove(self.number) {
+            self.admission.insert_stranger(&mut inner, self.number, Entry { user: None, ..entry });
+        }
     }
 
     /// Ends the connection when cancelled.
@@ -124,7 +226,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.promote();
+        self.admission.lock().remove(self.number);
     }
 }
 
@@ -137,52 +239,4 @@ pub(crate) fn subscriber(address: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits = Limits { connections: 8, strangers_per_address: 3 };
-
-    fn ip(n: u8) -> IpAddr {
-        IpAddr::from([10, 0, 0, n])
-    }
-
-    #[test]
-    fn a_crowd_from_one_address_pushes_out_its_own_oldest() {
-        let a = Admission::new(LIMITS);
-        let other = a.admit(ip(2));
-        let crowd: Vec<Slot> = (0..5).map(|_| a.admit(ip(1))).collect();
-        let gone: Vec<bool> = crowd.iter().map(|s| s.kill().is_cancelled()).collect();
-        assert_eq!(gone, [true, true, false, false, false]);
-        assert!(!other.kill().is_cancelled());
-    }
-
-    #[test]
-    fn strangers_have_half_and_never_push_out_users() {
-        let a = Admission::new(LIMITS);
-        let user = a.admit(ip(1));
-        user.promote();
-        let strangers: Vec<Slot> = (0..20).map(|n| a.admit(ip(n))).collect();
-        assert!(!user.kill().is_cancelled());
-        assert_eq!(strangers.iter().filter(|s| !s.kill().is_cancelled()).count(), LIMITS.strangers());
-        a.evict_oldest();
-        assert_eq!(strangers.iter().filter(|s| !s.kill().is_cancelled()).count(), LIMITS.strangers() - 1);
-    }
-
-    #[test]
-    fn a_place_is_given_back() {
-        let a = Admission::new(LIMITS);
-        for _ in 0..100 {
-            let slot = a.admit(ip(1));
-            assert!(!slot.kill().is_cancelled());
-        }
-        assert!(a.lock().by_age.is_empty() && a.lock().by_address.is_empty());
-    }
-
-    #[test]
-    fn an_ipv6_network_is_one_subscriber() {
-        let of = |s: &str| subscriber(s.parse().expect("address"));
-        assert_eq!(of("2001:db8:1:2:3::1"), of("2001:db8:1:2:ffff::9"));
-        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-        assert_eq!(of("::ffff:10.0.0.1"), ip(1));
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 //! Rooms, each in one sentence: [`config`] and [`console`] are the operator's side; [`server`] lets connections
 //! in; `session` speaks with one client; `command` has a file for each thing that can be asked;
 //! [`rules`] says who may; [`store`] keeps [`fact`]s on disk; [`presence`] and [`hub`] know who is here;
-//! [`admission`], [`throttle`] and [`password`] hold off who would take too much.
+//! [`admission`], [`throttle`], [`password`] and `replies` hold off who would take too much; `turns` shares out.
 //!
 //! Dependencies point one way: `main -> server -> session -> command -> {rules, store}`. `command` knows no
 //! frames, `store` no wire messages, `rules` no tokio.
@@ -13,16 +13,17 @@ mod command;
 pub mod config;
 pub mod console;
 pub mod fact;
-mod failpoint;
 #[cfg(test)]
 mod golden;
 pub mod hub;
 pub mod password;
 pub mod presence;
 pub mod replica;
+mod replies;
 pub mod rules;
 pub mod server;
 mod session;
 pub mod store;
 pub mod throttle;
+mod turns;
 pub mod vote;

@@ -1,7 +1,8 @@
 //! The tracker as a whole: opens the database, listens, lets connections in, drains.
 //!
-//! A connection needs a permit before it is accepted. Strangers may be sent away for newer ones (see
-//! `admission`), so that a crowd that only holds sockets open does not keep anybody from logging in.
+//! Whoever has come gets a place, if need be another's (see `admission`), so that a crowd that only holds
+//! sockets open does not keep anybody from logging in. Its permit is free when the other's socket is closed;
+//! until then no further connection is accepted. Nobody has to go before somebody has come.
 
 use std::fmt;
 use std::io;
@@ -22,8 +23,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Admission;
 pub use crate::admission::Limits;
+use crate::admission::{Admission, Slot};
 use crate::command::{self, Services};
 use crate::hub::Hub;
 use crate::password::{PasswordError, Passwords};
@@ -239,11 +240,12 @@ impl Server {
             store,
             passwords,
             throttle: Throttle::default(),
+            replies: Arc::default(),
             presence: Presence::restored(here, Instant::now()),
             hub: Arc::new(Hub::default()),
             staging: Default::default(),
         });
-        let connections = limits.connections.max(1);
+        let connections = limits.connections.max(4);
         let permits = Arc::new(Semaphore::new(connections));
         let context = Context { services, tasks, draining: CancellationToken::new() };
         let server = Self {
@@ -254,7 +256,7 @@ impl Server {
             sibling: accepted,
             other: sibling.map(|(_, address)| address),
         };
-        let admission = Admission::new(Limits { connections, ..limits });
+        let admission = Admission::new(Limits { connections, ..limits }, server.other.map(|o| o.ip()));
         server.context.tasks.spawn("accept", server.clone().accept(listener, acceptor, admission));
         if let Some(heard) = heard {
             let services = Arc::clone(&server.context.services);
@@ -276,8 +278,7 @@ impl Server {
     pub async fn status(&self) -> Result<Status, StoreError> {
         let services = &self.context.services;
         Ok(Status {
-            // One permit waits for whoever comes next.
-            connections: (self.connections - self.permits.available_permits()).saturating_sub(1),
+            connections: self.connections - self.permits.available_permits(),
             logged_in: services.hub.len(),
             counts: services.store.read(|state| state.counts()).await?,
             other: self.other.map(|address| (services.replica.view(), address)),
@@ -307,16 +308,17 @@ impl Server {
         let draining = self.context.draining.clone();
         let accepting = async {
             loop {
-                let permit = self.permit(&admission).await;
                 match listener.accept().await {
                     Ok((socket, from)) => {
                         backoff.reset();
-                        self.admit(socket, from.ip().to_canonical(), permit, &acceptor, &admission);
+                        let from = from.ip().to_canonical();
+                        let slot = admission.admit(from);
+                        let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return };
+                        self.begin(socket, from, permit, &acceptor, slot);
                     }
                     Err(e) => {
                         tracing::warn!("cannot accept a connection: {e}");
-                        drop(permit);
-                        admission.evict_oldest();
+                        admission.evict_one();
                         tokio::time::sleep(backoff.next_delay()).await;
                     }
                 }
@@ -324,32 +326,19 @@ impl Server {
         };
         tokio::select! {
             () = draining.cancelled() => {}
-            never = accepting => never,
+            () = accepting => {}
         }
     }
 
-    /// The right to one more connection. If need be, a stranger goes for it.
-    async fn permit(&self, admission: &Admission) -> OwnedSemaphorePermit {
-        loop {
-            if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-                return permit;
-            }
-            admission.evict_oldest();
-            if let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {
-                return permit;
-            }
-        }
-    }
-
-    fn admit(
+    fn begin(
         &self,
         socket: TcpStream,
         from: IpAddr,
         permit: OwnedSemaphorePermit,
         acceptor: &TrackerAcceptor,
-        admission: &Arc<Admission>,
+        slot: Slot,
     ) {
-        let (context, acceptor, slot) = (self.context.clone(), acceptor.clone(), admission.admit(from));
+        let (context, acceptor) = (self.context.clone(), acceptor.clone());
         let sibling = self.sibling.clone();
         self.context.tasks.spawn("connection", async move {
             let ended = slot.kill().clone();
@@ -369,7 +358,7 @@ async fn connection(
     address: IpAddr,
     acceptor: &TrackerAcceptor,
     context: Context,
-    slot: &crate::admission::Slot,
+    slot: &Slot,
     sibling: Option<mpsc::Sender<link::Accepted>>,
 ) -> Result<(), String> {
     socket.set_nodelay(true).map_err(|e| e.to_string())?;

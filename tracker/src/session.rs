@@ -2,7 +2,8 @@
 //!
 //! Calls run side by side, up to a limit, each in a task of its own that outlives the connection if
 //! need be, so that what it committed is told to whom it concerns. Calls that change the login run alone.
-//! One task writes; the rest of the session never touches the socket's write half.
+//! One task writes; the rest of the session never touches the socket's write half. When it can write no more,
+//! because the client takes nothing, the session is over.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -28,6 +29,7 @@ use tokio::time::{Sleep, timeout};
 use crate::admission::Slot;
 use crate::command::{self, Call, Carried, LoginChange, Services, Staged};
 use crate::hub::{ConnectionId, Online, Registered};
+use crate::replies::{self, Place};
 use crate::rules::Login;
 use crate::store::Asked;
 
@@ -69,7 +71,7 @@ pub(crate) struct Context {
 
 type Reader<S> = FrameReader<ReadHalf<S>, ClientFrame>;
 type Writer<S> = FrameWriter<WriteHalf<S>, ServerFrame>;
-type Done = Carried;
+type Done = (Carried, Option<Place>);
 
 /// Serves a client until it leaves, breaks a rule, or the server drains. Dropped, it ends at once.
 ///
@@ -121,25 +123,25 @@ where
 
 /// Writes whatever is to be written, replies first, until the session is over. A frame that has been
 /// begun is finished, unless the client does not take it.
-async fn write_all<S>(mut writer: Writer<S>, mut replies: mpsc::Receiver<ServerFrame>, mut pushes: mpsc::Receiver<Push>)
+async fn write_all<S>(mut writer: Writer<S>, mut replies: mpsc::Receiver<Outgoing>, mut pushes: mpsc::Receiver<Push>)
 where
     S: AsyncRead + AsyncWrite,
 {
     loop {
-        let frame = tokio::select! {
+        let (frame, first) = tokio::select! {
             biased;
             reply = replies.recv() => match reply {
-                Some(reply) => reply,
+                Some(reply) => (reply, true),
                 None => break,
             },
-            Some(push) = pushes.recv() => ServerFrame::Push(push),
+            Some(push) = pushes.recv() => (Outgoing::short(ServerFrame::Push(push)), false),
         };
-        let is_reply = matches!(frame, ServerFrame::Reply(_));
-        if !written(&mut writer, &frame).await {
+        if !written(&mut writer, &frame.frame).await {
             return;
         }
+        drop(frame);
         // News are not held up by a client that asks and asks.
-        if is_reply
+        if first
             && let Ok(push) = pushes.try_recv()
             && !written(&mut writer, &ServerFrame::Push(push)).await
         {
@@ -169,6 +171,18 @@ fn reply(services: &Services, number: u64, result: Result<(Response, Mode), Refu
     ServerFrame::Reply(Reply { number, mode, seen: services.replica.seen(), result })
 }
 
+/// A frame on its way out, and the room that it takes if it is long.
+struct Outgoing {
+    frame: ServerFrame,
+    _place: Option<Place>,
+}
+
+impl Outgoing {
+    const fn short(frame: ServerFrame) -> Self {
+        Self { frame, _place: None }
+    }
+}
+
 /// A login and what hangs on it: gone when it is.
 struct Here {
     login: Login,
@@ -181,7 +195,7 @@ struct Session<'a> {
     peer: Peer,
     context: Context,
     slot: &'a Slot,
-    replies: mpsc::Sender<ServerFrame>,
+    replies: mpsc::Sender<Outgoing>,
     pushes: mpsc::Sender<Push>,
     // Of the login.
     here: Option<Here>,
@@ -199,7 +213,7 @@ impl<'a> Session<'a> {
         peer: Peer,
         context: Context,
         slot: &'a Slot,
-        replies: mpsc::Sender<ServerFrame>,
+        replies: mpsc::Sender<Outgoing>,
         pushes: mpsc::Sender<Push>,
     ) -> Self {
         let (id, running) = (context.services.hub.number(), FuturesUnordered::new());
@@ -210,7 +224,7 @@ impl<'a> Session<'a> {
     where
         S: AsyncRead + AsyncWrite,
     {
-        let draining = self.context.draining.clone();
+        let (draining, written_to) = (self.context.draining.clone(), self.replies.clone());
         let mut idle = Box::pin(tokio::time::sleep(self.patience()));
         loop {
             let takes_calls = self.held.is_none() && !self.alone && self.running.len() < IN_FLIGHT;
@@ -229,6 +243,7 @@ impl<'a> Session<'a> {
                     Some(ClientFrame::Hello(_)) | None => return Ok(()),
                 },
                 () = draining.cancelled() => return Ok(()),
+                () = written_to.closed() => return Ok(()),
                 () = idle.as_mut(), if takes_calls => return Ok(()),
                 () = until(self.staged.as_ref().map(Staged::expires)) => self.staged = None,
             }
@@ -259,7 +274,7 @@ impl<'a> Session<'a> {
             Request::StageManifest { file_id, first, pieces } => {
                 let staged = self.stage(login.is_some(), file_id, first, pieces.into_vec());
                 let done = staged.map(|()| (Response::Done, LoginChange::Same, self.context.services.mode()));
-                return self.running.push(Box::pin(std::future::ready((number, done))));
+                return self.running.push(Box::pin(std::future::ready((number, (done, None)))));
             }
             other => other,
         };
@@ -271,19 +286,26 @@ impl<'a> Session<'a> {
         let at_once = matches!(request, Request::Status | Request::Cluster | Request::Announce { .. });
         // Who has not logged in may not make this tracker remember much while it waits.
         let at_once = at_once || (login.is_none() && seen.0.len() > MAX_SEEN_BEFORE_LOGIN);
+        let kill = self.slot.kill().clone();
         let running = self.context.tasks.spawn("call", async move {
             if !at_once && !call.services.replica.has_seen(&seen).await {
-                return Err(Refusal::Stale);
+                return (Err(Refusal::Stale), None);
             }
-            command::carry_out(call, login, request, staged).await
+            let replies = &call.services.replies;
+            let place = if login.is_some() && replies::may_be_long(&request) {
+                Some(replies.place(call.address, kill).await)
+            } else {
+                None
+            };
+            (command::carry_out(call, login, request, staged).await, place)
         });
         self.running.push(Box::pin(async move {
             let done = match timeout(CALL_TIMEOUT, running).await {
                 Ok(Ok(Some(done))) => done,
-                Ok(Ok(None)) | Err(_) => Err(Refusal::Busy),
+                Ok(Ok(None)) | Err(_) => (Err(Refusal::Busy), None),
                 Ok(Err(panicked)) => {
                     tracing::error!("a call panicked: {panicked}");
-                    Err(Refusal::Internal)
+                    (Err(Refusal::Internal), None)
                 }
             };
             (number, done)
@@ -308,6 +330,7 @@ impl<'a> Session<'a> {
     where
         S: AsyncRead + AsyncWrite,
     {
+        let (done, place) = done;
         let (result, change) = match done {
             Ok((response, change, mode)) => (Ok((response, mode)), change),
             Err(Refusal::SessionEnded) => (Err(Refusal::SessionEnded), LoginChange::Gone),
@@ -315,13 +338,15 @@ impl<'a> Session<'a> {
         };
         if change == LoginChange::Gone {
             self.log_out();
+            self.slot.demote();
         }
         reader.set_limit(if self.here.is_some() || matches!(change, LoginChange::Now(_)) {
             MAX_FRAME
         } else {
             MAX_FRAME_BEFORE_LOGIN
         });
-        if self.replies.send(reply(&self.context.services, number, result)).await.is_err() {
+        let frame = reply(&self.context.services, number, result);
+        if self.replies.send(Outgoing { frame, _place: place }).await.is_err() {
             return false;
         }
         if let LoginChange::Now(login) = change {
@@ -343,7 +368,7 @@ impl<'a> Session<'a> {
             return;
         }
         self.log_out();
-        self.slot.promote();
+        self.slot.promote(login.user);
         let registered = services.hub.register(Online {
             connection: self.id,
             device: self.peer.device,
@@ -353,8 +378,8 @@ impl<'a> Session<'a> {
             kill: self.slot.kill().clone(),
         });
         for push in command::catch_up(&services, login.user).await {
-            // A client that already has more news than fit will come back.
-            let _ = self.pushes.try_send(push);
+            // Not with the news: there may be more of these than fit there. A writer that is gone ends the session.
+            let _ = self.replies.send(Outgoing::short(ServerFrame::Push(push))).await;
         }
         self.here = Some(Here { login, _registered: registered });
     }
@@ -371,12 +396,14 @@ impl<'a> Session<'a> {
             && e.is_violation()
         {
             let refusal = Refusal::Invalid(Text::clipped(&e.to_string()));
-            let _ = self.replies.try_send(reply(&self.context.services, 0, Err(refusal)));
+            let refused = reply(&self.context.services, 0, Err(refusal));
+            let _ = self.replies.try_send(Outgoing::short(refused));
         }
         if ended.is_ok() {
-            while let Some((number, done)) = self.running.next().await {
+            while let Some((number, (done, place))) = self.running.next().await {
                 let done = done.map(|(response, _, mode)| (response, mode));
-                if self.replies.send(reply(&self.context.services, number, done)).await.is_err() {
+                let frame = reply(&self.context.services, number, done);
+                if self.replies.send(Outgoing { frame, _place: place }).await.is_err() {
                     break;
                 }
             }

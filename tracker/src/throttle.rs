@@ -1,8 +1,10 @@
-//! Slows down who guesses passwords or makes accounts by the thousand. Pure: time is passed in.
+//! Slows down who guesses passwords, makes accounts by the thousand, or keeps others busy with news. Pure:
+//! time is passed in.
 //!
 //! Failures are counted per (user, address), with a delay that grows, and per address alone, for guesses
 //! that go from user to user. Never per user alone: nobody can lock a user out from another address.
-//! Names that nobody has are counted like any other, so that a delay tells nothing.
+//! Names that nobody has are counted like any other, so that a delay tells nothing. Besides, every password
+//! that is to be hashed is charged to its address, right or wrong: it takes a core for a while.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::id::UserName;
+use common::id::{UserId, UserName};
 
 use crate::admission::subscriber;
 
@@ -28,6 +30,16 @@ const ADDRESS_EVERY: Duration = Duration::from_secs(3);
 /// New accounts from one address: so many at once, then one per [`ACCOUNT_EVERY`].
 const ACCOUNT_BURST: u32 = 1000;
 const ACCOUNT_EVERY: Duration = Duration::from_secs(2);
+/// Passwords hashed for one address: so many at once, then one per [`CHECK_EVERY`]. A class that makes accounts
+/// and logs in behind one address needs two for each.
+const CHECK_BURST: u32 = 100;
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Commands of one user of which others are told cost units: so many at once, then one per [`ERRAND_EVERY`].
+const ERRAND_BURST: u32 = 256;
+const ERRAND_EVERY: Duration = Duration::from_nanos(62_500_000);
+/// News that one user's devices seed something: so many at once, then one per [`HINT_EVERY`].
+const HINT_BURST: u32 = 256;
+const HINT_EVERY: Duration = Duration::from_nanos(62_500_000);
 /// Entries of one kind that are remembered.
 const MAX_ENTRIES: usize = 1 << 16;
 
@@ -54,6 +66,10 @@ struct Inner {
     /// By address, when the bucket would be full again (GCRA's theoretical arrival time).
     failures: HashMap<IpAddr, Instant>,
     accounts: HashMap<IpAddr, Instant>,
+    checks: HashMap<IpAddr, Instant>,
+    /// By user, likewise.
+    errands: HashMap<UserId, Instant>,
+    hints: HashMap<UserId, Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +104,7 @@ impl Throttle {
         if let Some(g) = inner.guesses.get(&(user.clone(), address)) {
             Wait::until(g.next_at(), now)?;
         }
-        inner.failures.get(&address).map_or(Ok(()), |full| allowed(*full, ADDRESS_BURST, ADDRESS_EVERY, now))
+        inner.failures.get(&address).map_or(Ok(()), |full| allowed(*full, 1, (ADDRESS_BURST, ADDRESS_EVERY), now))
     }
 
     /// The password was wrong.
@@ -114,11 +130,29 @@ impl Throttle {
     /// How long to wait, when there have been too many.
     pub fn new_account(&self, address: IpAddr, now: Instant) -> Result<(), Wait> {
         let address = subscriber(address);
-        let mut inner = self.lock();
-        inner.accounts.get(&address).map_or(Ok(()), |full| allowed(*full, ACCOUNT_BURST, ACCOUNT_EVERY, now))?;
-        make_room(&mut inner.accounts, |full| *full <= now);
-        charge(&mut inner.accounts, address, ACCOUNT_EVERY, now);
-        Ok(())
+        take(&mut self.lock().accounts, address, 1, (ACCOUNT_BURST, ACCOUNT_EVERY), now)
+    }
+
+    /// Counts `passwords` that are to be hashed for `address`.
+    ///
+    /// # Errors
+    /// How long to wait, when there have been too many.
+    pub fn hashing(&self, address: IpAddr, passwords: u32, now: Instant) -> Result<(), Wait> {
+        take(&mut self.lock().checks, subscriber(address), passwords, (CHECK_BURST, CHECK_EVERY), now)
+    }
+
+    /// Counts a command of `user` of which others will be told, by its `cost`.
+    ///
+    /// # Errors
+    /// How long to wait, when there have been too many.
+    pub fn errand(&self, user: UserId, cost: u32, now: Instant) -> Result<(), Wait> {
+        take(&mut self.lock().errands, user, cost, (ERRAND_BURST, ERRAND_EVERY), now)
+    }
+
+    /// Whether others are to be told, once, that a device of `user` seeds something; if not, they learn of it when
+    /// they ask.
+    pub fn may_hint(&self, user: UserId, now: Instant) -> bool {
+        take(&mut self.lock().hints, user, 1, (HINT_BURST, HINT_EVERY), now).is_ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -126,15 +160,28 @@ impl Throttle {
     }
 }
 
-fn allowed(full: Instant, burst: u32, every: Duration, now: Instant) -> Result<(), Wait> {
-    // `full` lies ahead by one step for each use; with `burst` steps the bucket is empty.
-    let slack = every * (burst - 1);
+fn allowed(full: Instant, cost: u32, (burst, every): (u32, Duration), now: Instant) -> Result<(), Wait> {
+    // `full` lies ahead by one step for each unit used; with `burst` steps the bucket is empty.
+    let slack = every * burst.saturating_sub(cost);
     Wait::until(full.checked_sub(slack).unwrap_or(now), now)
 }
 
-fn charge(buckets: &mut HashMap<IpAddr, Instant>, address: IpAddr, every: Duration, now: Instant) {
-    let full = buckets.entry(address).or_insert(now);
-    *full = (*full).max(now) + every;
+fn charge<K: Hash + Eq>(buckets: &mut HashMap<K, Instant>, whose: K, spent: Duration, now: Instant) {
+    let full = buckets.entry(whose).or_insert(now);
+    *full = (*full).max(now) + spent;
+}
+
+fn take<K: Hash + Eq + Clone>(
+    buckets: &mut HashMap<K, Instant>,
+    whose: K,
+    cost: u32,
+    rate: (u32, Duration),
+    now: Instant,
+) -> Result<(), Wait> {
+    buckets.get(&whose).map_or(Ok(()), |full| allowed(*full, cost, rate, now))?;
+    make_room(buckets, |full| *full <= now);
+    charge(buckets, whose, rate.1 * cost, now);
+    Ok(())
 }
 
 /// Forgets what no longer matters, when there is much; failing that, anything.
@@ -225,6 +272,31 @@ mod tests {
         assert!(t.new_account(HOME, now).is_err());
         assert_eq!(t.new_account(HOME, now + ACCOUNT_EVERY), Ok(()));
         assert_eq!(t.new_account(AWAY, now), Ok(()));
+    }
+
+    #[test]
+    fn every_password_is_charged_to_its_address() {
+        let (t, now) = (Throttle::default(), Instant::now());
+        for _ in 0..CHECK_BURST / 2 {
+            assert_eq!(t.hashing(HOME, 2, now), Ok(()));
+        }
+        assert_eq!(t.hashing(HOME, 1, now), Err(Wait { seconds: 1 }));
+        assert_eq!(t.hashing(HOME, 2, now), Err(Wait { seconds: 2 }));
+        assert_eq!(t.hashing(HOME, 1, now + CHECK_EVERY), Ok(()));
+        assert_eq!(t.hashing(AWAY, 1, now), Ok(()));
+    }
+
+    #[test]
+    fn who_keeps_others_busy_is_slowed_and_the_rest_are_not() {
+        let (t, now) = (Throttle::default(), Instant::now());
+        let (busy, other) = (UserId::new([1; 16]), UserId::new([2; 16]));
+        let asked = (0..).take_while(|_| t.errand(busy, 8, now).is_ok()).count();
+        assert_eq!(asked, 32);
+        assert_eq!(t.errand(busy, 8, now), Err(Wait { seconds: 1 }));
+        assert_eq!(t.errand(busy, 8, now + ERRAND_EVERY * 8), Ok(()), "two in a second");
+        assert_eq!(t.errand(other, 8, now), Ok(()));
+        assert_eq!((0..).take_while(|_| t.may_hint(busy, now)).count(), HINT_BURST as usize);
+        assert!(!t.may_hint(busy, now) && t.may_hint(busy, now + HINT_EVERY) && t.may_hint(other, now));
     }
 
     #[test]

@@ -20,14 +20,15 @@ pub(super) async fn run(call: &Call, me: &Login, old: Password, new: Password) -
     }
     let services = &call.services;
     services.throttle.may_try(&me.name, call.address, now())?;
+    services.throttle.hashing(call.address, 2, now())?;
     let account = call.read(me, |state, me| Ok(state.account_of(me.user)?)).await?;
     let account = account.ok_or(StoreError::Content("a login without an account"))?;
-    if !services.passwords.verify(old, Some(account.phc.clone())).await? {
+    if !services.passwords.verify(call.address, old, Some(account.phc.clone())).await? {
         services.throttle.failed(&me.name, call.address, now());
         return Err(Refusal::BadCredentials.into());
     }
     services.throttle.succeeded(&me.name, call.address);
-    let phc = services.passwords.hash(new).await?;
+    let phc = services.passwords.hash(call.address, new).await?;
     let mint = call.mint();
     call.write(me, move |state, me| decide(state, me, mint, &account, phc)).await
 }

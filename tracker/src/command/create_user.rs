@@ -18,8 +18,9 @@ pub(super) async fn run(call: &Call, name: UserName, password: Password) -> Outc
     // Before the costly part; what counts is the same question in `decide`.
     let wanted = name.clone();
     call.services.store.read(move |state| free(state, &wanted)).await?;
+    call.services.throttle.hashing(call.address, 1, now())?;
     call.services.throttle.new_account(call.address, now())?;
-    let phc = call.services.passwords.hash(password).await?;
+    let phc = call.services.passwords.hash(call.address, password).await?;
     let mint = call.mint();
     call.commit(move |state| decide(state, mint, name, phc)).await
 }

@@ -14,10 +14,11 @@ use crate::store::{Account, State};
 pub(super) async fn run(call: &Call, name: UserName, password: Password) -> Outcome {
     let services = &call.services;
     services.throttle.may_try(&name, call.address, now())?;
+    services.throttle.hashing(call.address, 1, now())?;
     let wanted = name.clone();
     let account = services.store.read(move |state| Ok::<_, Halt>(state.account(&wanted)?)).await?;
     let phc = account.as_ref().map(|a| a.phc.clone());
-    let right = services.passwords.verify(password, phc).await?;
+    let right = services.passwords.verify(call.address, password, phc).await?;
     let Some(account) = account.filter(|_| right) else {
         services.throttle.failed(&name, call.address, now());
         return Err(Refusal::BadCredentials.into());
@@ -62,6 +63,22 @@ mod tests {
         assert_eq!(a.login("alice", "password2").await, Err(Refusal::BadCredentials));
         assert_eq!(a.login("nobody", "password2").await, Err(Refusal::BadCredentials));
         assert!(a.login("alice", "password1").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn right_passwords_are_charged_too() {
+        let f = Fixture::new().await;
+        let a = f.device();
+        a.create("alice", "password1").await.expect("created");
+        let mut served = 0;
+        let refused = loop {
+            match a.login("alice", "password1").await {
+                Ok(_) => served += 1,
+                Err(refusal) => break refusal,
+            }
+        };
+        assert!(matches!(refused, Refusal::RateLimited { seconds: 1 }), "{refused:?}");
+        assert!((90..=130).contains(&served), "{served}");
     }
 
     #[tokio::test]

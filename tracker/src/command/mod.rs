@@ -10,6 +10,7 @@ mod catch_up;
 mod change_password;
 mod create_group;
 mod create_user;
+mod errand;
 mod files;
 mod find_peers;
 mod get_manifest;
@@ -53,6 +54,7 @@ use crate::hub::{ConnectionId, Hub};
 use crate::password::{PasswordError, Passwords};
 use crate::presence::Presence;
 use crate::replica::Replica;
+use crate::replies::Replies;
 use crate::rules::{self, Login};
 use crate::store::{Asked, Change, NewManifest, State, Store, StoreError, Written};
 use crate::throttle::{Throttle, Wait};
@@ -73,6 +75,7 @@ pub(crate) struct Services {
     pub(crate) store: Store,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
+    pub(crate) replies: Arc<Replies>,
     pub(crate) presence: Presence,
     pub(crate) hub: Arc<Hub>,
     pub(crate) staging: StagingRoom,
@@ -241,6 +244,9 @@ fn claimed(request: &Request) -> Option<(NameKind, String)> {
 }
 
 async fn dispatch(call: &Call, login: Option<Login>, request: Request, staged: Option<Staged>) -> Outcome {
+    if let Some(me) = &login {
+        errand::charge(call, me, &request)?;
+    }
     let me = || login.ok_or(Halt::Refused(Refusal::NotLoggedIn));
     match request {
         Request::CreateUser { user, password } => create_user::run(call, user, password).await,

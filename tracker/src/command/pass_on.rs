@@ -86,7 +86,9 @@ fn of_fact(
         Delta::Credential { user, .. } => password_changed(state, *user, all, news)?,
         Delta::Seeding { group, file, device, user, on: true, .. } => {
             let address = services.presence.address(*device, *user, Instant::now());
-            if let (Some(address), Some(name)) = (address, state.user_name(*user)?) {
+            if let (Some(address), Some(name)) = (address, state.user_name(*user)?)
+                && services.throttle.may_hint(*user, Instant::now())
+            {
                 let peer = PeerRow { device: *device, user: name, address };
                 let push = Push::SeederUp { group_id: *group, file_id: *file, peer };
                 news.push(News::Push { to: state.members(*group)?, except: Some(*device), push });

@@ -26,11 +26,14 @@ fn decide(state: &State<'_>, me: &Login, services: &Services, name: GroupName, f
     let said = state.seeding(group, file, me.device)?;
     let unchanged = said.is_some_and(|s| s.on && s.user == me.user && s.membership == membership);
     let fact = Delta::Seeding { group, file, device: me.device, user: me.user, membership, on: true };
-    let deltas = if unchanged { Vec::new() } else { vec![fact] };
-    Ok(Decision::done(deltas).telling(seeder_up(state, services, me, group, file)?))
+    if unchanged {
+        return Ok(Decision::done(Vec::new()));
+    }
+    Ok(Decision::done(vec![fact]).telling(seeder_up(state, services, me, group, file)?))
 }
 
-/// Tells the other members that this device seeds `file`, if it has said where it is.
+/// Tells the other members that this device seeds `file`, if it has said where it is, and if they have not been
+/// told very much of its user already.
 pub(super) fn seeder_up(
     state: &State<'_>,
     services: &Services,
@@ -39,6 +42,9 @@ pub(super) fn seeder_up(
     file: FileId,
 ) -> Result<Vec<News>, Halt> {
     let Some(address) = services.presence.address(me.device, me.user, now()) else { return Ok(Vec::new()) };
+    if !services.throttle.may_hint(me.user, now()) {
+        return Ok(Vec::new());
+    }
     let peer = PeerRow { device: me.device, user: me.name.clone(), address };
     let push = Push::SeederUp { group_id: group, file_id: file, peer };
     Ok(vec![News::Push { to: state.members(group)?, except: Some(me.device), push }])
@@ -68,6 +74,39 @@ mod tests {
         assert!(a.heard().iter().any(up));
         assert!(!b.heard().iter().any(up), "who seeds knows");
         assert_eq!(a.peers("lab", id).await, ["bob"]);
+    }
+
+    #[tokio::test]
+    async fn saying_it_again_and_again_is_told_once() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        let id = a.upload("lab", "f", b"content").await.expect("uploaded");
+        b.announce(1).await.expect("announced");
+        a.heard();
+        for _ in 0..10 {
+            b.start_seeding("lab", id).await.expect("seeding");
+        }
+        assert_eq!(a.heard().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn members_are_told_a_bounded_number_of_times() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        let id = a.upload("lab", "f", b"content").await.expect("uploaded");
+        b.announce(1).await.expect("announced");
+        a.heard();
+        let mut heard = 0;
+        for _ in 0..400 {
+            b.start_seeding("lab", id).await.expect("seeding");
+            b.stop_seeding("lab", id).await.expect("stopped");
+            heard += a.heard().len();
+        }
+        assert!((200..380).contains(&heard), "{heard}");
     }
 
     #[tokio::test]

@@ -39,6 +39,7 @@ impl Fixture {
             store,
             passwords: Passwords::new(2).expect("passwords"),
             throttle: Throttle::default(),
+            replies: Arc::default(),
             presence: Presence::default(),
             hub: Arc::default(),
             staging: StagingRoom::default(),

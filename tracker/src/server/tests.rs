@@ -12,6 +12,7 @@ use common::wire::limits::MAX_FRAME;
 use common::wire::refusal::Refusal;
 use common::wire::sync::VersionVector;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpSocket;
 
 use super::*;
 
@@ -40,7 +41,14 @@ impl Tracker {
     }
 
     async fn connect(&self, device: &DeviceKey) -> Client {
-        let socket = TcpStream::connect(self.server.local_addr()).await.expect("connected");
+        self.connect_from(1, device).await
+    }
+
+    /// From 127.0.0.`host`.
+    async fn connect_from(&self, host: u8, device: &DeviceKey) -> Client {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).expect("bound");
+        let socket = socket.connect(self.server.local_addr()).await.expect("connected");
         let trust = ClusterTrust::Pinned(self.key.public().pin());
         let connector = TrackerConnector::new(device, trust).expect("connector");
         let (stream, _) = connector.connect(socket).await.expect("encrypted");
@@ -162,7 +170,7 @@ async fn a_kick_is_told_to_every_member_before_it_is_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_that_only_holds_sockets_keeps_nobody_from_logging_in() {
-    let limits = Limits { connections: 64, strangers_per_address: 24 };
+    let limits = Limits { connections: 64, strangers_per_address: 24, users_per_address: 24 };
     let tracker = Tracker::start(limits).await;
     let (mut member, ..) = tracker.user("alice").await;
     let mut crowd = Vec::new();
@@ -184,6 +192,62 @@ async fn a_crowd_that_only_holds_sockets_keeps_nobody_from_logging_in() {
     // The oldest have been sent away.
     let oldest = timeout(Duration::from_secs(5), crowd[1].read(&mut [0; 1])).await.expect("in time");
     assert!(matches!(oldest, Ok(0) | Err(_)));
+    tracker.server.stop().await;
+}
+
+/// Whether it still answers.
+async fn lives(client: &mut Client) -> bool {
+    let call =
+        Call { number: 1, request_id: RequestId::random(), seen: VersionVector::default(), request: Request::Status };
+    client.writer.send(&ClientFrame::Call(call)).await.is_ok()
+        && matches!(client.next().await, Some(ServerFrame::Reply(_)))
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_cannot_take_every_place_by_logging_in() {
+    let limits = Limits { connections: 24, strangers_per_address: 24, users_per_address: 8 };
+    let tracker = Tracker::start(limits).await;
+    let (mut alice, device, token) = tracker.user("alice").await;
+    let mut crowd = Vec::new();
+    for _ in 0..30 {
+        let mut client = tracker.connect_from(2, &device).await;
+        client.log_in(Request::Resume { token: token.clone() }).await.expect("logged in");
+        crowd.push(client);
+    }
+    let begun = Instant::now();
+    let mut newcomer = tracker.connect_from(3, &DeviceKey::generate().expect("a key")).await;
+    assert!(lives(&mut newcomer).await && begun.elapsed() < Duration::from_secs(2));
+    let oldest = crowd.len() - limits.users_per_address;
+    for (n, client) in crowd.iter_mut().enumerate() {
+        assert_eq!(lives(client).await, n >= oldest, "{n}: the oldest have made room");
+    }
+    assert!(lives(&mut alice).await);
+    tracker.server.stop().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_goes_before_somebody_has_come() {
+    let limits = Limits { connections: 8, strangers_per_address: 8, users_per_address: 8 };
+    let tracker = Tracker::start(limits).await;
+    let (_alice, device, token) = tracker.user("alice").await;
+    let mut users = Vec::new();
+    for host in 2..2 + limits.users() as u8 - 1 {
+        let mut client = tracker.connect_from(host, &device).await;
+        client.log_in(Request::Resume { token: token.clone() }).await.expect("logged in");
+        users.push(client);
+    }
+    let key = DeviceKey::generate().expect("a key");
+    let mut first = tracker.connect_from(100, &key).await;
+    let mut second = tracker.connect_from(101, &key).await;
+    assert_eq!(tracker.server.status().await.expect("status").connections, limits.connections, "full");
+    assert!(lives(&mut first).await && lives(&mut second).await, "and nobody had to go");
+    let mut newcomer = tracker.connect_from(102, &key).await;
+    assert!(lives(&mut newcomer).await && !lives(&mut first).await, "the oldest, and only then");
+    for client in &mut users {
+        assert!(lives(client).await);
+    }
     tracker.server.stop().await;
 }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use common::id::{DeviceId, RequestId};
+use common::id::{DeviceId, MembershipId, RequestId};
 use common::wire::client::{Call as WireCall, Response};
 use common::wire::sync::VersionVector;
 use tokio::io::{DuplexStream, duplex};
@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::admission::{Admission, Limits};
 use crate::command::tests::{Fixture, group, password};
+use crate::fact::{Delta, EndReason};
+use crate::store::{Change, StoreError};
 
 /// A client at the other end of a pipe.
 struct Client {
@@ -29,7 +31,7 @@ impl World {
         let fixture = Fixture::new().await;
         let (tasks, draining) = (TaskGroup::new(), CancellationToken::new());
         let context = Context { services: fixture.shared(), tasks, draining };
-        Self { fixture, context, admission: Admission::new(Limits::default()) }
+        Self { fixture, context, admission: Admission::new(Limits::default(), None) }
     }
 
     /// A connection whose greeting is still to come; resolves to `true` when it was ended by the tracker's own choice.
@@ -315,4 +317,46 @@ async fn presence_ends_with_the_connection() {
     writer.shutdown().await.expect("closed");
     while let Ok(Some(_)) = reader.next().await {}
     assert_eq!(here(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_nothing_is_dropped() {
+    let world = World::new().await;
+    let (mut c, serving) = world.raw(1, 8);
+    c.greet().await;
+    c.send(Request::Status).await;
+    let begun = tokio::time::Instant::now();
+    serving.await.expect("ended");
+    assert_eq!(begun.elapsed(), WRITE_TIMEOUT, "and not only when it has been silent for long");
+}
+
+/// More than wait for a reader at a time.
+#[tokio::test]
+async fn who_comes_back_hears_of_every_recent_end() {
+    let world = World::new().await;
+    let (mut a, _b) = world.lab().await;
+    let services = &world.context.services;
+    let ids = services
+        .store
+        .read(|s| Ok::<_, StoreError>((s.user(&"bob".parse().expect("a name"))?, s.group(&group("lab"))?)));
+    let (Some(user), Some(group)) = ids.await.expect("read") else { panic!("not there") };
+    let ended = |_| {
+        let membership = MembershipId::random();
+        [
+            Delta::Requested { membership, group, user },
+            Delta::Accepted { membership, kicks_seen: Vec::new() },
+            Delta::Ended { membership, reason: EndReason::Left },
+        ]
+    };
+    let all = PUSHES + PUSHES / 2;
+    let asked = Asked { device: DeviceId::new([9; 32]), request: RequestId::random() };
+    let deltas = (0..all).flat_map(ended).collect();
+    let change = Change { deltas, manifest: None, answer: Vec::new(), value: () };
+    services.store.write(asked, move |_| Ok::<_, StoreError>(change)).await.expect("written");
+    let (user, password) = ("alice".parse().expect("a name"), password("password of somebody"));
+    a.ask(Request::Login { user, password }).await.expect("logged in again");
+    a.pushes.clear();
+    for n in 0..all {
+        assert!(matches!(a.push().await, Push::Revoked(_)), "{n}");
+    }
 }
