@@ -13,6 +13,7 @@ mod command;
 pub mod config;
 pub mod console;
 pub mod fact;
+mod failpoint;
 #[cfg(test)]
 mod golden;
 pub mod hub;
