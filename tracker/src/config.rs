@@ -10,6 +10,7 @@ use common::secret::{ClusterKey, ClusterPin, ClusterSecret, SecretError};
 use common::tracker_info::{TrackerInfo, TrackerInfoError};
 
 use crate::admission::Limits;
+use crate::quota::Quota;
 use crate::server::{Config, StartError};
 
 /// Files that the process needs besides its connections: the database, its log, the terminal.
@@ -29,6 +30,9 @@ pub struct Arguments {
     /// The secret that all trackers of the cluster share, made if missing [default: cluster.secret beside TRACKER_INFO]
     #[arg(long, value_name = "FILE")]
     pub cluster_secret: Option<PathBuf>,
+    /// How many times the usual bounds one user may take: groups, requests, shares. 0 for no bounds
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub quota_factor: u16,
     /// Print the cluster's pin, for the list that members get, and leave
     #[arg(long)]
     pub fingerprint: bool,
@@ -148,7 +152,8 @@ impl Arguments {
         let data_dir = self.data_dir.clone().unwrap_or_else(|| PathBuf::from(format!("data/tracker-{number}")));
         let limits = within(raise_file_limit(), Limits::default());
         let sibling = self.sibling(&info)?;
-        Ok(Config { limits, sibling, ..Config::new(number, listen, data_dir, key) })
+        let quota = Quota::times(self.quota_factor);
+        Ok(Config { limits, sibling, quota, ..Config::new(number, listen, data_dir, key) })
     }
 }
 

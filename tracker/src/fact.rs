@@ -263,6 +263,35 @@ pub enum Delta {
     },
 }
 
+impl Delta {
+    /// Whether it gives or publishes something: what is refused while the disk has hardly any room. What takes
+    /// away, or lets an admin in who would take away, is not.
+    pub const fn adds(&self) -> bool {
+        match self {
+            Self::User { .. }
+            | Self::Group { .. }
+            | Self::Requested { .. }
+            | Self::Accepted { .. }
+            | Self::Published { .. }
+            | Self::Seeding { on: true, .. } => true,
+            Self::Credential { .. }
+            | Self::Session { .. }
+            | Self::SessionBound { .. }
+            | Self::SessionEnded { .. }
+            | Self::Admin { .. }
+            | Self::Ended { .. }
+            | Self::Kicked { .. }
+            | Self::Withdrawn { .. }
+            | Self::Seeding { on: false, .. } => false,
+        }
+    }
+
+    /// Whether tickets may be void by it: every client that it concerns must hear of it.
+    pub const fn revokes(&self) -> bool {
+        matches!(self, Self::Ended { .. } | Self::SessionEnded { .. } | Self::Credential { .. })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

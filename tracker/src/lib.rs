@@ -2,7 +2,8 @@
 //!
 //! Rooms, each in one sentence: [`config`] and [`console`] are the operator's side; [`server`] lets connections
 //! in; `session` speaks with one client; `command` has a file for each thing that can be asked;
-//! [`rules`] says who may; [`store`] keeps [`fact`]s on disk; [`presence`] and [`hub`] know who is here;
+//! [`rules`] says who may, and [`quota`] how much; [`store`] keeps [`fact`]s on disk; [`presence`] and [`hub`] know
+//! who is here;
 //! [`admission`], [`throttle`], [`password`] and `replies` hold off who would take too much; `turns` shares out.
 //!
 //! Dependencies point one way: `main -> server -> session -> command -> {rules, store}`. `command` knows no
@@ -19,6 +20,7 @@ mod golden;
 pub mod hub;
 pub mod password;
 pub mod presence;
+pub mod quota;
 pub mod replica;
 mod replies;
 pub mod rules;

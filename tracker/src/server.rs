@@ -29,6 +29,7 @@ use crate::command::{self, Services};
 use crate::hub::Hub;
 use crate::password::{PasswordError, Passwords};
 use crate::presence::{LEASE, Presence};
+use crate::quota::Quota;
 use crate::replica::link::{self, Handles, Place};
 use crate::replica::{Replica, View};
 use crate::session::{self, Context, Peer};
@@ -66,6 +67,8 @@ pub struct Config {
     pub sibling: Option<(u16, SocketAddr)>,
     /// How many connections it takes.
     pub limits: Limits,
+    /// How much one user may take.
+    pub quota: Quota,
     /// Milliseconds since 1970.
     pub clock: WallClock,
 }
@@ -73,7 +76,8 @@ pub struct Config {
 impl Config {
     /// A tracker with the usual limits and the machine's clock.
     pub fn new(number: u16, listen: SocketAddr, data_dir: PathBuf, key: ClusterKey) -> Self {
-        Self { number, listen, data_dir, key, sibling: None, limits: Limits::default(), clock: Arc::new(wall_clock) }
+        let (limits, quota) = (Limits::default(), Quota::default());
+        Self { number, listen, data_dir, key, sibling: None, limits, quota, clock: Arc::new(wall_clock) }
     }
 }
 
@@ -198,10 +202,10 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let Config { number, listen, data_dir, key, sibling, limits, clock } = config;
+        let Config { number, listen, data_dir, key, sibling, limits, quota, clock } = config;
         // First, so that a tracker that runs already is named as such, and not as a busy port.
         let store = blocking(move || Store::open(&data_dir, clock)).await??;
-        let opened = Self::start(number, listen, key, sibling, limits, store.clone()).await;
+        let opened = Self::start(number, listen, key, sibling, (limits, quota), store.clone()).await;
         if opened.is_err() {
             store.close().await;
         }
@@ -213,7 +217,7 @@ impl Server {
         listen: SocketAddr,
         key: ClusterKey,
         sibling: Option<(u16, SocketAddr)>,
-        limits: Limits,
+        (limits, quota): (Limits, Quota),
         store: Store,
     ) -> Result<Self, StartError> {
         let listener = bind(listen)?;
@@ -236,6 +240,7 @@ impl Server {
         let services = Arc::new(Services {
             replica,
             tracker_no: number,
+            quota,
             key,
             store,
             passwords,
@@ -416,6 +421,9 @@ async fn upkeep(services: Arc<Services>) {
                 }
                 if let Err(e) = services.store.prune_requests(before).await {
                     tracing::warn!("old requests could not be pruned: {e}");
+                }
+                if let Err(e) = services.store.sweep(ticket::now()).await {
+                    tracing::warn!("what nobody needs any more could not be swept: {e}");
                 }
             }
         }

@@ -272,7 +272,8 @@ impl<'a> Session<'a> {
         let login = self.here.as_ref().map(|here| here.login.clone());
         let request = match request {
             Request::StageManifest { file_id, first, pieces } => {
-                let staged = self.stage(login.is_some(), file_id, first, pieces.into_vec());
+                let user = login.as_ref().map(|login| login.user);
+                let staged = self.stage(user, file_id, first, pieces.into_vec());
                 let done = staged.map(|()| (Response::Done, LoginChange::Same, self.context.services.mode()));
                 return self.running.push(Box::pin(std::future::ready((number, (done, None)))));
             }
@@ -314,15 +315,13 @@ impl<'a> Session<'a> {
 
     fn stage(
         &mut self,
-        logged_in: bool,
+        user: Option<common::id::UserId>,
         file: common::id::FileId,
         first: u32,
         part: Vec<common::manifest::PieceHash>,
     ) -> Result<(), Refusal> {
-        if !logged_in {
-            return Err(Refusal::NotLoggedIn);
-        }
-        command::stage(&self.context.services.staging, &mut self.staged, file, first, part, Instant::now())
+        let user = user.ok_or(Refusal::NotLoggedIn)?;
+        command::stage(&self.context.services.staging, user, &mut self.staged, file, first, part, Instant::now())
     }
 
     /// Whether the connection goes on.

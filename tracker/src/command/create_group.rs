@@ -4,21 +4,26 @@
 use common::id::GroupName;
 use common::wire::refusal::Refusal;
 
-use super::{Call, Decision, Halt, Mint, Outcome};
+use super::{Call, Decision, Halt, Mint, Outcome, may_enter};
 use crate::fact::Delta;
+use crate::quota::{self, Quota};
 use crate::rules::{self, Login};
 use crate::store::State;
 
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
     rules::claim(name.is_claim(), name.as_str())?;
-    let mint = call.mint();
-    call.write(me, move |state, me| decide(state, me, mint, name)).await
+    let (mint, quota) = (call.mint(), call.services.quota);
+    call.write(me, move |state, me| decide(state, me, quota, mint, name)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, mint: Mint, name: GroupName) -> Result<Decision, Halt> {
+fn decide(state: &State<'_>, me: &Login, quota: Quota, mint: Mint, name: GroupName) -> Result<Decision, Halt> {
     if state.group_name_taken(&name)? {
         return Err(Refusal::GroupExists(name).into());
     }
+    if quota.applies() {
+        quota.new_group(state.groups_run(me.user, quota::GROUPS_RUN)?, state.groups_made(me.user)?)?;
+    }
+    may_enter(state, quota, me.user)?;
     let (group, membership, user) = (mint.id("group"), mint.id("membership"), me.user);
     if state.group_known(group)? || state.membership_known(membership)? {
         return Err(super::reused());
@@ -33,10 +38,13 @@ fn decide(state: &State<'_>, me: &Login, mint: Mint, name: GroupName) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use common::id::{GroupId, MembershipId};
     use common::wire::client::{Relation, Request};
     use common::wire::refusal::Refusal;
 
     use crate::command::tests::{Fixture, group, request_id};
+    use crate::fact::Delta;
+    use crate::quota;
 
     #[tokio::test]
     async fn the_creator_is_its_admin_and_the_name_is_taken() {
@@ -69,5 +77,30 @@ mod tests {
         assert!(a.groups().await.is_empty(), "it is closed");
         b.create_group("lab").await.expect("created anew");
         assert_eq!(b.groups().await[0].admin.as_str(), "bob");
+    }
+
+    #[tokio::test]
+    async fn nobody_runs_more_than_so_many_groups() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        let mut deltas = Vec::new();
+        for n in 1..quota::GROUPS_RUN {
+            let (id, user) = (GroupId::random(), a.user());
+            let membership = MembershipId::random();
+            deltas.push(Delta::Group { id, name: group(&format!("g{n}")), creator: user });
+            deltas.push(Delta::Requested { membership, group: id, user });
+            deltas.push(Delta::Accepted { membership, kicks_seen: Vec::new() });
+            deltas.push(Delta::Admin { group: id, user, membership });
+        }
+        f.state(deltas).await;
+        let too_many = |r| matches!(r, Err(Refusal::Invalid(text)) if text.to_string().contains("which is the most"));
+        assert!(too_many(a.create_group("one-more").await));
+        a.make_admin("lab", "bob").await.expect("handed over");
+        a.create_group("instead").await.expect("there is room again");
+        assert!(too_many(b.make_admin("lab", "alice").await), "nor is one handed more");
+        a.leave("g1").await.expect("left");
+        b.make_admin("lab", "alice").await.expect("handed back");
     }
 }

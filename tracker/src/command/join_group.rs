@@ -4,19 +4,21 @@ use common::id::GroupName;
 use common::wire::client::Push;
 
 use super::news::News;
-use super::{Call, Decision, Halt, Mint, Outcome, the_group};
+use super::{Call, Decision, Halt, Mint, Outcome, may_enter, the_group};
 use crate::fact::Delta;
+use crate::quota::Quota;
 use crate::rules::{self, Login};
 use crate::store::State;
 
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
-    let mint = call.mint();
-    call.write(me, move |state, me| decide(state, me, mint, name)).await
+    let (mint, quota) = (call.mint(), call.services.quota);
+    call.write(me, move |state, me| decide(state, me, quota, mint, name)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, mint: Mint, name: GroupName) -> Result<Decision, Halt> {
+fn decide(state: &State<'_>, me: &Login, quota: Quota, mint: Mint, name: GroupName) -> Result<Decision, Halt> {
     let group = the_group(state, &name)?;
     rules::may_ask(&state.standing(group, me.user)?, &name)?;
+    may_enter(state, quota, me.user)?;
     let membership = mint.id("membership");
     if state.membership_known(membership)? {
         return Err(super::reused());
@@ -29,10 +31,13 @@ fn decide(state: &State<'_>, me: &Login, mint: Mint, name: GroupName) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use common::id::{GroupId, MembershipId};
     use common::wire::client::{Push, Relation};
     use common::wire::refusal::Refusal;
 
     use crate::command::tests::Fixture;
+    use crate::fact::Delta;
+    use crate::quota;
 
     #[tokio::test]
     async fn one_asks_once_and_the_admin_hears_of_it() {
@@ -45,5 +50,25 @@ mod tests {
         assert_eq!(b.groups().await[0].relation, Relation::Pending);
         assert!(matches!(b.join("lab").await, Err(Refusal::AlreadyRequested(_))));
         assert!(matches!(a.join("lab").await, Err(Refusal::AlreadyMember(_))));
+    }
+
+    #[tokio::test]
+    async fn nobody_is_in_more_than_so_many_groups() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        for name in ["lab", "den"] {
+            a.create_group(name).await.expect("created");
+        }
+        let requested = |_| {
+            let (membership, group) = (MembershipId::random(), GroupId::random());
+            Delta::Requested { membership, group, user: b.user() }
+        };
+        f.state((1..quota::MEMBERSHIPS).map(requested).collect()).await;
+        b.join("lab").await.expect("the last that is allowed");
+        for refused in [b.join("den").await, b.create_group("own").await] {
+            assert!(matches!(refused, Err(Refusal::Invalid(text)) if text.to_string().contains("leave_group")));
+        }
+        b.leave("lab").await.expect("withdrawn");
+        b.join("den").await.expect("there is room again");
     }
 }

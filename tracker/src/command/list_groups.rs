@@ -36,10 +36,11 @@ mod tests {
     use common::wire::limits::MAX_ROWS;
 
     use crate::command::tests::Fixture;
+    use crate::quota::Quota;
 
     #[tokio::test]
     async fn long_lists_come_in_pages() {
-        let f = Fixture::new().await;
+        let f = Fixture::with(Quota::times(10)).await;
         let a = f.user("alice").await;
         let all: Vec<String> = (0..MAX_ROWS + 5).map(|n| format!("g{n:05}")).collect();
         futures::future::join_all(all.iter().map(|name| a.create_group(name))).await;

@@ -1,14 +1,17 @@
 //! `login`: a new session of a user on this device. A wrong user and a wrong password are told alike
 //! and take as long.
 
-use common::id::{SessionId, UserName};
-use common::ticket::{self, SESSION_LIFE};
+use common::id::{SessionId, UserId, UserName};
+use common::ticket::{self, Revoked, SESSION_LIFE};
 use common::wire::client::Password;
 use common::wire::refusal::Refusal;
 
 use super::answer::{Answer, Grant};
+use super::news::News;
 use super::{Call, Decision, Halt, Outcome, now};
 use crate::fact::Delta;
+use crate::hub::Ended;
+use crate::quota;
 use crate::store::{Account, State};
 
 pub(super) async fn run(call: &Call, name: UserName, password: Password) -> Outcome {
@@ -42,15 +45,33 @@ fn decide(
         return Err(super::reused());
     }
     let (credentials, expires) = (account.credentials, ticket::now() + SESSION_LIFE.as_secs());
-    let deltas =
+    let mut deltas =
         vec![Delta::Session { id: session, user, device, expires }, Delta::SessionBound { session, credentials }];
+    let (ended, news) = make_room(state, user)?;
+    deltas.extend(ended);
     let grant = Grant { user, name, session, credentials, expires };
-    Ok(Decision { answer: Answer::LoggedIn(grant), ..Decision::done(deltas) })
+    Ok(Decision { answer: Answer::LoggedIn(grant), ..Decision::done(deltas).telling(news) })
+}
+
+/// Ends the oldest logins of a user who has as many as may be, as a logout there would.
+fn make_room(state: &State<'_>, user: UserId) -> Result<(Vec<Delta>, Vec<News>), Halt> {
+    let oldest = state.sessions_beyond(user, quota::SESSIONS - 1, ticket::now())?;
+    if oldest.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let fellows = state.fellows(user)?;
+    let end = |session| {
+        let void = News::Revoked { to: fellows.clone(), what: Revoked::Session(session) };
+        (Delta::SessionEnded { session }, [void, News::SessionsEnded { user, which: Ended::Only(session) }])
+    };
+    let (ended, news): (Vec<_>, Vec<_>) = oldest.into_iter().map(end).unzip();
+    Ok((ended, news.into_iter().flatten().collect()))
 }
 
 #[cfg(test)]
 mod tests {
-    use common::wire::client::Response;
+    use common::ticket::Revoked;
+    use common::wire::client::{Push, Response};
     use common::wire::refusal::Refusal;
 
     use crate::command::tests::{Fixture, request_id};
@@ -108,5 +129,33 @@ mod tests {
         a.adopt(&first);
         a.logout().await.expect("logged out");
         assert_eq!(a.ask_as(id, a.login_request("alice", "password1")).await, Err(Refusal::SessionEnded));
+    }
+
+    #[tokio::test]
+    async fn of_too_many_logins_the_oldest_ends() {
+        let f = Fixture::new().await;
+        let (bob, alice) = (f.user("bob").await, f.user("alice").await);
+        alice.create_group("lab").await.expect("created");
+        f.admit(&alice, &bob, "lab").await;
+        let first = bob.session();
+        let (user, now) = (bob.user(), common::ticket::now());
+        let holding = async || {
+            let state = f.services().store.read(move |s| s.sessions_that_hold(user, now));
+            state.await.expect("read")
+        };
+        f.sessions(user, crate::quota::SESSIONS - 1).await;
+        assert_eq!(holding().await.len(), crate::quota::SESSIONS as usize);
+        alice.heard();
+        let last = f.device();
+        last.login("bob", "password of bob").await.expect("logged in");
+        let now_holding = holding().await;
+        assert_eq!(now_holding.len(), crate::quota::SESSIONS as usize, "as many as before");
+        assert!(now_holding.contains(&last.session()) && !now_holding.contains(&first));
+        assert!(bob.heard().contains(&Push::SessionEnded), "its connection is told");
+        assert!(
+            alice.heard().iter().any(|p| matches!(p, Push::Revoked(r)
+            if r.verify(&f.key().public()).is_ok_and(|r| r.what == Revoked::Session(first)))),
+            "and who served it"
+        );
     }
 }

@@ -7,20 +7,25 @@ use common::wire::refusal::Refusal;
 use super::news::News;
 use super::{Call, Decision, Halt, Outcome, as_admin, the_user};
 use crate::fact::Delta;
+use crate::quota::{self, Quota};
 use crate::rules::Login;
 use crate::store::State;
 
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName, user: UserName) -> Outcome {
-    call.write(me, move |state, me| decide(state, me, name, user)).await
+    let quota = call.services.quota;
+    call.write(me, move |state, me| decide(state, me, quota, name, user)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, name: GroupName, user: UserName) -> Result<Decision, Halt> {
+fn decide(state: &State<'_>, me: &Login, quota: Quota, name: GroupName, user: UserName) -> Result<Decision, Halt> {
     let group = as_admin(state, me, &name)?;
     let whom = the_user(state, &user)?;
     let membership = state.standing(group, whom)?.membership();
-    let membership = membership.ok_or_else(|| Refusal::UserNotAMember { user, group: name.clone() })?;
+    let membership = membership.ok_or_else(|| Refusal::UserNotAMember { user: user.clone(), group: name.clone() })?;
     if whom == me.user {
         return Ok(Decision::done(Vec::new()));
+    }
+    if quota.applies() {
+        quota.handed_group(state.groups_run(whom, quota::GROUPS_RUN)?, user.as_str())?;
     }
     let news = vec![News::to(whom, Push::MadeAdmin { group: name })];
     Ok(Decision::done(vec![Delta::Admin { group, user: whom, membership }]).telling(news))

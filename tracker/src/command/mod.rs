@@ -53,6 +53,7 @@ use crate::fact::Delta;
 use crate::hub::{ConnectionId, Hub};
 use crate::password::{PasswordError, Passwords};
 use crate::presence::Presence;
+use crate::quota::{self, Quota};
 use crate::replica::Replica;
 use crate::replies::Replies;
 use crate::rules::{self, Login};
@@ -80,6 +81,7 @@ pub(crate) struct Services {
     pub(crate) hub: Arc<Hub>,
     pub(crate) staging: StagingRoom,
     pub(crate) replica: Replica,
+    pub(crate) quota: Quota,
 }
 
 impl Services {
@@ -384,6 +386,15 @@ fn as_admin(state: &State<'_>, me: &Login, name: &GroupName) -> Result<GroupId, 
     let admin_name = state.user_name(admin)?.ok_or(StoreError::Content("an admin without an account"))?;
     rules::admin(me.user, admin, admin_name, name)?;
     Ok(group)
+}
+
+/// Whether a user may be in, or ask to be in, one more group.
+fn may_enter(state: &State<'_>, quota: Quota, user: UserId) -> Result<(), Halt> {
+    if !quota.applies() {
+        return Ok(());
+    }
+    let open = state.memberships_open(user, quota::MEMBERSHIPS)?;
+    Ok(quota.new_membership(open, state.memberships_made(user)?)?)
 }
 
 /// A client that uses one request id for two requests is defective; honest ids are random.

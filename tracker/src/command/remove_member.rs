@@ -96,4 +96,30 @@ mod tests {
         b.join("lab").await.expect("asked");
         assert!(matches!(a.remove("lab", "bob").await, Err(Refusal::UserNotAMember { .. })));
     }
+
+    #[tokio::test]
+    async fn on_a_full_disk_one_can_still_take_away_and_not_add() {
+        let f = Fixture::new().await;
+        let (a, b, c, d) = (f.user("alice").await, f.user("bob").await, f.user("carol").await, f.user("dave").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        f.admit(&a, &c, "lab").await;
+        let id = b.upload("lab", "f", b"content").await.expect("uploaded");
+        d.join("lab").await.expect("asked");
+        f.set_free(63 << 20);
+        let full = Err(Refusal::TrackerDiskFull);
+        assert_eq!(f.device().create("eve", "password1").await, full);
+        assert_eq!(c.create_group("own").await, full);
+        assert_eq!(c.start_seeding("lab", id).await, full);
+        assert_eq!(c.upload("lab", "g", b"more").await.err(), Some(Refusal::TrackerDiskFull));
+        assert_eq!(a.accept("lab", "dave").await, full);
+        let again = f.device();
+        again.login("alice", "password of alice").await.expect("an admin who has to log in first");
+        again.remove("lab", "bob").await.expect("removed");
+        c.leave("lab").await.expect("left");
+        d.leave("lab").await.expect("withdrawn");
+        b.logout().await.expect("logged out");
+        f.set_free(64 << 20);
+        c.create_group("own").await.expect("there is room again");
+    }
 }

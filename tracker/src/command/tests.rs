@@ -2,7 +2,7 @@
 //! ask them as sessions do.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use common::id::{DeviceId, FileId, RequestId, SessionId, Sha1Digest};
 use common::manifest::{Manifest, PieceHash, hash_piece};
@@ -24,17 +24,27 @@ const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 pub(crate) struct Fixture {
     services: Arc<Services>,
     devices: AtomicU8,
+    /// What the disk has free, in bytes.
+    free: Arc<AtomicU64>,
     _dir: tempfile::TempDir,
 }
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
+        Self::with(Quota::default()).await
+    }
+
+    pub(crate) async fn with(quota: Quota) -> Self {
         let dir = tempfile::tempdir().expect("directory");
         let wall = Arc::new(|| common::ticket::now() * 1000);
-        let store = Store::open(dir.path(), wall).expect("opened");
+        let free = Arc::new(AtomicU64::new(u64::MAX));
+        let said = Arc::clone(&free);
+        let said = Arc::new(move || Some(said.load(Ordering::Relaxed)));
+        let store = Store::open_with(dir.path(), wall, common::id::OriginId::random(), said).expect("opened");
         let services = Services {
             replica: crate::replica::Replica::alone(store.clone()),
             tracker_no: 1,
+            quota,
             key: ClusterSecret::generate().cluster_key(),
             store,
             passwords: Passwords::new(2).expect("passwords"),
@@ -44,7 +54,11 @@ impl Fixture {
             hub: Arc::default(),
             staging: StagingRoom::default(),
         };
-        Self { services: Arc::new(services), devices: AtomicU8::new(1), _dir: dir }
+        Self { services: Arc::new(services), devices: AtomicU8::new(1), free, _dir: dir }
+    }
+
+    pub(crate) fn set_free(&self, bytes: u64) {
+        self.free.store(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn services(&self) -> &Services {
@@ -81,6 +95,32 @@ impl Fixture {
         device.create(name, &password).await.expect("created");
         device.login(name, &password).await.expect("logged in");
         device
+    }
+
+    /// States facts as if they had been decided at the other tracker.
+    pub(crate) async fn state(&self, deltas: Vec<Delta>) {
+        let asked = Asked { device: DeviceId::new([0xee; 32]), request: RequestId::random() };
+        let change = Change { deltas, manifest: None, answer: Vec::new(), value: () };
+        self.services.store.write(asked, move |_| Ok::<_, StoreError>(change)).await.expect("stated");
+    }
+
+    /// A share of `user` whose manifest takes as much as all of a user's may. Only its length is there.
+    pub(crate) async fn outgrow_manifests(&self, user: UserId) {
+        let pieces = crate::quota::MANIFEST_BYTES / PieceHash::LEN as u64;
+        let manifest = self.services.store.claim_manifest(pieces << 14, 1 << 14).await.expect("claimed");
+        let (id, membership) = (common::id::PublicationId::random(), MembershipId::random());
+        let (group, file, name) = (GroupId::random(), FileId::new([9; 32]), "vast".parse().expect("a name"));
+        self.state(vec![Delta::Published { id, group, name, file, manifest, user, membership }]).await;
+    }
+
+    /// So many more logins of a user who has had one password.
+    pub(crate) async fn sessions(&self, user: UserId, count: u32) {
+        let login = |_| {
+            let (id, expires) = (SessionId::random(), ticket::now() + 1000);
+            let login = Delta::Session { id, user, device: DeviceId::new([0xdd; 32]), expires };
+            [login, Delta::SessionBound { session: id, credentials: 1 }]
+        };
+        self.state((0..count).flat_map(login).collect()).await;
     }
 
     pub(crate) async fn admit(&self, admin: &Device, user: &Device, group: &str) {
@@ -296,10 +336,11 @@ impl Device {
     }
 
     pub(crate) fn stage(&self, pieces: &[PieceHash], file: FileId) {
+        let user = self.user();
         let mut inner = self.inner.lock().expect("lock");
         for (n, part) in pieces.chunks(MAX_PART).enumerate() {
             let first = (n * MAX_PART) as u32;
-            stage(&self.services.staging, &mut inner.staged, file, first, part.to_vec(), Instant::now())
+            stage(&self.services.staging, user, &mut inner.staged, file, first, part.to_vec(), Instant::now())
                 .expect("staged");
         }
     }

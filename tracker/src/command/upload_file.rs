@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::id::{FileId, FileName, GroupName, PublicationId, Sha1Digest};
+use common::id::{FileId, FileName, GroupId, GroupName, PublicationId, Sha1Digest, UserId};
 use common::manifest::{Manifest, PieceHash};
 use common::pieces::PieceLayout;
 use common::wire::limits::Text;
@@ -11,6 +11,7 @@ use common::wire::refusal::Refusal;
 use super::start_seeding::seeder_up;
 use super::{Call, Decision, Halt, Outcome, Services, Staged, as_member};
 use crate::fact::Delta;
+use crate::quota::{self, Quota};
 use crate::rules::{self, Login, Offer, Upload};
 use crate::store::{NewManifest, State, StoreError};
 
@@ -69,6 +70,7 @@ fn decide(
     }
     let (user, device) = (me.user, me.device);
     if !state.has_published(membership, &name, file)? {
+        within_quota(state, services.quota, group, user, &manifest)?;
         let manifest = manifest.id();
         deltas.push(Delta::Published { id: publication, group, name, file, manifest, user, membership });
     }
@@ -77,12 +79,35 @@ fn decide(
     Ok(Decision { manifest: Some(manifest), ..Decision::done(deltas).telling(news) })
 }
 
+/// Whether the user may have one more share, with this manifest.
+fn within_quota(
+    state: &State<'_>,
+    quota: Quota,
+    group: GroupId,
+    user: UserId,
+    manifest: &NewManifest,
+) -> Result<(), Halt> {
+    if !quota.applies() {
+        return Ok(());
+    }
+    let here = state.shares_in(group, user, quota::SHARES_PER_GROUP)?;
+    quota.new_share(here, state.shares_made(user)?)?;
+    if let Some(more) = quota::weight(manifest.layout()) {
+        quota.new_manifest(state.manifest_bytes(user)?, more)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use common::id::{FileId, PublicationId};
     use common::wire::client::Request;
     use common::wire::refusal::Refusal;
 
-    use crate::command::tests::{Fixture, group, manifest_of, request_id};
+    use crate::command::tests::{Fixture, big_manifest, group, manifest_of, request_id};
+    use crate::fact::Delta;
+    use crate::quota;
+    use crate::store::NewManifest;
 
     #[tokio::test]
     async fn a_name_stands_for_one_content() {
@@ -153,5 +178,49 @@ mod tests {
         let (a, b) = (f.user("alice").await, f.user("bob").await);
         a.create_group("lab").await.expect("created");
         assert!(matches!(b.upload("lab", "f", b"content").await, Err(Refusal::NotAMember(_))));
+    }
+
+    #[tokio::test]
+    async fn nobody_has_more_than_so_many_shares_in_a_group() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        a.upload("lab", "first", b"content").await.expect("uploaded");
+        let lab = a.ticket("lab").await.expect("a ticket");
+        let publication = |id, n: usize| Delta::Published {
+            id,
+            group: lab.group,
+            name: format!("f{n}").parse().expect("a name"),
+            file: FileId::new(*blake3::hash(&n.to_le_bytes()).as_bytes()),
+            manifest: NewManifest::new(manifest_of(b"content", 16 << 10)).id(),
+            user: a.user(),
+            membership: lab.membership,
+        };
+        let ids: Vec<_> = (1..quota::SHARES_PER_GROUP).map(|_| PublicationId::random()).collect();
+        for (n, some) in ids.chunks(2000).enumerate() {
+            f.state(some.iter().zip(n * 2000..).map(|(id, n)| publication(*id, n)).collect()).await;
+        }
+        let refused = a.upload("lab", "another", b"other").await;
+        assert!(
+            matches!(refused, Err(Refusal::Invalid(text)) if text.to_string().contains("10000 shares in this group"))
+        );
+        a.upload("lab", "first", b"content").await.expect("that is no further share");
+        b.upload("lab", "another", b"other").await.expect("others are not concerned");
+        f.state(vec![Delta::Withdrawn { publication: ids[0] }]).await;
+        a.upload("lab", "more", b"more").await.expect("there is room again");
+    }
+
+    #[tokio::test]
+    async fn long_manifests_are_bounded_in_all() {
+        let f = Fixture::new().await;
+        let a = f.user("alice").await;
+        a.create_group("lab").await.expect("created");
+        let long = big_manifest(70);
+        a.publish("lab", "long", &long).await.expect("published");
+        f.outgrow_manifests(a.user()).await;
+        let refused = a.publish("lab", "longer", &big_manifest(71)).await;
+        assert!(matches!(refused, Err(Refusal::Invalid(text)) if text.to_string().contains("--piece-size")));
+        a.upload("lab", "short", b"content").await.expect("short ones are not weighed");
     }
 }

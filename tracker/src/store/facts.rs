@@ -6,6 +6,7 @@
 
 use common::codec;
 use common::id::{OriginId, UserName};
+use common::ticket::UnixSeconds;
 use common::wire::limits::{MAX_BATCH_BYTES, MAX_FRAME};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, ToSql};
@@ -13,6 +14,26 @@ use rusqlite::{Connection, Row, ToSql};
 use super::error::{Result, StoreError};
 use super::log::encode;
 use crate::fact::{CredentialId, Delta, EndReason, Hlc, KickId, ManifestId, Stamp};
+
+/// Logins that ended by then, in seconds since 1970, are not compared: each tracker forgets them when it
+/// comes to it.
+pub(super) type Cut = UnixSeconds;
+
+/// The days at whose beginning the cut moves, in seconds.
+const DAY: u64 = 24 * 3600;
+/// How far from there two clocks may be apart, in seconds, and the cut is the same.
+const CLOCKS_APART: u64 = 300;
+
+/// What both trackers leave out at `now`: the same, as long as it is [`settled`].
+pub(super) const fn cut(now: UnixSeconds) -> Cut {
+    now / DAY * DAY
+}
+
+/// Whether the other tracker's cut is the same, if its clock is right to some minutes.
+pub(super) const fn settled(now: UnixSeconds) -> bool {
+    let since = now % DAY;
+    since >= CLOCKS_APART && since < DAY - CLOCKS_APART
+}
 
 /// A fact and when it was stated.
 pub type Fact = (Stamp, Delta);
@@ -35,20 +56,27 @@ pub struct Cursor {
 struct Table {
     name: &'static str,
     key: &'static [&'static str],
+    /// Which rows are compared, where ?2 is the [`Cut`].
+    compared: &'static str,
     columns: &'static str,
     read: fn(&Connection, &Row<'_>, Stamp) -> Result<Delta>,
 }
+
+/// What belongs to a login that is compared.
+const UNEXPIRED: &str = "EXISTS (SELECT 1 FROM sessions s WHERE s.id = session AND s.expires > ?2)";
 
 const TABLES: [Table; 14] = [
     Table {
         name: "kicks",
         key: &["id"],
+        compared: "",
         columns: "hlc, origin, id, group_id, user_id",
         read: |_, r, _| Ok(Delta::Kicked { id: KickId(r.get(2)?), group: get(r, 3)?, user: get(r, 4)? }),
     },
     Table {
         name: "ends",
         key: &["membership"],
+        compared: "",
         columns: "hlc, origin, membership, reason",
         read: |_, r, _| {
             let reason = match r.get::<_, i64>(3)? {
@@ -62,30 +90,35 @@ const TABLES: [Table; 14] = [
     Table {
         name: "withdrawals",
         key: &["publication"],
+        compared: "",
         columns: "hlc, origin, publication",
         read: |_, r, _| Ok(Delta::Withdrawn { publication: get(r, 2)? }),
     },
     Table {
         name: "session_ends",
         key: &["session"],
+        compared: UNEXPIRED,
         columns: "hlc, origin, session",
         read: |_, r, _| Ok(Delta::SessionEnded { session: get(r, 2)? }),
     },
     Table {
         name: "credentials",
         key: &["id"],
+        compared: "",
         columns: "hlc, origin, id, user_id, phc",
         read: |_, r, _| Ok(Delta::Credential { id: CredentialId(r.get(2)?), user: get(r, 3)?, phc: r.get(4)? }),
     },
     Table {
         name: "users",
         key: &["id"],
+        compared: "",
         columns: "hlc, origin, id, name",
         read: |_, r, _| Ok(Delta::User { id: get(r, 2)?, name: user_name(r, 3)? }),
     },
     Table {
         name: "groups",
         key: &["id"],
+        compared: "",
         columns: "hlc, origin, id, name, creator",
         read: |_, r, _| {
             let name = r.get::<_, String>(3)?.try_into().map_err(|_| StoreError::Content("a group without a name"))?;
@@ -95,12 +128,14 @@ const TABLES: [Table; 14] = [
     Table {
         name: "memberships",
         key: &["id"],
+        compared: "",
         columns: "hlc, origin, id, group_id, user_id",
         read: |_, r, _| Ok(Delta::Requested { membership: get(r, 2)?, group: get(r, 3)?, user: get(r, 4)? }),
     },
     Table {
         name: "sessions",
         key: &["id"],
+        compared: "expires > ?2",
         columns: "hlc, origin, id, user_id, device, expires",
         read: |_, r, _| {
             let expires = r.get::<_, i64>(5)?.cast_unsigned();
@@ -111,18 +146,21 @@ const TABLES: [Table; 14] = [
     Table {
         name: "session_bindings",
         key: &["session"],
+        compared: UNEXPIRED,
         columns: "0, zeroblob(16), session, credentials",
         read: |_, r, _| Ok(Delta::SessionBound { session: get(r, 2)?, credentials: r.get(3)? }),
     },
     Table {
         name: "admins",
         key: &["group_id"],
+        compared: "",
         columns: "hlc, origin, group_id, user_id, membership",
         read: |_, r, _| Ok(Delta::Admin { group: get(r, 2)?, user: get(r, 3)?, membership: get(r, 4)? }),
     },
     Table {
         name: "accepts",
         key: &["membership", "hlc", "origin"],
+        compared: "",
         columns: "hlc, origin, membership",
         read: |conn, r, stamp| {
             let sql = "SELECT kick FROM accept_kicks WHERE membership = ?1 AND hlc = ?2 AND origin = ?3 ORDER BY kick";
@@ -136,6 +174,7 @@ const TABLES: [Table; 14] = [
     Table {
         name: "publications",
         key: &["id"],
+        compared: "",
         columns: "hlc, origin, id, group_id, name, file_id, manifest, user_id, membership",
         read: |_, r, _| {
             Ok(Delta::Published {
@@ -152,6 +191,7 @@ const TABLES: [Table; 14] = [
     Table {
         name: "seeders",
         key: &["group_id", "file_id", "device"],
+        compared: "",
         columns: "hlc, origin, group_id, file_id, device, user_id, membership, seeding",
         read: |_, r, _| {
             Ok(Delta::Seeding {
@@ -181,17 +221,44 @@ impl Table {
         conn: &Connection,
         after: Option<&[Value]>,
         most: u64,
+        each: impl FnMut(Vec<Value>, Fact) -> Result<bool>,
+    ) -> Result<()> {
+        let marks = ["?2", "?3", "?4"].get(..self.key.len()).unwrap_or_default().join(", ");
+        let bound =
+            if after.is_some() { format!("WHERE ({}) > ({marks})", self.key.join(", ")) } else { String::new() };
+        let params: Vec<&dyn ToSql> =
+            std::iter::once(&most as &dyn ToSql).chain(after.into_iter().flatten().map(|v| v as &dyn ToSql)).collect();
+        self.read_where(conn, &bound, &params, each)
+    }
+
+    /// Calls `each` with every fact that is compared.
+    fn read_compared(
+        &self,
+        conn: &Connection,
+        cut: Cut,
+        mut each: impl FnMut(Vec<Value>, Fact) -> Result<()>,
+    ) -> Result<()> {
+        let (most, cut) = (i64::MAX, cut.cast_signed());
+        let each = |key, fact| each(key, fact).map(|()| true);
+        match self.compared {
+            "" => self.read_where(conn, "", &[&most], each),
+            condition => self.read_where(conn, &format!("WHERE {condition}"), &[&most, &cut], each),
+        }
+    }
+
+    fn read_where(
+        &self,
+        conn: &Connection,
+        bound: &str,
+        params: &[&dyn ToSql],
         mut each: impl FnMut(Vec<Value>, Fact) -> Result<bool>,
     ) -> Result<()> {
-        let Self { name, key, columns, read } = self;
+        let Self { name, key, columns, read, .. } = self;
         let order = key.join(", ");
-        let marks = ["?2", "?3", "?4"].get(..key.len()).unwrap_or_default().join(", ");
-        let bound = if after.is_some() { format!("WHERE ({order}) > ({marks})") } else { String::new() };
         let sql = format!("SELECT {columns}, {order} FROM {name} {bound} ORDER BY {order} LIMIT ?1");
         let mut find = conn.prepare_cached(&sql)?;
         let first = find.column_count() - key.len();
-        let params = std::iter::once(&most as &dyn ToSql).chain(after.into_iter().flatten().map(|v| v as &dyn ToSql));
-        let mut rows = find.query(rusqlite::params_from_iter(params))?;
+        let mut rows = find.query(params)?;
         while let Some(r) = rows.next()? {
             let stamp = Stamp { hlc: Hlc::from_stored(r.get(0)?), origin: OriginId::new(r.get(1)?) };
             let key = (first..first + key.len()).map(|c| r.get(c)).collect::<rusqlite::Result<Vec<Value>>>()?;
@@ -278,32 +345,32 @@ fn place(table: usize, key: &[Value], fact: &Fact) -> Result<(usize, u64)> {
     Ok((table * BUCKETS_PER_TABLE + bucket, u64::from_le_bytes(hash)))
 }
 
-/// The whole state in condensed form: in each part the sum of the hashes of its facts.
-pub(super) fn digest(conn: &Connection) -> Result<Vec<u64>> {
+/// The whole state in condensed form: in each part the sum of the hashes of its facts that are compared.
+pub(super) fn digest(conn: &Connection, cut: Cut) -> Result<Vec<u64>> {
     let mut buckets = vec![0u64; BUCKETS];
     for (number, table) in TABLES.iter().enumerate() {
-        table.read_after(conn, None, i64::MAX as u64, |key, fact| {
+        table.read_compared(conn, cut, |key, fact| {
             let (bucket, hash) = place(number, &key, &fact)?;
             buckets[bucket] = buckets[bucket].wrapping_add(hash);
-            Ok(true)
+            Ok(())
         })?;
     }
     Ok(buckets)
 }
 
-/// The facts of some parts of the state.
-pub(super) fn in_buckets(conn: &Connection, wanted: &[usize]) -> Result<Vec<Fact>> {
+/// The facts of some parts of the state, as far as they are compared.
+pub(super) fn in_buckets(conn: &Connection, wanted: &[usize], cut: Cut) -> Result<Vec<Fact>> {
     let mut facts = Vec::new();
     for (number, table) in TABLES.iter().enumerate() {
         let here = number * BUCKETS_PER_TABLE..(number + 1) * BUCKETS_PER_TABLE;
         if !wanted.iter().any(|w| here.contains(w)) {
             continue;
         }
-        table.read_after(conn, None, i64::MAX as u64, |key, fact| {
+        table.read_compared(conn, cut, |key, fact| {
             if wanted.contains(&place(number, &key, &fact)?.0) {
                 facts.push(fact);
             }
-            Ok(true)
+            Ok(())
         })?;
     }
     Ok(facts)

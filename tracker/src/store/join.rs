@@ -11,8 +11,8 @@ use super::error::Result;
 use crate::fact::{Delta, Stamp};
 use common::id::{GroupId, MembershipId, UserId};
 
-/// Adds `delta`, stated at `stamp`, to the state that `tx` writes.
-pub(crate) fn join(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<()> {
+/// Adds `delta`, stated at `stamp`, to the state that `tx` writes. Says whether that was anything new.
+pub(crate) fn join(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<bool> {
     let at = (stamp.hlc.to_stored(), stamp.origin.as_bytes());
     let run = |sql: &str, keys: &[&dyn ToSql]| run(tx, sql, keys, at);
     match delta {
@@ -22,8 +22,7 @@ pub(crate) fn join(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<()> {
             run(SESSION, &[id.as_bytes(), user.as_bytes(), device.as_bytes(), &seconds(*expires)])
         }
         Delta::SessionBound { session, credentials } => {
-            tx.prepare_cached(SESSION_BOUND)?.execute((session.as_bytes(), credentials))?;
-            Ok(())
+            Ok(tx.prepare_cached(SESSION_BOUND)?.execute((session.as_bytes(), credentials))? > 0)
         }
         Delta::SessionEnded { session } => run(SESSION_ENDED, &[session.as_bytes()]),
         Delta::Group { id, name, creator } => run(GROUP, &[id.as_bytes(), &name.as_str(), creator.as_bytes()]),
@@ -31,23 +30,23 @@ pub(crate) fn join(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<()> {
             run(ADMIN, &[group.as_bytes(), user.as_bytes(), membership.as_bytes()])
         }
         Delta::Requested { membership, group, user } => {
-            run(REQUESTED, &[membership.as_bytes(), group.as_bytes(), user.as_bytes()])?;
-            refresh_of(tx, *membership)
+            let new = run(REQUESTED, &[membership.as_bytes(), group.as_bytes(), user.as_bytes()])?;
+            refresh_of(tx, *membership).map(|()| new)
         }
         Delta::Accepted { membership, kicks_seen } => {
-            run(ACCEPTED, &[membership.as_bytes()])?;
+            let mut new = run(ACCEPTED, &[membership.as_bytes()])?;
             for kick in kicks_seen {
-                run(ACCEPT_KICK, &[membership.as_bytes(), &kick.0])?;
+                new |= run(ACCEPT_KICK, &[membership.as_bytes(), &kick.0])?;
             }
-            refresh_of(tx, *membership)
+            refresh_of(tx, *membership).map(|()| new)
         }
         Delta::Ended { membership, reason } => {
-            run(ENDED, &[membership.as_bytes(), &reason.to_stored()])?;
-            refresh_of(tx, *membership)
+            let new = run(ENDED, &[membership.as_bytes(), &reason.to_stored()])?;
+            refresh_of(tx, *membership).map(|()| new)
         }
         Delta::Kicked { id, group, user } => {
-            run(KICKED, &[&id.0, group.as_bytes(), user.as_bytes()])?;
-            refresh(tx, *group, *user)
+            let new = run(KICKED, &[&id.0, group.as_bytes(), user.as_bytes()])?;
+            refresh(tx, *group, *user).map(|()| new)
         }
         Delta::Published { id, group, name, file, manifest, user, membership } => run(
             PUBLISHED,
@@ -69,11 +68,10 @@ pub(crate) fn join(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<()> {
     }
 }
 
-/// Runs `sql` with the keys as ?1, ?2 … and the stamp as the last two parameters.
-fn run(tx: &Connection, sql: &str, keys: &[&dyn ToSql], (hlc, origin): (i64, &[u8; 16])) -> Result<()> {
+/// Runs `sql` with the keys as ?1, ?2 … and the stamp as the last two parameters. Says whether that changed a row.
+fn run(tx: &Connection, sql: &str, keys: &[&dyn ToSql], (hlc, origin): (i64, &[u8; 16])) -> Result<bool> {
     let stamp: [&dyn ToSql; 2] = [&hlc, origin];
-    tx.prepare_cached(sql)?.execute(rusqlite::params_from_iter(keys.iter().chain(&stamp)))?;
-    Ok(())
+    Ok(tx.prepare_cached(sql)?.execute(rusqlite::params_from_iter(keys.iter().chain(&stamp)))? > 0)
 }
 
 /// SQLite's integers have a sign; a time beyond them is as good as never.
@@ -116,7 +114,7 @@ const SESSION: &str = "
     WHERE (excluded.hlc, excluded.origin) < (hlc, origin)";
 const SESSION_BOUND: &str = "
     INSERT INTO session_bindings (session, credentials) VALUES (?1, ?2)
-    ON CONFLICT DO UPDATE SET credentials = max(credentials, excluded.credentials)";
+    ON CONFLICT DO UPDATE SET credentials = excluded.credentials WHERE excluded.credentials > credentials";
 const SESSION_ENDED: &str = "
     INSERT INTO session_ends (session, hlc, origin) VALUES (?1, ?2, ?3)
     ON CONFLICT DO UPDATE SET hlc = excluded.hlc, origin = excluded.origin

@@ -13,12 +13,15 @@ mod open;
 mod readers;
 mod remote;
 mod replication;
+mod reserve;
 mod state;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod votes;
 mod writer;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -38,10 +41,12 @@ pub use state::{
     Account, Counts, GroupEntry, PresenceRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State,
     prefix_range,
 };
+pub use sweep::Swept;
 pub use writer::{Change, WallClock, Written};
 
 use open::DataDir;
 use readers::Readers;
+use reserve::{FreeBytes, Reserve};
 use writer::{Command, Job, Upkeep, Work, Writer};
 
 /// Connections that read.
@@ -59,7 +64,24 @@ pub struct Store {
     versions: watch::Receiver<Arc<Versions>>,
     /// This run.
     origin: OriginId,
+    clock: Clock,
     writer: Arc<Mutex<Option<thread::JoinHandle<()>>>>,
+}
+
+/// The wall clock, as the writer has it.
+#[derive(Clone)]
+struct Clock(WallClock);
+
+impl Clock {
+    fn seconds(&self) -> UnixSeconds {
+        (self.0)() / 1000
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
 }
 
 impl Store {
@@ -76,6 +98,16 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub fn open_as(data_dir: &Path, clock: WallClock, origin: OriginId) -> Result<Self, OpenError> {
+        Self::open_with(data_dir, clock, origin, reserve::free_on_disk(data_dir))
+    }
+
+    /// The same, on a disk that has as much room as `free` says.
+    pub(crate) fn open_with(
+        data_dir: &Path,
+        clock: WallClock,
+        origin: OriginId,
+        free: FreeBytes,
+    ) -> Result<Self, OpenError> {
         let dir = DataDir::lock(data_dir)?;
         let conn = dir.writer()?;
         let failed = |reason: String| OpenError::Migration { path: data_dir.to_owned(), reason };
@@ -83,10 +115,12 @@ impl Store {
         let readers = (0..READERS).map(|_| dir.reader()).collect::<Result<Vec<_>, _>>()?;
         let (publish, versions) = watch::channel(Arc::new(log.versions().clone()));
         let (jobs, waiting) = mpsc::channel(QUEUE);
-        let writer = Writer { conn, log, clock, versions: publish, _dir: dir };
+        let reserve = Reserve::new(free);
+        let writer = Writer { conn, log, clock: Arc::clone(&clock), reserve, versions: publish, _dir: dir };
         let writer = thread::Builder::new().name("store writer".into()).spawn(move || writer.run(waiting));
         let writer = writer.map_err(|source| OpenError::Directory { path: data_dir.to_owned(), source })?;
-        Ok(Self { jobs, readers: Readers::new(readers), versions, origin, writer: Arc::new(Mutex::new(Some(writer))) })
+        let (readers, writer) = (Readers::new(readers), Arc::new(Mutex::new(Some(writer))));
+        Ok(Self { jobs, readers, versions, origin, clock: Clock(clock), writer })
     }
 
     /// Decides a command on the state as it is, applies what it decides, and returns when that is
@@ -155,6 +189,14 @@ impl Store {
     pub async fn prune_requests(&self, before: UnixSeconds) -> Result<(), StoreError> {
         while self.upkeep(move |tx| log::prune(tx, before, PRUNED_AT_ONCE)).await? == PRUNED_AT_ONCE as usize {}
         Ok(())
+    }
+
+    /// Writes down a manifest of such a length, without its pieces.
+    #[cfg(test)]
+    pub(crate) async fn claim_manifest(&self, len: u64, piece_len: u64) -> Result<crate::fact::ManifestId, StoreError> {
+        let id = [0xcc; 32];
+        let sql = "INSERT INTO manifests (id, file_id, len, piece_len, sha1) VALUES (?1, ?1, ?2, ?3, ?1)";
+        self.upkeep(move |tx| Ok(tx.execute(sql, (id, len, piece_len)).map(|_| crate::fact::ManifestId(id))?)).await
     }
 
     async fn upkeep<T, F>(&self, work: F) -> Result<T, StoreError>

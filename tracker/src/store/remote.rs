@@ -130,7 +130,7 @@ fn one(
     }
     let stamp = Stamp { hlc: Hlc::from_stored(e.hlc.cast_signed()), origin: e.origin };
     let deltas = deltas(e)?;
-    if let Some(missing) = missing_manifest(conn, &deltas)? {
+    if let Some(missing) = missing_manifest(conn, deltas.iter())? {
         out.missing = Some(missing);
         return Ok(Verdict::Stop);
     }
@@ -150,11 +150,29 @@ fn deltas(e: &Event) -> Result<Vec<Delta>> {
     codec::decode(&e.body, MAX_FRAME).map_err(|_| StoreError::Content("the sibling sent an event that cannot be read"))
 }
 
-fn missing_manifest<'a>(conn: &Connection, deltas: impl IntoIterator<Item = &'a Delta>) -> Result<Option<ManifestId>> {
-    let mut find = conn.prepare_cached("SELECT 1 FROM manifests WHERE id = ?1")?;
+/// A manifest that `deltas` name and that is not here. Of a share that is gone for good, as these facts or
+/// the state say, nobody needs it, and the sibling may have forgotten it.
+fn missing_manifest<'a>(
+    conn: &Connection,
+    deltas: impl Iterator<Item = &'a Delta> + Clone,
+) -> Result<Option<ManifestId>> {
+    let (mut withdrawn, mut ended) = (HashSet::new(), HashSet::new());
+    for delta in deltas.clone() {
+        match delta {
+            Delta::Withdrawn { publication } => drop(withdrawn.insert(publication)),
+            Delta::Ended { membership, .. } => drop(ended.insert(membership)),
+            _ => {}
+        }
+    }
+    let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM manifests WHERE id = ?1)
+                  OR EXISTS (SELECT 1 FROM withdrawals WHERE publication = ?2)
+                  OR EXISTS (SELECT 1 FROM ends WHERE membership = ?3)";
+    let mut find = conn.prepare_cached(sql)?;
     for delta in deltas {
-        if let Delta::Published { manifest, .. } = delta
-            && !find.exists([manifest.0])?
+        if let Delta::Published { id, manifest, membership, .. } = delta
+            && !withdrawn.contains(id)
+            && !ended.contains(membership)
+            && !find.exists((manifest.0, id.as_bytes(), membership.as_bytes()))?
         {
             return Ok(Some(*manifest));
         }
@@ -323,9 +341,11 @@ pub(super) fn join_facts(
         return Ok(out);
     }
     let mut latest = Hlc::default();
-    for (stamp, delta) in &facts {
-        super::join::join(conn, delta, *stamp)?;
+    for (stamp, delta) in facts {
         latest = latest.max(stamp.hlc);
+        if super::join::join(conn, &delta, stamp)? {
+            out.facts.push((stamp, delta));
+        }
     }
     out.ahead_ms = latest.millis().saturating_sub(now_ms);
     log.absorb(conn, latest)?;
@@ -337,7 +357,6 @@ pub(super) fn join_facts(
         // Only now is it known which groups are closed.
         vote_on_unvoted(conn)?;
     }
-    out.facts = facts;
     out.versions = log.versions().clone();
     Ok(out)
 }
@@ -360,17 +379,17 @@ fn vote_on_unvoted(conn: &Connection) -> Result<()> {
 
 /// Joins `packed`, the sibling's facts of parts that differ from ours. A row of either that says what the log says
 /// otherwise is not believed: it is replaced by what the log says. Returns how many rows of ours that were.
-pub(super) fn mend(conn: &Connection, packed: &[u8]) -> Result<usize> {
+pub(super) fn mend(conn: &Connection, packed: &[u8], cut: facts::Cut) -> Result<usize> {
     let mut mended = 0;
     let theirs = facts::unpack(packed)?;
     for (stamp, delta) in &theirs {
         match said_at(conn, *stamp)? {
             Some(said) if !said.contains(delta) && !matches!(delta, Delta::SessionBound { .. }) => {}
-            _ => super::join::join(conn, delta, *stamp)?,
+            _ => drop(super::join::join(conn, delta, *stamp)?),
         }
     }
     let digest_parts: Vec<usize> = (0..facts::BUCKETS).collect();
-    for (stamp, delta) in facts::in_buckets(conn, &digest_parts)? {
+    for (stamp, delta) in facts::in_buckets(conn, &digest_parts, cut)? {
         let Some(said) = said_at(conn, stamp)? else { continue };
         if said.contains(&delta) {
             continue;
@@ -378,7 +397,7 @@ pub(super) fn mend(conn: &Connection, packed: &[u8]) -> Result<usize> {
         // Not the fact itself: it may hold a password's hash.
         tracing::error!("a row of {} differs from what the log says, and is replaced", stamp.origin);
         facts::forget(conn, &delta)?;
-        said.iter().try_for_each(|d| super::join::join(conn, d, stamp))?;
+        said.iter().try_for_each(|d| super::join::join(conn, d, stamp).map(|_| ()))?;
         mended += 1;
     }
     for (stamp, delta) in &theirs {

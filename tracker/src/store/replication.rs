@@ -103,12 +103,18 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn digest(&self) -> Result<(Versions, Vec<u64>)> {
+        let cut = facts::cut(self.clock.seconds());
         self.readers
-            .read(|s| {
+            .read(move |s| {
                 let versions = remote::heads(s.conn)?.iter().map(|h| (h.origin, h.seq)).collect();
-                Ok((versions, facts::digest(s.conn)?))
+                Ok((versions, facts::digest(s.conn, cut)?))
             })
             .await
+    }
+
+    /// Whether two states can be compared now: not while the trackers may disagree on which logins have expired.
+    pub fn comparable(&self) -> bool {
+        facts::settled(self.clock.seconds())
     }
 
     /// The facts of some parts of the state, as they travel.
@@ -116,7 +122,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn parts(&self, wanted: Vec<usize>) -> Result<Vec<Vec<u8>>> {
-        self.readers.read(move |s| facts::pack_all(&facts::in_buckets(s.conn, &wanted)?)).await
+        let cut = facts::cut(self.clock.seconds());
+        self.readers.read(move |s| facts::pack_all(&facts::in_buckets(s.conn, &wanted, cut)?)).await
     }
 
     /// Joins the sibling's facts where the two states differ, after rows that the log contradicts are
@@ -125,7 +132,7 @@ impl Store {
     /// # Errors
     /// As for [`Self::apply`].
     pub async fn mend(&self, packed: Arc<[u8]>) -> Result<usize> {
-        self.replay(move |conn, _, _| remote::mend(conn, &packed)).await
+        self.replay(move |conn, _, now_ms| remote::mend(conn, &packed, facts::cut(now_ms / 1000))).await
     }
 
     /// Origins of which nothing more is applied.

@@ -14,6 +14,7 @@ use super::error::{Result, StoreError};
 use super::log::{self, Asked, Log, Versions};
 use super::manifest::NewManifest;
 use super::open::DataDir;
+use super::reserve::Reserve;
 use super::state::State;
 use crate::fact::Delta;
 use crate::failpoint::{self, Point};
@@ -46,10 +47,20 @@ pub enum Written<T> {
     Repeated(Vec<u8>),
 }
 
+/// What a piece of work runs in.
+pub(super) struct Running<'a> {
+    /// The transaction of its batch.
+    pub(super) conn: &'a Connection,
+    /// Milliseconds since 1970.
+    pub(super) now_ms: u64,
+    /// Whether the disk has room for more than the reserve.
+    pub(super) room: bool,
+}
+
 /// A piece of work for the writer.
 pub(super) trait Job: Send {
     /// Does it, in the transaction of its batch.
-    fn run(&mut self, conn: &Connection, log: &mut Log, now_ms: u64);
+    fn run(&mut self, on: &Running<'_>, log: &mut Log);
     /// Answers, once it is certain how the batch ended.
     fn finish(self: Box<Self>, committed: Result<()>);
 }
@@ -76,10 +87,10 @@ where
     T: Send,
     E: From<StoreError> + Send,
 {
-    fn run(&mut self, conn: &Connection, log: &mut Log, now_ms: u64) {
+    fn run(&mut self, on: &Running<'_>, log: &mut Log) {
         let Some(decide) = self.decide.take() else { return };
         let before = log.clone();
-        let outcome = savepoint(conn, || apply(conn, log, self.asked, now_ms, decide));
+        let outcome = savepoint(on.conn, || apply(on, log, self.asked, decide));
         if outcome.is_err() {
             *log = before;
         }
@@ -98,16 +109,19 @@ where
 }
 
 fn apply<T, E: From<StoreError>>(
-    conn: &Connection,
+    on: &Running<'_>,
     log: &mut Log,
     asked: Asked,
-    now_ms: u64,
     decide: impl FnOnce(&State<'_>) -> std::result::Result<Change<T>, E>,
 ) -> std::result::Result<Written<T>, E> {
+    let Running { conn, now_ms, room } = *on;
     if let Some(answer) = log::recorded(conn, asked)? {
         return Ok(Written::Repeated(answer));
     }
     let change = decide(&State::new(conn))?;
+    if !room && change.deltas.iter().any(Delta::adds) {
+        return Err(StoreError::Full.into());
+    }
     if !change.deltas.is_empty() {
         if let Some(manifest) = &change.manifest {
             manifest.store(conn)?;
@@ -130,9 +144,9 @@ where
     F: FnOnce(&Connection) -> Result<T> + Send,
     T: Send,
 {
-    fn run(&mut self, conn: &Connection, _: &mut Log, _: u64) {
+    fn run(&mut self, on: &Running<'_>, _: &mut Log) {
         if let Some(work) = self.work.take() {
-            self.outcome = Some(savepoint(conn, || work(conn)));
+            self.outcome = Some(savepoint(on.conn, || work(on.conn)));
         }
     }
 
@@ -154,10 +168,10 @@ where
     F: FnOnce(&Connection, &mut Log, u64) -> Result<T> + Send,
     T: Send,
 {
-    fn run(&mut self, conn: &Connection, log: &mut Log, now_ms: u64) {
+    fn run(&mut self, on: &Running<'_>, log: &mut Log) {
         let Some(work) = self.work.take() else { return };
         let before = log.clone();
-        let outcome = savepoint(conn, || work(conn, log, now_ms));
+        let outcome = savepoint(on.conn, || work(on.conn, log, on.now_ms));
         if outcome.is_err() {
             *log = before;
         }
@@ -197,6 +211,7 @@ pub(super) struct Writer {
     pub(super) conn: Connection,
     pub(super) log: Log,
     pub(super) clock: WallClock,
+    pub(super) reserve: Reserve,
     pub(super) versions: watch::Sender<Arc<Versions>>,
     /// Held until the connection is closed.
     pub(super) _dir: DataDir,
@@ -253,9 +268,9 @@ impl Writer {
             ran.extend(waiting);
             return Err(e);
         }
-        let now_ms = (self.clock)();
+        let on = Running { conn: &self.conn, now_ms: (self.clock)(), room: self.reserve.has_room() };
         for mut job in waiting {
-            job.run(&self.conn, &mut self.log, now_ms);
+            job.run(&on, &mut self.log);
             ran.push(job);
             if self.conn.is_autocommit() {
                 return Err(StoreError::Full);

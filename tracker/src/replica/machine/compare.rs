@@ -50,6 +50,11 @@ impl Machine {
 
     pub(super) fn on_digest_read(&mut self, versions: Versions, buckets: Vec<u64>) {
         let Some(conn) = &mut self.conn else { return };
+        if buckets.is_empty() {
+            conn.digest_of = None;
+            conn.digesting = false;
+            return;
+        }
         if let Some(theirs) = conn.digest_of.take() {
             let same: Versions = theirs.versions.0.iter().copied().collect();
             let differing: Vec<usize> =

@@ -76,7 +76,7 @@ pub enum Done {
     Stored,
     /// That is done.
     Quarantined,
-    /// The state in condensed form, and of what.
+    /// The state in condensed form, empty if it cannot be compared now, and of what.
     Digest(Versions, Vec<u64>),
     /// Facts, in as many messages.
     Parts(Vec<Vec<u8>>),

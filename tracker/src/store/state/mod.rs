@@ -4,6 +4,7 @@ mod accounts;
 mod groups;
 mod presence;
 mod shares;
+mod usage;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Params, Row};

@@ -92,7 +92,9 @@ impl State<'_> {
 
     /// The share of this content that was published first.
     pub fn share_of(&self, group: GroupId, file: FileId) -> Result<Option<Share>> {
-        let sql = format!("{COLUMNS} AND s.file_id = ?2 ORDER BY s.hlc, s.origin LIMIT 1");
+        // Looked up first, and then shown: one content may have thousands of names.
+        let first = "SELECT id FROM listed WHERE group_id = ?1 AND file_id = ?2 ORDER BY hlc, origin LIMIT 1";
+        let sql = format!("{COLUMNS} AND s.id = ({first})");
         self.one(&sql, (group.as_bytes(), file.as_bytes()), share)
     }
 
