@@ -41,14 +41,12 @@ pub(crate) struct Hub {
 }
 
 /// Whose logins have ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// This one.
     Only(SessionId),
-    /// All of the user but this one.
-    AllBut(SessionId),
-    /// All of the user.
-    All,
+    /// All of the user but these.
+    AllBut(Vec<SessionId>),
 }
 
 impl Hub {
@@ -86,10 +84,9 @@ impl Hub {
     ) -> Vec<(DeviceId, ConnectionId)> {
         let mut all = self.lock();
         let Some(of_user) = all.get_mut(&user) else { return Vec::new() };
-        let hit = |o: &mut Online| match which {
-            Ended::Only(session) => o.session == session,
-            Ended::AllBut(session) => o.session != session,
-            Ended::All => true,
+        let hit = |o: &mut Online| match &which {
+            Ended::Only(session) => o.session == *session,
+            Ended::AllBut(sessions) => !sessions.contains(&o.session),
         };
         let ended: Vec<Online> = of_user.extract_if(.., hit).collect();
         if of_user.is_empty() {
@@ -226,7 +223,7 @@ mod tests {
         let (b, mut to_b) = online(&hub, 1, 2, 4);
         let (user, asked_on, session) = (a.user, a.connection, a.session);
         let _keep = (hub.register(a), hub.register(b));
-        assert_eq!(hub.end_sessions(user, Ended::AllBut(session), Some(asked_on)).len(), 1);
+        assert_eq!(hub.end_sessions(user, Ended::AllBut(vec![session]), Some(asked_on)).len(), 1);
         hub.push(&[user], None, &Push::SessionEnded);
         assert_eq!(to_b.try_recv(), Ok(Push::SessionEnded));
         assert!(to_b.try_recv().is_err() && to_a.try_recv().is_ok());

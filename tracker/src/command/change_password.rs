@@ -41,7 +41,7 @@ fn decide(state: &State<'_>, me: &Login, mint: Mint, verified: &Account, phc: St
         vec![Delta::Credential { id: mint.id("credential"), user, phc }, Delta::SessionBound { session, credentials }];
     let news = vec![
         News::Revoked { to: state.fellows(user)?, what: Revoked::OtherSessions { user, except: Some(session) } },
-        News::SessionsEnded { user, which: Ended::AllBut(session) },
+        News::SessionsEnded { user, which: Ended::AllBut(vec![session]) },
     ];
     let expires = state.session(session)?.map_or_else(ticket::now, |row| row.expires);
     let grant = Grant { user, name: me.name.clone(), session, credentials, expires };

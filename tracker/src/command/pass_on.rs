@@ -1,12 +1,12 @@
 //! Tells clients of this tracker what was decided at the other one: from the facts that came, on the
 //! state as it is with them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use common::id::{GroupId, MembershipId};
-use common::ticket::Revoked;
+use common::id::{GroupId, MembershipId, UserId};
+use common::ticket::{self, Revoked};
 use common::wire::client::{PeerRow, Push};
 use tokio::sync::mpsc;
 
@@ -16,25 +16,58 @@ use crate::fact::{Delta, EndReason};
 use crate::hub::Ended;
 use crate::store::{Fact, State, StoreError};
 
-/// Facts that came at once and are looked at; of more, as when a tracker catches up, clients that come
-/// back ask for themselves.
+/// Facts that came at once and are looked at, but for those that revoke, which all are; of more, as when a
+/// tracker catches up, clients that come back ask for themselves.
 const MOST: usize = 2000;
+/// Facts that are looked at in one reading: what they revoke is told before the next.
+const AT_ONCE: usize = 500;
 
 /// Passes on what is heard, for as long as the link runs.
 pub(crate) async fn pass_on(services: Arc<Services>, mut heard: mpsc::Receiver<Vec<Fact>>) {
     while let Some(facts) = heard.recv().await {
-        let told = Arc::clone(&services);
-        let news = services.store.read(move |state| {
-            let mut news = Vec::new();
-            for (_, delta) in facts.iter().rev().take(MOST).rev() {
-                of_fact(state, &told, delta, &facts, &mut news)?;
+        let lot = Arc::new(Lot::of(&facts));
+        for some in worth_telling(facts).chunks(AT_ONCE) {
+            let (told, lot, some) = (Arc::clone(&services), Arc::clone(&lot), some.to_vec());
+            let news = services.store.read(move |state| {
+                let mut news = Vec::new();
+                some.iter().try_for_each(|delta| of_fact(state, &told, delta, &lot, &mut news))?;
+                Ok::<_, StoreError>(news)
+            });
+            match news.await {
+                Ok(news) => news::deliver(&services, news, None),
+                Err(e) => tracing::warn!("clients were not told what the other tracker has done: {e}"),
             }
-            Ok::<_, StoreError>(news)
-        });
-        match news.await {
-            Ok(news) => news::deliver(&services, news, None),
-            Err(e) => tracing::warn!("clients were not told what the other tracker has done: {e}"),
         }
+    }
+}
+
+/// Everything that revokes, and the last of the rest, in the order in which they came.
+fn worth_telling(facts: Vec<Fact>) -> Vec<Delta> {
+    let rest = facts.iter().filter(|(_, delta)| !delta.revokes()).count();
+    let mut skip = rest.saturating_sub(MOST);
+    let mut worth = |(_, delta): Fact| {
+        if delta.revokes() || skip == 0 {
+            return Some(delta);
+        }
+        skip -= 1;
+        None
+    };
+    facts.into_iter().filter_map(&mut worth).collect()
+}
+
+/// What came together, as far as others are judged by it.
+struct Lot {
+    /// Groups that were made: their first member and admin knows.
+    made: HashSet<GroupId>,
+}
+
+impl Lot {
+    fn of(facts: &[Fact]) -> Self {
+        let made = facts.iter().filter_map(|(_, delta)| match delta {
+            Delta::Group { id, .. } => Some(*id),
+            _ => None,
+        });
+        Self { made: made.collect() }
     }
 }
 
@@ -42,7 +75,7 @@ fn of_fact(
     state: &State<'_>,
     services: &Services,
     delta: &Delta,
-    all: &[Fact],
+    lot: &Lot,
     news: &mut Vec<News>,
 ) -> Result<(), StoreError> {
     match delta {
@@ -54,11 +87,10 @@ fn of_fact(
                 news.push(News::to(admin, Push::JoinRequested { group: name, user: who }));
             }
         }
-        Delta::Accepted { membership, .. } => accepted(state, *membership, all, news)?,
+        Delta::Accepted { membership, .. } => accepted(state, *membership, lot, news)?,
         Delta::Ended { membership, reason } => ended(state, *membership, *reason, news)?,
         Delta::Admin { group, user, .. } => {
-            let made = all.iter().any(|(_, d)| matches!(d, Delta::Group { id, .. } if id == group));
-            if !made
+            if !lot.made.contains(group)
                 && state.admin(*group)? == Some(*user)
                 && let Some(name) = state.group_name(*group)?
             {
@@ -83,7 +115,7 @@ fn of_fact(
                 news.push(News::Push { to: state.members(*id)?, except: None, push });
             }
         }
-        Delta::Credential { user, .. } => password_changed(state, *user, all, news)?,
+        Delta::Credential { user, .. } => password_changed(state, *user, news)?,
         Delta::Seeding { group, file, device, user, on: true, .. } => {
             let address = services.presence.address(*device, *user, Instant::now());
             if let (Some(address), Some(name)) = (address, state.user_name(*user)?)
@@ -99,10 +131,9 @@ fn of_fact(
     Ok(())
 }
 
-fn accepted(state: &State<'_>, membership: MembershipId, all: &[Fact], news: &mut Vec<News>) -> Result<(), StoreError> {
+fn accepted(state: &State<'_>, membership: MembershipId, lot: &Lot, news: &mut Vec<News>) -> Result<(), StoreError> {
     let Some((group, user)) = state.membership(membership)? else { return Ok(()) };
-    let made = all.iter().any(|(_, d)| matches!(d, Delta::Group { id, .. } if *id == group));
-    if !made
+    if !lot.made.contains(&group)
         && state.standing(group, user)?.live.contains(&membership)
         && let Some(name) = state.group_name(group)?
     {
@@ -144,27 +175,18 @@ fn new_admin(state: &State<'_>, group: GroupId, news: &mut Vec<News>) -> Result<
     Ok(())
 }
 
-fn password_changed(
-    state: &State<'_>,
-    user: common::id::UserId,
-    all: &[Fact],
-    news: &mut Vec<News>,
-) -> Result<(), StoreError> {
+/// Every login goes but those on the present password: the one where it was changed, and any since then.
+fn password_changed(state: &State<'_>, user: UserId, news: &mut Vec<News>) -> Result<(), StoreError> {
     if state.account_of(user)?.is_none_or(|a| a.credentials < 2) {
         return Ok(());
     }
-    let mut goes_on = None;
-    for (_, delta) in all {
-        if let Delta::SessionBound { session, .. } = delta
-            && let Some(row) = state.session(*session)?
-            && row.user == user
-            && row.bound == row.credentials
-        {
-            goes_on = Some(*session);
-        }
-    }
-    news.push(News::Revoked { to: state.fellows(user)?, what: Revoked::OtherSessions { user, except: goes_on } });
-    let which = goes_on.map_or(Ended::All, Ended::AllBut);
-    news.push(News::SessionsEnded { user, which });
+    let holding = state.sessions_that_hold(user, ticket::now())?;
+    // Of several only one can be excepted; the others' tickets are renewed within a minute.
+    let except = holding.last().copied();
+    news.push(News::Revoked { to: state.fellows(user)?, what: Revoked::OtherSessions { user, except } });
+    news.push(News::SessionsEnded { user, which: Ended::AllBut(holding) });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

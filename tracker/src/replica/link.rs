@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use super::Replica;
 use super::machine::{Done, Job, Machine, View};
+use super::tell::Teller;
 use crate::failpoint;
 use crate::store::{Fact, Store, StoreError};
 
@@ -73,7 +74,7 @@ pub fn start(place: Place, store: Store, connector: SiblingConnector, tasks: &Ta
     let (accepted, incoming) = mpsc::channel(ACCEPTED);
     let (tell, news) = mpsc::channel(NEWS);
     let replica = Replica::linked(view, store.clone());
-    let link = Link { place, store, connector, machine, view: say, incoming, news: tell };
+    let link = Link { place, store, connector, machine, view: say, incoming, teller: Teller::new(tell) };
     tasks.spawn("replica", link.run());
     Handles { replica, accepted, news }
 }
@@ -85,7 +86,7 @@ struct Link {
     machine: Machine,
     view: watch::Sender<View>,
     incoming: mpsc::Receiver<Accepted>,
-    news: mpsc::Sender<Vec<Fact>>,
+    teller: Teller,
 }
 
 impl Link {
@@ -197,6 +198,9 @@ impl Link {
             if let Some(trouble) = self.machine.wants_drop() {
                 break trouble.to_string();
             }
+            if self.teller.is_behind() {
+                break "clients here have to hear first of what it has revoked".to_owned();
+            }
             while let Some(job) = self.machine.poll_job() {
                 jobs.push(Box::pin(carry_out(self.store.clone(), self.place.number, job)));
             }
@@ -224,6 +228,7 @@ impl Link {
                 },
                 () = sleep_until(wake) => self.machine.handle_timeout(Instant::now()),
                 permit = out.reserve(), if out.capacity() == 0 => drop(permit),
+                () = self.teller.ready() => self.teller.tell(Vec::new()),
                 ended = &mut writing => break ended.ok().flatten().map_or("it cannot be written to".to_owned(), |e| e),
                 Some(newer) = self.incoming.recv() => {
                     // The sibling dials again only when it has given this one up.
@@ -238,27 +243,22 @@ impl Link {
         // What the machine asked for is done before the next connection; nobody hears of it any more.
         while let Some(done) = jobs.next().await {
             if let Done::Applied(applied) = done {
-                self.tell(applied.facts);
+                self.teller.tell(applied.facts);
             }
         }
+        self.teller.pay().await;
         reason
     }
 
     fn publish(&mut self) {
         let news = self.machine.take_news();
-        self.tell(news);
+        self.teller.tell(news);
         let view = self.machine.view();
         self.view.send_if_modified(|old| {
             let changed = *old != view;
             *old = view;
             changed
         });
-    }
-
-    fn tell(&self, news: Vec<Fact>) {
-        if !news.is_empty() && self.news.try_send(news).is_err() {
-            tracing::warn!("clients were not told of everything that the other tracker has done");
-        }
     }
 }
 
@@ -311,7 +311,7 @@ pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
             }
             Job::Digest => {
                 let (versions, buckets) = store.digest().await?;
-                Done::Digest(versions, buckets)
+                Done::Digest(versions, if store.comparable() { buckets } else { Vec::new() })
             }
             Job::ReadParts(parts) => Done::Parts(store.parts(parts).await?),
             Job::Mend(packed) => Done::Mended(store.mend(packed).await?),

@@ -7,6 +7,7 @@
 pub mod link;
 pub mod machine;
 mod steady;
+mod tell;
 
 use std::sync::Arc;
 use std::time::Duration;

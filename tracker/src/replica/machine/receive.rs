@@ -10,7 +10,7 @@ use common::wire::sync::{Ack, ManifestPart, SyncFrame, VersionVector};
 use super::conn::{Current, Inbound};
 use super::send::WINDOW;
 use super::{Job, Machine};
-use crate::fact::ManifestId;
+use crate::fact::{Delta, ManifestId};
 use crate::store::Applied;
 
 /// Events that came before what they depend on, at most.
@@ -70,7 +70,6 @@ impl Machine {
         conn.dirty |= applied.votes;
         self.votes += u64::from(applied.votes);
         self.versions.clone_from(&applied.versions);
-        self.news.append(&mut applied.facts);
         if applied.ahead_ms > SKEW && applied.ahead_ms > self.alarms.skew_ms {
             tracing::error!(ms = applied.ahead_ms, "the other tracker's clock is ahead of this one's; set both by NTP");
             self.alarms.skew_ms = applied.ahead_ms;
@@ -79,6 +78,7 @@ impl Machine {
         let number = match current {
             Current::Batch { number, events, votes } => {
                 let rest = events.get(applied.done..).unwrap_or_default();
+                self.news.append(&mut applied.facts);
                 if let Some(missing) = applied.missing {
                     conn.current = Some(Current::Batch { number, events: rest.into(), votes });
                     return self.fetch(missing);
@@ -96,6 +96,14 @@ impl Machine {
                 if let Some(missing) = applied.missing {
                     conn.current = Some(Current::Facts { number, packed, complete });
                     return self.fetch(missing);
+                }
+                // Which logins go on after a change of the password is said by facts that come later.
+                let new = applied.facts.drain(..);
+                let (later, now): (Vec<_>, Vec<_>) = new.partition(|(_, d)| matches!(d, Delta::Credential { .. }));
+                self.news.extend(now);
+                conn.passwords.extend(later);
+                if complete.is_some() {
+                    self.news.append(&mut conn.passwords);
                 }
                 number
             }
