@@ -1,5 +1,5 @@
-//! What strangers can cost a real tracker process, in memory and in other people's time. Each test prints
-//! its figures; those of a release build come from
+//! What strangers and users can cost a real tracker process, in memory and in other people's time. Each test
+//! prints its figures; those of a release build come from
 //! `cargo test --release -p shoal-tracker --test abuse -- --nocapture --include-ignored --test-threads 1`.
 #![cfg(target_os = "linux")]
 #![allow(
@@ -15,10 +15,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::connection::{FrameReader, FrameWriter, split};
-use common::id::{RequestId, UserName};
+use common::id::{GroupName, RequestId, Sha1Digest, UserName};
+use common::manifest::{Manifest, PieceHash};
+use common::pieces::PieceLayout;
+use common::task::TaskGroup;
+use common::ticket::{SessionToken, Signed};
 use common::tls::{ClusterTrust, DeviceKey, Stream, TrackerConnector};
-use common::wire::client::{Call, ClientFrame, Hello, Password, Reply, Request, Response, ServerFrame, VERSION};
-use common::wire::limits::MAX_FRAME;
+use common::wire::client::{Call, ClientFrame, Hello, Password, Push, Reply, Request, Response, ServerFrame, VERSION};
+use common::wire::limits::{List, MAX_FRAME, MAX_PART};
 use common::wire::refusal::Refusal;
 use common::wire::sync::VersionVector;
 use futures::future::join_all;
@@ -76,8 +80,11 @@ impl Tracker {
 
     /// A greeted client whose connection comes from `from`.
     async fn client_from(&self, from: Ipv4Addr) -> Client {
-        let device = DeviceKey::generate().expect("a key");
-        let connector = TrackerConnector::new(&device, ClusterTrust::FirstContact).expect("connector");
+        self.device_from(from, &DeviceKey::generate().expect("a key")).await
+    }
+
+    async fn device_from(&self, from: Ipv4Addr, device: &DeviceKey) -> Client {
+        let connector = TrackerConnector::new(device, ClusterTrust::FirstContact).expect("connector");
         let (stream, _) = connector.connect(self.socket(from).await).await.expect("encrypted");
         let (reader, mut writer) = split(stream, MAX_FRAME);
         writer.send(&ClientFrame::Hello(Hello { version: VERSION })).await.expect("sent");
@@ -126,9 +133,48 @@ impl Client {
         self.ask(Request::CreateUser { user: name(user), password: password("password of somebody") }).await
     }
 
+    /// Sends a request and does not wait for what comes of it.
+    async fn begin(&mut self, request: Request) {
+        let call = Call { number: 2, request_id: RequestId::random(), seen: VersionVector::default(), request };
+        self.writer.send(&ClientFrame::Call(call)).await.expect("sent");
+    }
+
+    /// A new account, logged in.
+    async fn sign_up(&mut self, user: &str) -> Signed<SessionToken> {
+        self.create(user).await.expect("created");
+        match self.login(user, "password of somebody").await.expect("logged in") {
+            Response::LoggedIn { token, .. } => token,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whether the connection is still there.
+    async fn lives(&mut self) -> bool {
+        let call = Call {
+            number: 3,
+            request_id: RequestId::random(),
+            seen: VersionVector::default(),
+            request: Request::Status,
+        };
+        if self.writer.send(&ClientFrame::Call(call)).await.is_err() {
+            return false;
+        }
+        loop {
+            match self.reader.next().await {
+                Ok(Some(ServerFrame::Reply(Reply { number: 3, .. }))) => return true,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return false,
+            }
+        }
+    }
+
     async fn login(&mut self, user: &str, secret: &str) -> Result<Response, Refusal> {
         self.ask(Request::Login { user: name(user), password: password(secret) }).await
     }
+}
+
+fn lab() -> GroupName {
+    "lab".parse().expect("a name")
 }
 
 fn name(s: &str) -> UserName {
@@ -228,8 +274,9 @@ async fn five_hundred_parallel_logins_stay_within_the_cores() {
     let mut first = tracker.client().await;
     first.create("alice").await.expect("created");
     let mut clients = Vec::new();
-    for _ in 0..500 {
-        clients.push(tracker.client().await);
+    for n in 0..500u32 {
+        // From so many addresses: one alone would be made to wait.
+        clients.push(tracker.client_from(Ipv4Addr::from(0x7f01_0000 + n)).await);
     }
     let before = tracker.memory("RssAnon");
     tracker.forget_peak();
@@ -298,4 +345,214 @@ async fn guessing_is_slowed_where_it_comes_from() {
     };
     assert!(tries <= 5 && seconds >= 1, "{tries} tries, then {seconds} s");
     tracker.client().await.login("alice", "password of somebody").await.expect("from elsewhere");
+}
+
+/// Thirty students behind one address make their accounts and log in, all at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_class_behind_one_address_logs_in_at_once() {
+    let tracker = Tracker::start();
+    let mut class = Vec::new();
+    for _ in 0..30 {
+        class.push(tracker.client().await);
+    }
+    let begun = Instant::now();
+    join_all(class.iter_mut().enumerate().map(|(n, c)| async move { c.sign_up(&format!("student{n}")).await })).await;
+    println!("30 accounts and logins at once from one address: all served in {:?}", begun.elapsed());
+}
+
+/// Right passwords cost a core as much as wrong ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_right_passwords_keeps_nobody_else_out() {
+    let tracker = Tracker::start();
+    tracker.client().await.create("alice").await.expect("created");
+    let flood = TaskGroup::new();
+    let from = Ipv4Addr::new(127, 0, 0, 9);
+    for _ in 0..60 {
+        let mut client = tracker.client_from(from).await;
+        flood.spawn("flood", async move {
+            loop {
+                let _ = client.login("alice", "password of somebody").await;
+            }
+        });
+    }
+    let mut slowest = Duration::ZERO;
+    for n in 0..20 {
+        let begun = Instant::now();
+        let mut other = tracker.client_from(Ipv4Addr::new(127, 0, 1, n)).await;
+        other.login("alice", "password of somebody").await.expect("never refused");
+        slowest = slowest.max(begun.elapsed());
+    }
+    let refused = tracker.client_from(from).await.login("alice", "password of somebody").await;
+    flood.stop().await;
+    println!("a flood of right passwords from one address: {refused:?} there; elsewhere {slowest:?} (slowest of 20)");
+    assert!(matches!(refused, Err(Refusal::RateLimited { .. })), "{refused:?}");
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+}
+
+/// As many connections as one address may have and more, all logged in.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute: thousands of handshakes"]
+async fn users_of_one_address_cannot_fill_the_tracker() {
+    const ACCOUNTS: u32 = 40;
+    const EACH: usize = 64;
+    let tracker = Tracker::start();
+    let device = DeviceKey::generate().expect("a key");
+    let mut neighbour = tracker.client().await;
+    neighbour.sign_up("neighbour").await;
+    let mut elsewhere = tracker.client_from(Ipv4Addr::new(127, 0, 2, 1)).await;
+    elsewhere.sign_up("elsewhere").await;
+    let before = tracker.memory("RssAnon");
+    let mut crowd = Vec::new();
+    for account in 0..ACCOUNTS {
+        let token = tracker.device_from(Ipv4Addr::from(0x7f03_0000 + account), &device).await;
+        let token = { token }.sign_up(&format!("mallory{account}")).await;
+        for _ in 0..EACH {
+            let mut client = tracker.device_from(Ipv4Addr::LOCALHOST, &device).await;
+            client.ask(Request::Resume { token: token.clone() }).await.expect("logged in");
+            crowd.push(client);
+        }
+    }
+    let grown = tracker.memory("RssAnon").saturating_sub(before);
+    let begun = Instant::now();
+    let mut newcomer = tracker.client_from(Ipv4Addr::new(127, 0, 2, 2)).await;
+    newcomer.sign_up("newcomer").await;
+    let took = begun.elapsed();
+    let mut left = 0;
+    for client in &mut crowd {
+        left += usize::from(client.lives().await);
+    }
+    println!(
+        "{} logged-in connections from one address: {left} left, memory {} KiB; account and login elsewhere {took:?}",
+        crowd.len(),
+        grown >> 10
+    );
+    assert!(left <= 2048, "{left}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(neighbour.lives().await, "who has little stays, also at that address");
+    assert!(elsewhere.lives().await);
+}
+
+/// Announcements from ever other ports, seeding begun and ended, requests made and withdrawn; meanwhile the
+/// member that all this is told to reads nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_news_pushes_out_nothing_that_matters() {
+    let tracker = Tracker::start();
+    let (mut alice, mut bob, mut mallory) = (tracker.client().await, tracker.client().await, tracker.client().await);
+    alice.sign_up("alice").await;
+    bob.sign_up("bob").await;
+    mallory.sign_up("mallory").await;
+    alice.ask(Request::CreateGroup { group: lab() }).await.expect("created");
+    for (who, user) in [(&mut bob, "bob"), (&mut mallory, "mallory")] {
+        who.ask(Request::JoinGroup { group: lab() }).await.expect("asked");
+        alice.ask(Request::AcceptRequest { group: lab(), user: name(user) }).await.expect("accepted");
+    }
+    let file_id = mallory.publish("bait", &manifest(64)).await;
+    let (mut flips, mut limited) = (0, 0);
+    let begun = Instant::now();
+    for n in 0..600u16 {
+        let listen = SocketAddr::from(([0, 0, 0, 0], 1000 + n));
+        mallory.ask(Request::Announce { listen, serial: u64::from(n) }).await.expect("announced");
+        mallory.ask(Request::StartSeeding { group: lab(), file_id }).await.expect("seeding");
+        flips += 1;
+    }
+    for n in 0..100 {
+        let other = format!("other{n}").parse().expect("a name");
+        let asked = mallory.ask(Request::LeaveGroup { group: lab() }).await;
+        limited += usize::from(matches!(asked, Err(Refusal::RateLimited { .. })));
+        let asked = mallory.ask(Request::JoinGroup { group: other }).await;
+        limited += usize::from(matches!(asked, Err(Refusal::RateLimited { .. })));
+    }
+    let took = begun.elapsed();
+    alice.ask(Request::RemoveMember { group: lab(), user: name("bob") }).await.expect("removed");
+    let (mut hints, mut revoked) = (0, 0);
+    loop {
+        match bob.reader.next().await {
+            Ok(Some(ServerFrame::Push(Push::SeederUp { .. }))) => hints += 1,
+            Ok(Some(ServerFrame::Push(Push::Revoked(_)))) => revoked += 1,
+            Ok(Some(ServerFrame::Push(Push::Removed { .. }))) => break,
+            Ok(Some(_)) => {}
+            other => panic!("disconnected: {other:?}"),
+        }
+    }
+    println!(
+        "{flips} flips of an address in {took:?}: a member was told {hints} times, and of all {revoked} ends; {limited} of 200 leaves and joins refused"
+    );
+    assert_eq!(revoked, 2);
+    assert!(hints <= 256 + 16 * (took.as_secs() as usize + 1), "{hints}");
+    assert!(limited >= 100, "{limited}");
+}
+
+/// Long answers that nobody reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_not_read_take_bounded_memory_and_nobody_elses_time() {
+    const CONNECTIONS: u32 = 128;
+    let tracker = Tracker::start();
+    let mut owner = tracker.client().await;
+    owner.sign_up("alice").await;
+    owner.ask(Request::CreateGroup { group: lab() }).await.expect("created");
+    let file_id = owner.publish("long", &manifest(MAX_PART as u32)).await;
+    let part = || Request::GetManifest { group: lab(), file_id, first: 0 };
+    let mut tokens = Vec::new();
+    let device = DeviceKey::generate().expect("a key");
+    for user in ["mallory1", "mallory2"] {
+        let mut client = tracker.device_from(Ipv4Addr::new(127, 0, 0, 9), &device).await;
+        tokens.push(client.sign_up(user).await);
+        client.ask(Request::JoinGroup { group: lab() }).await.expect("asked");
+        owner.ask(Request::AcceptRequest { group: lab(), user: name(user) }).await.expect("accepted");
+    }
+    let before = tracker.memory("RssAnon");
+    tracker.forget_peak();
+    let mut held = Vec::new();
+    for n in 0..CONNECTIONS {
+        // From eight addresses, which is more than fit.
+        let mut client = tracker.device_from(Ipv4Addr::from(0x7f04_0000 + n % 8), &device).await;
+        let token = tokens[n as usize % 2].clone();
+        client.ask(Request::Resume { token }).await.expect("logged in");
+        for _ in 0..40 {
+            client.begin(part()).await;
+        }
+        held.push(client);
+    }
+    let mut slowest = Duration::ZERO;
+    for n in 0..5 {
+        let mut honest = tracker.client_from(Ipv4Addr::from(0x7f05_0000 + n)).await;
+        honest.login("alice", "password of somebody").await.expect("logged in");
+        let begun = Instant::now();
+        honest.ask(part()).await.expect("answered");
+        slowest = slowest.max(begun.elapsed());
+    }
+    let peak = tracker.memory("VmHWM").saturating_sub(tracker.memory("RssFile"));
+    let grown = peak.saturating_sub(before);
+    println!(
+        "{CONNECTIONS} connections that ask for 40 long answers each and read none: memory {} KiB at most; the same asked elsewhere {slowest:?} (slowest of five)",
+        grown >> 10
+    );
+    assert!(grown < 128 * MIB, "{grown} bytes");
+    assert!(slowest < Duration::from_secs(8), "{slowest:?}");
+}
+
+/// A manifest of so many pieces of no particular content.
+fn manifest(pieces: u32) -> Manifest {
+    let layout = PieceLayout::new(u64::from(pieces) << 14, 1 << 14).expect("layout");
+    let piece =
+        |n: u32| PieceHash { sha1: Sha1Digest::new([n as u8; 20]), chain: *blake3::hash(&n.to_le_bytes()).as_bytes() };
+    Manifest::of_hashed(layout, Sha1Digest::new([0; 20]), (0..pieces).map(piece).collect()).expect("manifest")
+}
+
+impl Client {
+    /// Publishes a file in the lab.
+    async fn publish(&mut self, file: &str, manifest: &Manifest) -> common::id::FileId {
+        let file_id = manifest.file_id();
+        let pieces = List::new(manifest.pieces().to_vec()).expect("fits");
+        self.ask(Request::StageManifest { file_id, first: 0, pieces }).await.expect("staged");
+        let upload = Request::UploadFile {
+            group: lab(),
+            name: file.parse().expect("a name"),
+            file_id,
+            layout: manifest.layout(),
+            sha1: manifest.sha1(),
+        };
+        self.ask(upload).await.expect("published");
+        file_id
+    }
 }
