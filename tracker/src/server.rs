@@ -241,6 +241,7 @@ impl Server {
             replica,
             tracker_no: number,
             quota,
+            late: Default::default(),
             key,
             store,
             passwords,

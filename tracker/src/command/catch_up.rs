@@ -1,12 +1,14 @@
 //! What a device that logs in may have missed while it was away: the revocations that still matter,
 //! because tickets from before them have not run out, and names that were lost.
 
+use std::collections::HashSet;
+
 use common::id::UserId;
-use common::ticket::{self, CLOCK_TOLERANCE, Revoked, TICKET_LIFE};
+use common::ticket::{self, CLOCK_TOLERANCE, Revocation, Revoked, TICKET_LIFE};
 use common::wire::client::Push;
 
-use super::news::revoked;
-use super::{Halt, Services};
+use super::news::{revoked, sign};
+use super::{Halt, Services, now};
 use crate::fact::Hlc;
 use crate::store::State;
 
@@ -17,9 +19,14 @@ const MOST: u32 = 1000;
 pub(crate) async fn catch_up(services: &Services, user: UserId) -> Vec<Push> {
     let window = (TICKET_LIFE + CLOCK_TOLERANCE).as_secs();
     let since = Hlc::at_millis(ticket::now().saturating_sub(window) * 1000);
-    let ended = services.store.read(move |state| ended(state, user, since)).await;
-    let ended = ended.inspect_err(|e| tracing::warn!("recent revocations could not be read: {e:?}"));
-    let ended = ended.unwrap_or_default().into_iter().filter_map(|what| revoked(services, what));
+    let heard = services.late.recent(now());
+    let ended =
+        services.store.read(move |state| Ok::<_, Halt>((ended(state, user, since)?, late(state, user, heard)?)));
+    let ended = ended.await.inspect_err(|e| tracing::warn!("recent revocations could not be read: {e:?}"));
+    let (ended, late) = ended.unwrap_or_default();
+    let late: Vec<_> = late.into_iter().filter(|end| !ended.contains(&end.what)).collect();
+    let ended = ended.into_iter().filter_map(|what| revoked(services, what));
+    let ended = ended.chain(late.iter().filter_map(|end| sign(services, end)));
     let renamed = services.store.read(move |state| renamed(state, user)).await;
     let renamed = renamed.inspect_err(|e| tracing::warn!("lost names could not be read: {e:?}"));
     ended.chain(renamed.unwrap_or_default()).collect()
@@ -42,6 +49,26 @@ fn ended(state: &State<'_>, user: UserId, since: Hlc) -> Result<Vec<Revoked>, Ha
         memberships.into_iter().map(|(group, membership)| Revoked::Membership { group, membership }).collect();
     all.extend(state.sessions_ended_around(user, since, MOST)?.into_iter().map(Revoked::Session));
     Ok(all)
+}
+
+/// Those of the ends that were heard of from the other tracker that concern `user`.
+fn late(state: &State<'_>, user: UserId, heard: Vec<Revocation>) -> Result<Vec<Revocation>, Halt> {
+    if heard.is_empty() {
+        return Ok(heard);
+    }
+    let fellows: HashSet<UserId> = state.fellows(user)?.into_iter().collect();
+    let mut concern = Vec::new();
+    for end in heard {
+        let concerns = match &end.what {
+            Revoked::Membership { group, .. } => state.standing(*group, user)?.membership().is_some(),
+            Revoked::Session(session) => state.session(*session)?.is_some_and(|row| fellows.contains(&row.user)),
+            Revoked::OtherSessions { user, .. } => fellows.contains(user),
+        };
+        if concerns {
+            concern.push(end);
+        }
+    }
+    Ok(concern)
 }
 
 #[cfg(test)]

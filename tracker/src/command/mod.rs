@@ -16,6 +16,7 @@ mod find_peers;
 mod get_manifest;
 mod get_ticket;
 mod join_group;
+mod late;
 mod leave_group;
 mod list_groups;
 mod list_members;
@@ -63,6 +64,7 @@ pub(crate) use answer::Answer;
 #[cfg(test)]
 pub(crate) use answer::Grant;
 pub(crate) use catch_up::catch_up;
+pub(crate) use late::Late;
 pub(crate) use mint::Mint;
 use news::News;
 pub(crate) use pass_on::pass_on;
@@ -82,6 +84,7 @@ pub(crate) struct Services {
     pub(crate) staging: StagingRoom,
     pub(crate) replica: Replica,
     pub(crate) quota: Quota,
+    pub(crate) late: Late,
 }
 
 impl Services {

@@ -63,6 +63,11 @@ pub(super) fn deliver(services: &Services, news: Vec<News>, asked_on: Option<Con
 
 /// The signed statement that `what` is void from now on.
 pub(super) fn revoked(services: &Services, what: Revoked) -> Option<Push> {
-    let signed = Signed::sign(&Revocation { what, at: ticket::now() }, &services.key);
+    sign(services, &Revocation { what, at: ticket::now() })
+}
+
+/// The same of an end that was told before.
+pub(super) fn sign(services: &Services, end: &Revocation) -> Option<Push> {
+    let signed = Signed::sign(end, &services.key);
     signed.inspect_err(|e| tracing::error!("a revocation could not be signed: {e}")).ok().map(Push::Revoked)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::id::{GroupId, MembershipId, UserId};
-use common::ticket::{self, Revoked};
+use common::ticket::{self, Revocation, Revoked};
 use common::wire::client::{PeerRow, Push};
 use tokio::sync::mpsc;
 
@@ -34,11 +34,23 @@ pub(crate) async fn pass_on(services: Arc<Services>, mut heard: mpsc::Receiver<V
                 Ok::<_, StoreError>(news)
             });
             match news.await {
-                Ok(news) => news::deliver(&services, news, None),
+                Ok(news) => {
+                    note_ends(&services, &news);
+                    news::deliver(&services, news, None);
+                }
                 Err(e) => tracing::warn!("clients were not told what the other tracker has done: {e}"),
             }
         }
     }
+}
+
+/// For those who are disconnected now: what was decided long ago they would not look for.
+fn note_ends(services: &Services, news: &[News]) {
+    let ends = news.iter().filter_map(|item| match item {
+        News::Revoked { what, .. } => Some(Revocation { what: what.clone(), at: ticket::now() }),
+        _ => None,
+    });
+    ends.for_each(|end| services.late.note(end, Instant::now()));
 }
 
 /// Everything that revokes, and the last of the rest, in the order in which they came.

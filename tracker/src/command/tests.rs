@@ -45,6 +45,7 @@ impl Fixture {
             replica: crate::replica::Replica::alone(store.clone()),
             tracker_no: 1,
             quota,
+            late: Late::default(),
             key: ClusterSecret::generate().cluster_key(),
             store,
             passwords: Passwords::new(2).expect("passwords"),
@@ -102,6 +103,15 @@ impl Fixture {
         let asked = Asked { device: DeviceId::new([0xee; 32]), request: RequestId::random() };
         let change = Change { deltas, manifest: None, answer: Vec::new(), value: () };
         self.services.store.write(asked, move |_| Ok::<_, StoreError>(change)).await.expect("stated");
+    }
+
+    /// Joins facts of the other tracker that were stated at that time.
+    pub(crate) async fn state_at(&self, at: common::ticket::UnixSeconds, deltas: Vec<Delta>) {
+        let hlc = crate::fact::Hlc::at_millis(at * 1000);
+        let stamp = crate::fact::Stamp { hlc, origin: common::id::OriginId::new([9; 16]) };
+        let facts: Vec<_> = deltas.into_iter().map(|delta| (stamp, delta)).collect();
+        let packed = common::codec::encode(&facts, common::wire::limits::MAX_FRAME).expect("encoded");
+        self.services.store.join_facts(packed.into(), None).await.expect("joined");
     }
 
     /// A share of `user` whose manifest takes as much as all of a user's may. Only its length is there.

@@ -92,3 +92,31 @@ async fn a_password_changed_elsewhere_ends_the_logins_before_it_and_no_other() {
     let heard = void(&f, &a);
     assert!(matches!(heard[..], [Revoked::OtherSessions { except: Some(e), .. }] if e == b.session()), "{heard:?}");
 }
+
+#[tokio::test]
+async fn who_comes_back_hears_of_what_was_decided_long_before_it_came_here() {
+    let f = Fixture::new().await;
+    let (a, b, c) = (f.user("alice").await, f.user("bob").await, f.user("carol").await);
+    a.create_group("lab").await.expect("created");
+    f.admit(&a, &b, "lab").await;
+    let lab = b.ticket("lab").await.expect("a ticket");
+    let (group, membership) = (lab.group, lab.membership);
+    // As when the trackers were cut off from each other for a day: its stamp is that old.
+    f.state_at(ticket::now() - 24 * 3600, vec![Delta::Ended { membership, reason: EndReason::Kicked }]).await;
+    let missed = async |device: &Device| {
+        let pushes = crate::command::catch_up(f.services(), device.user()).await;
+        let what = |p| match p {
+            Push::Revoked(r) => r.verify(&f.key().public()).ok().map(|r| r.what),
+            _ => None,
+        };
+        pushes.into_iter().filter_map(what).collect::<Vec<_>>()
+    };
+    assert_eq!(missed(&a).await, [], "by its time it is over");
+    let stamp = Stamp { hlc: Hlc::default(), origin: OriginId::new([9; 16]) };
+    let (tell, heard) = mpsc::channel(1);
+    tell.send(vec![(stamp, Delta::Ended { membership, reason: EndReason::Kicked })]).await.expect("sent");
+    drop(tell);
+    pass_on(f.shared(), heard).await;
+    assert_eq!(missed(&a).await, [Revoked::Membership { group, membership }]);
+    assert_eq!(missed(&c).await, [], "it does not concern her");
+}
