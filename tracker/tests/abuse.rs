@@ -406,6 +406,8 @@ async fn users_of_one_address_cannot_fill_the_tracker() {
     for account in 0..ACCOUNTS {
         let token = tracker.device_from(Ipv4Addr::from(0x7f03_0000 + account), &device).await;
         let token = { token }.sign_up(&format!("mallory{account}")).await;
+        // Who is silent for long is disconnected in any case.
+        assert!(neighbour.lives().await && elsewhere.lives().await);
         for _ in 0..EACH {
             let mut client = tracker.device_from(Ipv4Addr::LOCALHOST, &device).await;
             client.ask(Request::Resume { token: token.clone() }).await.expect("logged in");
