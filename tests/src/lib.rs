@@ -8,10 +8,12 @@ mod binaries;
 mod client;
 mod cluster;
 mod history;
+mod interrupted;
 mod process;
 
 pub use binaries::{binary, failing_tracker};
 pub use client::{Client, Live, Script};
 pub use cluster::{Cluster, Tracker, random_file};
 pub use history::{Asker, History, Verdict, groups_at, until_dual};
+pub use interrupted::Interrupted;
 pub use process::{Output, PATIENCE, Process};
