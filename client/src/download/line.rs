@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use common::id::DeviceId;
@@ -12,7 +12,9 @@ use common::pieces::BlockRange;
 use common::wire::limits::MAX_QUEUE;
 use tokio::sync::mpsc;
 
-use super::peer::ToPeer;
+use super::hearsay::Hearsay;
+use super::peer::{Gauge, ToPeer};
+use crate::share::Known;
 use crate::transfer::meter::Meter;
 
 /// Bytes under way to begin with.
@@ -29,10 +31,10 @@ const MAX_REQUESTS: usize = MAX_QUEUE - 32;
 pub(crate) struct Line {
     pub(crate) device: DeviceId,
     orders: mpsc::Sender<ToPeer>,
-    received: Arc<AtomicU64>,
-    /// Of `received`, what has been looked at.
+    gauge: Arc<Gauge>,
+    /// Of what has come, what has been looked at.
     seen: u64,
-    /// Of `received`, what there was when the window was last set, and when that was.
+    /// Of what has come, what there was when the window was last set, and when that was.
     measured: (Instant, u64),
     meter: Meter,
     /// The round trip of the empty line, once the seeder serves us.
@@ -42,6 +44,8 @@ pub(crate) struct Line {
     requests: usize,
     bytes: u64,
     cancelling: HashSet<BlockRange>,
+    /// Revocations that the seeder is to hear of.
+    hearsay: Hearsay,
     /// The picker had less for it than there was room for.
     pub(crate) starved: bool,
     /// The picker calls it silent.
@@ -50,11 +54,11 @@ pub(crate) struct Line {
 
 impl Line {
     /// A connection that is being made.
-    pub(crate) fn new(now: Instant, device: DeviceId, orders: mpsc::Sender<ToPeer>, received: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(now: Instant, device: DeviceId, orders: mpsc::Sender<ToPeer>, gauge: Arc<Gauge>) -> Self {
         Self {
             device,
             orders,
-            received,
+            gauge,
             seen: 0,
             measured: (now, 0),
             meter: Meter::new(now, 0),
@@ -63,6 +67,7 @@ impl Line {
             requests: 0,
             bytes: 0,
             cancelling: HashSet::new(),
+            hearsay: Hearsay::new(now),
             starved: false,
             snubbed: false,
         }
@@ -111,7 +116,12 @@ impl Line {
 
     /// Bytes that have come over it.
     pub(crate) fn total(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        self.gauge.received.load(Ordering::Relaxed)
+    }
+
+    /// Whether our own limit keeps us from reading what it sends.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.gauge.held_back.load(Ordering::Relaxed)
     }
 
     /// Bytes per second, now.
@@ -146,6 +156,16 @@ impl Line {
         self.cancelling.remove(&block)
     }
 
+    /// Tells the seeder of revocations, as many as are due.
+    pub(crate) fn tell_of(&mut self, now: Instant, known: &Known) {
+        let Self { hearsay, orders, .. } = self;
+        hearsay.heard(known.next());
+        hearsay.tell(now, |number| {
+            let order = ToPeer::Revoked(known.fresh(number)?.signed.clone());
+            Some(orders.try_send(order).is_ok())
+        });
+    }
+
     /// Passes an order on; `false` if the connection does not keep up with its orders.
     pub(crate) fn order(&self, order: ToPeer) -> bool {
         self.orders.try_send(order).is_ok()
@@ -156,27 +176,27 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn line(now: Instant) -> (Line, Arc<AtomicU64>, mpsc::Receiver<ToPeer>) {
+    fn line(now: Instant) -> (Line, Arc<Gauge>, mpsc::Receiver<ToPeer>) {
         let (orders, taken) = mpsc::channel(8);
-        let received = Arc::default();
-        (Line::new(now, DeviceId::new([1; 32]), orders, Arc::clone(&received)), received, taken)
+        let gauge = Arc::default();
+        (Line::new(now, DeviceId::new([1; 32]), orders, Arc::clone(&gauge)), gauge, taken)
     }
 
     #[test]
     fn the_window_grows_to_what_a_long_line_holds_and_no_further() {
         let start = Instant::now();
-        let (mut line, received, _taken) = line(start);
+        let (mut line, gauge, _taken) = line(start);
         line.ready(start, Duration::from_millis(200));
         assert_eq!(line.room(u64::MAX, 1 << 20), FIRST_WINDOW);
         // What a line of 100 MB/s gives a window, looked at with every block.
         for i in 1..=2000u32 {
             let rate = (line.window as f64 / 0.2).min(100e6);
-            received.fetch_add((rate * 0.005) as u64, Ordering::Relaxed);
+            gauge.received.fetch_add((rate * 0.005) as u64, Ordering::Relaxed);
             line.look(start + Duration::from_millis(5) * i);
         }
         assert!((39_000_000..=41_000_000).contains(&line.window), "{}", line.window);
         for i in 1..=20u32 {
-            received.fetch_add(1 << 30, Ordering::Relaxed);
+            gauge.received.fetch_add(1 << 30, Ordering::Relaxed);
             line.look(start + Duration::from_secs(10) + Duration::from_millis(250) * i);
         }
         assert_eq!(line.window, MAX_WINDOW);

@@ -11,6 +11,7 @@ mod assembly;
 mod contacts;
 mod destination;
 mod disk;
+mod hearsay;
 mod job;
 mod journal;
 mod line;

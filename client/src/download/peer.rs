@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a seeder may take to answer our hello.
 const BITFIELD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes read before they are counted: a slow seeder must be seen to be alive.
-const STEP: usize = 64 << 10;
+const STEP: usize = 16 << 10;
 
 /// What the swarm wants of a peer.
 #[derive(Debug)]
@@ -135,9 +135,17 @@ pub(crate) struct Fetch {
     pub(crate) round_trip: Duration,
     pub(crate) pool: Pool,
     pub(crate) down: RateLimit,
-    /// Counts every byte of content that comes.
-    pub(crate) received: Arc<AtomicU64>,
+    pub(crate) gauge: Arc<Gauge>,
     pub(crate) events: mpsc::Sender<Event>,
+}
+
+/// What the swarm can see of a connection at any time.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    /// Every byte of content that has come.
+    pub(crate) received: AtomicU64,
+    /// Nothing is read at the moment because of our own limit.
+    pub(crate) held_back: AtomicBool,
 }
 
 type Reader<S> = FrameReader<ReadHalf<S>, SeederFrame>;
@@ -330,9 +338,11 @@ impl Fetch {
         let mut bytes = bytes.unwrap_or_else(|| self.pool.take(block.len as usize));
         for step in bytes[filled..end].chunks_mut(STEP) {
             reader.read_raw(step).await?;
-            self.received.fetch_add(step.len() as u64, Ordering::Relaxed);
+            self.gauge.received.fetch_add(step.len() as u64, Ordering::Relaxed);
         }
+        self.gauge.held_back.store(true, Ordering::Relaxed);
         self.down.take(u64::from(len)).await;
+        self.gauge.held_back.store(false, Ordering::Relaxed);
         if end == block.len as usize {
             locked(asked).remove(number);
             self.tell(FromPeer::Block(block, bytes)).await;

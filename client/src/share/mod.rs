@@ -45,7 +45,7 @@ pub use self::publish::Uploaded;
 pub(crate) use self::publish::blocking;
 use self::registry::Registry;
 pub(crate) use self::registry::Share;
-pub(crate) use self::revocations::Revocations;
+pub(crate) use self::revocations::{Known, Revocations};
 use self::slots::Slots;
 use self::upload::Host;
 use crate::error::Error;

@@ -21,23 +21,34 @@ pub(crate) struct Revocations(Arc<watch::Sender<Known>>);
 /// A revocation, and the signed form in which others believe it.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
+    /// Its place in the order in which this device heard of them, from 0.
+    pub(crate) number: u64,
     pub(crate) revocation: Revocation,
     pub(crate) signed: Signed<Revocation>,
 }
 
 /// The set, as of some moment.
 #[derive(Debug, Default)]
-pub(crate) struct Known(VecDeque<Entry>);
+pub(crate) struct Known {
+    entries: VecDeque<Entry>,
+    next: u64,
+}
 
 impl Known {
     /// Whether `ticket` is void.
     pub(crate) fn cover(&self, ticket: &Ticket) -> bool {
-        self.0.iter().any(|e| e.revocation.covers(ticket))
+        self.entries.iter().any(|e| e.revocation.covers(ticket))
     }
 
-    /// The most recent entry.
-    pub(crate) fn latest(&self) -> Option<&Entry> {
-        self.0.back()
+    /// The number that the next entry will have.
+    pub(crate) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The entry with this number, unless it has been forgotten or can no longer void a ticket.
+    pub(crate) fn fresh(&self, number: u64) -> Option<&Entry> {
+        let at = self.entries.binary_search_by_key(&number, |e| e.number).ok()?;
+        self.entries.get(at).filter(|e| is_fresh(&e.revocation))
     }
 }
 
@@ -50,8 +61,7 @@ impl Revocations {
     /// Adds `signed`, as a leecher passed it on, if the cluster signed it and it can still void a ticket: old ones
     /// replayed in number must not push fresh ones out. `true` if it is news.
     pub(crate) fn add_hearsay(&self, signed: Signed<Revocation>, cluster: &ClusterPublic) -> bool {
-        let oldest = now().saturating_sub((TICKET_LIFE + 2 * CLOCK_TOLERANCE).as_secs());
-        let fresh = signed.verify(cluster).is_ok_and(|revocation| revocation.at >= oldest);
+        let fresh = signed.verify(cluster).is_ok_and(|revocation| is_fresh(&revocation));
         fresh && self.add(signed, cluster)
     }
 
@@ -59,14 +69,16 @@ impl Revocations {
     pub(crate) fn add(&self, signed: Signed<Revocation>, cluster: &ClusterPublic) -> bool {
         let Ok(revocation) = signed.verify(cluster) else { return false };
         self.0.send_if_modified(|known| {
-            let news = known.0.iter().all(|e| e.revocation.what != revocation.what || e.revocation.at < revocation.at);
+            let news =
+                known.entries.iter().all(|e| e.revocation.what != revocation.what || e.revocation.at < revocation.at);
             if news {
-                if known.0.len() >= MAX_KEPT
-                    && let Some(oldest) = (0..known.0.len()).min_by_key(|&i| known.0[i].revocation.at)
+                if known.entries.len() >= MAX_KEPT
+                    && let Some(oldest) = (0..known.entries.len()).min_by_key(|&i| known.entries[i].revocation.at)
                 {
-                    known.0.remove(oldest);
+                    known.entries.remove(oldest);
                 }
-                known.0.push_back(Entry { revocation, signed });
+                known.entries.push_back(Entry { number: known.next, revocation, signed });
+                known.next += 1;
             }
             news
         })
@@ -83,6 +95,11 @@ impl Revocations {
     }
 }
 
+/// Whether a ticket that it voids may still be used by somebody.
+fn is_fresh(revocation: &Revocation) -> bool {
+    revocation.at >= now().saturating_sub((TICKET_LIFE + 2 * CLOCK_TOLERANCE).as_secs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,13 +110,15 @@ mod tests {
     #[test]
     fn only_what_the_cluster_signed_counts_and_only_once() {
         let (key, other) = (ClusterSecret::generate().cluster_key(), ClusterSecret::generate().cluster_key());
-        let revocation = Revocation { what: Revoked::Session(SessionId::random()), at: 5 };
+        let revocation = Revocation { what: Revoked::Session(SessionId::random()), at: now() };
         let set = Revocations::new();
         let signed = |key| Signed::sign(&revocation, key).expect("signed");
         assert!(!set.add(signed(&other), &key.public()));
         assert!(set.add(signed(&key), &key.public()));
         assert!(!set.add(signed(&key), &key.public()));
-        assert_eq!(set.watch().borrow().latest().map(|e| e.revocation.clone()), Some(revocation));
+        let known = set.watch();
+        assert_eq!(known.borrow().fresh(0).map(|e| e.revocation.clone()), Some(revocation));
+        assert!(known.borrow().next() == 1 && known.borrow().fresh(1).is_none());
     }
 
     #[test]

@@ -139,6 +139,16 @@ impl FakeTracker {
         }
     }
 
+    /// Says that a session of nobody in particular has ended; told to nobody.
+    pub(crate) fn revocation(&self) -> Signed<Revocation> {
+        let revocation = Revocation { what: Revoked::Session(SessionId::random()), at: now() };
+        Signed::sign(&revocation, &self.0.key).expect("signed")
+    }
+
+    pub(crate) fn cluster(&self) -> ClusterPublic {
+        self.0.key.public()
+    }
+
     pub(crate) fn ticket(&self, device: DeviceId) -> Option<Signed<Ticket>> {
         let state = self.state();
         let d = state.devices.get(&device).filter(|d| d.member)?;

@@ -168,6 +168,13 @@ impl Picker {
         }
     }
 
+    /// Our own limit keeps us from taking what `key` sends: it is neither silent nor slow.
+    pub fn on_held_back(&mut self, now: Instant, key: PeerKey) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.excuse(now);
+        }
+    }
+
     /// A whole block came from `key`. Bytes that [`Picker::on_bytes`] reported are not counted again.
     pub fn on_block(&mut self, now: Instant, key: PeerKey, block: BlockRange) -> BlockOutcome {
         let (Some((piece, _)), Some(peer)) = (self.layout.check(block), self.peers.get_mut(&key)) else {

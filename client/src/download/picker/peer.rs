@@ -103,6 +103,12 @@ impl Peer {
         self.measure_anew(now);
     }
 
+    /// Nothing came for a reason that is not its own.
+    pub(super) fn excuse(&mut self, now: Instant) {
+        self.heard = Some(now);
+        self.measure_anew(now);
+    }
+
     fn measure_anew(&mut self, now: Instant) {
         self.rate = Rate::default();
         if !self.asked.is_empty() {

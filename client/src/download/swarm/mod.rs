@@ -29,13 +29,13 @@ use super::assembly::Assembly;
 use super::contacts::Contacts;
 use super::disk::Disk;
 use super::line::Line;
-use super::peer::{Event, ToPeer};
+use super::peer::Event;
 use super::picker::{PeerKey, Picker, Strategy};
 use super::progress::Progress;
 use super::scout::{News, Scout, Wish};
 use super::tally::Tally;
 use crate::error::Error;
-use crate::share::{Key, Offer, Shares};
+use crate::share::{Key, Known, Offer, Shares};
 use crate::transfer::Directory;
 use crate::transfer::pool::{Account, Budget};
 use crate::transfer::rate::RateLimit;
@@ -101,6 +101,7 @@ pub(crate) struct Swarm<'a> {
     picker: Picker,
     contacts: Contacts,
     lines: HashMap<PeerKey, Line>,
+    revocations: watch::Receiver<Known>,
     last_key: u32,
     assembly: Assembly,
     syncing: Option<JoinHandle<io::Result<()>>>,
@@ -153,6 +154,7 @@ impl<'a> Swarm<'a> {
             picker: Picker::new(layout, task.have.clone(), task.strategy, rand::random()),
             contacts: Contacts::new(ground.own),
             lines: HashMap::new(),
+            revocations: ground.shares.revocations().watch(),
             last_key: 0,
             assembly: Assembly::new(Arc::clone(&task.manifest), Arc::clone(&task.disk)),
             syncing: None,
@@ -184,7 +186,6 @@ impl<'a> Swarm<'a> {
     ) -> End {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut revocations = self.ground.shares.revocations().watch();
         while !self.picker.is_complete() {
             let outcome = tokio::select! {
                 biased;
@@ -192,9 +193,8 @@ impl<'a> Swarm<'a> {
                 () = stop.cancelled() => return End::Stopped,
                 _ = tick.tick() => self.on_tick().await,
                 Some(news) = news.recv() => self.on_news(news),
-                _ = revocations.changed() => {
-                    let latest = revocations.borrow_and_update().latest().map(|e| e.signed.clone());
-                    latest.into_iter().for_each(|signed| self.order_all(|| ToPeer::Revoked(signed.clone())));
+                _ = self.revocations.changed() => {
+                    self.pass_on_revocations(Instant::now());
                     Ok(())
                 }
                 Some(checked) = self.assembly.next() => checked.and_then(|c| self.on_checked(c)),

@@ -29,6 +29,12 @@ impl Swarm<'_> {
         });
     }
 
+    /// Tells the seeders which tickets are void: one that the trackers cannot reach learns it from us.
+    pub(super) fn pass_on_revocations(&mut self, now: Instant) {
+        let known = self.revocations.borrow_and_update();
+        self.lines.values_mut().filter(|l| l.is_ready()).for_each(|l| l.tell_of(now, &known));
+    }
+
     /// After every event: what the picker wants done, new connections, new requests.
     pub(super) fn follow_up(&mut self) {
         let now = Instant::now();
@@ -105,8 +111,8 @@ impl Swarm<'_> {
         self.last_key += 1;
         let key = PeerKey(self.last_key);
         let (orders, orders_in) = mpsc::channel(ORDERS);
-        let received = Arc::default();
-        self.lines.insert(key, Line::new(now, row.device, orders, Arc::clone(&received)));
+        let gauge = Arc::default();
+        self.lines.insert(key, Line::new(now, row.device, orders, Arc::clone(&gauge)));
         let PeerRow { device, user, address } = row;
         self.tally.meet(device, user);
         let Key { group, file_id } = self.task.key;
@@ -117,7 +123,7 @@ impl Swarm<'_> {
         self.group.spawn("fetch", async move {
             let end = match dial(&connector, address, device).await {
                 Ok((stream, round_trip)) => {
-                    let this = Fetch { key, layout, round_trip, pool, down, received, events: events.clone() };
+                    let this = Fetch { key, layout, round_trip, pool, down, gauge, events: events.clone() };
                     fetch(stream, hello, this, orders_in).await
                 }
                 Err(end) => end,

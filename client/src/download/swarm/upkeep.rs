@@ -29,12 +29,16 @@ impl Swarm<'_> {
             if fresh > 0 {
                 self.picker.on_bytes(now, key, fresh);
             }
+            if line.is_held_back() {
+                self.picker.on_held_back(now, key);
+            }
         }
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(PICKER_TICKS) {
             self.picker.tick(now);
             self.mark_starved();
         }
+        self.pass_on_revocations(now);
         self.picker.set_memory(self.memory());
         let fruitful = self.is_fruitful();
         self.wishes.send_if_modified(|w| std::mem::replace(&mut w.hungry, !fruitful) == fruitful);

@@ -1,7 +1,5 @@
 //! The leecher's end of a connection, against a seeder that is played by hand over a pipe.
 
-use std::sync::atomic::AtomicU64;
-
 use common::connection::{FrameReader, FrameWriter, split};
 use common::id::{FileId, GroupId};
 use common::pieces::{Bitfield, BlockRange, PieceLayout};
@@ -12,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::download::peer::{Event, Fetch, FromPeer, PeerEnd, ToPeer, fetch};
+use crate::download::peer::{Event, Fetch, FromPeer, Gauge, PeerEnd, ToPeer, fetch};
 use crate::download::picker::PeerKey;
 use crate::transfer::pool::Pool;
 use crate::transfer::rate::RateLimit;
@@ -33,16 +31,20 @@ struct Stage {
     writer: FrameWriter<WriteHalf<DuplexStream>, SeederFrame>,
     orders: mpsc::Sender<ToPeer>,
     events: mpsc::Receiver<Event>,
-    received: Arc<AtomicU64>,
+    gauge: Arc<Gauge>,
     end: JoinHandle<Option<PeerEnd>>,
 }
 
 impl Stage {
     fn new() -> Self {
+        Self::with(RateLimit::default())
+    }
+
+    fn with(down: RateLimit) -> Self {
         let (ours, theirs) = duplex(64 << 10);
         let (orders, orders_in) = mpsc::channel(16);
         let (events, events_in) = mpsc::channel(16);
-        let received: Arc<AtomicU64> = Arc::default();
+        let gauge: Arc<Gauge> = Arc::default();
         let tracker = FakeTracker::new();
         let device = DeviceKey::generate().expect("a key").id();
         tracker.join(device, "bob");
@@ -53,18 +55,22 @@ impl Stage {
             layout: layout(),
             round_trip: Duration::from_millis(1),
             pool: Pool::new(),
-            down: RateLimit::default(),
-            received: Arc::clone(&received),
+            down,
+            gauge: Arc::clone(&gauge),
             events,
         };
         let end = TaskGroup::new().spawn("fetch", fetch(ours, hello, this, orders_in));
         let (reader, writer) = split(theirs, MAX_PEER_FRAME);
-        Self { reader, writer, orders, events: events_in, received, end }
+        Self { reader, writer, orders, events: events_in, gauge, end }
     }
 
     /// Greeted, and known to have everything.
     async fn ready() -> Self {
-        let mut stage = Self::new();
+        Self::limited(RateLimit::default()).await
+    }
+
+    async fn limited(down: RateLimit) -> Self {
+        let mut stage = Self::with(down);
         assert!(matches!(stage.heard().await, LeecherFrame::Hello(_)));
         stage.say(SeederFrame::Bitfield(Bytes::first_of(Bitfield::full(layout()).as_bytes().to_vec()))).await;
         assert!(matches!(stage.event().await, FromPeer::Ready { has, .. } if has.is_full()));
@@ -123,7 +129,7 @@ async fn blocks_come_in_runs_and_in_any_order() {
         stage.run(first, run).await;
     }
     assert!(matches!(stage.event().await, FromPeer::Block(b, got) if b == block(0, PIECE) && *got == *bytes));
-    assert_eq!(stage.received.load(std::sync::atomic::Ordering::Relaxed), u64::from(PIECE) + 5);
+    assert_eq!(stage.gauge.received.load(std::sync::atomic::Ordering::Relaxed), u64::from(PIECE) + 5);
 }
 
 #[tokio::test]
@@ -204,4 +210,18 @@ async fn a_seeder_that_never_answers_is_given_up() {
         .expect("not cancelled");
     assert!(matches!(end, PeerEnd::Lost(_)));
     drop((reader, writer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_shows_when_our_own_limit_holds_it_back() {
+    let limit = RateLimit::new(std::num::NonZeroU64::new(1000));
+    let mut stage = Stage::limited(limit).await;
+    let held_back = |stage: &Stage| stage.gauge.held_back.load(std::sync::atomic::Ordering::Relaxed);
+    let number = stage.ask(block(0, 100_000)).await;
+    assert!(!held_back(&stage));
+    stage.run(number, &[7; 100_000]).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(held_back(&stage), "100 s worth have come");
+    assert!(matches!(stage.event().await, FromPeer::Block(..)));
+    assert!(!held_back(&stage));
 }

@@ -14,7 +14,7 @@ use super::*;
 
 /// What a hostile seeder does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Vice {
+pub(super) enum Vice {
     /// Sends wrong bytes for this percentage of the pieces.
     Lies(u32),
     /// Sends half of a block, and nothing more.
@@ -25,6 +25,12 @@ enum Vice {
     Overdoes,
     /// Says that it has everything and refuses every request.
     Refuses,
+    /// Loses every piece that it is asked for, as a seeder whose disk cannot read it.
+    Loses,
+    /// Sends a byte per second.
+    Trickles,
+    /// Sends bytes that nobody asked for.
+    Imposes,
 }
 
 /// Serves `bytes` badly; returns its device.
@@ -64,13 +70,32 @@ async fn misbehave<S: tokio::io::AsyncRead + tokio::io::AsyncWrite>(
                 let mut answer = part(bytes, layout, block);
                 match vice {
                     Vice::Lies(percentage) if block.piece * 37 % 100 < percentage => answer[0] ^= 1,
-                    Vice::Lies(_) => {}
+                    Vice::Lies(_) | Vice::Trickles => {}
+                    Vice::Imposes => {
+                        writer.send(&SeederFrame::Run { number: number + 1000, len: 1 }).await.ok()?;
+                        writer.write_raw(&[7]).await.ok()?;
+                        writer.flush().await.ok()?;
+                    }
                     Vice::Overdoes => answer.push(0),
                     Vice::Stalls | Vice::BreaksOff => answer.truncate(answer.len() / 2 + 1),
+                    Vice::Loses => {
+                        writer.send(&SeederFrame::Lost { piece: block.piece }).await.ok()?;
+                        writer.send(&SeederFrame::Cancelled { number }).await.ok()?;
+                        continue;
+                    }
                     Vice::Refuses => {
                         writer.send(&SeederFrame::Cancelled { number }).await.ok()?;
                         continue;
                     }
+                }
+                if vice == Vice::Trickles {
+                    writer.feed(&SeederFrame::Run { number, len: answer.len() as u32 }).await.ok()?;
+                    for byte in answer.chunks(1) {
+                        writer.write_raw(byte).await.ok()?;
+                        writer.flush().await.ok()?;
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                    continue;
                 }
                 for run in answer.chunks(100_000) {
                     writer.feed(&SeederFrame::Run { number, len: run.len() as u32 }).await.ok()?;
@@ -94,17 +119,17 @@ fn part(bytes: &[u8], layout: PieceLayout, block: BlockRange) -> Vec<u8> {
     bytes[at..at + block.len as usize].to_vec()
 }
 
-struct Case {
-    tracker: FakeTracker,
-    bob: Device,
-    bytes: Arc<Vec<u8>>,
-    layout: PieceLayout,
-    file_id: FileId,
+pub(super) struct Case {
+    pub(super) tracker: FakeTracker,
+    pub(super) bob: Device,
+    pub(super) bytes: Arc<Vec<u8>>,
+    pub(super) layout: PieceLayout,
+    pub(super) file_id: FileId,
 }
 
 impl Case {
     /// A file that is published and seeded by nobody yet, and somebody who wants it.
-    async fn new(len: usize) -> Self {
+    pub(super) async fn new(len: usize) -> Self {
         let tracker = FakeTracker::new();
         let bytes = Arc::new(content(len));
         let layout = PieceLayout::new(len as u64, 16 << 10).expect("a layout");
@@ -132,13 +157,13 @@ impl Case {
         self.tracker.publish(info, pieces);
     }
 
-    async fn add(&self, name: &str, vice: Vice) -> DeviceId {
+    pub(super) async fn add(&self, name: &str, vice: Vice) -> DeviceId {
         let device = hostile(&self.tracker, name, Arc::clone(&self.bytes), self.layout, vice).await;
         self.tracker.seeds(device, self.file_id);
         device
     }
 
-    async fn add_honest(&self) -> Device {
+    pub(super) async fn add_honest(&self) -> Device {
         let alice = Device::new(&self.tracker, "alice").await;
         let path = alice.files().join("file");
         fs::write(&path, &*self.bytes).expect("written");
@@ -150,7 +175,7 @@ impl Case {
         alice
     }
 
-    async fn fetched(&self) -> Downloaded {
+    pub(super) async fn fetched(&self) -> Downloaded {
         let done = tokio::time::timeout(Duration::from_secs(60), self.bob.fetch("file")).await;
         let done = done.expect("in time").expect("downloaded");
         assert_eq!(fs::read(&done.path).expect("read"), **self.bytes);
@@ -175,7 +200,7 @@ async fn liars_are_dropped_and_the_file_is_right() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn seeders_that_break_off_overdo_or_refuse_are_replaced() {
-    for vice in [Vice::BreaksOff, Vice::Overdoes, Vice::Refuses] {
+    for vice in [Vice::BreaksOff, Vice::Overdoes, Vice::Refuses, Vice::Loses, Vice::Imposes] {
         let case = Case::new(2 << 20).await;
         case.add("mallory", vice).await;
         case.add("trudy", vice).await;
@@ -185,14 +210,16 @@ async fn seeders_that_break_off_overdo_or_refuse_are_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_seeder_that_stalls_does_not_hold_up_the_others() {
-    let case = Case::new(8 << 20).await;
-    let mallory = case.add("mallory", Vice::Stalls).await;
-    let id = case.bob.begin("file").await.expect("begun");
-    let progress = case.bob.downloads.watch(id).expect("there");
-    until("it is asked", || progress.borrow().peers.iter().any(|p| p.device == mallory)).await;
-    let _alice = case.add_honest().await;
-    case.fetched().await;
+async fn a_seeder_that_stalls_or_trickles_does_not_hold_up_the_others() {
+    for vice in [Vice::Stalls, Vice::Trickles] {
+        let case = Case::new(8 << 20).await;
+        case.add("mallory", vice).await;
+        let id = case.bob.begin("file").await.expect("begun");
+        let progress = case.bob.downloads.watch(id).expect("there");
+        until("it is asked", || progress.borrow().state == State::Downloading).await;
+        let _alice = case.add_honest().await;
+        case.fetched().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

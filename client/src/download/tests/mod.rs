@@ -1,7 +1,9 @@
 //! Whole downloads: real sockets, real files, a tracker in memory.
 
 mod fetch;
+mod hearsay;
 mod hostile;
+mod slow;
 mod whole;
 
 use std::fs;

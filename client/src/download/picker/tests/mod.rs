@@ -189,6 +189,23 @@ fn a_silent_peer_is_snubbed_probed_and_pardoned() {
 }
 
 #[test]
+fn a_peer_that_our_own_limit_holds_back_is_neither_silent_nor_slow() {
+    let mut w = World::new(layout(64 * MIB, MIB), Strategy::Rarest, 1);
+    w.seeds(&[A, B]);
+    w.next(A, 8 * MIB);
+    w.next(B, 8 * MIB);
+    for second in 0..100 {
+        w.picker.on_bytes(w.now, A, MIB);
+        w.picker.on_held_back(w.now, A);
+        w.picker.on_held_back(w.now, B);
+        w.pass(1.0);
+        assert!(w.snubbed.is_empty() && w.cancels.is_empty(), "after {second} s");
+    }
+    w.pass(20.0);
+    assert_eq!(w.snubbed.len(), 2, "when it is no longer so, it does not count");
+}
+
+#[test]
 fn a_peer_ten_times_slower_loses_its_blocks_and_in_endgame_three_times() {
     for (pieces, times, loses) in [(1000, 9, false), (1000, 11, true), (24, 2, false), (24, 4, true)] {
         let mut w = World::new(layout(pieces * MIB, MIB), Strategy::Rarest, 1);
