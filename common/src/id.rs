@@ -87,6 +87,13 @@ fn check_file_name(s: &str) -> Result<(), InvalidId> {
     if s.contains(is_invisible) {
         return refuse("it contains a control, bidirectional or zero-width character");
     }
+    // Windows takes these for other files and says nothing. What it refuses aloud (`?`, say) may be shared.
+    if s.contains(':') {
+        return refuse("it contains a colon, which means something else on Windows");
+    }
+    if s.ends_with(['.', ' ']) {
+        return refuse("it ends with a dot or a space, which Windows drops");
+    }
     let stem = s.split('.').next().unwrap_or_default().trim_end().to_ascii_lowercase();
     let numbered = ["com", "lpt"].iter().any(|p| {
         stem.strip_prefix(p)
@@ -172,8 +179,8 @@ macro_rules! claim {
 claim!(UserName GroupName);
 
 name_type!(
-    /// The name of a share: one path component, at most 255 bytes, harmless in every terminal. What
-    /// a system makes of it beyond that (a drive letter, say) is contained by the directory handle it is opened in.
+    /// The name of a share: one path component, at most 255 bytes, harmless in every terminal, and the name of
+    /// the same file on every system that takes it. Never `id:…`, which means a file by its id.
     FileName, check_file_name
 );
 
@@ -328,14 +335,32 @@ mod tests {
             "COM1",
             "lpt9.x",
             "com¹",
+            "C:evil",
+            "file.txt:stream",
+            "id:2020abcd",
+            "id:x",
+            "file.",
+            "file ",
+            "...",
             &long,
         ];
         for name in hostile {
             assert!(name.parse::<FileName>().is_err(), "{name:?}");
         }
-        for fine in
-            ["a", " spaced name ", "Grüße.pdf", "データ.bin", "a..b", "...", "console", "com10", "-rf", "~", "$HOME"]
-        {
+        for fine in [
+            "a",
+            " spaced name",
+            "Grüße.pdf",
+            "データ.bin",
+            "a..b",
+            "...a",
+            "why?",
+            "console",
+            "com10",
+            "-rf",
+            "~",
+            "$HOME",
+        ] {
             assert!(fine.parse::<FileName>().is_ok(), "{fine:?}");
         }
     }

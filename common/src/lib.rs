@@ -4,6 +4,7 @@
 //! Dependencies point one way: `id <- pieces <- manifest <- wire <- codec <- connection`.
 //! Nothing here knows SQLite, files on disk (but for keys), or the prompt.
 
+pub mod address;
 pub mod backoff;
 pub mod codec;
 pub mod connection;

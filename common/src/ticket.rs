@@ -6,6 +6,7 @@
 //! without the private key of the device that it names.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -170,6 +171,13 @@ pub struct Signed<T> {
 impl<T> Clone for Signed<T> {
     fn clone(&self) -> Self {
         Self { body: self.body.clone(), signature: self.signature.clone(), kind: PhantomData }
+    }
+}
+
+/// By the signature: whatever else is in two of them, few have the same.
+impl<T> Hash for Signed<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.signature[..].hash(state);
     }
 }
 

@@ -37,6 +37,15 @@ pub const MAX_TEXT: usize = 512;
 /// Requests that a peer may have outstanding.
 pub const MAX_QUEUE: usize = 256;
 
+/// Renewed tickets that a leecher may show at once.
+pub const RENEW_BURST: u32 = 4;
+/// Beyond those, one per so many seconds.
+pub const RENEW_SECONDS: u32 = 10;
+/// Revocations new to the seeder that a leecher may pass on at once.
+pub const REVOKED_BURST: u32 = 64;
+/// Beyond those, so many per second.
+pub const REVOKED_PER_SECOND: u32 = 4;
+
 /// What an announced length may reserve before the items are there, in bytes.
 const TRUSTED_BYTES: usize = 4096;
 

@@ -102,6 +102,7 @@ fn contained(name: &str, text: &str) {
         assert_eq!(path.parent(), Some(Path::new(directory)), "{path:?} is elsewhere");
         assert_eq!(path.components().next_back(), Some(Component::Normal(name.as_ref())));
     }
+    assert!(!name.contains(':') && !name.ends_with(['.', ' ']), "{name} is another file elsewhere");
     let stem = name.to_ascii_lowercase();
     let stem = stem.split('.').next().unwrap_or_default().trim_end_matches(' ');
     assert!(!["con", "prn", "aux", "nul", "com1", "lpt9"].contains(&stem), "{name} is a device");
@@ -121,7 +122,7 @@ fn selector(text: &str, is_name: bool) {
 }
 
 /// Good and hostile names.
-const NAMES: [&str; 29] = [
+const NAMES: [&str; 32] = [
     "alice",
     "Lab-7_b.2",
     ".hidden",
@@ -147,6 +148,9 @@ const NAMES: [&str; 29] = [
     "com¹",
     "conin$",
     "C:evil",
+    "file.txt:stream",
+    "file.",
+    "file ",
     "id:2020abcd",
     "id:2020ABCD",
     "id:x",
