@@ -33,13 +33,18 @@ const LOST: u32 = 5;
 
 /// One thing that has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Record {
+pub enum Record {
     /// The piece's bytes were handed to the system.
     Written(u32),
     /// The data was synced after the first so many records.
     Durable(u64),
     /// All is durable, and the file had this modification time when it was closed. The last record, or void.
-    Clean { nanos: u32, seconds: u64 },
+    Clean {
+        /// Nanoseconds of the time.
+        nanos: u32,
+        /// Seconds of the time since 1970, as two's complement.
+        seconds: u64,
+    },
     /// The data is in the file with this inode number.
     Inode(u64),
     /// The piece is not there after all.
@@ -71,14 +76,15 @@ impl Record {
 
 /// What a journal says about the past.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Recovered {
+pub struct Recovered {
     /// Pieces that are there whatever happened.
-    pub(crate) durable: Bitfield,
-    /// Pieces that are there unless the power failed.
-    pub(crate) written: Vec<PieceIndex>,
+    pub durable: Bitfield,
+    /// Pieces that are there unless the power failed; one that was written twice stands here twice.
+    pub written: Vec<PieceIndex>,
     /// After a clean stop: the modification time (seconds, nanoseconds) that the file had.
-    clean: Option<(i64, i64)>,
-    inode: Option<u64>,
+    pub clean: Option<(i64, i64)>,
+    /// The inode of the file with the data, if the journal says so.
+    pub inode: Option<u64>,
 }
 
 impl Recovered {
@@ -242,6 +248,18 @@ fn decode(salt: &[u8; 16], index: u64, bytes: &[u8; RECORD]) -> Option<Record> {
     let (number, rest) = rest.split_first_chunk()?;
     let (value, _) = rest.split_first_chunk()?;
     Record::from_fields(u32::from_le_bytes(*kind), u32::from_le_bytes(*number), u64::from_le_bytes(*value))
+}
+
+/// A journal of `records`, as its bytes.
+pub fn image(layout: PieceLayout, file_id: FileId, salt: [u8; 16], records: &[Record]) -> Vec<u8> {
+    let encoded = (0..).zip(records).flat_map(|(index, record)| encode(&salt, index, *record));
+    header(layout, file_id, salt).into_iter().chain(encoded).collect()
+}
+
+/// What the bytes of a journal say, and how many of them are valid; `None` for a journal of something else.
+pub fn recover(bytes: &[u8], layout: PieceLayout, file_id: FileId) -> Option<(Recovered, usize)> {
+    let (_, recovered, records) = parse(bytes, layout, file_id)?;
+    Some((recovered, HEADER + records as usize * RECORD))
 }
 
 /// Salt, what is known, and the number of valid records; `None` for a journal of something else.

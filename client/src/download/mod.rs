@@ -13,7 +13,7 @@ mod destination;
 mod disk;
 mod hearsay;
 mod job;
-mod journal;
+pub mod journal;
 mod line;
 mod manifest;
 mod peer;

@@ -18,6 +18,7 @@ pub mod conversation;
 pub mod frames;
 pub mod golden;
 pub mod input;
+pub mod journal;
 pub mod manifests;
 pub mod names;
 pub mod peer;
@@ -48,7 +49,7 @@ macro_rules! targets {
 
 /// All targets.
 pub const TARGETS: &[Target] =
-    targets![frames conversation control peer sync statements pieces manifests tracker_info names secrets];
+    targets![frames conversation control peer sync statements pieces manifests journal tracker_info names secrets];
 
 /// Whatever decodes is all of the bytes, can be encoded in no more, and is the same when decoded again.
 pub(crate) fn stable<M>(bytes: &[u8], limit: usize) -> Option<M>
