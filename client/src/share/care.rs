@@ -161,16 +161,15 @@ impl Shares {
     async fn follow_pushes(self, mut pushes: broadcast::Receiver<Push>) {
         loop {
             match pushes.recv().await {
-                Ok(Push::Revoked(signed)) => {
-                    if let Some(cluster) = self.0.directory.cluster() {
-                        self.0.host.revocations.add(signed, &cluster);
-                    }
-                }
                 Ok(Push::Removed { group, .. }) => {
                     self.leave(&group).await;
                 }
                 Ok(_) => {}
-                Err(broadcast::error::RecvError::Lagged(n)) => tracing::warn!(n, "news from the tracker were missed"),
+                Err(broadcast::error::RecvError::Lagged(n)) => {
+                    tracing::warn!(n, "news from the tracker were missed");
+                    // One may have been a removal: each share is announced again, and withdrawn if refused.
+                    self.restore().await;
+                }
                 Err(broadcast::error::RecvError::Closed) => return,
             }
         }

@@ -9,14 +9,15 @@
 //! `Shares::offer_partial`.
 
 mod care;
+mod door;
 mod hash;
 mod listener;
+mod memory;
 mod notice;
 mod offer;
 mod publish;
 mod queue;
 mod registry;
-mod revocations;
 mod slots;
 mod upload;
 
@@ -36,8 +37,10 @@ use common::wire::client::{FileSelector, Request};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
 
+use self::door::Door;
 pub use self::hash::HashProgress;
 use self::listener::Listener;
+use self::memory::Memory;
 pub use self::notice::Notice;
 use self::offer::Offers;
 pub(crate) use self::offer::{Key, Offer};
@@ -45,10 +48,10 @@ pub use self::publish::Uploaded;
 pub(crate) use self::publish::blocking;
 use self::registry::Registry;
 pub(crate) use self::registry::Share;
-pub(crate) use self::revocations::{Known, Revocations};
 use self::slots::Slots;
 use self::upload::Host;
 use crate::error::Error;
+pub(crate) use crate::trackers::{Known, Revocations};
 use crate::transfer::manifests::Manifests;
 use crate::transfer::pool::Pool;
 use crate::transfer::{Directory, Limits};
@@ -124,7 +127,10 @@ impl Shares {
             caring: tokio::sync::Mutex::default(),
         };
         let shares = Self(Arc::new(inner));
-        tasks.spawn("listener", Listener { socket, acceptor, host, tasks: tasks.clone() }.run());
+        tasks.spawn(
+            "listener",
+            Listener { socket, acceptor, host, door: Door::new(door::Limits::DEFAULT), tasks: tasks.clone() }.run(),
+        );
         shares.spawn_care(&tasks, troubles);
         Ok(shares)
     }
@@ -261,12 +267,13 @@ fn key_of(share: &Share) -> Key {
 }
 
 fn host(directory: &Arc<dyn Directory>, limits: &Limits, trouble: mpsc::Sender<Key>) -> Host {
-    let directory = Arc::clone(directory);
+    let (directory, revocations) = (Arc::clone(directory), directory.revocations());
     Host {
         cluster: Box::new(move || directory.cluster()),
         offers: Offers::default(),
-        revocations: Revocations::new(),
+        revocations,
         slots: Slots::new(),
+        memory: Memory::new(),
         pool: Pool::new(),
         up: limits.up.clone(),
         trouble: Box::new(move |offer, error| {

@@ -18,6 +18,8 @@ pub(crate) struct Asked {
     pub(crate) number: u32,
     /// Which bytes.
     pub(crate) block: BlockRange,
+    /// How many of them have been sent.
+    pub(crate) sent: u32,
     /// No longer wanted.
     pub(crate) cancelled: bool,
 }
@@ -63,6 +65,16 @@ impl Queue {
         Some(asked)
     }
 
+    /// A request that was popped waits again, before all others.
+    pub(crate) fn put_back(&self, asked: Asked) {
+        let mut state = self.state();
+        let cancelled = state.current.contains(&(asked.number, true));
+        state.current.retain(|c| c.0 != asked.number);
+        state.asked.push_front(Asked { cancelled: asked.cancelled || cancelled, ..asked });
+        drop(state);
+        self.filled.notify_one();
+    }
+
     /// Marks a request as no longer wanted; it is still answered, by `Cancelled`. A number that
     /// has been answered already means nothing.
     pub(crate) fn cancel(&self, number: u32) {
@@ -91,5 +103,25 @@ impl Queue {
             }
             self.filled.notified().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_back_comes_first_and_keeps_its_cancellation() {
+        let queue = Queue::default();
+        for number in 1..=3 {
+            let block = BlockRange { piece: 0, offset: 0, len: 1 };
+            queue.push(Asked { number, block, sent: 0, cancelled: false }).expect("room");
+        }
+        let (one, two) = (queue.pop().expect("one"), queue.pop().expect("two"));
+        queue.cancel(2);
+        queue.put_back(two);
+        queue.put_back(Asked { sent: 1, ..one });
+        let again: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|a| (a.number, a.sent, a.cancelled)).collect();
+        assert_eq!(again, [(1, 1, false), (2, 0, true), (3, 0, false)]);
     }
 }

@@ -50,10 +50,11 @@ impl Slots {
     }
 }
 
-struct Queued<'a>(&'a AtomicUsize);
+/// Counts who waits, while it waits.
+pub(super) struct Queued<'a>(&'a AtomicUsize);
 
 impl<'a> Queued<'a> {
-    fn new(waiting: &'a AtomicUsize) -> Self {
+    pub(super) fn new(waiting: &'a AtomicUsize) -> Self {
         waiting.fetch_add(1, Ordering::Relaxed);
         Self(waiting)
     }

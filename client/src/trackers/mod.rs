@@ -12,6 +12,7 @@ mod calls;
 mod hub;
 mod keeper;
 mod link;
+mod revocations;
 mod serial;
 mod session;
 mod tickets;
@@ -36,6 +37,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::calls::{Answer, Purpose};
 use self::hub::{Hub, Job};
+pub(crate) use self::revocations::Known;
+pub use self::revocations::Revocations;
 use self::serial::Serial;
 pub use self::session::LoggedIn;
 use self::session::SessionFile;
@@ -141,6 +144,7 @@ struct Shared {
     serial: Serial,
     // Each guards itself.
     tickets: Tickets,
+    revocations: Revocations,
     pushes: broadcast::Sender<Push>,
     session: watch::Sender<Option<LoggedIn>>,
     listen: watch::Sender<Option<SocketAddr>>,
@@ -167,6 +171,7 @@ impl Trackers {
             session_file: SessionFile::new(&data_dir),
             serial: Serial::open(&data_dir)?,
             tickets: Tickets::default(),
+            revocations: Revocations::new(),
             pushes: broadcast::channel(PUSHES).0,
             session: watch::channel(None).0,
             listen: watch::channel(None).0,
@@ -204,6 +209,11 @@ impl Trackers {
     /// News from the trackers, from now on.
     pub fn pushes(&self) -> broadcast::Receiver<Push> {
         self.shared.pushes.subscribe()
+    }
+
+    /// The tickets that are known to be void: complete, however far a listener to the news is behind.
+    pub fn revocations(&self) -> Revocations {
+        self.shared.revocations.clone()
     }
 
     /// A ticket for `group`, at most [`common::ticket::TICKET_RENEW`] old while a tracker answers.

@@ -11,7 +11,7 @@ use common::connection;
 use common::id::{DeviceId, RequestId, SessionId, UserId};
 use common::secret::{ClusterKey, ClusterSecret};
 use common::task::TaskGroup;
-use common::ticket::{SessionToken, Signed, now};
+use common::ticket::{Revocation, Revoked, SessionToken, Signed, now};
 use common::tls::{DeviceKey, Identity, TrackerAcceptor};
 use common::tracker_info::TrackerInfo;
 use common::wire::client::{
@@ -367,6 +367,30 @@ async fn the_end_of_a_session_is_believed_only_when_it_is_true() {
     fake.pushes.send(Push::SessionEnded).expect("a session");
     while !matches!(within(client.notices.recv()).await, Some(Notice::SessionEnded)) {}
     assert!(client.trackers.session().borrow().is_none());
+    client.tasks.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_cut_off_is_known_however_far_listeners_are_behind() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let fake = Fake::new();
+    let (socket, address) = listener().await;
+    let server = fake.serve(socket);
+    let client = client(dir.path(), &[address]);
+    within(client.trackers.call(login("password"))).await.expect("logged in");
+    let (mut behind, mut pushes) = (client.trackers.pushes(), client.trackers.pushes());
+    let revocation = Revocation { what: Revoked::Session(SessionId::random()), at: now() };
+    let signed = Signed::sign(&revocation, &fake.key).expect("signed");
+    fake.pushes.send(Push::Revoked(signed.clone())).expect("a session");
+    assert!(matches!(within(pushes.recv()).await, Ok(Push::Revoked(_))));
+    assert!(client.trackers.revocations().knows(&signed), "before it is news");
+    for _ in 0..=super::PUSHES {
+        fake.pushes.send(Push::MadeAdmin { group: "lab".parse().expect("a name") }).expect("a session");
+        assert!(matches!(within(pushes.recv()).await, Ok(Push::MadeAdmin { .. })));
+    }
+    assert!(matches!(behind.recv().await, Err(broadcast::error::RecvError::Lagged(_))));
+    assert!(client.trackers.revocations().knows(&signed));
     client.tasks.stop().await;
     server.stop().await;
 }

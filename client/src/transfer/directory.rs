@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
 use crate::error::Error;
-use crate::trackers::{LoggedIn, Trackers};
+use crate::trackers::{LoggedIn, Revocations, Trackers};
 
 /// The trackers, as seen by what shares and downloads.
 pub trait Directory: Send + Sync + 'static {
@@ -27,6 +27,9 @@ pub trait Directory: Send + Sync + 'static {
 
     /// News from the trackers, from now on.
     fn pushes(&self) -> broadcast::Receiver<Push>;
+
+    /// The tickets that are known to be void; those of the trackers are in it before they are news.
+    fn revocations(&self) -> Revocations;
 
     /// The cluster's key, once a tracker has been reached (now or in an earlier run).
     fn cluster(&self) -> Option<ClusterPublic>;
@@ -54,6 +57,10 @@ impl Directory for Trackers {
 
     fn pushes(&self) -> broadcast::Receiver<Push> {
         Self::pushes(self)
+    }
+
+    fn revocations(&self) -> Revocations {
+        Self::revocations(self)
     }
 
     fn cluster(&self) -> Option<ClusterPublic> {

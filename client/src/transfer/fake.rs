@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::Directory;
 use crate::error::Error;
-use crate::trackers::LoggedIn;
+use crate::trackers::{LoggedIn, Revocations};
 
 const GROUP: &str = "lab";
 
@@ -48,6 +48,7 @@ struct Device {
     member: bool,
     address: Option<SocketAddr>,
     pushes: broadcast::Sender<Push>,
+    revocations: Revocations,
 }
 
 impl FakeTracker {
@@ -78,6 +79,7 @@ impl FakeTracker {
             member: true,
             address: None,
             pushes: broadcast::Sender::new(64),
+            revocations: Revocations::new(),
         };
         self.state().devices.entry(device).or_insert(known);
         let user_id = UserId::new(device.as_bytes()[..16].try_into().expect("16 bytes"));
@@ -134,6 +136,7 @@ impl FakeTracker {
         let signed = Signed::sign(&Revocation { what, at: now() }, &self.0.key).expect("signed");
         for (id, other) in &state.devices {
             if *id != device {
+                other.revocations.add(signed.clone(), &self.0.key.public());
                 let _ = other.pushes.send(Push::Revoked(signed.clone()));
             }
         }
@@ -274,6 +277,10 @@ impl Directory for FakeDirectory {
 
     fn pushes(&self) -> broadcast::Receiver<Push> {
         self.tracker.state().devices[&self.device].pushes.subscribe()
+    }
+
+    fn revocations(&self) -> Revocations {
+        self.tracker.state().devices[&self.device].revocations.clone()
     }
 
     fn cluster(&self) -> Option<ClusterPublic> {

@@ -13,25 +13,27 @@ use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::share::upload::{End, Host, serve};
+use crate::share::door::{self, Door};
+use crate::share::upload::{Counted, End, Host, serve};
 use crate::transfer::stamp::Stamp;
 
-const PIECE: u32 = 1 << 20;
-const LEECHER: DeviceId = DeviceId::new([7; 32]);
+pub(super) const PIECE: u32 = 1 << 20;
+pub(super) const LEECHER: DeviceId = DeviceId::new([7; 32]);
 
 /// A host with one file of three and a bit pieces, and its key.
-struct Stage {
-    key: ClusterKey,
-    host: Arc<Host>,
+pub(super) struct Stage {
+    pub(super) key: ClusterKey,
+    pub(super) door: Arc<Door>,
+    pub(super) host: Arc<Host>,
     offer: Arc<Offer>,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     path: PathBuf,
     troubles: mpsc::Receiver<Key>,
     _dir: tempfile::TempDir,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let bytes = content(3 * PIECE as usize + 5);
         let path = dir.path().join("file");
@@ -46,10 +48,19 @@ impl Stage {
         let of = Key { group: GroupId::new([1; 16]), file_id: FileId::new([2; 32]) };
         let stamp = Stamp::of(&fs::metadata(&path).expect("there"));
         let offer = host.offers.put(Offer::complete(of, layout, path.clone(), stamp));
-        Self { key, host: Arc::new(host), offer, bytes, path, troubles, _dir: dir }
+        Self {
+            key,
+            door: Door::new(door::Limits::DEFAULT),
+            host: Arc::new(host),
+            offer,
+            bytes,
+            path,
+            troubles,
+            _dir: dir,
+        }
     }
 
-    fn ticket(&self) -> Ticket {
+    pub(super) fn ticket(&self) -> Ticket {
         Ticket {
             id: TicketId::random(),
             user: UserId::new([3; 16]),
@@ -63,32 +74,38 @@ impl Stage {
         }
     }
 
-    fn signed(&self, ticket: &Ticket) -> Signed<Ticket> {
+    pub(super) fn signed(&self, ticket: &Ticket) -> Signed<Ticket> {
         Signed::sign(ticket, &self.key).expect("signed")
     }
 
-    fn revocation(&self, ticket: &Ticket) -> Signed<Revocation> {
+    pub(super) fn revocation(&self, ticket: &Ticket) -> Signed<Revocation> {
         let what = Revoked::Membership { group: ticket.group, membership: ticket.membership };
         Signed::sign(&Revocation { what, at: now() }, &self.key).expect("signed")
     }
 
-    fn hello(&self, ticket: Signed<Ticket>) -> Hello {
+    pub(super) fn hello(&self, ticket: Signed<Ticket>) -> Hello {
         Hello { version: VERSION, group: self.offer.key.group, file_id: self.offer.key.file_id, ticket }
     }
 
     /// A connection through a pipe that holds `room` bytes.
-    fn connect(&self, room: usize) -> Leecher {
+    pub(super) fn connect(&self, room: usize) -> Leecher {
         let (ours, theirs) = duplex(room);
-        let host = Arc::clone(&self.host);
-        let end = TaskGroup::new().spawn("serve", async move { serve(ours, LEECHER, &host).await });
+        let (host, visitor) = (Arc::clone(&self.host), self.door.enter([127, 0, 0, 1].into()));
+        let ours = Counted::new(ours, visitor.taken.clone());
+        let end = TaskGroup::new().spawn("serve", async move { serve(ours, LEECHER, &host, &visitor).await });
         let (reader, writer) = split(theirs, MAX_PEER_FRAME);
         Leecher { reader, writer, end }
     }
 
     /// A connection that has been let in.
-    async fn enter(&self, room: usize) -> Leecher {
+    pub(super) async fn enter(&self, room: usize) -> Leecher {
+        self.enter_with(room, &self.ticket()).await
+    }
+
+    /// The same with this ticket.
+    pub(super) async fn enter_with(&self, room: usize, ticket: &Ticket) -> Leecher {
         let mut leecher = self.connect(room);
-        leecher.say(LeecherFrame::Hello(self.hello(self.signed(&self.ticket())))).await;
+        leecher.say(LeecherFrame::Hello(self.hello(self.signed(ticket)))).await;
         assert!(matches!(leecher.heard().await, Some(SeederFrame::Bitfield(_))));
         leecher
     }
@@ -98,27 +115,27 @@ impl Stage {
     }
 }
 
-struct Leecher {
-    reader: FrameReader<ReadHalf<DuplexStream>, SeederFrame>,
-    writer: FrameWriter<WriteHalf<DuplexStream>, LeecherFrame>,
-    end: JoinHandle<Option<End>>,
+pub(super) struct Leecher {
+    pub(super) reader: FrameReader<ReadHalf<DuplexStream>, SeederFrame>,
+    pub(super) writer: FrameWriter<WriteHalf<DuplexStream>, LeecherFrame>,
+    pub(super) end: JoinHandle<Option<End>>,
 }
 
 impl Leecher {
-    async fn say(&mut self, message: LeecherFrame) {
+    pub(super) async fn say(&mut self, message: LeecherFrame) {
         self.writer.send(&message).await.expect("sent");
     }
 
-    async fn heard(&mut self) -> Option<SeederFrame> {
+    pub(super) async fn heard(&mut self) -> Option<SeederFrame> {
         self.reader.next().await.expect("a frame")
     }
 
-    async fn ask(&mut self, number: u32, piece: u32, len: u32) {
+    pub(super) async fn ask(&mut self, number: u32, piece: u32, len: u32) {
         self.say(LeecherFrame::Request { number, block: BlockRange { piece, offset: 0, len } }).await;
     }
 
     /// All runs of one answer.
-    async fn block(&mut self, number: u32, len: usize) -> Vec<u8> {
+    pub(super) async fn block(&mut self, number: u32, len: usize) -> Vec<u8> {
         let mut out = Vec::new();
         while out.len() < len {
             let Some(SeederFrame::Run { number: of, len }) = self.heard().await else { panic!("not a run") };
@@ -131,7 +148,7 @@ impl Leecher {
     }
 
     /// The seeder's last word.
-    async fn goodbye(mut self) -> Goodbye {
+    pub(super) async fn goodbye(mut self) -> Goodbye {
         loop {
             match self.heard().await.expect("a goodbye") {
                 SeederFrame::Goodbye(goodbye) => return goodbye,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use common::id::UserName;
+use common::ticket::{Revocation, Signed};
 use common::wire::client::{Push, Request, Response};
 use common::wire::refusal::Refusal;
 use tokio::time::Instant;
@@ -109,11 +110,19 @@ impl Hub {
         }
     }
 
+    fn cut_off(&self, signed: &Signed<Revocation>) {
+        if let Some(cluster) = self.shared.trust.public() {
+            self.shared.revocations.add(signed.clone(), &cluster);
+        }
+    }
+
     pub(super) async fn on_push(&mut self, now: Instant, index: usize, push: Push) {
         match &push {
             Push::SessionEnded => return self.resume(now, index),
             Push::Accepted { .. } | Push::Removed { .. } => self.shared.tickets.clear(),
             Push::UserRenamed { claimed, now } => self.rename(claimed, now).await,
+            // Not left to those who listen: one of them may be behind, and a cut-off must never be lost.
+            Push::Revoked(signed) => self.cut_off(signed),
             _ => {}
         }
         let (most, age) = RECENT;

@@ -4,7 +4,7 @@
 //! verified before it counts. They are kept as long as the process lives: a membership or login that has
 //! ended never comes back, and a tracker that has not heard of it may still issue tickets.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use common::secret::ClusterPublic;
@@ -16,7 +16,7 @@ const MAX_KEPT: usize = 10_000;
 
 /// The revocations that this device knows. Clones are the same set.
 #[derive(Debug, Clone)]
-pub(crate) struct Revocations(Arc<watch::Sender<Known>>);
+pub struct Revocations(Arc<watch::Sender<Known>>);
 
 /// A revocation, and the signed form in which others believe it.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub(crate) struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     entries: VecDeque<Entry>,
+    /// The same, to be looked up.
+    signed: HashSet<Signed<Revocation>>,
     next: u64,
 }
 
@@ -38,6 +40,11 @@ impl Known {
     /// Whether `ticket` is void.
     pub(crate) fn cover(&self, ticket: &Ticket) -> bool {
         self.entries.iter().any(|e| e.revocation.covers(ticket))
+    }
+
+    /// The most recent entry.
+    pub(crate) fn latest(&self) -> Option<&Entry> {
+        self.entries.back()
     }
 
     /// The number that the next entry will have.
@@ -58,6 +65,11 @@ impl Revocations {
         Self(Arc::new(watch::Sender::new(Known::default())))
     }
 
+    /// Whether exactly this is known already: costs no look at the signature.
+    pub(crate) fn knows(&self, signed: &Signed<Revocation>) -> bool {
+        self.0.borrow().signed.contains(signed)
+    }
+
     /// Adds `signed`, as a leecher passed it on, if the cluster signed it and it can still void a ticket: old ones
     /// replayed in number must not push fresh ones out. `true` if it is news.
     pub(crate) fn add_hearsay(&self, signed: Signed<Revocation>, cluster: &ClusterPublic) -> bool {
@@ -75,8 +87,9 @@ impl Revocations {
                 if known.entries.len() >= MAX_KEPT
                     && let Some(oldest) = (0..known.entries.len()).min_by_key(|&i| known.entries[i].revocation.at)
                 {
-                    known.entries.remove(oldest);
+                    known.entries.remove(oldest).map(|e| known.signed.remove(&e.signed));
                 }
+                known.signed.insert(signed.clone());
                 known.entries.push_back(Entry { number: known.next, revocation, signed });
                 known.next += 1;
             }

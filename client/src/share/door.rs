@@ -1,0 +1,261 @@
+//! Who may hold a connection to this device: a bounded number in all, strangers apart from members.
+//!
+//! Whoever has not shown a valid ticket is a stranger. Strangers have places of their own, so that they never
+//! take those of members; when these are full, the oldest of the most crowded subscriber goes: whoever
+//! means well shows its ticket within moments. A member keeps its place, up to so many per
+//! user; when all are taken, a user with few gets one of the user with most (max-min fairness).
+//!
+//! Invariant: a visitor is counted in one crowd, the strangers or the members, until it has been shown out or
+//! is dropped. Knows no sockets.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use common::address::subscriber;
+use common::id::UserId;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::upload::Taken;
+
+/// How long a visitor may take to show a ticket, the handshake included.
+const ADMISSION: Duration = Duration::from_secs(10);
+
+/// How many visitors there may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Who have not shown a ticket yet.
+    pub(crate) strangers: usize,
+    /// Of those, from one subscriber. A whole lab may stand behind one.
+    pub(crate) strangers_per_subscriber: usize,
+    /// Who have.
+    pub(crate) members: usize,
+    /// Of those, of one user, who has a connection for each file it fetches on each device.
+    pub(crate) members_per_user: usize,
+}
+
+impl Limits {
+    /// Fits, with what downloads need, into the 1,024 descriptors that systems give a process.
+    pub(crate) const DEFAULT: Self =
+        Self { strangers: 96, strangers_per_subscriber: 64, members: 400, members_per_user: 64 };
+}
+
+/// The door. Shared by [`Arc`].
+#[derive(Debug)]
+pub(crate) struct Door {
+    limits: Limits,
+    /// Guards both crowds.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    strangers: Crowd<IpAddr>,
+    members: Crowd<UserId>,
+}
+
+/// Visitors by age, and by whose they are.
+#[derive(Debug)]
+struct Crowd<K> {
+    by_age: BTreeMap<u64, (K, CancellationToken)>,
+    by_key: HashMap<K, BTreeSet<u64>>,
+}
+
+impl<K> Default for Crowd<K> {
+    fn default() -> Self {
+        Self { by_age: BTreeMap::new(), by_key: HashMap::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Crowd<K> {
+    fn len(&self) -> usize {
+        self.by_age.len()
+    }
+
+    fn of(&self, key: K) -> usize {
+        self.by_key.get(&key).map_or(0, BTreeSet::len)
+    }
+
+    /// Whoever has most, and how many.
+    fn largest(&self) -> Option<(K, usize)> {
+        self.by_key.iter().map(|(key, of)| (*key, of.len())).max_by_key(|(_, n)| *n)
+    }
+
+    fn insert(&mut self, number: u64, key: K, out: CancellationToken) {
+        self.by_age.insert(number, (key, out));
+        self.by_key.entry(key).or_default().insert(number);
+    }
+
+    fn remove(&mut self, number: u64) -> Option<CancellationToken> {
+        let (key, out) = self.by_age.remove(&number)?;
+        if let Some(of) = self.by_key.get_mut(&key) {
+            of.remove(&number);
+            if of.is_empty() {
+                self.by_key.remove(&key);
+            }
+        }
+        Some(out)
+    }
+
+    fn show_out(&mut self, which: impl FnOnce(&BTreeSet<u64>) -> Option<&u64>, key: K) {
+        let number = self.by_key.get(&key).and_then(which).copied();
+        if let Some(out) = number.and_then(|number| self.remove(number)) {
+            out.cancel();
+        }
+    }
+}
+
+impl Door {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, state: Mutex::default() })
+    }
+
+    /// Lets a stranger in, if need be in place of another.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Visitor {
+        let from = subscriber(address);
+        let out = CancellationToken::new();
+        let mut state = self.lock();
+        let crowd = if state.strangers.of(from) >= self.limits.strangers_per_subscriber {
+            Some(from)
+        } else {
+            state.strangers.largest().map(|(key, _)| key).filter(|_| state.strangers.len() >= self.limits.strangers)
+        };
+        if let Some(crowd) = crowd {
+            state.strangers.show_out(BTreeSet::first, crowd);
+        }
+        let number = state.next;
+        state.next += 1;
+        state.strangers.insert(number, from, out.clone());
+        let (door, taken, by) = (Arc::clone(self), Taken::default(), Instant::now() + ADMISSION);
+        Visitor { door, number, out, by, taken }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_free_for(&self, user: UserId) -> bool {
+        self.lock().members.of(user) < self.limits.members_per_user
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection's place; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    door: Arc<Door>,
+    number: u64,
+    out: CancellationToken,
+    /// Until when a ticket is to be shown.
+    pub(crate) by: Instant,
+    /// What the connection's socket has taken.
+    pub(crate) taken: Taken,
+}
+
+impl Visitor {
+    /// The visitor has shown a ticket of `user`: whether there is a place among the members.
+    pub(crate) fn admit(&self, user: UserId) -> bool {
+        let limits = self.door.limits;
+        let mut guard = self.door.lock();
+        let State { strangers, members, .. } = &mut *guard;
+        let own = members.of(user);
+        if own >= limits.members_per_user || !strangers.by_age.contains_key(&self.number) {
+            return false;
+        }
+        if members.len() >= limits.members {
+            let Some((largest, n)) = members.largest() else { return false };
+            if n <= own + 1 {
+                return false;
+            }
+            members.show_out(BTreeSet::last, largest);
+        }
+        strangers.remove(self.number);
+        members.insert(self.number, user, self.out.clone());
+        true
+    }
+
+    /// Resolves when the place goes to somebody else.
+    pub(crate) async fn shown_out(&self) {
+        self.out.cancelled().await;
+    }
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        let mut state = self.door.lock();
+        state.strangers.remove(self.number);
+        state.members.remove(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { strangers: 6, strangers_per_subscriber: 4, members: 4, members_per_user: 3 };
+
+    fn ip(n: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, n])
+    }
+
+    fn user(n: u8) -> UserId {
+        UserId::new([n; 16])
+    }
+
+    fn gone(visitors: &[Visitor]) -> Vec<bool> {
+        visitors.iter().map(|v| v.out.is_cancelled()).collect()
+    }
+
+    #[test]
+    fn strangers_push_out_their_own_oldest_and_never_a_member() {
+        let door = Door::new(LIMITS);
+        let member = door.enter(ip(1));
+        assert!(member.admit(user(1)));
+        let crowd: Vec<_> = (0..6).map(|_| door.enter(ip(1))).collect();
+        assert_eq!(gone(&crowd), [true, true, false, false, false, false]);
+        assert!(!member.out.is_cancelled());
+    }
+
+    #[test]
+    fn a_newcomer_gets_in_at_the_cost_of_the_most_crowded_subscriber() {
+        let door = Door::new(LIMITS);
+        let quiet = door.enter(ip(1));
+        let crowd: Vec<_> = (0..4).map(|_| door.enter(ip(2))).collect();
+        let newcomers: Vec<_> = (3..6).map(|n| door.enter(ip(n))).collect();
+        assert_eq!(gone(&crowd), [true, true, false, false]);
+        assert!(!quiet.out.is_cancelled() && gone(&newcomers).iter().all(|gone| !gone));
+        let late = door.lock().strangers.len();
+        assert_eq!(late, LIMITS.strangers);
+    }
+
+    #[test]
+    fn one_user_cannot_take_all_places_and_gives_up_what_others_lack() {
+        let door = Door::new(LIMITS);
+        let admit = |n| {
+            let visitor = door.enter(ip(n));
+            visitor.admit(user(n)).then_some(visitor)
+        };
+        let greedy: Vec<_> = (0..4).filter_map(|_| admit(1)).collect();
+        assert_eq!(greedy.len(), LIMITS.members_per_user);
+        let second = admit(2).expect("the last place");
+        let third = admit(3).expect("one of the first user's");
+        assert_eq!(gone(&greedy), [false, false, true]);
+        assert!(admit(2).is_none(), "two each would only change places");
+        assert!(!second.out.is_cancelled() && !third.out.is_cancelled());
+    }
+
+    #[test]
+    fn who_was_shown_out_is_not_admitted_any_more_and_places_are_given_back() {
+        let door = Door::new(LIMITS);
+        let visitors: Vec<_> = (0..5).map(|_| door.enter(ip(1))).collect();
+        assert!(!visitors[0].admit(user(1)) && visitors[1].admit(user(1)));
+        drop(visitors);
+        let state = door.lock();
+        assert!(state.strangers.by_age.is_empty() && state.strangers.by_key.is_empty());
+        assert!(state.members.by_age.is_empty() && state.members.by_key.is_empty());
+    }
+}

@@ -1,0 +1,190 @@
+//! A leecher that was let in: whether it may stay, and what it says.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::id::DeviceId;
+use common::ticket::{self, CLOCK_TOLERANCE, Revocation, Signed, Ticket};
+use common::wire::peer::{Goodbye, Hello, LeecherFrame, VERSION};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use super::allowance::Statements;
+use super::outflow::Outflow;
+use super::pace::{LOOK, Pace};
+use super::{End, Host, Reader, Writer};
+use crate::share::door::Visitor;
+use crate::share::offer::{Key, Offer};
+use crate::share::queue::{Asked, Queue};
+
+/// A leecher that was let in.
+pub(super) struct Guest<'a> {
+    // Immutable.
+    pub(super) host: &'a Host,
+    pub(super) visitor: &'a Visitor,
+    pub(super) offer: Arc<Offer>,
+    device: DeviceId,
+    /// The ticket it came with.
+    shown: Signed<Ticket>,
+    // Each guards itself.
+    ticket: watch::Sender<Ticket>,
+    pub(super) queue: Queue,
+    /// Set while a frame or run is partly written.
+    pub(super) writing: AtomicBool,
+    /// Set while we wait for the leecher to take something.
+    pub(super) pushing: AtomicBool,
+}
+
+impl<'a> Guest<'a> {
+    pub(super) fn admit(hello: Hello, device: DeviceId, host: &'a Host, visitor: &'a Visitor) -> Result<Self, Goodbye> {
+        if hello.version != VERSION {
+            return Err(Goodbye::Version(VERSION));
+        }
+        let cluster = (host.cluster)().ok_or(Goodbye::Ticket)?;
+        let ticket = hello.ticket.admit(&cluster, device, hello.group, ticket::now()).map_err(|error| {
+            tracing::debug!(%error, "a leecher's ticket was refused");
+            Goodbye::Ticket
+        })?;
+        if host.revocations.cover(&ticket) {
+            return Err(Goodbye::Revoked);
+        }
+        let offer = host.offers.get(Key { group: hello.group, file_id: hello.file_id }).ok_or(Goodbye::NotShared)?;
+        if !visitor.admit(ticket.user) {
+            return Err(Goodbye::Busy);
+        }
+        Ok(Self {
+            host,
+            visitor,
+            offer,
+            device,
+            shown: hello.ticket,
+            ticket: watch::Sender::new(ticket),
+            queue: Queue::default(),
+            writing: AtomicBool::new(false),
+            pushing: AtomicBool::new(false),
+        })
+    }
+
+    /// Until the end; says also whether the writer is between two frames.
+    pub(super) async fn stay<S: AsyncRead + AsyncWrite>(
+        &self,
+        reader: &mut Reader<S>,
+        writer: &mut Writer<S>,
+    ) -> (End, bool) {
+        let end = tokio::select! {
+            biased;
+            goodbye = self.gate() => goodbye.into(),
+            end = self.intake(reader) => end,
+            end = Outflow::new(self, writer).run() => end,
+            () = self.pace() => End::Slow,
+        };
+        (end, !self.writing.load(Ordering::Relaxed))
+    }
+
+    /// Resolves when the leecher may be here no longer.
+    async fn gate(&self) -> Goodbye {
+        let mut ticket = self.ticket.subscribe();
+        let mut revocations = self.host.revocations.watch();
+        loop {
+            let left = {
+                let ticket = ticket.borrow_and_update();
+                if revocations.borrow_and_update().cover(&ticket) {
+                    return Goodbye::Revoked;
+                }
+                remaining(&ticket)
+            };
+            if left.is_zero() {
+                return Goodbye::Ticket;
+            }
+            tokio::select! {
+                _ = ticket.changed() => {}
+                _ = revocations.changed() => {}
+                () = sleep(left) => {}
+                () = self.offer.ended() => return Goodbye::NotShared,
+                () = self.visitor.shown_out() => return Goodbye::Busy,
+            }
+        }
+    }
+
+    /// Resolves when the leecher takes too little of what is sent.
+    async fn pace(&self) {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pace: Option<Pace> = None;
+        loop {
+            look.tick().await;
+            if !self.pushing.load(Ordering::Relaxed) {
+                pace = None;
+                continue;
+            }
+            let (now, taken) = (Instant::now(), self.visitor.taken.bytes());
+            let pace = pace.get_or_insert_with(|| Pace::new(now, taken));
+            if pace.is_too_slow(now, taken, self.host.memory.is_short()) {
+                return;
+            }
+        }
+    }
+
+    /// Reads what the leecher says.
+    async fn intake<S: AsyncRead + AsyncWrite>(&self, reader: &mut Reader<S>) -> End {
+        let mut statements = Statements::new(self.shown.clone());
+        loop {
+            let heard = match reader.next().await {
+                Ok(Some(message)) => self.hear(message, &mut statements),
+                Ok(None) => return End::Left,
+                Err(e) => return e.into(),
+            };
+            if let Err(goodbye) = heard {
+                return goodbye.into();
+            }
+        }
+    }
+
+    fn hear(&self, message: LeecherFrame, statements: &mut Statements) -> Result<(), Goodbye> {
+        match message {
+            LeecherFrame::Request { number, block } => {
+                let (_, block) = self.offer.layout.check(block).ok_or(Goodbye::Violation)?;
+                self.queue.push(Asked { number, block, sent: 0, cancelled: false })
+            }
+            LeecherFrame::Cancel { number } => {
+                self.queue.cancel(number);
+                Ok(())
+            }
+            LeecherFrame::Renew(newer) => self.renew(&newer, statements),
+            LeecherFrame::Revoked(signed) => self.hear_revoked(signed, statements),
+            LeecherFrame::Hello(_) => Err(Goodbye::Violation),
+        }
+    }
+
+    fn renew(&self, newer: &Signed<Ticket>, statements: &mut Statements) -> Result<(), Goodbye> {
+        if !statements.renewal(newer, Instant::now()).ok_or(Goodbye::Violation)? {
+            return Ok(());
+        }
+        let cluster = (self.host.cluster)().ok_or(Goodbye::Ticket)?;
+        let newer = newer.admit(&cluster, self.device, self.offer.key.group, ticket::now());
+        self.ticket.send_replace(newer.map_err(|_| Goodbye::Ticket)?);
+        Ok(())
+    }
+
+    /// One that is known already costs a look; the others a signature each, so they are counted.
+    fn hear_revoked(&self, signed: Signed<Revocation>, statements: &mut Statements) -> Result<(), Goodbye> {
+        if self.host.revocations.knows(&signed) {
+            return Ok(());
+        }
+        if !statements.revocation(Instant::now()) {
+            return Err(Goodbye::Violation);
+        }
+        if let Some(cluster) = (self.host.cluster)() {
+            self.host.revocations.add_hearsay(signed, &cluster);
+        }
+        Ok(())
+    }
+}
+
+/// How long `ticket` still holds.
+fn remaining(ticket: &Ticket) -> Duration {
+    let end = ticket.expires.saturating_add(CLOCK_TOLERANCE.as_secs()).saturating_add(1);
+    Duration::from_secs(end.saturating_sub(ticket::now()))
+}

@@ -1,0 +1,150 @@
+//! One leecher, served: from its ticket to its last block.
+//!
+//! Four things go on at once on a connection, in one task: **intake** reads the leecher's frames into a
+//! queue, **outflow** answers from it (the only writer), the **gate** watches whether the leecher may still be
+//! here, and the **pace** whether it takes what is sent. When the gate closes, the others are dropped where
+//! they stand, in the middle of a run if need be.
+//!
+//! Invariant: no byte of a block leaves unless the ticket is valid, no revocation covers it, and the piece is on
+//! offer, all checked before each run. Memory is held only while holding a part of [`Memory`], and read ahead
+//! only while holding a place (see [`Slots`]).
+//!
+//! Knows no sockets: the stream is generic. Knows nothing of downloads.
+
+mod allowance;
+mod guest;
+mod outflow;
+mod pace;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::connection::{ConnectionError, FrameReader, FrameWriter, split};
+use common::id::DeviceId;
+use common::secret::ClusterPublic;
+use common::wire::limits::MAX_PEER_FRAME;
+use common::wire::peer::{Goodbye, LeecherFrame, SeederFrame};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::time::{timeout, timeout_at};
+
+use self::guest::Guest;
+pub(crate) use self::pace::{Counted, Taken};
+use super::door::Visitor;
+use super::memory::Memory;
+use super::offer::{Offer, Offers, ReadError};
+use super::slots::Slots;
+use crate::trackers::Revocations;
+use crate::transfer::pool::Pool;
+use crate::transfer::rate::RateLimit;
+
+/// How long the last words may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// The same for one who was thrown out: what is still under way to it dies with the connection.
+const FAREWELL_REVOKED: Duration = Duration::from_millis(200);
+
+/// Hears of an offer that cannot be read.
+pub(crate) type OnTrouble = dyn Fn(&Arc<Offer>, &ReadError) + Send + Sync;
+
+/// What serving needs to know, and whom to tell.
+pub(crate) struct Host {
+    /// The cluster's key, once it is known.
+    pub(crate) cluster: Box<dyn Fn() -> Option<ClusterPublic> + Send + Sync>,
+    pub(crate) offers: Offers,
+    pub(crate) revocations: Revocations,
+    pub(crate) slots: Slots,
+    pub(crate) memory: Memory,
+    pub(crate) pool: Pool,
+    pub(crate) up: RateLimit,
+    /// Told of an offer whose file is not what it was, or cannot be read.
+    pub(crate) trouble: Box<OnTrouble>,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    /// The leecher left, or the line broke.
+    #[error("the leecher left")]
+    Left,
+    /// It takes too little of what it asked for.
+    #[error("the leecher is too slow")]
+    Slow,
+    /// Its place went to somebody else before it had shown a ticket.
+    #[error("another stranger took its place")]
+    ShownOut,
+    /// The line failed.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// We end it.
+    #[error("{0}")]
+    Goodbye(#[from] Goodbye),
+}
+
+impl From<io::Error> for End {
+    fn from(e: io::Error) -> Self {
+        Self::Connection(e.into())
+    }
+}
+
+type Reader<S> = FrameReader<ReadHalf<S>, LeecherFrame>;
+type Writer<S> = FrameWriter<WriteHalf<S>, SeederFrame>;
+
+/// Serves `device` over `stream` until either side ends it.
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
+    stream: S,
+    device: DeviceId,
+    host: &Host,
+    visitor: &Visitor,
+) -> End {
+    let (mut reader, mut writer) = split::<S, LeecherFrame, SeederFrame>(stream, MAX_PEER_FRAME);
+    let (end, between_frames) = match hello(&mut reader, device, host, visitor).await {
+        Ok(guest) => guest.stay(&mut reader, &mut writer).await,
+        Err(end) => (end, true),
+    };
+    farewell(&mut reader, &mut writer, end, between_frames).await
+}
+
+/// The leecher's first frame, and whether it may be here.
+async fn hello<'a, S: AsyncRead + AsyncWrite>(
+    reader: &mut Reader<S>,
+    device: DeviceId,
+    host: &'a Host,
+    visitor: &'a Visitor,
+) -> Result<Guest<'a>, End> {
+    let first = tokio::select! {
+        biased;
+        () = visitor.shown_out() => return Err(End::ShownOut),
+        first = timeout_at(visitor.by, reader.next()) => first.map_err(|_| Goodbye::Violation)??,
+    };
+    let Some(LeecherFrame::Hello(hello)) = first else {
+        return Err(if first.is_none() { End::Left } else { Goodbye::Violation.into() });
+    };
+    Guest::admit(hello, device, host, visitor).map_err(End::Goodbye)
+}
+
+/// Tells the leecher why, if a frame can be sent at all, and lets what was sent arrive.
+async fn farewell<S: AsyncRead + AsyncWrite>(
+    reader: &mut Reader<S>,
+    writer: &mut Writer<S>,
+    end: End,
+    between_frames: bool,
+) -> End {
+    let goodbye = match &end {
+        End::Goodbye(goodbye) => *goodbye,
+        End::Connection(e) if e.is_violation() => Goodbye::Violation,
+        End::Connection(_) | End::Left | End::Slow | End::ShownOut => return end,
+    };
+    if between_frames {
+        let patience = if goodbye == Goodbye::Revoked { FAREWELL_REVOKED } else { FAREWELL };
+        let parting = async {
+            writer.send(&SeederFrame::Goodbye(goodbye)).await?;
+            writer.shutdown().await?;
+            // Closing with unread bytes would reset the connection, and the goodbye with it.
+            while reader.next().await?.is_some() {}
+            Ok::<_, ConnectionError>(())
+        };
+        // Whatever fails here, the connection ends all the same.
+        let _ = timeout(patience, parting).await;
+    }
+    end
+}

@@ -1,0 +1,303 @@
+//! What goes to one leecher: news of pieces, and the blocks it asked for, from one place after the other.
+//!
+//! Invariant: the bytes of blocks, and what the stream beneath has taken and not passed on, are paid for from
+//! [`Memory`](crate::share::memory::Memory). Who takes so long that others should not wait gives up its
+//! place, and with it all that was read for it but the run that is being written.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use common::connection::{ConnectionError, frame};
+use common::pieces::{Bitfield, BlockRange};
+use common::tls::OUTPUT_BUFFER_BYTES;
+use common::wire::limits::{Bytes, MAX_RUN};
+use common::wire::peer::SeederFrame;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::guest::Guest;
+use super::{End, Writer};
+use crate::share::memory::Held;
+use crate::share::offer::{ReadError, Source};
+use crate::share::queue::{Asked, Queue};
+use crate::share::slots::{QUANTUM_TIME, Slot};
+use crate::transfer::pool::Buffer;
+
+/// Blocks read ahead of the one that is being sent.
+const READ_AHEAD: usize = 2;
+/// Room before each run in a block's buffer, for the frame that announces it, in bytes.
+const HEADROOM: usize = 16;
+
+/// Writes everything that goes to the leecher.
+pub(super) struct Outflow<'a, S> {
+    guest: &'a Guest<'a>,
+    writer: &'a mut Writer<S>,
+    /// The pieces on offer, and those that the leecher knows of.
+    pieces: watch::Receiver<Bitfield>,
+    told: Bitfield,
+    turn: Turn,
+    /// For what the stream may hold; given back when all of it has left.
+    output: Option<Held>,
+}
+
+/// A place, and what was read while it was held.
+#[derive(Default)]
+struct Turn {
+    slot: Option<Slot>,
+    ahead: VecDeque<Reading>,
+}
+
+/// A block that is being read; without bytes when its piece is not here.
+struct Reading {
+    asked: Asked,
+    bytes: Option<JoinHandle<Result<Block, ReadError>>>,
+}
+
+/// A block that has been read, and the memory that it is paid from.
+struct Block {
+    buffer: Buffer,
+    _held: Held,
+}
+
+impl Turn {
+    /// Whether others should have their turn.
+    fn is_over(&self) -> bool {
+        self.slot.as_ref().is_none_or(Slot::is_over)
+    }
+
+    /// Gives the place up, and what was read ahead back to the queue.
+    fn give_up(&mut self, queue: &Queue) {
+        self.slot = None;
+        while let Some(read) = self.ahead.pop_back() {
+            queue.put_back(read.asked);
+        }
+    }
+
+    /// Waits for `work`; gives the place up when that takes so long that others should not wait for it.
+    async fn wait_for<T>(&mut self, work: impl Future<Output = T>, queue: &Queue) -> T {
+        let mut work = pin!(work);
+        loop {
+            match timeout(QUANTUM_TIME, &mut work).await {
+                Ok(done) => return done,
+                Err(_) if self.slot.as_ref().is_some_and(Slot::is_over) => self.give_up(queue),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
+    pub(super) fn new(guest: &'a Guest<'a>, writer: &'a mut Writer<S>) -> Self {
+        let mut pieces = guest.offer.pieces();
+        let told = pieces.borrow_and_update().clone();
+        Self { guest, writer, pieces, told, turn: Turn::default(), output: None }
+    }
+
+    /// Until the line fails.
+    pub(super) async fn run(mut self) -> End {
+        match self.answer().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn answer(&mut self) -> Result<std::convert::Infallible, End> {
+        let bitfield = Bytes::first_of(self.told.as_bytes().iter().copied());
+        self.say(&SeederFrame::Bitfield(bitfield)).await?;
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.pieces.changed() => self.tell_changes().await?,
+                () = self.guest.queue.filled() => self.serve_queue().await?,
+            }
+        }
+    }
+
+    async fn say(&mut self, message: &SeederFrame) -> Result<(), End> {
+        self.guest.pushing.store(true, Ordering::Relaxed);
+        self.guest.writing.store(true, Ordering::Relaxed);
+        self.turn.wait_for(self.writer.send(message), &self.guest.queue).await?;
+        self.guest.writing.store(false, Ordering::Relaxed);
+        self.guest.pushing.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Lets everything leave, and gives back what was held for it.
+    async fn flush(&mut self) -> Result<(), End> {
+        self.guest.pushing.store(true, Ordering::Relaxed);
+        self.turn.wait_for(self.writer.flush(), &self.guest.queue).await?;
+        self.guest.pushing.store(false, Ordering::Relaxed);
+        self.output = None;
+        Ok(())
+    }
+
+    /// Announces pieces that came or went since they were told.
+    async fn tell_changes(&mut self) -> Result<(), End> {
+        let now = self.pieces.borrow_and_update().clone();
+        let layout = self.guest.offer.layout;
+        let changed: Vec<_> = layout.pieces().filter(|&p| now.has(p) != self.told.has(p)).collect();
+        self.told = now;
+        for piece in changed {
+            let piece_no = piece.get();
+            let message = if self.told.has(piece) {
+                SeederFrame::Have { piece: piece_no }
+            } else {
+                SeederFrame::Lost { piece: piece_no }
+            };
+            self.say(&message).await?;
+        }
+        Ok(())
+    }
+
+    /// Answers what is queued, for one turn or until nothing is.
+    async fn serve_queue(&mut self) -> Result<(), End> {
+        self.turn.slot = self.guest.host.slots.take().await;
+        loop {
+            self.read_ahead().await?;
+            let Some(read) = self.turn.ahead.pop_front() else { break };
+            self.send_block(read).await?;
+            if self.pieces.has_changed().unwrap_or(false) {
+                self.tell_changes().await?;
+            }
+        }
+        self.flush().await?;
+        self.turn.give_up(&self.guest.queue);
+        Ok(())
+    }
+
+    /// Reads blocks until enough are at hand or others should have their turn.
+    async fn read_ahead(&mut self) -> Result<(), End> {
+        while !self.turn.is_over() && self.turn.ahead.len() < READ_AHEAD {
+            let Some(asked) = self.guest.queue.pop() else { break };
+            let read = if self.can_be_read(&asked) {
+                match self.memory_for(&asked).await {
+                    Ok(Some(held)) => Reading { asked, bytes: Some(self.read(&asked, held)) },
+                    Ok(None) => {
+                        self.guest.queue.put_back(asked);
+                        break;
+                    }
+                    Err(end) => return Err(end),
+                }
+            } else {
+                Reading { asked, bytes: None }
+            };
+            self.turn.ahead.push_back(read);
+        }
+        Ok(())
+    }
+
+    fn can_be_read(&self, asked: &Asked) -> bool {
+        let offer = &self.guest.offer;
+        !asked.cancelled && offer.layout.piece(asked.block.piece).is_some_and(|p| offer.has(p))
+    }
+
+    /// Memory for a block, and for what the stream may hold of it; `None` while there is none and
+    /// something else can be done. Waits only with empty hands.
+    async fn memory_for(&mut self, asked: &Asked) -> Result<Option<Held>, End> {
+        let memory = &self.guest.host.memory;
+        let block = buffer_len(asked);
+        if self.output.is_some() {
+            if let Some(held) = memory.try_take(block) {
+                return Ok(Some(held));
+            }
+            if !self.turn.ahead.is_empty() {
+                return Ok(None);
+            }
+            self.flush().await?;
+            if self.turn.slot.is_none() {
+                return Ok(None);
+            }
+        }
+        let mut held = memory.take(block + OUTPUT_BUFFER_BYTES).await;
+        self.output = held.as_mut().and_then(Held::split_output);
+        Ok(held.filter(|_| self.turn.slot.is_some()))
+    }
+
+    /// Starts reading (the rest of) a block on a thread that may block.
+    fn read(&self, asked: &Asked, held: Held) -> JoinHandle<Result<Block, ReadError>> {
+        let offer = Arc::clone(&self.guest.offer);
+        let mut buffer = self.guest.host.pool.take(buffer_len(asked));
+        let at = offer.layout.position(asked.block) + u64::from(asked.sent);
+        tokio::task::spawn_blocking(move || {
+            let file = offer.source().open()?;
+            read_runs(offer.source(), &file, at, &mut buffer)?;
+            Ok(Block { buffer, _held: held })
+        })
+    }
+
+    async fn send_block(&mut self, read: Reading) -> Result<(), End> {
+        let Reading { mut asked, bytes } = read;
+        let (number, guest) = (asked.number, self.guest);
+        let Some(bytes) = bytes else {
+            guest.queue.forget(number);
+            return self.say(&SeederFrame::Cancelled { number }).await;
+        };
+        let mut block = match bytes.await.map_err(io::Error::other)? {
+            Ok(block) => block,
+            Err(error) => return self.cannot_read(number, asked.block, &error).await,
+        };
+        for run in block.buffer.chunks_mut(HEADROOM + MAX_RUN as usize) {
+            if guest.queue.is_cancelled(number) {
+                guest.queue.forget(number);
+                return self.say(&SeederFrame::Cancelled { number }).await;
+            }
+            if self.turn.slot.is_none() {
+                // Given up in the middle: the rest is read again in a later turn.
+                guest.queue.put_back(asked);
+                return Ok(());
+            }
+            let len = (run.len() - HEADROOM) as u32;
+            guest.host.up.take(len.into()).await;
+            self.send_run(number, run).await?;
+            asked.sent += len;
+        }
+        guest.queue.forget(number);
+        Ok(())
+    }
+
+    /// One run with its announcement in front, in a single write.
+    async fn send_run(&mut self, number: u32, run: &mut [u8]) -> Result<(), End> {
+        let len = run.len() - HEADROOM;
+        let header = frame(&SeederFrame::Run { number, len: len as u32 }, HEADROOM).map_err(ConnectionError::from)?;
+        let start = HEADROOM - header.len();
+        run[start..HEADROOM].copy_from_slice(&header);
+        self.guest.pushing.store(true, Ordering::Relaxed);
+        self.guest.writing.store(true, Ordering::Relaxed);
+        self.turn.wait_for(self.writer.write_raw(&run[start..]), &self.guest.queue).await?;
+        self.guest.writing.store(false, Ordering::Relaxed);
+        self.guest.pushing.store(false, Ordering::Relaxed);
+        if let Some(slot) = &mut self.turn.slot {
+            slot.spend(len as u64);
+        }
+        Ok(())
+    }
+
+    /// The block cannot be had: this piece is off the offer, or the whole file if it changed.
+    async fn cannot_read(&mut self, number: u32, block: BlockRange, error: &ReadError) -> Result<(), End> {
+        let guest = self.guest;
+        guest.queue.forget(number);
+        if let (ReadError::Io(_), Some(piece)) = (error, guest.offer.layout.piece(block.piece)) {
+            guest.offer.lose(piece);
+        }
+        (guest.host.trouble)(&guest.offer, error);
+        self.say(&SeederFrame::Cancelled { number }).await
+    }
+}
+
+/// Bytes for what is left of a block, with room before each run.
+fn buffer_len(asked: &Asked) -> usize {
+    let left = asked.block.len - asked.sent;
+    left as usize + left.div_ceil(MAX_RUN) as usize * HEADROOM
+}
+
+/// Fills `buffer` with the bytes from `at` on, leaving [`HEADROOM`] before each run.
+fn read_runs(source: &Source, file: &std::fs::File, at: u64, buffer: &mut Buffer) -> Result<(), ReadError> {
+    let runs = buffer.chunks_mut(HEADROOM + MAX_RUN as usize);
+    let mut parts: Vec<&mut [u8]> = runs.map(|run| &mut run[HEADROOM..]).collect();
+    source.read(file, at, &mut parts)
+}
