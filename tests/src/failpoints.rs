@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use harness::{Asker, Client, Cluster, PATIENCE, Verdict, until_dual};
+use harness::{Asker, Client, Cluster, PATIENCE, Verdict, until_level};
 use rand::RngExt;
 
 /// Where a tracker dies while it writes, ships and acknowledges.
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         }
         println!("{point:<24}{each:>4} deaths, {:.0} s", began.elapsed().as_secs_f64());
     }
-    until_dual(&witness, PATIENCE * 3);
+    until_level(&cluster, &witness, PATIENCE * 3);
     wait_for_state(&cluster);
     for point in SNAPSHOT {
         let began = Instant::now();
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         println!("{point:<24}{each:>4} deaths, {:.0} s", began.elapsed().as_secs_f64());
     }
     let histories: Vec<_> = askers.into_iter().map(Asker::finish).collect();
-    until_dual(&witness, PATIENCE * 3);
+    until_level(&cluster, &witness, PATIENCE * 3);
     let verdict = Verdict::of(&cluster, &witness, &histories);
     println!("{verdict}");
     if verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -64,7 +64,7 @@ fn die_at(cluster: &mut Cluster, point: &str) {
 
 /// One tracker has lost its disk and the other has no log: while the state is sent, one of them dies.
 fn die_in_snapshot(cluster: &mut Cluster, witness: &Client, point: &str) {
-    until_dual(witness, PATIENCE * 3);
+    until_level(cluster, witness, PATIENCE * 3);
     let empty = rand::rng().random_range(1..=2);
     let full = 3 - empty;
     // What was acknowledged until now is on both disks.

@@ -99,7 +99,17 @@ pub fn groups_at(cluster: &Cluster, client: &Client, number: usize) -> Vec<Strin
     rows.iter().filter_map(|row| row["group"].as_str().map(str::to_owned)).collect()
 }
 
-/// Waits until both trackers are there and have the same, and says `dual`.
+/// Waits until each tracker says of itself that the other has everything: only then may a disk be lost.
+///
+/// # Panics
+/// When that does not come to pass.
+pub fn until_level(cluster: &Cluster, client: &Client, patience: Duration) {
+    for number in [1, 2] {
+        until_dual(&client.with_info(&cluster.info_of(number)), patience);
+    }
+}
+
+/// Waits until the tracker that `client` speaks to says `dual`: the other has everything that it has.
 ///
 /// # Panics
 /// When that does not come to pass.

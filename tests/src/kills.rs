@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use harness::{Asker, Cluster, Verdict, until_dual};
+use harness::{Asker, Cluster, Verdict, until_level};
 use rand::RngExt;
 
 /// Clients that ask at the same time.
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     }
     let histories: Vec<_> = askers.into_iter().map(Asker::finish).collect();
     let asker = &clients[0];
-    until_dual(asker, Duration::from_secs(120));
+    until_level(&cluster, asker, Duration::from_secs(120));
     let verdict = Verdict::of(&cluster, asker, &histories);
     println!("{single} kills of one, {both} of both, {:.0} s: {verdict}", began.elapsed().as_secs_f64());
     if verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -14,6 +14,6 @@ mod process;
 pub use binaries::{binary, failing_tracker};
 pub use client::{Client, Live, Script};
 pub use cluster::{Cluster, Tracker, random_file};
-pub use history::{Asker, History, Verdict, groups_at, until_dual};
+pub use history::{Asker, History, Verdict, groups_at, until_dual, until_level};
 pub use interrupted::Interrupted;
 pub use process::{Output, PATIENCE, Process};
