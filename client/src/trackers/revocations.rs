@@ -42,11 +42,6 @@ impl Known {
         self.entries.iter().any(|e| e.revocation.covers(ticket))
     }
 
-    /// The most recent entry.
-    pub(crate) fn latest(&self) -> Option<&Entry> {
-        self.entries.back()
-    }
-
     /// The number that the next entry will have.
     pub(crate) const fn next(&self) -> u64 {
         self.next
