@@ -5,88 +5,14 @@
 //! refuses anything else. So a piece whose chaining value matches is a piece of *that* content,
 //! whoever sent the manifest and whoever sent the piece.
 
-use blake3::hazmat::{HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
-use serde::{Deserialize, Serialize};
-use sha1::{Digest, Sha1};
+mod lanes;
+mod piece_hash;
 
+use blake3::hazmat::{Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
+
+pub use self::piece_hash::{PieceHash, hash_piece, hash_pieces, pieces_at_once};
 use crate::id::{FileId, Sha1Digest};
 use crate::pieces::{PieceIndex, PieceLayout};
-
-/// The digests of one piece: 52 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct PieceHash {
-    /// SHA-1 of the piece, as in a BitTorrent v1 torrent (BEP 3).
-    pub sha1: Sha1Digest,
-    /// BLAKE3 chaining value of the piece as a subtree; of a file with a single piece, the root.
-    pub chain: [u8; 32],
-}
-
-impl PieceHash {
-    /// Length of its stored form, in bytes.
-    pub const LEN: usize = 52;
-
-    /// SHA-1, then the chaining value.
-    pub fn to_bytes(self) -> [u8; Self::LEN] {
-        let mut out = [0; Self::LEN];
-        out[..20].copy_from_slice(self.sha1.as_bytes());
-        out[20..].copy_from_slice(&self.chain);
-        out
-    }
-
-    /// Reads the stored form.
-    pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
-        let (mut sha1, mut chain) = ([0; 20], [0; 32]);
-        sha1.copy_from_slice(&bytes[..20]);
-        chain.copy_from_slice(&bytes[20..]);
-        Self { sha1: Sha1Digest::new(sha1), chain }
-    }
-}
-
-/// Bytes that SHA-1 and BLAKE3 take in turn: small enough that the second finds them in the cache of
-/// its core, a power of two so that BLAKE3 hashes whole subtrees at once.
-const HASH_STEP: usize = 128 << 10;
-
-/// Hashes one piece whose bytes come in parts.
-#[derive(Debug, Clone)]
-pub struct PieceHasher {
-    sha1: Sha1,
-    blake3: blake3::Hasher,
-    only: bool,
-}
-
-impl PieceHasher {
-    /// A hasher for `piece` of a file that is cut by `layout`.
-    pub fn new(layout: PieceLayout, piece: PieceIndex) -> Self {
-        let only = layout.count() <= 1;
-        let mut blake3 = blake3::Hasher::new();
-        if !only {
-            blake3.set_input_offset(layout.range(piece).start);
-        }
-        Self { sha1: Sha1::new(), blake3, only }
-    }
-
-    /// Takes the next bytes of the piece, of which there are `layout.len_of(piece)` in all.
-    pub fn update(&mut self, bytes: &[u8]) {
-        for step in bytes.chunks(HASH_STEP) {
-            self.sha1.update(step);
-            self.blake3.update(step);
-        }
-    }
-
-    /// The digests of the piece.
-    pub fn finish(self) -> PieceHash {
-        let chain = if self.only { *self.blake3.finalize().as_bytes() } else { self.blake3.finalize_non_root() };
-        PieceHash { sha1: Sha1Digest::new(self.sha1.finalize().into()), chain }
-    }
-}
-
-/// Hashes the bytes of one piece; `bytes` has exactly `layout.len_of(piece)` bytes.
-pub fn hash_piece(layout: PieceLayout, piece: PieceIndex, bytes: &[u8]) -> PieceHash {
-    let mut hasher = PieceHasher::new(layout, piece);
-    hasher.update(bytes);
-    hasher.finish()
-}
 
 /// The BLAKE3 root of the pieces' chaining values: what `blake3::hash` of the whole content gives.
 ///
@@ -214,19 +140,31 @@ impl Manifest {
 
     /// As [`Manifest::verify`], for a piece that lies in several parts, in order.
     pub fn verify_parts<P: AsRef<[u8]>>(&self, piece: PieceIndex, parts: &[P]) -> Verdict {
-        let Some(expected) = self.pieces.get(piece.index()) else { return Verdict::Bad };
-        let len: u64 = parts.iter().map(|p| p.as_ref().len() as u64).sum();
-        if len != u64::from(self.layout.len_of(piece)) {
-            return Verdict::Bad;
-        }
-        let mut hasher = PieceHasher::new(self.layout, piece);
-        parts.iter().for_each(|p| hasher.update(p.as_ref()));
-        let found = hasher.finish();
-        match (found.chain == expected.chain, found.sha1 == expected.sha1) {
-            (true, true) => Verdict::Good,
-            (true, false) => Verdict::ManifestLies,
-            (false, _) => Verdict::Bad,
-        }
+        self.verify_all(&[(piece, parts)]).pop().unwrap_or(Verdict::Bad)
+    }
+
+    /// As [`Manifest::verify_parts`], for several pieces, which is faster than one after the other (see
+    /// [`hash_pieces`]). A verdict for each, in order.
+    pub fn verify_all<P: AsRef<[u8]>>(&self, pieces: &[(PieceIndex, &[P])]) -> Vec<Verdict> {
+        let fits = |&(piece, parts): &(PieceIndex, &[P])| {
+            let len: u64 = parts.iter().map(|p| p.as_ref().len() as u64).sum();
+            self.pieces.get(piece.index()).is_some() && len == u64::from(self.layout.len_of(piece))
+        };
+        let fitting: Vec<_> = pieces.iter().copied().filter(|p| fits(p)).collect();
+        let mut found = hash_pieces(self.layout, &fitting).into_iter();
+        let mut verdict = |p: &(PieceIndex, &[P])| match (self.pieces.get(p.0.index()), fits(p)) {
+            (Some(expected), true) => found.next().map_or(Verdict::Bad, |found| judge(expected, &found)),
+            _ => Verdict::Bad,
+        };
+        pieces.iter().map(&mut verdict).collect()
+    }
+}
+
+fn judge(expected: &PieceHash, found: &PieceHash) -> Verdict {
+    match (found.chain == expected.chain, found.sha1 == expected.sha1) {
+        (true, true) => Verdict::Good,
+        (true, false) => Verdict::ManifestLies,
+        (false, _) => Verdict::Bad,
     }
 }
 
@@ -234,6 +172,7 @@ impl Manifest {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use sha1::{Digest, Sha1};
 
     fn content(len: usize) -> Vec<u8> {
         (0..len).map(|i| (i * 31 % 251) as u8 ^ (i >> 9) as u8).collect()

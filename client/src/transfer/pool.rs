@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use common::pieces::MAX_BLOCK_LEN;
 
 /// Most bytes kept for reuse. More than a fast peer has in the air at a time gains nothing.
-const MAX_KEPT: usize = 16 << 20;
+const MAX_KEPT: usize = 24 << 20;
 /// Smallest buffer, as a power of two: 16 KiB.
 const FIRST_CLASS: u32 = 14;
 /// Number of sizes, up to the longest block plus room for headers.

@@ -197,7 +197,10 @@ impl<'a> Swarm<'a> {
                     self.pass_on_revocations(Instant::now());
                     Ok(())
                 }
-                Some(checked) = self.assembly.next() => checked.and_then(|c| self.on_checked(c)),
+                Some(checked) = self.assembly.next() => match checked.and_then(|c| self.on_checked(c)) {
+                    Ok(()) => self.sync_some(Instant::now()).await,
+                    failed => failed,
+                },
                 Some((key, event)) = events.recv() => {
                     self.on_event(key, event);
                     Ok(())

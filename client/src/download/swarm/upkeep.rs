@@ -11,15 +11,15 @@ use crate::download::tally::Moment;
 use crate::error::Error;
 
 /// Bytes that may wait to be verified and written while as much is under way as windows allow,
-const BEHIND: u64 = 12 << 20;
+const BEHIND: u64 = 24 << 20;
 /// or this many pieces, if they are long.
 const BEHIND_PIECES: u64 = 4;
 /// How often the picker looks after the peers, in ticks.
 const PICKER_TICKS: u32 = 4;
 /// What has been written is synced after this time,
 const SYNC_AFTER: Duration = Duration::from_secs(2);
-/// or after so many bytes.
-const SYNC_BYTES: u64 = 256 << 20;
+/// or after so many bytes: little is left to wait for at the end.
+const SYNC_BYTES: u64 = 64 << 20;
 
 impl Swarm<'_> {
     pub(super) async fn on_tick(&mut self) -> Result<(), Error> {
@@ -55,7 +55,7 @@ impl Swarm<'_> {
     }
 
     /// Makes durable what has been written, now and then, in the background.
-    async fn sync_some(&mut self, now: Instant) -> Result<(), Error> {
+    pub(super) async fn sync_some(&mut self, now: Instant) -> Result<(), Error> {
         if let Some(syncing) = self.syncing.take_if(|s| s.is_finished()) {
             let synced = syncing.await.unwrap_or_else(|e| Err(io::Error::other(e)));
             synced.map_err(|e| Error::from_io("write", &self.task.disk.destination().path(), e))?;
