@@ -100,6 +100,8 @@ pub struct Machine {
     steady: Steady,
     gate: Gate,
     sibling: Option<OriginId>,
+    /// What it had when the last connection ended.
+    had: Versions,
     /// Origins of which nothing more is applied, by either.
     quarantined: HashSet<OriginId>,
     /// The sibling refuses what we say in this run.
@@ -118,14 +120,16 @@ enum Gate {
     Open,
     /// Empty; the sibling may have everything.
     Shut {
-        until: Option<Instant>,
+        until: Instant,
     },
+    /// The sibling has said that it has what is lacking here: nothing but that opens it.
+    Behind,
 }
 
 impl Machine {
     /// A tracker that has `versions` on disk, and a sibling somewhere.
     pub fn new(tracker_no: u16, origin: OriginId, versions: Versions, now: Instant) -> Self {
-        let gate = if versions.is_empty() { Gate::Shut { until: Some(now + FIRST_CONTACT) } } else { Gate::Open };
+        let gate = if versions.is_empty() { Gate::Shut { until: now + FIRST_CONTACT } } else { Gate::Open };
         Self {
             tracker_no,
             origin,
@@ -134,6 +138,7 @@ impl Machine {
             steady: Steady::default(),
             gate,
             sibling: None,
+            had: Versions::new(),
             quarantined: HashSet::new(),
             refused: false,
             transmit: VecDeque::new(),
@@ -159,17 +164,20 @@ impl Machine {
         self.transmit.clear();
         self.jobs.clear();
         self.trouble = None;
-        if self.conn.take().is_some() {
+        if let Some(conn) = self.conn.take() {
+            if conn.compared {
+                self.had = conn.acked;
+            }
             self.steady.lost(now);
-            if self.gate != Gate::Open {
-                self.gate = Gate::Shut { until: Some(now + FIRST_CONTACT) };
+            if let Gate::Shut { until } = &mut self.gate {
+                *until = now + FIRST_CONTACT;
             }
         }
     }
 
     /// Nobody listens where the sibling should be.
     pub fn unreachable(&mut self) {
-        if self.conn.is_none() {
+        if self.conn.is_none() && self.gate != Gate::Behind {
             self.gate = Gate::Open;
         }
     }
@@ -268,7 +276,7 @@ impl Machine {
 
     /// The time has come that [`Self::poll_timeout`] named.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if matches!(self.gate, Gate::Shut { until: Some(until) } if until <= now) {
+        if matches!(self.gate, Gate::Shut { until } if until <= now) {
             self.gate = Gate::Open;
         }
         if self.conn.is_none() {
@@ -313,8 +321,8 @@ impl Machine {
     /// When to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let gate = match self.gate {
-            Gate::Shut { until } => until,
-            Gate::Open => None,
+            Gate::Shut { until } => Some(until),
+            Gate::Behind | Gate::Open => None,
         };
         let conn = self.conn.as_ref().map(|c| {
             let ack = (c.number > c.acked_number).then_some(c.last_ack + PATIENCE_BEHIND);
@@ -334,7 +342,8 @@ impl Machine {
     pub fn view(&self) -> View {
         let acked = |o: &OriginId| self.conn.as_ref().and_then(|c| c.acked.get(o)).copied().unwrap_or_default();
         let counted = self.versions.iter().filter(|(o, _)| !self.quarantined.contains(o));
-        let lag = counted.map(|(o, seq)| seq.saturating_sub(acked(o))).sum();
+        let known = self.conn.as_ref().map_or(&self.had, |c| &c.acked);
+        let lag = counted.map(|(o, seq)| seq.saturating_sub(known.get(o).copied().unwrap_or_default())).sum();
         View {
             mode: if self.steady.is_dual() { Mode::Dual } else { Mode::Solo },
             linked: self.conn.as_ref().is_some_and(|c| c.theirs.is_some()),

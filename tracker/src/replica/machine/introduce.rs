@@ -67,7 +67,7 @@ impl Machine {
                 .iter()
                 .filter(|h| !self.quarantined.contains(&h.origin))
                 .all(|h| self.versions.get(&h.origin).is_some_and(|have| *have >= h.seq));
-            self.gate = if level { Gate::Open } else { Gate::Shut { until: None } };
+            self.gate = if level { Gate::Open } else { Gate::Behind };
         }
     }
 
@@ -79,5 +79,68 @@ impl Machine {
             self.quarantined.insert(*origin);
             self.transmit.push_back(SyncFrame::Quarantined(*origin));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use common::wire::limits::List;
+    use common::wire::sync::Head;
+
+    use super::super::{Done, FIRST_CONTACT};
+    use super::*;
+    use crate::store::Versions;
+
+    fn hello(tracker_no: u16, seq: Option<u64>) -> Hello {
+        let origin = OriginId::new([u8::try_from(tracker_no).expect("small"); 16]);
+        let heads = List::first_of(seq.map(|seq| Head { origin, seq, hash: [0; 32] }));
+        Hello { version: VERSION, schema: 1, tracker_no, origin, heads, names: [0; 32] }
+    }
+
+    fn empty_that_met(now: Instant, seq: Option<u64>) -> Machine {
+        let mut m = Machine::new(2, OriginId::new([2; 16]), Versions::new(), now);
+        m.connected(now);
+        let (floors, quarantined) = (Versions::new(), vec![]);
+        m.handle_done(now, Done::Introduced { hello: hello(2, None), floors, votes: 0, quarantined });
+        m.handle_message(now, SyncFrame::Hello(hello(1, seq)));
+        m.handle_done(now, Done::Compared(vec![]));
+        m
+    }
+
+    #[test]
+    fn an_empty_tracker_whose_sibling_died_while_it_sent_does_not_serve_without_it() {
+        let mut now = Instant::now();
+        let mut m = empty_that_met(now, Some(5));
+        assert!(!m.view().open);
+        m.disconnected(now);
+        m.unreachable();
+        now += FIRST_CONTACT + Duration::from_secs(1);
+        m.handle_timeout(now);
+        assert!(!m.view().open, "it would serve part of what there is");
+    }
+
+    #[test]
+    fn what_a_sibling_lacks_is_still_known_when_it_is_away() {
+        let now = Instant::now();
+        let mut m = empty_that_met(now, Some(5));
+        let mut have = Versions::from([(OriginId::new([1; 16]), 5)]);
+        m.disconnected(now);
+        m.committed(now, &have);
+        assert_eq!(m.view().lag, 0);
+        have.insert(OriginId::new([2; 16]), 3);
+        m.committed(now, &have);
+        assert_eq!(m.view().lag, 3);
+    }
+
+    #[test]
+    fn two_new_trackers_serve() {
+        let now = Instant::now();
+        assert!(empty_that_met(now, None).view().open);
+        let mut alone = Machine::new(2, OriginId::new([2; 16]), Versions::new(), now);
+        assert!(!alone.view().open);
+        alone.unreachable();
+        assert!(alone.view().open);
     }
 }
