@@ -83,8 +83,11 @@ impl Node {
         }
     }
 
-    /// The disk as it is now, kept. Only while it does not run.
+    /// The disk as it is now, kept. Only while it does not run; a disk that was just lost has nothing to keep.
     pub(crate) fn back_up(&mut self) {
+        if !self.dir.is_dir() {
+            return;
+        }
         copy(&self.dir, &self.backup());
         self.has_backup = true;
     }

@@ -48,6 +48,8 @@ pub struct Report {
     pub facts: u64,
     /// Runs in which the events, applied anew, were compared with the state.
     pub replayed: u64,
+    /// Faults that struck.
+    pub faults: u64,
 }
 
 impl Report {
@@ -61,15 +63,16 @@ impl Report {
         self.frames += other.frames;
         self.facts += other.facts;
         self.replayed += other.replayed;
+        self.faults += other.faults;
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { commands, dual, solo, connections, starts, frames, facts, replayed } = self;
+        let Self { commands, dual, solo, connections, starts, frames, facts, replayed, faults } = self;
         write!(
             f,
-            "{commands} commands ({dual} dual, {solo} solo), {starts} starts, {connections} connections, {frames} frames \
+            "{faults} faults, {commands} commands ({dual} dual, {solo} solo), {starts} starts, {connections} connections, {frames} frames \
              ({facts} of facts), {replayed} replays"
         )
     }
@@ -476,6 +479,7 @@ impl World {
         let hit = here && self.armed == Some((i, fault)) && self.rng.u8(0..3) == 0;
         if hit {
             self.armed = None;
+            self.report.faults += 1;
         }
         hit
     }
@@ -491,6 +495,7 @@ impl World {
             }
         };
         self.armed = None;
+        self.report.faults += 1;
         self.say(|| format!("{fault:?} on the way to tracker {}", i + 1));
         let (number, mut events, votes) = (batch.number, batch.events.to_vec(), batch.votes.clone());
         match fault {
@@ -599,6 +604,7 @@ impl World {
     fn fault(&mut self, fault: Fault) {
         let i = self.rng.usize(0..2);
         self.say(|| format!("{fault:?}, tracker {}", i + 1));
+        self.report.faults += 1;
         match fault {
             Fault::KillBeforeCommit
             | Fault::KillAfterCommit
@@ -608,7 +614,11 @@ impl World {
             | Fault::Duplicate
             | Fault::Reorder
             | Fault::Replay
-            | Fault::Malform => self.armed = Some((i, fault)),
+            | Fault::Malform => {
+                // Counted when it strikes.
+                self.report.faults -= 1;
+                self.armed = Some((i, fault));
+            }
             Fault::Partition(time) => self.wires.iter_mut().for_each(|w| w.cut_until = self.now + time),
             Fault::OneWay(time) => self.wires[i].cut_until = self.now + time,
             Fault::Break => self.drop_connection(i),
@@ -618,6 +628,7 @@ impl World {
                 self.nodes[i].disk = time;
                 self.faults.push((self.now + Duration::from_secs(20), Fault::SlowDisk(Duration::ZERO)));
                 if time.is_zero() {
+                    self.report.faults -= 1;
                     self.faults.pop();
                     self.nodes.iter_mut().for_each(|n| n.disk = Duration::ZERO);
                 }
@@ -657,6 +668,7 @@ impl World {
         // One at a time: the sibling's only after the first has synchronised.
         self.note_level();
         if self.behind.is_some_and(|b| b != i) || (fault != Fault::Wipe && !self.nodes[i].has_backup) {
+            self.report.faults -= 1;
             return;
         }
         if fault == Fault::RestoreWhileOtherIsDown {

@@ -55,6 +55,12 @@ scenarios! {
     altered: "a row altered";
 }
 
+/// A tracker that is to be copied may have lost its disk a moment before.
+#[test]
+fn a_lost_disk_is_not_backed_up() {
+    run(&Plan::random(), 5881);
+}
+
 #[test]
 fn by_chance() {
     for seed in 1..=200 {
