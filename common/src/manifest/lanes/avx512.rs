@@ -47,7 +47,7 @@ impl NullaryFnOnce for Compress<'_, '_> {
 
     #[inline(always)]
     fn call(self) {
-        let mut state = self.state.map(|lanes| cast(lanes));
+        let mut state = self.state.map(cast);
         for number in 0..self.blocks {
             state = compress(self.simd, state, words(self.simd, self.messages, number * BLOCK));
         }
