@@ -8,9 +8,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use common::address::subscriber;
 use common::id::UserId;
 use tokio_util::sync::CancellationToken;
 
@@ -227,14 +228,6 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.admission.lock().remove(self.number);
-    }
-}
-
-/// What one subscriber has: an IPv4 address, or an IPv6 network of 64 bits (RFC 6177).
-pub(crate) fn subscriber(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) if !v6.is_loopback() => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        other => other,
     }
 }
 

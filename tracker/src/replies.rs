@@ -10,12 +10,12 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use common::address::subscriber;
 use common::wire::client::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::subscriber;
 use crate::turns::{Turn, Turns};
 
 /// Long answers in memory at a time. Each is shorter than a frame, and exists as rows and as bytes.

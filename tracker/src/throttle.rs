@@ -12,9 +12,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use common::address::subscriber;
 use common::id::{UserId, UserName};
-
-use crate::admission::subscriber;
 
 /// Failures of one user at one address before there is a delay.
 const FREE: u32 = 4;

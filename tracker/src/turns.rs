@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use common::address::subscriber;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::admission::subscriber;
 
 /// The turns of every subscriber.
 #[derive(Debug)]

@@ -136,11 +136,3 @@ fn there_are_never_more_than_there_may_be() {
         assert_eq!(here, strangers + users);
     }
 }
-
-#[test]
-fn an_ipv6_network_is_one_subscriber() {
-    let of = |s: &str| subscriber(s.parse().expect("address"));
-    assert_eq!(of("2001:db8:1:2:3::1"), of("2001:db8:1:2:ffff::9"));
-    assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-    assert_eq!(of("::ffff:10.0.0.1"), ip(1));
-}
