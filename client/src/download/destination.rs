@@ -18,6 +18,7 @@ use common::id::{FileId, FileName, MAX_FILE_NAME_BYTES};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use super::medium;
 use crate::error::{Error, shown};
 
 /// Names tried for the unfinished file, when those before are taken.
@@ -94,7 +95,7 @@ impl Destination {
         }
     }
 
-    /// Makes a fresh unfinished file: its name, and the file.
+    /// Makes a fresh unfinished file: its name, durably, and the file.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -104,7 +105,10 @@ impl Destination {
         for attempt in 0..ATTEMPTS {
             let name = part_name(&self.name, file_id, attempt);
             match self.dir.open_with(&name, &options) {
-                Ok(file) => return Ok((name, file.into_std())),
+                Ok(file) => {
+                    self.sync()?;
+                    return Ok((name, file.into_std()));
+                }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(e),
             }
@@ -161,9 +165,10 @@ impl Destination {
     }
 
     /// Makes the directory's names durable.
+    #[cfg_attr(test, track_caller)]
     fn sync(&self) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        File::from(rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?).sync_all()
+        medium::sync_names(&File::from(rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?))
     }
 
     /// Removes the unfinished file, if it is there.

@@ -14,11 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::manifest::Manifest;
 use common::pieces::{Bitfield, MAX_BLOCK_LEN, PieceIndex, PieceLayout};
-use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
 
 use super::destination::Destination;
 use super::journal::{Journal, Recovered};
+use super::medium;
 use super::verify::{RawPiece, VerifiedPiece, verify};
 use crate::error::Error;
 use crate::private_file;
@@ -36,6 +35,9 @@ pub(crate) struct Disk {
     journal: Mutex<Journal>,
     /// Bytes written since the last sync.
     unsynced: AtomicU64,
+    /// Held while a piece is written. The system lets one writer into a file at a time, too, but burns a core on
+    /// those who wait.
+    writing: Mutex<()>,
 }
 
 /// What an earlier run left.
@@ -53,9 +55,10 @@ impl Disk {
     /// [`Error::DiskFull`] when there is no room for it; nothing is left behind then.
     pub(crate) fn create(destination: Destination, journal_path: &Path, manifest: &Manifest) -> Result<Self, Error> {
         let failed = |e| Error::from_io("create", &destination.path(), e);
+        Journal::void(journal_path).map_err(failed)?;
         let (part, file) = destination.create_part(manifest.file_id()).map_err(failed)?;
         let layout = manifest.layout();
-        let made = allocate(&file, layout.len()).and_then(|()| {
+        let made = medium::allocate(&file, layout.len()).and_then(|()| {
             let inode = Stamp::of(&file.metadata()?).inode;
             Journal::create(journal_path, layout, manifest.file_id(), inode)
         });
@@ -85,6 +88,7 @@ impl Disk {
             journal_path: journal_path.to_owned(),
             journal: Mutex::new(journal),
             unsynced: AtomicU64::new(0),
+            writing: Mutex::new(()),
         }
     }
 
@@ -121,7 +125,8 @@ impl Disk {
         {
             Some((journal, recovered)) => trust(layout, journal, recovered, &stamp),
             None => {
-                allocate(&file, layout.len()).map_err(failed)?;
+                Journal::void(journal_path).map_err(failed)?;
+                medium::allocate(&file, layout.len()).map_err(failed)?;
                 let journal = Journal::create(journal_path, layout, manifest.file_id(), stamp.inode).map_err(failed)?;
                 (journal, Bitfield::empty(layout), layout.pieces().collect())
             }
@@ -170,13 +175,19 @@ impl Disk {
 
     /// Writes a piece.
     pub(crate) fn write(&self, piece: &VerifiedPiece) -> io::Result<()> {
-        let mut at = self.layout.range(piece.piece()).start;
-        for part in piece.parts() {
-            self.file.write_all_at(part, at)?;
-            at += part.len() as u64;
-        }
+        self.write_bytes(piece)?;
         self.unsynced.fetch_add(u64::from(self.layout.len_of(piece.piece())), Ordering::Relaxed);
         self.journal().written(piece.piece())
+    }
+
+    fn write_bytes(&self, piece: &VerifiedPiece) -> io::Result<()> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut at = self.layout.range(piece.piece()).start;
+        for part in piece.parts() {
+            medium::write_at(&self.file, part, at)?;
+            at += part.len() as u64;
+        }
+        Ok(())
     }
 
     /// Bytes written since the last sync.
@@ -188,16 +199,22 @@ impl Disk {
     pub(crate) fn sync(&self) -> io::Result<()> {
         let unsynced = self.unsynced.swap(0, Ordering::Relaxed);
         let records = self.journal().len();
-        if let Err(e) = self.file.sync_data() {
+        if let Err(e) = medium::sync_data(&self.file) {
             self.unsynced.fetch_add(unsynced, Ordering::Relaxed);
             return Err(e);
         }
-        self.journal().durable(records)
+        let journal = {
+            let mut journal = self.journal();
+            journal.durable(records)?;
+            journal.file()
+        };
+        // Not under the lock: pieces are written meanwhile.
+        medium::sync_data(&journal)
     }
 
     /// Leaves everything so that the next run has to reread nothing. Nothing may be written after this.
     pub(crate) fn close(&self) -> io::Result<()> {
-        self.file.sync_all()?;
+        medium::sync_all(&self.file)?;
         let stamp = Stamp::of(&self.file.metadata()?);
         self.journal().clean(&stamp)
     }
@@ -259,19 +276,5 @@ fn trust(
             (journal, durable, all)
         }
         _ => (journal, durable, written),
-    }
-}
-
-/// Reserves room for `len` bytes. A file system that cannot do this gives a sparse file.
-fn allocate(file: &File, len: u64) -> io::Result<()> {
-    if len == 0 {
-        return Ok(());
-    }
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(len),
-        Err(Errno::FBIG) => {
-            Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file system cannot hold so large a file"))
-        }
-        done => Ok(done?),
     }
 }

@@ -11,12 +11,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use common::id::FileId;
 use common::pieces::{Bitfield, PieceIndex, PieceLayout};
 
+use super::medium;
 use crate::transfer::stamp::Stamp;
 
 const MAGIC: &[u8; 8] = b"shoaljn1";
@@ -126,20 +128,36 @@ impl Recovered {
 /// An open journal.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    file: File,
+    file: Arc<File>,
     salt: [u8; 16],
     records: u64,
 }
 
 impl Journal {
-    /// A new journal at `path`, in place of any other, for data in the file `inode`.
+    /// What a journal at `path` says no longer counts, and does not count again after a power failure.
+    ///
+    /// To be done before the file that it may speak of is made or gets its length again: until then it is told from
+    /// that one by the length, or by the inode number, which a new file may have been given again.
+    pub(crate) fn void(path: &Path) -> io::Result<()> {
+        match OpenOptions::new().write(true).open(path) {
+            Ok(file) => {
+                medium::set_len(&file, 0)?;
+                medium::sync_all(&file)
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// A new journal at `path`, in place of one that is [void](Self::void), for data in the file `inode`. It becomes
+    /// durable with the first mark that does.
     pub(crate) fn create(path: &Path, layout: PieceLayout, file_id: FileId, inode: u64) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        medium::set_len(&file, 0)?;
         let salt = rand::random();
-        file.write_all_at(&header(layout, file_id, salt), 0)?;
-        let mut journal = Self { file, salt, records: 0 };
+        medium::write_at(&file, &header(layout, file_id, salt), 0)?;
+        let mut journal = Self { file: Arc::new(file), salt, records: 0 };
         journal.append(Record::Inode(inode))?;
-        journal.file.sync_all()?;
         Ok(journal)
     }
 
@@ -152,8 +170,13 @@ impl Journal {
         };
         let Some((salt, recovered, records)) = parse(&bytes, layout, file_id) else { return Ok(None) };
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        file.set_len(HEADER as u64 + records * RECORD as u64)?;
-        Ok(Some((Self { file, salt, records }, recovered)))
+        let len = HEADER as u64 + records * RECORD as u64;
+        if bytes.len() as u64 > len {
+            // Durably: what is cut off could follow the records to come, and be taken for one of them.
+            medium::set_len(&file, len)?;
+            medium::sync_data(&file)?;
+        }
+        Ok(Some((Self { file: Arc::new(file), salt, records }, recovered)))
     }
 
     /// Bytes that are there by the journal at `path`, for people; 0 if it says nothing.
@@ -196,12 +219,17 @@ impl Journal {
         self.append(Record::Durable(self.records))?;
         let nanos = u32::try_from(stamp.nanos).unwrap_or_default();
         self.append(Record::Clean { nanos, seconds: stamp.seconds.cast_unsigned() })?;
-        self.file.sync_data()
+        medium::sync_data(&self.file)
+    }
+
+    /// The journal's file, for whoever makes it durable.
+    pub(crate) fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
     }
 
     fn append(&mut self, record: Record) -> io::Result<()> {
         let at = HEADER as u64 + self.records * RECORD as u64;
-        self.file.write_all_at(&encode(&self.salt, self.records, record), at)?;
+        medium::write_at(&self.file, &encode(&self.salt, self.records, record), at)?;
         self.records += 1;
         Ok(())
     }

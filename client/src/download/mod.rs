@@ -16,6 +16,7 @@ mod job;
 pub mod journal;
 mod line;
 mod manifest;
+mod medium;
 mod peer;
 pub mod picker;
 mod progress;

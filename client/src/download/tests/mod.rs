@@ -3,6 +3,7 @@
 mod fetch;
 mod hearsay;
 mod hostile;
+mod power;
 mod slow;
 mod whole;
 
