@@ -15,14 +15,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use common::id::Sha1Digest;
-use common::manifest::{Manifest, PieceHash, hash_piece};
+use common::manifest::{Manifest, PieceHash, hash_pieces, pieces_at_once};
 use common::pieces::{PieceIndex, PieceLayout};
 use sha1::{Digest, Sha1};
 
-/// Bytes read at a time, unless pieces are longer.
-const CHUNK: u64 = 1 << 20;
+/// Bytes read at a time: at least one piece, as many as are hashed faster together, but no more than this if several.
+const CHUNK: u64 = 8 << 20;
+/// The same where pieces are hashed one after the other.
+const SMALL_CHUNK: u64 = 1 << 20;
 /// Chunks in memory at a time, besides one for each hashing thread.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 
 /// How far hashing has come, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +52,7 @@ impl Chunk {
 ///
 /// # Errors
 /// When reading fails, or the file is shorter than the layout says.
-pub(crate) fn manifest_of(
+pub fn manifest_of(
     file: &File,
     layout: PieceLayout,
     progress: &(dyn Fn(HashProgress) + Sync),
@@ -65,7 +67,7 @@ pub(crate) fn manifest_of(
     let (whole_in, whole_out) = sync_channel::<Arc<Chunk>>(AHEAD + hashers);
     let (piece_in, piece_out) = sync_channel::<Arc<Chunk>>(AHEAD + hashers);
     let piece_out = Mutex::new(piece_out);
-    let chunk_len = layout.piece_len().max(CHUNK).min(total.max(1));
+    let chunk_len = chunk_len(layout).min(total.max(1));
     for _ in 0..AHEAD + hashers {
         // Cannot fail: the channel holds that many, and its other end is below.
         let _ = recycle.send(Vec::new());
@@ -78,7 +80,7 @@ pub(crate) fn manifest_of(
         });
         for _ in 0..hashers {
             let (recycle, pieces, piece_out) = (recycle.clone(), &pieces, &piece_out);
-            scope.spawn(move || hash_pieces(layout, piece_out, &recycle, pieces));
+            scope.spawn(move || hash_chunks(layout, piece_out, &recycle, pieces));
         }
         drop(recycle);
         let reading = Reading { file, layout, chunk_len, stop };
@@ -92,6 +94,12 @@ pub(crate) fn manifest_of(
     let pieces: Option<Vec<PieceHash>> = pieces.into_iter().collect();
     let pieces = pieces.ok_or_else(|| io::Error::other("hashing failed"))?;
     Manifest::of_hashed(layout, sha1, pieces).map_err(io::Error::other)
+}
+
+/// A whole number of pieces, in bytes.
+fn chunk_len(layout: PieceLayout) -> u64 {
+    let together = pieces_at_once() as u64 * layout.piece_len();
+    together.clamp(SMALL_CHUNK, CHUNK).max(layout.piece_len())
 }
 
 struct Reading<'a> {
@@ -146,7 +154,7 @@ fn hash_whole(chunks: &Receiver<Arc<Chunk>>, recycle: &SyncSender<Vec<u8>>, prog
     Sha1Digest::new(sha1.finalize().into())
 }
 
-fn hash_pieces(
+fn hash_chunks(
     layout: PieceLayout,
     chunks: &Mutex<Receiver<Arc<Chunk>>>,
     recycle: &SyncSender<Vec<u8>>,
@@ -155,13 +163,12 @@ fn hash_pieces(
     loop {
         let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(chunk) = next else { return };
-        let slices = chunk.bytes().chunks(layout.piece_len() as usize);
-        let hashes: Vec<(PieceIndex, PieceHash)> = (chunk.first..)
-            .zip(slices)
-            .filter_map(|(number, bytes)| layout.piece(number).map(|p| (p, hash_piece(layout, p, bytes))))
-            .collect();
+        let slices: Vec<[&[u8]; 1]> = chunk.bytes().chunks(layout.piece_len() as usize).map(|s| [s]).collect();
+        let numbered = (chunk.first..).zip(&slices).filter_map(|(n, s)| layout.piece(n).map(|p| (p, &s[..])));
+        let pieces: Vec<(PieceIndex, &[&[u8]])> = numbered.collect();
+        let hashes = hash_pieces(layout, &pieces);
         let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-        for (piece, hash) in hashes {
+        for ((piece, _), hash) in pieces.into_iter().zip(hashes) {
             out[piece.index()] = Some(hash);
         }
         drop(out);

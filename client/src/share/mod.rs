@@ -10,7 +10,7 @@
 
 mod care;
 mod door;
-mod hash;
+pub mod hash;
 mod listener;
 mod memory;
 mod notice;
