@@ -168,7 +168,7 @@ fn reply(services: &Services, number: u64, result: Result<(Response, Mode), Refu
         Ok((response, mode)) => (Ok(response), mode),
         Err(refusal) => (Err(refusal), services.mode()),
     };
-    ServerFrame::Reply(Reply { number, mode, seen: services.replica.seen(), result })
+    ServerFrame::Reply(Reply { number, mode, seen: services.replica.seen(mode), result })
 }
 
 /// A frame on its way out, and the room that it takes if it is long.

@@ -202,13 +202,20 @@ impl Decision {
 /// Carries a request out, and tells everyone who is to hear of it before it returns. Not to be dropped half
 /// way: what was committed would stay untold.
 pub(crate) async fn carry_out(call: Call, login: Option<Login>, request: Request, staged: Option<Staged>) -> Carried {
-    let (reads, claim) = (only_reads(&request), claimed(&request));
-    let effect = dispatch(&call, login, request, staged).await.map_err(Halt::into_refusal)?;
+    let (at_once, claim) = (tells_nothing(&request), claimed(&request));
+    let outcome = dispatch(&call, login, request, staged).await.map_err(Halt::into_refusal);
+    let replica = &call.services.replica;
+    let effect = match outcome {
+        Ok(effect) => effect,
+        Err(refusal) => {
+            replica.settled().await; // It may speak of what is not on both disks yet.
+            return Err(refusal);
+        }
+    };
     news::deliver(&call.services, effect.news, Some(call.connection));
-    if reads {
+    if at_once {
         return Ok((effect.response, effect.login, call.services.mode()));
     }
-    let replica = &call.services.replica;
     let mode = replica.settled().await;
     let response = match claim {
         Some((kind, name)) if !replica.name_is_confirmed(kind, &name).await => Response::Provisional,
@@ -220,23 +227,12 @@ pub(crate) async fn carry_out(call: Call, login: Option<Login>, request: Request
 /// What a call has come to: the answer, what it does to the login, and how many trackers have it.
 pub(crate) type Carried = Result<(Response, LoginChange, Mode), Refusal>;
 
-/// Whether a request leaves everything that both trackers have as it is.
-const fn only_reads(request: &Request) -> bool {
-    matches!(
-        request,
-        Request::Status
-            | Request::Cluster
-            | Request::ListGroups { .. }
-            | Request::ListRequests { .. }
-            | Request::ListMembers { .. }
-            | Request::ListFiles { .. }
-            | Request::FindFile { .. }
-            | Request::GetManifest { .. }
-            | Request::FindPeers { .. }
-            | Request::GetTicket { .. }
-            | Request::Announce { .. }
-            | Request::StageManifest { .. }
-    )
+/// Whether the answer shows nothing of what both trackers have: it does not wait until that is on both disks.
+///
+/// Every other one does, also of a request that only reads. A client that was shown what the sibling lacks could
+/// not go on there if this tracker died at that moment.
+const fn tells_nothing(request: &Request) -> bool {
+    matches!(request, Request::Status | Request::Cluster | Request::Announce { .. } | Request::StageManifest { .. })
 }
 
 /// The name that a request claims.

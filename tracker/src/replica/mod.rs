@@ -111,12 +111,16 @@ impl Replica {
         !self.has_sibling() || tokio::time::timeout(AT_MOST, confirmed).await.unwrap_or(false)
     }
 
-    /// What a client has seen who reads an answer now: this run, and what is here of the sibling's.
-    pub fn seen(&self) -> VersionVector {
+    /// What a client has seen who reads an answer now that is given in `mode`: this run, and what is here of the
+    /// sibling's. In dual that is what is on both disks, so that the sibling can go on with this client at once;
+    /// it is enough, because answers wait until what they show is settled ([`Self::settled`]).
+    pub fn seen(&self, mode: Mode) -> VersionVector {
         let versions = self.store.versions();
         let own = self.store.origin();
-        let sibling = self.view.borrow().sibling;
-        let of = |origin: OriginId| versions.get(&origin).map(|seq| (origin, *seq));
+        let View { mode: now, acked, sibling, .. } = self.view();
+        let both = mode == Mode::Dual && now == Mode::Dual;
+        let shown = |origin: OriginId, seq: u64| if both && origin == own { seq.min(acked) } else { seq };
+        let of = |origin: OriginId| versions.get(&origin).map(|seq| (origin, shown(origin, *seq)));
         VersionVector(List::first_of([Some(own), sibling].into_iter().flatten().filter_map(of)))
     }
 }

@@ -14,6 +14,7 @@ use common::wire::sync::NameKind;
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::link::{self, Handles, Place};
+use super::{Replica, View};
 use crate::fact::Delta;
 use crate::store::{Asked, Change, Store, StoreError, Written};
 
@@ -197,4 +198,29 @@ async fn a_run_that_two_trackers_claim_is_quarantined_and_the_rest_goes_on() {
     }
     one.stop().await;
     two.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_is_shown_nothing_in_dual_that_the_sibling_lacks() {
+    let dir = tempfile::tempdir().expect("directory");
+    let store = Store::open(dir.path(), Arc::new(|| 1)).expect("opened");
+    let alone = Replica::alone(store.clone());
+    let (say, view) = tokio::sync::watch::channel(View { mode: Mode::Dual, linked: true, ..alone.view() });
+    let replica = Replica::linked(view, store.clone());
+    let asked = Asked { device: DeviceId::new([1; 32]), request: RequestId::random() };
+    let id = UserId::random();
+    let done = store.write(asked, move |_| {
+        let deltas = vec![Delta::User { id, name: "alice".parse().expect("a name") }];
+        Ok::<_, StoreError>(Change { deltas, manifest: None, answer: vec![1], value: () })
+    });
+    assert!(matches!(done.await.expect("written"), Written::Done(())));
+    let own = |mode| replica.seen(mode).0.iter().find(|(o, _)| *o == store.origin()).map(|(_, seq)| *seq);
+    // Somebody else's command waits for the sibling: a sign of life does not speak of it.
+    assert_eq!(own(Mode::Dual), Some(0));
+    say.send_modify(|v| v.acked = 1);
+    assert_eq!((replica.settled().await, own(Mode::Dual)), (Mode::Dual, Some(1)));
+    // The sibling is gone: what was acknowledged as dual stays seen, and solo is all that is here.
+    say.send_modify(|v| (v.mode, v.acked) = (Mode::Solo, 0));
+    assert_eq!((own(Mode::Solo), own(Mode::Dual)), (Some(1), Some(1)));
+    store.close().await;
 }
