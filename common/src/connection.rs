@@ -19,6 +19,8 @@ use crate::wire::limits::MAX_FRAME;
 const HEADER: usize = 4;
 /// How much is read at a time, in bytes.
 const READ_STEP: usize = 16 << 10;
+/// A longer frame leaves the room that it took to others, in bytes.
+const KEPT: usize = 4 * READ_STEP;
 
 /// Why a connection cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,17 @@ where
     (FrameReader::new(r, limit), FrameWriter::new(w, limit))
 }
 
+/// What one read has come to.
+#[derive(Debug)]
+pub enum Step<M> {
+    /// A whole message.
+    Message(M),
+    /// More bytes, of a message that the next step may find whole.
+    Part,
+    /// A clean end between two frames.
+    End,
+}
+
 /// Reads messages `M`, each in a frame.
 #[derive(Debug)]
 pub struct FrameReader<S, M> {
@@ -99,16 +112,34 @@ impl<S: AsyncRead + Unpin, M: DeserializeOwned> FrameReader<S, M> {
     /// When the stream fails or ends inside a frame, or the frame is too long or malformed.
     pub async fn next(&mut self) -> Result<Option<M>, ConnectionError> {
         loop {
-            if let Some(frame) = self.take_frame()? {
-                return Ok(Some(codec::decode(&frame, self.limit)?));
-            }
-            if self.fill().await? == 0 {
-                return match self.buffer.is_empty() {
-                    true => Ok(None),
-                    false => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                };
+            match self.step().await? {
+                Step::Message(message) => return Ok(Some(message)),
+                Step::Part => {}
+                Step::End => return Ok(None),
             }
         }
+    }
+
+    /// As [`Self::next`], but reads once at most, for a caller that counts what others make it hold.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn step(&mut self) -> Result<Step<M>, ConnectionError> {
+        if let Some(frame) = self.take_frame()? {
+            return Ok(Step::Message(codec::decode(&frame, self.limit)?));
+        }
+        match self.fill().await? {
+            0 if self.buffer.is_empty() => Ok(Step::End),
+            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            _ => Ok(Step::Part),
+        }
+    }
+
+    /// Bytes that have arrived and are in no message yet.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
     }
 
     fn take_frame(&mut self) -> Result<Option<Bytes>, ConnectionError> {
@@ -121,7 +152,12 @@ impl<S: AsyncRead + Unpin, M: DeserializeOwned> FrameReader<S, M> {
             return Ok(None);
         }
         self.buffer.advance(HEADER);
-        Ok(Some(self.buffer.split_to(len).freeze()))
+        let frame = self.buffer.split_to(len).freeze();
+        if len > KEPT {
+            // Else what follows would keep the whole room of a long frame for as long as the connection lasts.
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
+        Ok(Some(frame))
     }
 
     async fn fill(&mut self) -> io::Result<usize> {
@@ -247,6 +283,16 @@ mod tests {
         let mut r = Reader::new(b, 1000);
         assert!(matches!(r.next().await, Err(ConnectionError::TooLong { limit: 1000, .. })));
         assert!(r.buffer.capacity() <= 2 * READ_STEP);
+    }
+
+    #[tokio::test]
+    async fn a_long_frame_leaves_no_room_behind() {
+        let long = "x".repeat(MAX_FRAME / 2);
+        let bytes = [frame(&long, MAX_FRAME), frame(&"next".to_owned(), MAX_FRAME)].map(|f| f.expect("fits")).concat();
+        let mut r = Reader::new(&bytes[..], MAX_FRAME);
+        assert!(r.next().await.expect("frame").is_some_and(|got| got == long));
+        assert!(r.buffer.capacity() <= 2 * KEPT, "{}", r.buffer.capacity());
+        assert_eq!(r.next().await.expect("frame").as_deref(), Some("next"));
     }
 
     #[tokio::test]

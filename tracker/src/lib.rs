@@ -3,8 +3,8 @@
 //! Rooms, each in one sentence: [`config`] and [`console`] are the operator's side; [`server`] lets connections
 //! in; `session` speaks with one client; `command` has a file for each thing that can be asked;
 //! [`rules`] says who may, and [`quota`] how much; [`store`] keeps [`fact`]s on disk; [`presence`] and [`hub`] know
-//! who is here;
-//! [`admission`], [`throttle`], [`password`] and `replies` hold off who would take too much; `turns` shares out.
+//! who is here; [`admission`], [`throttle`], [`password`], `inbound` and `replies` hold off who would take too much;
+//! `turns` shares out.
 //!
 //! Dependencies point one way: `main -> server -> session -> command -> {rules, store}`. `command` knows no
 //! frames, `store` no wire messages, `rules` no tokio.
@@ -18,6 +18,7 @@ mod failpoint;
 #[cfg(test)]
 mod golden;
 pub mod hub;
+mod inbound;
 pub mod password;
 pub mod presence;
 pub mod quota;

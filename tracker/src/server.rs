@@ -253,7 +253,7 @@ impl Server {
         });
         let connections = limits.connections.max(4);
         let permits = Arc::new(Semaphore::new(connections));
-        let context = Context { services, tasks, draining: CancellationToken::new() };
+        let context = Context { services, inbound: Arc::default(), tasks, draining: CancellationToken::new() };
         let server = Self {
             address,
             context,

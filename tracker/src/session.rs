@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::connection::{self, ConnectionError, FrameReader, FrameWriter};
+use common::connection::{self, ConnectionError, FrameReader, FrameWriter, Step};
 use common::id::DeviceId;
 use common::task::TaskGroup;
 use common::ticket;
@@ -29,6 +29,7 @@ use tokio::time::{Sleep, timeout};
 use crate::admission::Slot;
 use crate::command::{self, Call, Carried, LoginChange, Services, Staged};
 use crate::hub::{ConnectionId, Online, Registered};
+use crate::inbound::{Inbound, Room};
 use crate::replies::{self, Place};
 use crate::rules::Login;
 use crate::store::Asked;
@@ -41,6 +42,8 @@ const IDLE_BEFORE_LOGIN: Duration = Duration::from_secs(300);
 const IDLE: Duration = Duration::from_secs(120);
 /// How long a call may take before its client is told to ask again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a frame may take to arrive, from its first byte. Its client would wait no longer for the answer.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a frame may take to be written before the client counts as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Calls of one connection that run side by side.
@@ -63,6 +66,7 @@ pub(crate) struct Peer {
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) services: Arc<Services>,
+    pub(crate) inbound: Arc<Inbound>,
     /// Of the server: ends only with it.
     pub(crate) tasks: TaskGroup,
     /// Cancelled when the server stops taking calls.
@@ -197,6 +201,10 @@ struct Session<'a> {
     slot: &'a Slot,
     replies: mpsc::Sender<Outgoing>,
     pushes: mpsc::Sender<Push>,
+    // Of the frame that is arriving.
+    room: Room,
+    /// When it has to be whole.
+    frame_due: Option<Instant>,
     // Of the login.
     here: Option<Here>,
     // Of the calls.
@@ -217,7 +225,9 @@ impl<'a> Session<'a> {
         pushes: mpsc::Sender<Push>,
     ) -> Self {
         let (id, running) = (context.services.hub.number(), FuturesUnordered::new());
-        Self { id, peer, context, slot, replies, pushes, here: None, staged: None, running, held: None, alone: false }
+        let room = context.inbound.room(peer.address, slot.kill().clone());
+        let (frame_due, here, staged, held, alone) = (None, None, None, None, false);
+        Self { id, peer, context, slot, replies, pushes, room, frame_due, here, staged, running, held, alone }
     }
 
     async fn run<S>(&mut self, reader: &mut Reader<S>) -> Result<(), ConnectionError>
@@ -226,6 +236,7 @@ impl<'a> Session<'a> {
     {
         let (draining, written_to) = (self.context.draining.clone(), self.replies.clone());
         let mut idle = Box::pin(tokio::time::sleep(self.patience()));
+        self.wait_for_rest(reader.buffered(), true);
         loop {
             let takes_calls = self.held.is_none() && !self.alone && self.running.len() < IN_FLIGHT;
             tokio::select! {
@@ -234,14 +245,19 @@ impl<'a> Session<'a> {
                         return Ok(());
                     }
                     self.rearm(&mut idle);
+                    // Nothing may have been read meanwhile.
+                    self.wait_for_rest(reader.buffered(), true);
                 }
-                frame = reader.next(), if takes_calls => match frame? {
-                    Some(ClientFrame::Call(call)) => {
+                step = reader.step(), if takes_calls => match step? {
+                    Step::Part => self.wait_for_rest(reader.buffered(), false),
+                    Step::Message(ClientFrame::Call(call)) => {
+                        self.wait_for_rest(reader.buffered(), true);
                         self.rearm(&mut idle);
                         self.take(call);
                     }
-                    Some(ClientFrame::Hello(_)) | None => return Ok(()),
+                    Step::Message(ClientFrame::Hello(_)) | Step::End => return Ok(()),
                 },
+                () = until(self.frame_due), if takes_calls => return Ok(()),
                 () = draining.cancelled() => return Ok(()),
                 () = written_to.closed() => return Ok(()),
                 () = idle.as_mut(), if takes_calls => return Ok(()),
@@ -256,6 +272,16 @@ impl<'a> Session<'a> {
 
     fn rearm(&self, idle: &mut Pin<Box<Sleep>>) {
         idle.as_mut().reset(tokio::time::Instant::now() + self.patience());
+    }
+
+    /// Notes that so many bytes wait for the rest of their frame, if need be of another than before.
+    fn wait_for_rest(&mut self, bytes: usize, another: bool) {
+        self.room.set(bytes);
+        if bytes == 0 {
+            self.frame_due = None;
+        } else if another || self.frame_due.is_none() {
+            self.frame_due = Some((tokio::time::Instant::now() + FRAME_TIMEOUT).into_std());
+        }
     }
 
     fn take(&mut self, call: client::Call) {

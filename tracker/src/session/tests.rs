@@ -10,6 +10,7 @@ use super::*;
 use crate::admission::{Admission, Limits};
 use crate::command::tests::{Fixture, group, password};
 use crate::fact::{Delta, EndReason};
+use crate::inbound::Bounds;
 use crate::store::{Change, StoreError};
 
 /// A client at the other end of a pipe.
@@ -28,9 +29,13 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::with(Inbound::default()).await
+    }
+
+    async fn with(inbound: Inbound) -> Self {
         let fixture = Fixture::new().await;
         let (tasks, draining) = (TaskGroup::new(), CancellationToken::new());
-        let context = Context { services: fixture.shared(), tasks, draining };
+        let context = Context { services: fixture.shared(), inbound: Arc::new(inbound), tasks, draining };
         Self { fixture, context, admission: Admission::new(Limits::default(), None) }
     }
 
@@ -154,6 +159,35 @@ async fn silence_ends_it() {
     let begun = tokio::time::Instant::now();
     serving.await.expect("ended");
     assert_eq!(begun.elapsed(), HELLO_TIMEOUT, "before the greeting");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_does_not_go_on_ends_it() {
+    let world = World::new().await;
+    let (mut c, serving) = world.raw(1, 64);
+    c.greet().await;
+    c.writer.write_raw(&[0, 0, 1, 0, 7]).await.expect("sent");
+    let begun = tokio::time::Instant::now();
+    assert_eq!(serving.await.expect("ended"), Some(false));
+    // The clock of a frame is rounded up to the timer's step.
+    assert!(begun.elapsed() >= FRAME_TIMEOUT && begun.elapsed() < FRAME_TIMEOUT + Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn half_frames_of_many_connections_make_way_for_each_other() {
+    const HALF: usize = 100 << 10;
+    let world = World::with(Inbound::new(Bounds { all: 4 * HALF, of_one: HALF + HALF / 2 })).await;
+    let (mut slow, ended) = world.raw(1, 4096);
+    slow.greet().await;
+    slow.sign_up("alice").await;
+    let mut other = world.client(2).await;
+    other.sign_up("bob").await;
+    for c in [&mut slow, &mut other] {
+        c.writer.write_raw(&(2 * HALF as u32).to_be_bytes()).await.expect("sent");
+        // As far as the other end takes it.
+        let _ = c.writer.write_raw(&vec![0; HALF]).await;
+    }
+    assert_eq!(ended.await.expect("ended"), Some(true), "the first of the two, which is over the bound");
 }
 
 #[tokio::test]
