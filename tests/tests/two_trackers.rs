@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harness::{Asker, Cluster, Live, PATIENCE, groups_at, until_dual};
+use harness::{Asker, Client, Cluster, Live, PATIENCE, groups_at, until_dual, until_level};
 use rusqlite::{Connection, OpenFlags};
 
 /// How long a client may wait for the answer to a command whose tracker dies.
@@ -141,4 +141,37 @@ fn three_trackers_are_refused_in_a_sentence() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("one or two"), "{output:?}");
     assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn what_only_a_dead_tracker_acknowledged_its_client_asks_of_the_other() {
+    let mut cluster = Cluster::start(2);
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    until_level(&cluster, &alice, Duration::from_secs(20));
+    let mut live = alice.live();
+    live.ok("create_group lab");
+    bob.ok(&["join_group lab"]);
+    cluster.kill_tracker(2);
+    // One builds on the other, so that their order matters.
+    live.ok("accept_request lab bob");
+    live.ok("make_admin lab bob");
+    live.ok("create_group solo");
+    cluster.kill_tracker(1);
+    cluster.start_tracker(2);
+    let asked = Instant::now();
+    live.ok("create_group after");
+    assert!(asked.elapsed() < FAILOVER * 2, "answered after {:?}", asked.elapsed());
+    // The first tracker is still away.
+    let here = bob.with_info(&cluster.info_of(2));
+    assert_eq!(groups_at(&cluster, &bob, 2), ["after", "lab", "solo"]);
+    let members = |client: &Client| client.ok(&["list_members lab"]).to_string();
+    let before = members(&here);
+    assert!(before.contains("bob"), "{before}");
+    cluster.start_tracker(1);
+    until_level(&cluster, &bob, Duration::from_secs(60));
+    for number in [1, 2] {
+        assert_eq!(groups_at(&cluster, &bob, number), ["after", "lab", "solo"], "tracker {number}");
+        assert_eq!(members(&bob.with_info(&cluster.info_of(number))), before, "tracker {number}");
+    }
+    assert!(live.stop());
 }

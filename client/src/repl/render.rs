@@ -264,6 +264,9 @@ pub(crate) fn notice(notice: &Notice) -> String {
         Notice::FirstContact(pin) => format!("first contact with cluster {pin}; remembered"),
         Notice::Connected(address) => format!("connected to the tracker {address}"),
         Notice::Switched { from, to } => format!("the tracker {from} is gone; {to} has taken over"),
+        Notice::Behind(address) => format!(
+            "the tracker {address} does not have yet what only the other one had; going on without, until that one is back"
+        ),
         Notice::Lost { address, reason } => {
             format!("lost the tracker {address} ({}); trying to reach one", Escaped(reason))
         }

@@ -29,6 +29,8 @@ pub(super) enum Purpose {
     Caller(Answer),
     /// As the above, but nothing is sent: it is answered once a connection is ready.
     Ready(Answer),
+    /// Nobody waits: a command of ours that only a lost tracker has is carried out by this one too.
+    Again,
     /// Binds one connection to the login.
     Resume,
     /// A sign of life on one connection.
@@ -50,11 +52,13 @@ impl Purpose {
 pub(super) struct Pending {
     pub(super) request: Request,
     pub(super) purpose: Purpose,
-    request_id: RequestId,
+    pub(super) request_id: RequestId,
     /// The connection it was sent on, by the tracker's place in the list.
     on: Option<usize>,
     made: Instant,
     not_before: Instant,
+    /// How often the client had gone back when it was sent last.
+    gone_back: u64,
 }
 
 /// All calls that have not been answered.
@@ -63,14 +67,21 @@ pub(super) struct Calls {
     last: u64,
     pending: BTreeMap<u64, Pending>,
     seen: BTreeMap<OriginId, u64>,
+    gone_back: u64,
 }
 
 impl Calls {
     /// Takes a call in; it is not sent yet. Returns its number.
     pub(super) fn add(&mut self, now: Instant, request: Request, purpose: Purpose) -> u64 {
+        self.add_as(now, RequestId::random(), request, purpose)
+    }
+
+    /// The same for what has a request id already.
+    pub(super) fn add_as(&mut self, now: Instant, request_id: RequestId, request: Request, purpose: Purpose) -> u64 {
         self.last += 1;
-        let request_id = RequestId::random();
-        self.pending.insert(self.last, Pending { request, purpose, request_id, on: None, made: now, not_before: now });
+        let (on, gone_back) = (None, self.gone_back);
+        let call = Pending { request, purpose, request_id, on, made: now, not_before: now, gone_back };
+        self.pending.insert(self.last, call);
         self.last
     }
 
@@ -85,6 +96,7 @@ impl Calls {
     pub(super) fn sent(&mut self, number: u64, on: usize) {
         if let Some(p) = self.pending.get_mut(&number) {
             p.on = Some(on);
+            p.gone_back = self.gone_back;
         }
     }
 
@@ -152,6 +164,11 @@ impl Calls {
         self.pending.values().any(|p| p.on == Some(on))
     }
 
+    /// Whether a command that is carried out once more has not been answered.
+    pub(super) fn any_again(&self) -> bool {
+        self.pending.values().any(|p| matches!(p.purpose, Purpose::Again))
+    }
+
     /// Number of calls that have not been answered.
     pub(super) fn len(&self) -> usize {
         self.pending.len()
@@ -163,6 +180,18 @@ impl Calls {
             let known = self.seen.entry(*origin).or_default();
             *known = (*known).max(*number);
         }
+    }
+
+    /// What the client has seen is this and no more: nobody is there who has the rest.
+    pub(super) fn go_back_to(&mut self, shown: &VersionVector) {
+        self.seen.clear();
+        self.merge(shown);
+        self.gone_back += 1;
+    }
+
+    /// Whether `call` carried what the client has gone back from since.
+    pub(super) const fn is_outdated(&self, call: &Pending) -> bool {
+        call.gone_back != self.gone_back
     }
 
     fn extract(&mut self, mut which: impl FnMut(&Pending) -> bool) -> Vec<Pending> {
@@ -236,12 +265,14 @@ mod tests {
     }
 
     #[test]
-    fn the_version_vector_only_grows() {
+    fn the_version_vector_grows_until_nobody_has_it() {
         let mut calls = Calls::default();
         let (a, b) = (OriginId::random(), OriginId::random());
         let vector = |items: &[(OriginId, u64)]| VersionVector(List::first_of(items.iter().copied()));
         calls.merge(&vector(&[(a, 5), (b, 1)]));
         calls.merge(&vector(&[(a, 3), (b, 2)]));
         assert_eq!(calls.seen, BTreeMap::from([(a, 5), (b, 2)]));
+        calls.go_back_to(&vector(&[(a, 3)]));
+        assert_eq!(calls.seen, BTreeMap::from([(a, 3)]));
     }
 }

@@ -10,6 +10,7 @@
 
 mod calls;
 mod hub;
+mod journal;
 mod keeper;
 mod link;
 mod revocations;
@@ -84,6 +85,8 @@ pub enum Notice {
         /// The one that took over.
         to: SocketAddr,
     },
+    /// This tracker lacks what was acknowledged by one that is away; it has been told of our own commands.
+    Behind(SocketAddr),
     /// The only tracker was lost.
     Lost {
         /// Which.

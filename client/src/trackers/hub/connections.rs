@@ -58,6 +58,8 @@ impl Hub {
         let Some(up) = self.slots.get_mut(index).and_then(|slot| slot.up.take()) else { return };
         up.tasks.cancel();
         self.calls.release(index);
+        self.behind.remove(&index);
+        self.again = self.again.filter(|i| *i != index);
         self.show_up(index, false);
         if self.current == Some(index) {
             self.current = None;
@@ -90,7 +92,9 @@ impl Hub {
         }
         let address = |index: usize| self.shared.addresses.get(index).copied();
         let lost = lost.and_then(|(index, reason)| Some((address(index)?, reason)));
-        self.current = self.slots.iter().position(|s| s.up.is_some());
+        let there = |i: &usize| self.slots.get(*i).is_some_and(|s| s.up.is_some());
+        let level = (0..self.slots.len()).find(|i| there(i) && !self.behind.contains(i));
+        self.current = level.or_else(|| (0..self.slots.len()).find(there));
         let chosen = self.current.and_then(address);
         let notice = match (chosen, lost) {
             (Some(to), Some((from, _))) => Some(Notice::Switched { from, to }),

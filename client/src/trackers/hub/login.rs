@@ -60,6 +60,9 @@ impl Hub {
     /// A new login, made on connection `index`.
     pub(super) async fn adopt(&mut self, now: Instant, index: usize, session: Session) {
         let who = session.who.clone();
+        if self.session.as_ref().is_some_and(|before| before.who.user_id != who.user_id) {
+            self.journal.clear();
+        }
         self.store(session).await;
         self.shared.tickets.clear();
         self.bind(index, Binding::Bound);
@@ -72,6 +75,7 @@ impl Hub {
     /// The login has been ended on connection `index`.
     pub(super) async fn forget(&mut self, now: Instant, index: usize) {
         self.session = None;
+        self.journal.clear();
         self.shared.tickets.clear();
         let file = self.shared.session_file.clone();
         let removed = tokio::task::spawn_blocking(move || file.remove()).await;

@@ -5,9 +5,10 @@
 
 mod connections;
 mod login;
+mod recover;
 mod traffic;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::trackers::calls::{Calls, Purpose};
+use crate::trackers::journal::Journal;
 use crate::trackers::keeper::{Event, Keeper};
 use crate::trackers::link::DialError;
 use crate::trackers::session::{LoggedIn, Session};
@@ -83,6 +85,11 @@ pub(in crate::trackers) struct Hub {
     slots: Vec<Slot>,
     current: Option<usize>,
     calls: Calls,
+    journal: Journal,
+    /// Trackers that lack what we have seen, and have not answered anything since they said so.
+    behind: BTreeSet<usize>,
+    /// The connection on which what the journal has is asked for again; other calls wait until it is done.
+    again: Option<usize>,
     session: Option<Session>,
     recent: VecDeque<(usize, Instant, Push)>,
     /// Since when there is no connection; `None` while there is one, or was none yet.
@@ -103,6 +110,9 @@ impl Hub {
             slots,
             current: None,
             calls: Calls::default(),
+            journal: Journal::default(),
+            behind: BTreeSet::new(),
+            again: None,
             session,
             recent: VecDeque::new(),
             lost_since: None,

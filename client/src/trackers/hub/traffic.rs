@@ -16,6 +16,9 @@ impl Hub {
         if matches!(self.binding(index), None | Some(Binding::Resuming(_))) {
             return;
         }
+        if !self.told_again(now, index) {
+            return;
+        }
         for call in self.calls.ready() {
             answer(call.purpose, Ok(Response::Done));
         }
@@ -66,11 +69,14 @@ impl Hub {
         let Some(call) = self.calls.take(reply.number, index) else {
             return tracing::debug!(tracker = index + 1, number = reply.number, "a reply to no call");
         };
+        self.take_down(now, index, &call, &reply);
         match call.purpose {
+            Purpose::Again => self.on_repeated(now, call.request_id, &reply),
             Purpose::Resume => self.on_resumed(now, index, reply.result).await,
             Purpose::Life | Purpose::Ready(_) => self.heed(now, index, reply.result.as_ref().err()),
             Purpose::Caller(_) if reply.result == Err(Refusal::Stale) && Calls::in_time(&call, now) => {
                 self.calls.retry(reply.number, call, now, AGAIN);
+                self.flush(now);
             }
             Purpose::Caller(waits) => {
                 let result = self.take_note(now, index, &call.request, reply.result).await;
