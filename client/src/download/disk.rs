@@ -195,12 +195,14 @@ impl Disk {
         self.unsynced.load(Ordering::Relaxed)
     }
 
-    /// Makes durable what has been written so far.
+    /// Makes durable what has been written so far. When that fails, what was written since the last time is lost, and
+    /// missing when the download is resumed.
     pub(crate) fn sync(&self) -> io::Result<()> {
         let unsynced = self.unsynced.swap(0, Ordering::Relaxed);
         let records = self.journal().len();
         if let Err(e) = medium::sync_data(&self.file) {
             self.unsynced.fetch_add(unsynced, Ordering::Relaxed);
+            self.journal().doubt()?;
             return Err(e);
         }
         let journal = {
@@ -214,7 +216,10 @@ impl Disk {
 
     /// Leaves everything so that the next run has to reread nothing. Nothing may be written after this.
     pub(crate) fn close(&self) -> io::Result<()> {
-        medium::sync_all(&self.file)?;
+        if let Err(e) = medium::sync_all(&self.file) {
+            self.journal().doubt()?;
+            return Err(e);
+        }
         let stamp = Stamp::of(&self.file.metadata()?);
         self.journal().clean(&stamp)
     }

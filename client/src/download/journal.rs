@@ -131,9 +131,17 @@ pub(crate) struct Journal {
     file: Arc<File>,
     salt: [u8; 16],
     records: u64,
+    /// Pieces written since the last mark, each with its record's place.
+    unsure: Vec<(u64, PieceIndex)>,
+    /// Pieces that a sync which failed may have lost, and of which that is not said yet.
+    doubtful: Vec<PieceIndex>,
 }
 
 impl Journal {
+    fn at(file: File, salt: [u8; 16], records: u64) -> Self {
+        Self { file: Arc::new(file), salt, records, unsure: Vec::new(), doubtful: Vec::new() }
+    }
+
     /// What a journal at `path` says no longer counts, and does not count again after a power failure.
     ///
     /// To be done before the file that it may speak of is made or gets its length again: until then it is told from
@@ -156,7 +164,7 @@ impl Journal {
         medium::set_len(&file, 0)?;
         let salt = rand::random();
         medium::write_at(&file, &header(layout, file_id, salt), 0)?;
-        let mut journal = Self { file: Arc::new(file), salt, records: 0 };
+        let mut journal = Self::at(file, salt, 0);
         journal.append(Record::Inode(inode))?;
         Ok(journal)
     }
@@ -176,7 +184,7 @@ impl Journal {
             medium::set_len(&file, len)?;
             medium::sync_data(&file)?;
         }
-        Ok(Some((Self { file: Arc::new(file), salt, records }, recovered)))
+        Ok(Some((Self::at(file, salt, records), recovered)))
     }
 
     /// Bytes that are there by the journal at `path`, for people; 0 if it says nothing.
@@ -201,22 +209,43 @@ impl Journal {
 
     /// The piece's bytes have been handed to the system.
     pub(crate) fn written(&mut self, piece: PieceIndex) -> io::Result<()> {
+        self.unsure.push((self.records, piece));
         self.append(Record::Written(piece.get()))
     }
 
     /// The data has been synced since there were `records` records.
     pub(crate) fn durable(&mut self, records: u64) -> io::Result<()> {
-        self.append(Record::Durable(records))
+        self.admit()?;
+        self.append(Record::Durable(records))?;
+        self.unsure.retain(|(at, _)| *at >= records);
+        Ok(())
+    }
+
+    /// A sync of the data failed: what was written since the last one that did not is not there. The system forgets
+    /// what it could not write, so a later sync that succeeds says nothing about it.
+    pub(crate) fn doubt(&mut self) -> io::Result<()> {
+        self.doubtful.extend(self.unsure.drain(..).map(|(_, piece)| piece));
+        self.admit()
+    }
+
+    fn admit(&mut self) -> io::Result<()> {
+        while let Some(&piece) = self.doubtful.last() {
+            self.lost(piece)?;
+            self.doubtful.pop();
+        }
+        Ok(())
     }
 
     /// The piece is not there after all.
     pub(crate) fn lost(&mut self, piece: PieceIndex) -> io::Result<()> {
-        self.append(Record::Lost(piece.get()))
+        self.append(Record::Lost(piece.get()))?;
+        self.unsure.retain(|(_, p)| *p != piece);
+        Ok(())
     }
 
     /// The data has been synced, its file has `stamp`, and nothing more will be written.
     pub(crate) fn clean(&mut self, stamp: &Stamp) -> io::Result<()> {
-        self.append(Record::Durable(self.records))?;
+        self.durable(self.records)?;
         let nanos = u32::try_from(stamp.nanos).unwrap_or_default();
         self.append(Record::Clean { nanos, seconds: stamp.seconds.cast_unsigned() })?;
         medium::sync_data(&self.file)

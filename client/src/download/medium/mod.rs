@@ -1,7 +1,7 @@
 //! What is done to the disk for an unfinished download, in the few steps whose order matters when the power fails.
 //!
-//! Each does what its name says, and nothing else. Tests see the steps as they happen, and try what a disk may look
-//! like when the power fails between any two of them.
+//! Each does what its name says, and nothing else. Tests see the steps as they happen, try what a disk may look
+//! like when the power fails between any two of them, and let them fail.
 
 use std::fs::File;
 use std::io;
@@ -11,11 +11,15 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 #[cfg(test)]
+pub(crate) mod fault;
+#[cfg(test)]
 pub(crate) mod seen;
 
 /// Writes all of `bytes` at `at`.
 #[cfg_attr(test, track_caller)]
 pub(crate) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    #[cfg(test)]
+    fault::check_write(file)?;
     file.write_all_at(bytes, at)?;
     #[cfg(test)]
     seen::note(file, seen::Step::Write { at, bytes: bytes.to_vec() });
@@ -52,6 +56,8 @@ pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
 /// Makes the content durable, and as much of the metadata as it takes to read it.
 #[cfg_attr(test, track_caller)]
 pub(crate) fn sync_data(file: &File) -> io::Result<()> {
+    #[cfg(test)]
+    fault::check_sync(file)?;
     file.sync_data()?;
     #[cfg(test)]
     seen::note(file, seen::Step::Sync);
@@ -61,6 +67,8 @@ pub(crate) fn sync_data(file: &File) -> io::Result<()> {
 /// Makes content and metadata durable.
 #[cfg_attr(test, track_caller)]
 pub(crate) fn sync_all(file: &File) -> io::Result<()> {
+    #[cfg(test)]
+    fault::check_sync(file)?;
     file.sync_all()?;
     #[cfg(test)]
     seen::note(file, seen::Step::Sync);

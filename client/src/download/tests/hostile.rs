@@ -1,4 +1,4 @@
-//! Seeders that lie, stall, break off and break the rules; disks that are full.
+//! Seeders that lie, stall, break off and break the rules.
 
 use common::connection::split;
 use common::id::{DeviceId, FileId, Sha1Digest};
@@ -238,66 +238,6 @@ async fn a_manifest_of_another_content_is_refused() {
     case.tracker.publish_again(case.file_id, |pieces| pieces[2].chain[0] ^= 1);
     assert_eq!(case.bob.begin("file").await.expect_err("refused").code(), "integrity");
     assert_eq!(leftovers(&case.bob.files()).len(), 0);
-}
-
-/// A small file system of its own, gone at the end. Needs root.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: PathBuf, bytes: u64) -> Option<Self> {
-        fs::create_dir_all(&at).ok()?;
-        let size = format!("size={bytes}");
-        let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at).status();
-        mounted.is_ok_and(|s| s.success()).then_some(Self(at))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_known_at_the_start_and_leaves_nothing() {
-    let case = Case::new(4 << 20).await;
-    let Some(small) = SmallDisk::mount(case.bob.home.path().join("small"), 1 << 20) else {
-        eprintln!("skipped: cannot mount a tmpfs");
-        return;
-    };
-    let file = "file".parse().expect("a selector");
-    let error = case.bob.downloads.start(FakeTracker::group(), file, &small.0, Strategy::Random, false).await;
-    assert_eq!(error.expect_err("no room").code(), "disk_full");
-    assert_eq!(fs::read_dir(&small.0).expect("listed").count(), 0);
-    assert!(case.bob.downloads.list().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_fills_up_in_the_middle_pauses_the_download_until_there_is_room() {
-    let tracker = FakeTracker::new();
-    let alice = Device::new(&tracker, "alice").await;
-    let bytes = content(8 << 20);
-    alice.upload("file", &bytes).await;
-    let home = Arc::new(tempfile::tempdir().expect("a directory"));
-    // The journal's disk: the file itself has its room from the start.
-    let Some(small) = SmallDisk::mount(home.path().join("data"), 1 << 20) else {
-        eprintln!("skipped: cannot mount a tmpfs");
-        return;
-    };
-    let key = Arc::new(DeviceKey::generate().expect("a key"));
-    let limits = Limits::new(None, std::num::NonZeroU64::new(4 << 20));
-    let bob = Device::start(&tracker, "bob", home, key, limits).await;
-    let id = bob.begin("file").await.expect("begun");
-    let ballast = small.0.join("ballast");
-    fs::write(&ballast, vec![0; 2 << 20]).expect_err("more than there is room for");
-    let error = bob.downloads.finished(id).await.expect_err("no room");
-    assert_eq!(error.code(), "disk_full");
-    let progress = bob.downloads.watch(id).expect("there");
-    assert_eq!(progress.borrow().state, State::Paused);
-    assert!(progress.borrow().reason.as_ref().is_some_and(|r| r.contains("the disk is full")));
-    fs::remove_file(ballast).expect("removed");
-    until("it goes on by itself", || progress.borrow().state == State::Complete).await;
-    assert_eq!(fs::read(bob.files().join("file")).expect("read"), bytes);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Whole downloads: real sockets, real files, a tracker in memory.
 
+mod disks;
 mod fetch;
 mod hearsay;
 mod hostile;

@@ -21,6 +21,7 @@ use after::Durable;
 use super::*;
 use crate::download::destination::Destination;
 use crate::download::disk::{Disk, Resumed};
+use crate::download::medium::fault::{Deed, Fault};
 use crate::download::medium::seen::{self, Seen, Step};
 use crate::download::verify::{RawPiece, VerifiedPiece, verify};
 use crate::transfer::pool::Pool;
@@ -285,4 +286,25 @@ fn an_older_journal_is_void_before_a_file_is_made() {
         (journal, &Step::SetLen(0), journal, &Step::Sync)
     );
     assert!(matches!(names.step, Step::Names(_)), "{names:?}");
+}
+
+/// The system forgets what it could not write: the next sync succeeds all the same.
+#[test]
+fn what_a_failed_sync_may_have_lost_is_not_believed() {
+    for closing in [false, true] {
+        let computer = Computer::new();
+        let disk = Disk::create(computer.place(), &computer.journal(), &computer.manifest).expect("created");
+        let part = disk.part().to_owned();
+        let write = |n| disk.write(&computer.piece(computer.manifest.layout().piece(n).expect("a piece")));
+        [0, 1].into_iter().try_for_each(write).and_then(|()| disk.sync()).expect("synced");
+        write(2).expect("written");
+        let fault = Fault::set(&computer.root.path().join("files").join(&part), Deed::Sync, rustix::io::Errno::IO);
+        if closing { disk.close() } else { disk.sync() }.expect_err("it fails");
+        drop(fault);
+        write(3).and_then(|()| disk.close()).expect("closed");
+        let resumed = Disk::resume(computer.place(), &part, &computer.journal(), &computer.manifest, &computer.pool);
+        let Ok(Resumed::Unfinished(_, have)) = resumed else { panic!("it goes on") };
+        let there: Vec<_> = computer.manifest.layout().pieces().filter(|&p| have.has(p)).map(|p| p.get()).collect();
+        assert_eq!(there, [0, 1, 3], "closing: {closing}");
+    }
 }
