@@ -3,6 +3,7 @@
 use common::connection::{FrameReader, FrameWriter, split};
 use common::id::DeviceId;
 use common::id::{GroupId, MembershipId, SessionId, TicketId};
+use common::pieces::Bitfield;
 use common::pieces::BlockRange;
 use common::pieces::PieceIndex;
 use common::secret::{ClusterKey, ClusterSecret};
@@ -315,6 +316,20 @@ async fn pieces_that_come_and_go_are_announced() {
     assert_eq!(leecher.heard().await, Some(SeederFrame::Lost { piece: 2 }));
     stage.offer.end();
     assert_eq!(leecher.goodbye().await, Goodbye::NotShared);
+}
+
+#[tokio::test]
+async fn a_piece_that_cannot_be_read_is_withdrawn_and_said_to_be_lost() {
+    let stage = Stage::new();
+    // A file that is open for writing only: the system refuses to read from it.
+    let file = Arc::new(fs::File::options().write(true).open(&stage.path).expect("opened"));
+    let Offer { key, layout, .. } = *stage.offer;
+    let offer = stage.host.offers.put(Offer::partial(key, layout, file, Bitfield::full(layout)));
+    let mut leecher = stage.enter(4096).await;
+    leecher.ask(1, 1, 5).await;
+    assert_eq!(leecher.heard().await, Some(SeederFrame::Cancelled { number: 1 }));
+    assert_eq!(leecher.heard().await, Some(SeederFrame::Lost { piece: 1 }));
+    assert!(!offer.has(stage.piece(1)) && offer.has(stage.piece(0)), "the others are still on offer");
 }
 
 #[tokio::test]
