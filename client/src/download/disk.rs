@@ -43,7 +43,7 @@ pub(crate) struct Disk {
 /// What an earlier run left.
 pub(crate) enum Resumed {
     /// An unfinished file, and the pieces in it.
-    Unfinished(Disk, Bitfield),
+    Unfinished(Arc<Disk>, Bitfield),
     /// The finished file: only the last steps are missing.
     Finished(Stamp),
 }
@@ -115,7 +115,7 @@ impl Disk {
                 return match finished.filter(ours) {
                     Some(stamp) => Ok(Resumed::Finished(stamp)),
                     None => Self::create(destination, journal_path, manifest)
-                        .map(|d| Resumed::Unfinished(d, Bitfield::empty(layout))),
+                        .map(|d| Resumed::Unfinished(Arc::new(d), Bitfield::empty(layout))),
                 };
             }
             Err(e) => return Err(failed(e)),
@@ -136,7 +136,7 @@ impl Disk {
         let have = disk
             .rehash(manifest, pool, sure, unsure)
             .map_err(|e| Error::from_io("read", &disk.destination.path(), e))?;
-        Ok(Resumed::Unfinished(disk, have))
+        Ok(Resumed::Unfinished(Arc::new(disk), have))
     }
 
     /// `sure`, and those of `unsure` that are what the manifest says.

@@ -138,7 +138,7 @@ impl Driver {
         if self.open.is_none() {
             let Some(manifest) = stop.run_until_cancelled(self.manifest()).await.transpose()? else { return Ok(false) };
             match self.reopen(Arc::clone(&manifest)).await? {
-                Resumed::Unfinished(disk, have) => self.open = Some(Open { disk: Arc::new(disk), manifest, have }),
+                Resumed::Unfinished(disk, have) => self.open = Some(Open { disk, manifest, have }),
                 Resumed::Finished(stamp) => {
                     self.settle(stamp, None, false).await?;
                     return Ok(true);

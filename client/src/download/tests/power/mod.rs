@@ -185,12 +185,12 @@ impl Computer {
     }
 
     /// Begins, or goes on; looks whether what was promised is there, and nothing is taken for there that is not.
-    fn begin(&self, part: &mut OsString, before: &Promise) -> Result<Option<(Disk, Bitfield)>, String> {
+    fn begin(&self, part: &mut OsString, before: &Promise) -> Result<Option<(Arc<Disk>, Bitfield)>, String> {
         let layout = self.manifest.layout();
         if part.is_empty() {
             let disk = Disk::create(self.place(), &self.journal(), &self.manifest).map_err(|e| e.to_string())?;
             *part = disk.part().to_owned();
-            return Ok(Some((disk, Bitfield::empty(layout))));
+            return Ok(Some((Arc::new(disk), Bitfield::empty(layout))));
         }
         if before.clean {
             let journal = Journal::open(&self.journal(), layout, self.manifest.file_id()).map_err(|e| e.to_string())?;
