@@ -19,7 +19,7 @@ use super::*;
 use crate::hub::{Online, Registered};
 use crate::store::Versions;
 
-const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+pub(crate) const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
 pub(crate) struct Fixture {
     services: Arc<Services>,
