@@ -7,6 +7,7 @@
 mod binaries;
 mod client;
 mod cluster;
+mod crowd;
 mod history;
 mod interrupted;
 mod process;
@@ -14,6 +15,7 @@ mod process;
 pub use binaries::{binary, failing_tracker};
 pub use client::{Client, Live, Script};
 pub use cluster::{Cluster, Tracker, random_file};
+pub use crowd::Crowd;
 pub use history::{Asker, History, Verdict, groups_at, until_dual, until_level};
 pub use interrupted::Interrupted;
 pub use process::{Output, PATIENCE, Process};
