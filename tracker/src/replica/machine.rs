@@ -184,19 +184,27 @@ impl Machine {
 
     /// This is on disk here now.
     pub fn committed(&mut self, now: Instant, versions: &Versions) {
-        let own = versions.get(&self.origin).copied().unwrap_or_default();
-        let grown = own > self.versions.get(&self.origin).copied().unwrap_or_default();
         if self.versions == *versions {
             return;
         }
+        self.note_own(now, versions);
         self.versions.clone_from(versions);
         if let Some(conn) = &mut self.conn {
             conn.dirty = true;
-            if grown {
-                self.steady.owes(now, own);
-            }
         }
         self.pump();
+    }
+
+    /// If this tracker has more of its own than was known, it is to be sent, and acknowledged in time. To be called
+    /// wherever `versions` may have news: a command that is committed while something of the sibling's is applied is
+    /// first seen there.
+    fn note_own(&mut self, now: Instant, versions: &Versions) {
+        let own = versions.get(&self.origin).copied().unwrap_or_default();
+        let known = self.versions.get(&self.origin).copied().unwrap_or_default();
+        if let Some(conn) = self.conn.as_mut().filter(|_| own > known) {
+            conn.dirty = true;
+            self.steady.owes(now, own);
+        }
     }
 
     /// The sibling says this.

@@ -87,11 +87,11 @@ mod tests {
     use std::time::Duration;
 
     use common::wire::limits::List;
-    use common::wire::sync::Head;
+    use common::wire::sync::{Batch, Head};
 
-    use super::super::{Done, FIRST_CONTACT};
+    use super::super::{Done, FIRST_CONTACT, Job};
     use super::*;
-    use crate::store::Versions;
+    use crate::store::{Applied, Outbox, Versions};
 
     fn hello(tracker_no: u16, seq: Option<u64>) -> Hello {
         let origin = OriginId::new([u8::try_from(tracker_no).expect("small"); 16]);
@@ -132,6 +132,33 @@ mod tests {
         have.insert(OriginId::new([2; 16]), 3);
         m.committed(now, &have);
         assert_eq!(m.view().lag, 3);
+    }
+
+    #[test]
+    fn a_command_that_is_committed_while_the_siblings_are_applied_is_sent_at_once() {
+        let now = Instant::now();
+        let mut m = empty_that_met(now, None);
+        while let Some(job) = m.poll_job() {
+            if let Job::Outbox { .. } = job {
+                m.handle_done(now, Done::Outbox(Outbox { complete: true, ..Outbox::default() }));
+            }
+        }
+        m.handle_message(now, SyncFrame::Batch(Batch { number: 1, ..Batch::default() }));
+        assert!(matches!(m.poll_job(), Some(Job::Apply(..))));
+        let versions = Versions::from([(OriginId::new([2; 16]), 1)]);
+        let applied = Applied {
+            done: 0,
+            missing: None,
+            early: false,
+            forked: Vec::new(),
+            versions: versions.clone(),
+            votes: false,
+            facts: Vec::new(),
+            ahead_ms: 0,
+        };
+        m.handle_done(now, Done::Applied(applied));
+        m.committed(now, &versions);
+        assert!(std::iter::from_fn(|| m.poll_job()).any(|job| matches!(job, Job::Outbox { .. })));
     }
 
     #[test]

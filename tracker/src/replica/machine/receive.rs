@@ -65,6 +65,7 @@ impl Machine {
     }
 
     pub(super) fn on_applied(&mut self, now: Instant, mut applied: Applied) {
+        self.note_own(now, &applied.versions);
         let Some(conn) = &mut self.conn else { return };
         conn.applying = false;
         conn.dirty |= applied.votes;
