@@ -17,6 +17,10 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
 }
 
 fn decide(state: &State<'_>, me: &Login, quota: Quota, mint: Mint, name: GroupName) -> Result<Decision, Halt> {
+    let (group, membership, user) = (mint.id("group"), mint.id("membership"), me.user);
+    if let Some(made) = state.group_claim(group)? {
+        return super::asked_again(made == (name, user));
+    }
     if state.group_name_taken(&name)? {
         return Err(Refusal::GroupExists(name).into());
     }
@@ -24,8 +28,7 @@ fn decide(state: &State<'_>, me: &Login, quota: Quota, mint: Mint, name: GroupNa
         quota.new_group(state.groups_run(me.user, quota::GROUPS_RUN)?, state.groups_made(me.user)?)?;
     }
     may_enter(state, quota, me.user)?;
-    let (group, membership, user) = (mint.id("group"), mint.id("membership"), me.user);
-    if state.group_known(group)? || state.membership_known(membership)? {
+    if state.membership(membership)?.is_some() {
         return Err(super::reused());
     }
     Ok(Decision::done(vec![
@@ -66,6 +69,19 @@ mod tests {
             assert!(a.ask_as(request_id(3), request).await.is_ok());
         }
         assert_eq!(a.groups().await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn repeated_where_its_answer_is_not_recorded_it_is_the_same_group() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        let request = |name| Request::CreateGroup { group: group(name) };
+        assert!(a.ask_as(request_id(3), request("lab")).await.is_ok());
+        f.forget_answers().await;
+        assert!(a.ask_as(request_id(3), request("lab")).await.is_ok());
+        assert_eq!(a.groups().await.len(), 1);
+        assert!(matches!(a.ask_as(request_id(3), request("other")).await, Err(Refusal::Invalid(_))));
+        assert!(matches!(b.ask_as(request_id(3), request("lab")).await, Err(Refusal::GroupExists(_))));
     }
 
     #[tokio::test]

@@ -17,12 +17,12 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
 
 fn decide(state: &State<'_>, me: &Login, quota: Quota, mint: Mint, name: GroupName) -> Result<Decision, Halt> {
     let group = the_group(state, &name)?;
+    let membership = mint.id("membership");
+    if let Some(asked) = state.membership(membership)? {
+        return super::asked_again(asked == (group, me.user));
+    }
     rules::may_ask(&state.standing(group, me.user)?, &name)?;
     may_enter(state, quota, me.user)?;
-    let membership = mint.id("membership");
-    if state.membership_known(membership)? {
-        return Err(super::reused());
-    }
     let admin = state.admin(group)?;
     let push = Push::JoinRequested { group: name, user: me.name.clone() };
     let news = admin.map(|admin| News::to(admin, push)).into_iter().collect();
@@ -32,10 +32,10 @@ fn decide(state: &State<'_>, me: &Login, quota: Quota, mint: Mint, name: GroupNa
 #[cfg(test)]
 mod tests {
     use common::id::{GroupId, MembershipId};
-    use common::wire::client::{Push, Relation};
+    use common::wire::client::{Push, Relation, Request};
     use common::wire::refusal::Refusal;
 
-    use crate::command::tests::Fixture;
+    use crate::command::tests::{Fixture, group, request_id};
     use crate::fact::Delta;
     use crate::quota;
 
@@ -50,6 +50,21 @@ mod tests {
         assert_eq!(b.groups().await[0].relation, Relation::Pending);
         assert!(matches!(b.join("lab").await, Err(Refusal::AlreadyRequested(_))));
         assert!(matches!(a.join("lab").await, Err(Refusal::AlreadyMember(_))));
+    }
+
+    #[tokio::test]
+    async fn repeated_where_its_answer_is_not_recorded_it_is_the_same_request() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        for name in ["lab", "den"] {
+            a.create_group(name).await.expect("created");
+        }
+        let request = |name| Request::JoinGroup { group: group(name) };
+        assert!(b.ask_as(request_id(3), request("lab")).await.is_ok());
+        f.forget_answers().await;
+        assert!(b.ask_as(request_id(3), request("lab")).await.is_ok());
+        assert!(matches!(b.ask_as(request_id(3), request("den")).await, Err(Refusal::Invalid(_))));
+        assert!(matches!(b.join("lab").await, Err(Refusal::AlreadyRequested(_))), "another call is told");
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ use super::{Call, Decision, Halt, Outcome, now};
 use crate::fact::Delta;
 use crate::hub::Ended;
 use crate::quota;
+use crate::rules;
 use crate::store::{Account, State};
 
 pub(super) async fn run(call: &Call, name: UserName, password: Password) -> Outcome {
@@ -41,8 +42,14 @@ fn decide(
     let user = verified.user;
     // The password may have been changed while it was being checked.
     let account = state.account_of(user)?.filter(|now| now == verified).ok_or(Refusal::BadCredentials)?;
-    if state.session(session)?.is_some() {
-        return Err(super::reused());
+    if let Some(row) = state.session(session)? {
+        // It was granted before, and the record of that is not here.
+        let done = super::asked_again((row.user, row.device) == (user, device))?;
+        if !rules::session_holds(&row, user, device, ticket::now()) {
+            return Err(Refusal::SessionEnded.into());
+        }
+        let grant = Grant { user, name, session, credentials: row.bound, expires: row.expires };
+        return Ok(Decision { answer: Answer::LoggedIn(grant), ..done });
     }
     let (credentials, expires) = (account.credentials, ticket::now() + SESSION_LIFE.as_secs());
     let mut deltas =
@@ -129,6 +136,9 @@ mod tests {
         let again = a.ask_as(id, a.login_request("alice", "password1")).await.expect("logged in");
         assert!(matches!(&first, Response::LoggedIn { .. }));
         assert_eq!(first, again);
+        f.forget_answers().await;
+        let again = a.ask_as(id, a.login_request("alice", "password1")).await.expect("logged in");
+        assert_eq!(first, again, "nor does it need the record");
         assert_eq!(a.ask_as(id, a.login_request("alice", "wrong-one")).await, Err(Refusal::BadCredentials));
         a.adopt(&first);
         a.logout().await.expect("logged out");

@@ -401,6 +401,12 @@ fn reused() -> Halt {
     Refusal::Invalid(Text::clipped("this request id was used before for something else")).into()
 }
 
+/// For a call whose effect is there and whose answer is not recorded: the state came without the log, or the
+/// record is old. It is done, if it is the `same` that was asked.
+fn asked_again(same: bool) -> Result<Decision, Halt> {
+    if same { Ok(Decision::done(Vec::new())) } else { Err(reused()) }
+}
+
 /// What to ask for so that it is seen whether there is more than a page.
 const PAGE_AND_ONE: usize = MAX_ROWS + 1;
 

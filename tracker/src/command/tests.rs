@@ -114,6 +114,11 @@ impl Fixture {
         self.services.store.join_facts(packed.into(), None).await.expect("joined");
     }
 
+    /// As if the state had come from the other tracker without the log.
+    pub(crate) async fn forget_answers(&self) {
+        self.services.store.prune_requests(i64::MAX.cast_unsigned()).await.expect("pruned");
+    }
+
     /// A share of `user` whose manifest takes as much as all of a user's may. Only its length is there.
     pub(crate) async fn outgrow_manifests(&self, user: UserId) {
         let pieces = crate::quota::MANIFEST_BYTES / PieceHash::LEN as u64;
@@ -166,7 +171,7 @@ pub(crate) fn group(s: &str) -> GroupName {
     s.parse().expect("a name")
 }
 
-fn user(s: &str) -> UserName {
+pub(crate) fn user(s: &str) -> UserName {
     s.parse().expect("a name")
 }
 

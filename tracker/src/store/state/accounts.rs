@@ -70,6 +70,11 @@ impl State<'_> {
         self.one("SELECT name FROM user_names WHERE id = ?1", [user.as_bytes()], |r| name(r, 0))
     }
 
+    /// The name that a user claimed.
+    pub fn user_claim(&self, user: UserId) -> Result<Option<UserName>> {
+        self.one("SELECT name FROM users WHERE id = ?1", [user.as_bytes()], |r| name(r, 0))
+    }
+
     /// What a login as `name` is checked against.
     pub fn account(&self, name: &UserName) -> Result<Option<Account>> {
         self.user(name)?.map_or(Ok(None), |user| self.account_of(user))

@@ -82,9 +82,10 @@ impl State<'_> {
         self.one("SELECT name FROM group_names WHERE id = ?1", [group.as_bytes()], |r| name(r, 0))
     }
 
-    /// Whether there ever was a group with this id.
-    pub fn group_known(&self, group: GroupId) -> Result<bool> {
-        self.exists("SELECT 1 FROM groups WHERE id = ?1", [group.as_bytes()])
+    /// What name a group claimed, and who made it.
+    pub fn group_claim(&self, group: GroupId) -> Result<Option<(GroupName, UserId)>> {
+        let sql = "SELECT name, creator FROM groups WHERE id = ?1";
+        self.one(sql, [group.as_bytes()], |r| Ok((name(r, 0)?, id(r, 1)?)))
     }
 
     /// Whether an open group has a name that differs at most in case.
@@ -133,11 +134,6 @@ impl State<'_> {
         let sql = "SELECT 1 FROM admins a JOIN live l ON l.membership = a.membership
                    WHERE a.group_id = ?1 AND a.user_id = ?2";
         self.exists(sql, (group.as_bytes(), user.as_bytes()))
-    }
-
-    /// Whether there ever was this request to join.
-    pub fn membership_known(&self, membership: MembershipId) -> Result<bool> {
-        self.exists("SELECT 1 FROM memberships WHERE id = ?1", [membership.as_bytes()])
     }
 
     /// Every kick of `user` in `group`.
