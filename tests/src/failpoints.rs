@@ -27,7 +27,8 @@ fn main() -> ExitCode {
     let witness = cluster.user("witness");
     // Whoever may choose does not go to the tracker that was just started, so each has a client of its own.
     let only = [1, 2].map(|n| cluster.user(&format!("only{n}")).with_info(&cluster.info_of(n)));
-    let askers: Vec<_> = [&user, &only[0], &only[1]].map(|c| Asker::start(c.live(), c.name())).into();
+    let clients = [&user, &only[0], &only[1]];
+    let askers = clients.map(|c| Asker::start(c.live(), c.name()));
     for point in STEADY {
         let began = Instant::now();
         for _ in 0..each {
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
         }
         println!("{point:<24}{each:>4} deaths, {:.0} s", began.elapsed().as_secs_f64());
     }
+    // From here on both are away now and then, also for the client that knows both.
+    let mut histories: Vec<_> = askers.into_iter().map(Asker::finish).collect();
+    let askers = clients.map(|c| Asker::start(c.live(), &format!("{}-later", c.name())));
     until_level(&cluster, &witness, PATIENCE * 3);
     wait_for_state(&cluster);
     for point in SNAPSHOT {
@@ -44,7 +48,7 @@ fn main() -> ExitCode {
         }
         println!("{point:<24}{each:>4} deaths, {:.0} s", began.elapsed().as_secs_f64());
     }
-    let histories: Vec<_> = askers.into_iter().map(Asker::finish).collect();
+    histories.extend(askers.into_iter().map(Asker::finish));
     until_level(&cluster, &witness, PATIENCE * 3);
     let verdict = Verdict::of(&cluster, &witness, &histories);
     println!("{verdict}");

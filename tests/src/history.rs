@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What became of each group that was to be made.
 #[derive(Debug, Default)]
 pub struct History {
+    /// Whose: what its names start with.
+    pub of: String,
     /// Acknowledged.
     pub done: BTreeSet<String>,
     /// Refused or given up: it may be there, or not.
@@ -40,7 +42,7 @@ impl Asker {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, prefix) = (Arc::clone(&stop), prefix.to_owned());
         let thread = std::thread::spawn(move || {
-            let mut history = History::default();
+            let mut history = History { of: prefix.clone(), ..History::default() };
             for n in 0.. {
                 if stopped.load(Ordering::Relaxed) {
                     break;
@@ -146,8 +148,8 @@ pub struct Verdict {
     pub refused: BTreeMap<String, usize>,
     /// Of those, the ones that had their effect all the same.
     pub refused_and_done: usize,
-    /// The longest that a command took.
-    pub slowest: Duration,
+    /// The longest that a command of each client took.
+    pub slowest: Vec<(String, Duration)>,
 }
 
 impl Verdict {
@@ -165,7 +167,7 @@ impl Verdict {
             acknowledged: done.len(),
             different: sets[0].symmetric_difference(&sets[1]).count(),
             refused_and_done: unknown.keys().filter(|g| sets[0].contains(*g)).count(),
-            slowest: histories.iter().map(|h| h.slowest).max().unwrap_or_default(),
+            slowest: histories.iter().map(|h| (h.of.clone(), h.slowest)).collect(),
             ..Self::default()
         };
         unknown.values().for_each(|code| *verdict.refused.entry((*code).clone()).or_default() += 1);
@@ -186,10 +188,11 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slowest: Vec<_> = self.slowest.iter().map(|(of, t)| format!("{of} {:.2} s", t.as_secs_f64())).collect();
         write!(
             f,
             "{} acknowledged, {} lost, {} twice, {} renamed, {} nobody asked for; the trackers list {} and {}, {} differ; \
-             not acknowledged {:?}, {} of them done; the slowest answer took {:.2} s",
+             not acknowledged {:?}, {} of them done; the slowest answers took: {}",
             self.acknowledged,
             self.lost,
             self.twice,
@@ -200,7 +203,7 @@ impl fmt::Display for Verdict {
             self.different,
             self.refused,
             self.refused_and_done,
-            self.slowest.as_secs_f64()
+            slowest.join(", ")
         )
     }
 }

@@ -53,6 +53,18 @@ pub(crate) fn unsound_members(conn: &Connection) -> Vec<[u8; 16]> {
     rows(conn, sql, |r| r.get(0))
 }
 
+/// Memberships that were accepted, by someone who knew of every kick, have not ended, and do not count.
+pub(crate) fn missing_members(conn: &Connection) -> Vec<[u8; 16]> {
+    let sql = "
+        SELECT m.id FROM memberships m JOIN accepts a ON a.membership = m.id
+        WHERE m.id NOT IN (SELECT membership FROM live) AND m.id NOT IN (SELECT membership FROM ends)
+          AND NOT EXISTS (
+            SELECT 1 FROM kicks k WHERE k.group_id = m.group_id AND k.user_id = m.user_id
+              AND k.id NOT IN (SELECT s.kick FROM accept_kicks s
+                               WHERE s.membership = a.membership AND s.hlc = a.hlc AND s.origin = a.origin))";
+    rows(conn, sql, |r| r.get(0))
+}
+
 /// How often each id is there that a request makes: more than once would be two effects.
 pub(crate) fn doubled(conn: &Connection) -> Vec<String> {
     // A request that was carried out at both trackers has two events; their facts must be the same things.

@@ -55,6 +55,8 @@ pub enum Fault {
     Malform,
     /// A row of the state is altered on one disk.
     FlipRow,
+    /// A row that is derived from others is lost on one disk.
+    LoseDerived,
 }
 
 /// What a run consists of.
@@ -87,8 +89,8 @@ impl Plan {
     pub fn named() -> Vec<Self> {
         use Fault::{
             Backup, Break, Clock, ClockBack, CutLog, Duplicate, Flap, FlipRow, FullDisk, KillAfterAcknowledgement,
-            KillAfterCommit, KillAfterShip, KillBeforeCommit, KillInSnapshot, Malform, OneWay, Partition, Reorder,
-            Replay, Restore, RestoreBoth, RestoreWhileOtherIsDown, SlowDisk, Stall, Wipe,
+            KillAfterCommit, KillAfterShip, KillBeforeCommit, KillInSnapshot, LoseDerived, Malform, OneWay, Partition,
+            Reorder, Replay, Restore, RestoreBoth, RestoreWhileOtherIsDown, SlowDisk, Stall, Wipe,
         };
         vec![
             Self::of("nothing", vec![]),
@@ -117,6 +119,7 @@ impl Plan {
             Self::of("messages replayed", vec![Replay; 5]),
             Self::of("messages malformed", vec![Malform; 5]),
             Self::of("a row altered", vec![FlipRow]),
+            Self::of("a derived row lost", vec![LoseDerived; 3]),
         ]
     }
 

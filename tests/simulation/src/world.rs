@@ -643,7 +643,12 @@ impl World {
                     self.rt.block_on(p.store.trim_log(none, 0)).expect("cut");
                 }
             }
-            Fault::FlipRow => self.flip(i),
+            Fault::FlipRow => {
+                self.alter(i, "UPDATE users SET name = name || 'x' WHERE id = (SELECT min(id) FROM users)");
+            }
+            Fault::LoseDerived => {
+                self.alter(i, "DELETE FROM live WHERE membership = (SELECT max(membership) FROM live)");
+            }
             Fault::Backup => {
                 self.kill(i, Duration::from_millis(100));
                 self.nodes[i].back_up();
@@ -713,11 +718,10 @@ impl World {
         a == b && a.iter().all(|v| v.3 == 2)
     }
 
-    fn flip(&mut self, i: usize) {
+    fn alter(&mut self, i: usize, sql: &str) {
         if self.nodes[i].process.is_some() {
             let conn = rusqlite::Connection::open(self.nodes[i].database()).expect("opened");
             conn.busy_timeout(Duration::from_secs(5)).expect("set");
-            let sql = "UPDATE users SET name = name || 'x' WHERE id = (SELECT min(id) FROM users)";
             conn.execute(sql, []).expect("altered");
         }
     }
@@ -793,7 +797,7 @@ impl World {
             });
             if self.settled() && self.same_votes() {
                 digests = self.digests();
-                if digests.0 == digests.1 {
+                if digests.0 == digests.1 && self.missing_members().is_empty() {
                     break;
                 }
             }
@@ -807,8 +811,14 @@ impl World {
         );
         assert!(!digests.0.is_empty(), "the votes never agree: {votes:?}");
         assert_eq!(digests.0, digests.1, "the same events, and not the same state");
+        let missing = self.missing_members();
+        assert!(missing.is_empty(), "accepted, and not members: {missing:x?}");
         self.look();
         self.verdict();
+    }
+
+    fn missing_members(&self) -> Vec<[u8; 16]> {
+        self.nodes.iter().flat_map(|n| check::missing_members(&check::open(&n.database()))).collect()
     }
 
     fn digests(&self) -> (Vec<u64>, Vec<u64>) {

@@ -53,6 +53,7 @@ scenarios! {
     replayed: "messages replayed";
     malformed: "messages malformed";
     altered: "a row altered";
+    derived: "a derived row lost";
 }
 
 /// A tracker that is to be copied may have lost its disk a moment before.

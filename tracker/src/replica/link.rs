@@ -310,6 +310,13 @@ pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
                 Done::Quarantined
             }
             Job::Digest => {
+                let mended = store.mend_live().await?;
+                if mended > 0 {
+                    tracing::error!(
+                        mended,
+                        "who is a member did not follow from what was decided: the disk is at fault"
+                    );
+                }
                 let (versions, buckets) = store.digest().await?;
                 Done::Digest(versions, if store.comparable() { buckets } else { Vec::new() })
             }

@@ -8,8 +8,8 @@
 use rusqlite::{Connection, ToSql};
 
 use super::error::Result;
+use super::live::{refresh, refresh_of};
 use crate::fact::{Delta, Stamp};
-use common::id::{GroupId, MembershipId, UserId};
 
 /// Adds `delta`, stated at `stamp`, to the state that `tx` writes. Says whether that was anything new.
 pub(crate) fn join(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<bool> {
@@ -79,26 +79,6 @@ fn seconds(t: u64) -> i64 {
     i64::try_from(t).unwrap_or(i64::MAX)
 }
 
-/// Recomputes which memberships of the holder of `membership` are live, if it is known whose it is.
-fn refresh_of(tx: &Connection, membership: MembershipId) -> Result<()> {
-    let mut whose = tx.prepare_cached("SELECT group_id, user_id FROM memberships WHERE id = ?1")?;
-    let mut rows = whose.query([membership.as_bytes()])?;
-    match rows.next()? {
-        Some(row) => {
-            let (group, user): ([u8; 16], [u8; 16]) = (row.get(0)?, row.get(1)?);
-            refresh(tx, group.into(), user.into())
-        }
-        None => Ok(()),
-    }
-}
-
-fn refresh(tx: &Connection, group: GroupId, user: UserId) -> Result<()> {
-    let whose = (group.as_bytes(), user.as_bytes());
-    tx.prepare_cached("DELETE FROM live WHERE group_id = ?1 AND user_id = ?2")?.execute(whose)?;
-    tx.prepare_cached(REFRESH)?.execute(whose)?;
-    Ok(())
-}
-
 const USER: &str = "
     INSERT INTO users (id, name, hlc, origin) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT DO UPDATE SET name = excluded.name, hlc = excluded.hlc, origin = excluded.origin
@@ -159,23 +139,6 @@ const SEEDING: &str = "
     ON CONFLICT DO UPDATE SET user_id = excluded.user_id, membership = excluded.membership, seeding = excluded.seeding,
         hlc = excluded.hlc, origin = excluded.origin
     WHERE (excluded.hlc, excluded.origin) > (hlc, origin)";
-
-/// An acceptance counts if it knew of every kick; the first that counts dates the membership.
-const REFRESH: &str = "
-    INSERT INTO live (membership, group_id, user_id, hlc, origin)
-    SELECT id, group_id, user_id, since, by FROM (
-        SELECT m.id, m.group_id, m.user_id, a.hlc AS since, a.origin AS by,
-               row_number() OVER (PARTITION BY m.id ORDER BY a.hlc, a.origin) AS place
-        FROM memberships m JOIN accepts a ON a.membership = m.id
-        WHERE m.group_id = ?1 AND m.user_id = ?2
-          AND NOT EXISTS (SELECT 1 FROM ends e WHERE e.membership = m.id)
-          AND NOT EXISTS (
-              SELECT 1 FROM kicks k
-              WHERE k.group_id = m.group_id AND k.user_id = m.user_id
-                AND NOT EXISTS (
-                    SELECT 1 FROM accept_kicks s
-                    WHERE s.membership = a.membership AND s.hlc = a.hlc AND s.origin = a.origin AND s.kick = k.id))
-    ) WHERE place = 1";
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ mod bounds;
 mod error;
 mod facts;
 mod join;
+mod live;
 mod log;
 mod manifest;
 mod open;

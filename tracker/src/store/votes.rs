@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::{Result, StoreError};
 use super::facts::Fact;
+use super::live;
 use super::state::State;
 use crate::fact::{Delta, Hlc, Stamp};
 use crate::vote::{Claim, Vote};
@@ -119,7 +120,13 @@ fn current(tx: &Connection, kind: NameKind, name: &str) -> Result<Option<Vote>> 
 fn is_void(tx: &Connection, kind: NameKind, vote: Vote) -> Result<bool> {
     let sql = "SELECT 1 FROM groups WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM live WHERE group_id = ?1)
                   AND EXISTS (SELECT 1 FROM memberships WHERE group_id = ?1)";
-    Ok(kind == NameKind::Group && tx.prepare_cached(sql)?.exists([vote.claim.owner])?)
+    let void = || Ok::<_, StoreError>(tx.prepare_cached(sql)?.exists([vote.claim.owner])?);
+    if kind != NameKind::Group || !void()? {
+        return Ok(false);
+    }
+    // A name that is given away does not come back when a row that was lost does.
+    live::refresh_group(tx, vote.claim.owner.into())?;
+    void()
 }
 
 fn cast(tx: &Connection, kind: NameKind, name: &str, vote: Vote) -> Result<()> {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use common::id::{DeviceId, FileId, OriginId, PublicationId, SessionId};
+use common::id::{DeviceId, FileId, GroupId, MembershipId, OriginId, PublicationId, SessionId, UserId};
 use proptest::prelude::*;
 use rusqlite::types::Value;
 
