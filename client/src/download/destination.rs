@@ -95,25 +95,35 @@ impl Destination {
         }
     }
 
-    /// Makes a fresh unfinished file: its name, durably, and the file.
+    /// Makes a fresh unfinished file: its name, durably, and the file. The name is told to `note` before the file is
+    /// made, so that there is never one that nobody knows of.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub(crate) fn create_part(&self, file_id: FileId) -> io::Result<(OsString, File)> {
+    /// When it cannot be made, or `note` fails.
+    pub(crate) fn create_part(
+        &self,
+        file_id: FileId,
+        note: impl Fn(&OsStr) -> Result<(), Error>,
+    ) -> Result<(OsString, File), Error> {
+        let failed = |e| Error::from_io("create", &self.path(), e);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
         for attempt in 0..ATTEMPTS {
             let name = part_name(&self.name, file_id, attempt);
+            if self.dir.symlink_metadata(&name).is_ok() {
+                continue;
+            }
+            note(&name)?;
             match self.dir.open_with(&name, &options) {
                 Ok(file) => {
-                    self.sync()?;
+                    self.sync().map_err(failed)?;
                     return Ok((name, file.into_std()));
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e),
+                Err(e) => return Err(failed(e)),
             }
         }
-        Err(io::ErrorKind::AlreadyExists.into())
+        Err(failed(io::ErrorKind::AlreadyExists.into()))
     }
 
     /// Opens the unfinished file of an earlier run.
@@ -224,6 +234,7 @@ fn umask() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
     use std::fs;
     use std::io::Write;
     use std::os::unix::fs::symlink;
@@ -262,7 +273,7 @@ mod tests {
     fn what_exists_is_not_replaced_unless_asked() {
         let dir = tempfile::tempdir().expect("a directory");
         let d = Destination::resolve(dir.path(), &name("share")).expect("resolved");
-        let (part, mut file) = d.create_part(id()).expect("created");
+        let (part, mut file) = d.create_part(id(), |_| Ok(())).expect("created");
         file.write_all(b"new").expect("written");
         fs::write(d.path(), b"old").expect("written");
         assert_eq!(code(d.check_free(false)), "destination_exists");
@@ -280,6 +291,23 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_an_unfinished_file_is_noted_before_there_is_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let d = Destination::resolve(dir.path(), &name("share")).expect("resolved");
+        let noted = RefCell::new(Vec::new());
+        let note = |part: &OsStr| {
+            assert!(!dir.path().join(part).exists());
+            noted.borrow_mut().push(part.to_owned());
+            Ok(())
+        };
+        let parts = [(); 2].map(|()| d.create_part(id(), note).expect("created").0);
+        assert_eq!(*noted.borrow(), parts, "nor is a name noted that is taken");
+        assert_ne!(parts[0], parts[1]);
+        d.create_part(id(), |_| Err(Error::InvalidArgument("no".to_owned()))).expect_err("it is not noted");
+        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 2, "so there is none");
+    }
+
+    #[test]
     fn links_that_appear_during_a_download_never_lead_out() {
         let dir = tempfile::tempdir().expect("a directory");
         let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
@@ -291,7 +319,7 @@ mod tests {
         // The unfinished file's name is taken by a link: another name is used, the link not followed.
         let taken = part_name(OsStr::new("share"), id(), 0);
         symlink(outside.join("victim"), inside.join(&taken)).expect("linked");
-        let (part, mut file) = d.create_part(id()).expect("created");
+        let (part, mut file) = d.create_part(id(), |_| Ok(())).expect("created");
         assert_ne!(part, taken);
         file.write_all(b"content").expect("written");
         assert!(d.open_part(&taken).is_err(), "a link is not a part");
@@ -306,7 +334,7 @@ mod tests {
         // The final name is a link: it is replaced, not followed.
         let d = Destination::resolve(&dir.path().join("moved"), &name("linked")).expect("resolved");
         symlink(outside.join("victim"), d.path()).expect("linked");
-        let (part, file) = d.create_part(id()).expect("created");
+        let (part, file) = d.create_part(id(), |_| Ok(())).expect("created");
         assert_eq!(code(d.commit(&part, &file, false)), "destination_exists");
         d.commit(&part, &file, true).expect("committed");
         assert_eq!(fs::read(outside.join("victim")).expect("read"), b"precious");
@@ -317,7 +345,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         for long in ["n".repeat(255), "ü".repeat(127), "データ".repeat(28)] {
             let d = Destination::resolve(dir.path(), &name(&long)).expect("resolved");
-            let (part, file) = d.create_part(id()).expect("created");
+            let (part, file) = d.create_part(id(), |_| Ok(())).expect("created");
             assert!(part.len() <= 255 && part.to_str().is_some_and(|p| p.ends_with(".abababab.part")), "{part:?}");
             d.commit(&part, &file, false).expect("committed");
             assert!(d.path().is_file());

@@ -20,7 +20,6 @@ use super::journal::{Journal, Recovered};
 use super::medium;
 use super::verify::{RawPiece, VerifiedPiece, verify};
 use crate::error::Error;
-use crate::private_file;
 use crate::transfer::pool::Pool;
 use crate::transfer::stamp::Stamp;
 
@@ -31,7 +30,6 @@ pub(crate) struct Disk {
     destination: Destination,
     part: OsString,
     file: Arc<File>,
-    journal_path: PathBuf,
     journal: Mutex<Journal>,
     /// Bytes written since the last sync.
     unsynced: AtomicU64,
@@ -49,21 +47,27 @@ pub(crate) enum Resumed {
 }
 
 impl Disk {
-    /// A fresh file of the full length beside `destination`, and a fresh journal.
+    /// A fresh file of the full length beside `destination`, and a fresh journal. The unfinished file's name is told to
+    /// `note` before there is one.
     ///
     /// # Errors
     /// [`Error::DiskFull`] when there is no room for it; nothing is left behind then.
-    pub(crate) fn create(destination: Destination, journal_path: &Path, manifest: &Manifest) -> Result<Self, Error> {
+    pub(crate) fn create(
+        destination: Destination,
+        journal_path: &Path,
+        manifest: &Manifest,
+        note: impl Fn(&OsStr) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let failed = |e| Error::from_io("create", &destination.path(), e);
         Journal::void(journal_path).map_err(failed)?;
-        let (part, file) = destination.create_part(manifest.file_id()).map_err(failed)?;
+        let (part, file) = destination.create_part(manifest.file_id(), note)?;
         let layout = manifest.layout();
         let made = medium::allocate(&file, layout.len()).and_then(|()| {
             let inode = Stamp::of(&file.metadata()?).inode;
             Journal::create(journal_path, layout, manifest.file_id(), inode)
         });
         match made {
-            Ok(journal) => Ok(Self::new(layout, destination, part, file, journal_path, journal)),
+            Ok(journal) => Ok(Self::new(layout, destination, part, file, journal)),
             Err(e) => {
                 // The error at hand matters more than a left-over.
                 let _ = destination.remove_part(&part);
@@ -72,27 +76,19 @@ impl Disk {
         }
     }
 
-    fn new(
-        layout: PieceLayout,
-        destination: Destination,
-        part: OsString,
-        file: File,
-        journal_path: &Path,
-        journal: Journal,
-    ) -> Self {
+    fn new(layout: PieceLayout, destination: Destination, part: OsString, file: File, journal: Journal) -> Self {
         Self {
             layout,
             destination,
             part,
             file: Arc::new(file),
-            journal_path: journal_path.to_owned(),
             journal: Mutex::new(journal),
             unsynced: AtomicU64::new(0),
             writing: Mutex::new(()),
         }
     }
 
-    /// Goes on with what an earlier run left, or starts over where that is gone. Pieces of which the
+    /// Goes on with what an earlier run left, or starts over where that is gone, as [`Disk::create`]. Pieces of which the
     /// journal is not sure are hashed again.
     ///
     /// # Errors
@@ -103,6 +99,7 @@ impl Disk {
         journal_path: &Path,
         manifest: &Manifest,
         pool: &Pool,
+        note: impl Fn(&OsStr) -> Result<(), Error>,
     ) -> Result<Resumed, Error> {
         let failed = |e| Error::from_io("open", &destination.path(), e);
         let layout = manifest.layout();
@@ -114,7 +111,7 @@ impl Disk {
                 let ours = |s: &Stamp| s.len == layout.len() && journal.as_ref().is_some_and(|(_, r)| r.is_about(s));
                 return match finished.filter(ours) {
                     Some(stamp) => Ok(Resumed::Finished(stamp)),
-                    None => Self::create(destination, journal_path, manifest)
+                    None => Self::create(destination, journal_path, manifest, note)
                         .map(|d| Resumed::Unfinished(Arc::new(d), Bitfield::empty(layout))),
                 };
             }
@@ -132,7 +129,7 @@ impl Disk {
             }
         };
         journal.begin(&stamp).map_err(failed)?;
-        let disk = Self::new(layout, destination, part.to_owned(), file, journal_path, journal);
+        let disk = Self::new(layout, destination, part.to_owned(), file, journal);
         let have = disk
             .rehash(manifest, pool, sure, unsure)
             .map_err(|e| Error::from_io("read", &disk.destination.path(), e))?;
@@ -234,15 +231,6 @@ impl Disk {
         self.destination.commit(&self.part, &self.file, force)?;
         let stamp = Stamp::of(&self.file.metadata().map_err(failed)?);
         Ok((self.destination.path(), stamp))
-    }
-
-    /// Removes the unfinished file and its journal.
-    pub(crate) fn discard(&self) -> Result<(), Error> {
-        let about = self.destination.path();
-        self.destination
-            .remove_part(&self.part)
-            .map_err(|e| Error::from_io("remove the unfinished file of", &about, e))?;
-        private_file::remove(&self.journal_path)
     }
 
     /// The open file, for whoever serves the pieces that are there.

@@ -63,8 +63,8 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// The download with number `n` to `directory`/`file_name` by way of `part`.
-    pub(crate) fn finish(self, n: u64, directory: PathBuf, file_name: OsString, part: OsString) -> Spec {
+    /// The download with number `n` to `directory`/`file_name`, whose unfinished file has no name yet.
+    pub(crate) fn finish(self, n: u64, directory: PathBuf, file_name: OsString) -> Spec {
         let Self { user, group, group_id, name, file_id, layout, sha1, strategy, force } = self;
         Spec {
             version: VERSION,
@@ -78,7 +78,7 @@ impl Draft {
             sha1,
             directory,
             file_name,
-            part,
+            part: OsString::new(),
             strategy,
             force,
             paused: false,

@@ -1,5 +1,6 @@
 //! Beginning a download: everything that can be known beforehand is looked at before it is on the list.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::destination::Destination;
 use super::disk::Disk;
 use super::job::Job;
 use super::manifest::{Sought, manifest};
-use super::spec::Draft;
+use super::spec::{Draft, Spec};
 use super::{DownloadId, Downloads, Strategy};
 use crate::error::Error;
 use crate::share::blocking;
@@ -44,10 +45,6 @@ impl Downloads {
         let destination = blocking(move || destination.check_free(force).map(|()| destination)).await?;
         let sought = Sought { group: &group, file_id: info.file_id, layout: info.layout, sha1: info.sha1 };
         let manifest = manifest(&self.0.ground, sought).await?;
-        let n = self.next_number();
-        let journal = self.0.specs.journal(n);
-        let (disk, manifest) =
-            blocking(move || Ok((Disk::create(destination, &journal, &manifest)?, manifest))).await?;
         let draft = Draft {
             user,
             group,
@@ -59,14 +56,21 @@ impl Downloads {
             strategy,
             force,
         };
-        let place = disk.destination();
-        let spec = draft.finish(n, place.directory().to_owned(), place.name().to_owned(), disk.part().to_owned());
+        let n = self.next_number();
         let specs = self.0.specs.clone();
-        let (spec, disk) = blocking(move || match specs.save(&spec) {
-            Ok(()) => Ok((spec, disk)),
-            Err(e) => {
-                disk.discard()?;
-                Err(e)
+        let (spec, disk, manifest) = blocking(move || {
+            let mut spec = draft.finish(n, destination.directory().to_owned(), destination.name().to_owned());
+            // Stopped in between, it is on the list, and begins anew.
+            let note = |part: &OsStr| specs.save(&Spec { part: part.to_owned(), ..spec.clone() });
+            match Disk::create(destination, &specs.journal(n), &manifest, note) {
+                Ok(disk) => {
+                    disk.part().clone_into(&mut spec.part);
+                    Ok((spec, disk, manifest))
+                }
+                Err(e) => {
+                    specs.remove(n)?;
+                    Err(e)
+                }
             }
         })
         .await?;

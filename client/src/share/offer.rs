@@ -164,6 +164,21 @@ impl Source {
         Ok(Stamp::of(&file.metadata()?) == stamp)
     }
 
+    /// The same as [`Source::read`] without waiting for the disk; `None` unless all of it is in the page cache.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn read_cached(&self, file: &File, at: u64, parts: &mut [&mut [u8]]) -> Option<Result<(), ReadError>> {
+        let wanted: usize = parts.iter().map(|part| part.len()).sum();
+        let mut parts: Vec<_> = parts.iter_mut().map(|part| io::IoSliceMut::new(part)).collect();
+        let read = rustix::io::preadv2(file, &mut parts, at, rustix::io::ReadWriteFlags::NOWAIT).ok()?;
+        (read == wanted).then(|| if self.is_unchanged(file)? { Ok(()) } else { Err(ReadError::Changed) })
+    }
+
+    /// There is no way to ask for that here.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn read_cached(&self, _: &File, _: u64, _: &mut [&mut [u8]]) -> Option<Result<(), ReadError>> {
+        None
+    }
+
     /// Fills `parts`, which follow each other in the file from `at` on. Blocks on the disk.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Owns the open disk between runs of the [`swarm`](crate::download::swarm). Invariant: what the user wants
 //! ([`Wanted`]) is looked at between any two steps, and the disk is closed cleanly whenever it is let go.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -215,13 +216,8 @@ impl Driver {
         let specs = self.specs.clone();
         blocking(move || {
             let place = Destination::open(&spec.directory, spec.file_name.clone())?;
-            let resumed = Disk::resume(place, &spec.part, &journal, &manifest, &pool)?;
-            if let Resumed::Unfinished(disk, _) = &resumed
-                && disk.part() != spec.part
-            {
-                specs.save(&Spec { part: disk.part().to_owned(), ..spec })?;
-            }
-            Ok(resumed)
+            let note = |part: &OsStr| specs.save(&Spec { part: part.to_owned(), ..spec.clone() });
+            Disk::resume(place, &spec.part, &journal, &manifest, &pool, note)
         })
         .await
     }

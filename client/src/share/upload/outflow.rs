@@ -5,6 +5,7 @@
 //! place, and with it all that was read for it but the run that is being written.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::sync::atomic::Ordering;
 use common::connection::{ConnectionError, frame};
 use common::pieces::{Bitfield, BlockRange};
 use common::tls::OUTPUT_BUFFER_BYTES;
-use common::wire::limits::{Bytes, MAX_RUN};
+use common::wire::limits::{self, MAX_RUN};
 use common::wire::peer::SeederFrame;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -23,12 +24,12 @@ use tokio::time::timeout;
 use super::guest::Guest;
 use super::{End, Writer};
 use crate::share::memory::Held;
-use crate::share::offer::{ReadError, Source};
+use crate::share::offer::ReadError;
 use crate::share::queue::{Asked, Queue};
 use crate::share::slots::{QUANTUM_TIME, Slot};
 use crate::transfer::pool::Buffer;
 
-/// Blocks read ahead of the one that is being sent.
+/// Blocks read ahead of the one that is being sent, while they come from the disk.
 const READ_AHEAD: usize = 2;
 /// Room before each run in a block's buffer, for the frame that announces it, in bytes.
 const HEADROOM: usize = 16;
@@ -50,12 +51,25 @@ pub(super) struct Outflow<'a, S> {
 struct Turn {
     slot: Option<Slot>,
     ahead: VecDeque<Reading>,
+    /// Kept open from block to block.
+    file: Option<Arc<File>>,
+    /// The last block was not in the page cache.
+    cold: bool,
 }
 
-/// A block that is being read; without bytes when its piece is not here.
+/// A block and where its bytes are.
 struct Reading {
     asked: Asked,
-    bytes: Option<JoinHandle<Result<Block, ReadError>>>,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    /// The piece is not here.
+    Gone,
+    /// They were in the page cache.
+    Ready(Result<Block, ReadError>),
+    /// A thread that may block fetches them, and opens the file if need be.
+    Coming(JoinHandle<Result<(Block, Arc<File>), ReadError>>),
 }
 
 /// A block that has been read, and the memory that it is paid from.
@@ -73,6 +87,7 @@ impl Turn {
     /// Gives the place up, and what was read ahead back to the queue.
     fn give_up(&mut self, queue: &Queue) {
         self.slot = None;
+        self.file = None;
         while let Some(read) = self.ahead.pop_back() {
             queue.put_back(read.asked);
         }
@@ -107,7 +122,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
     }
 
     async fn answer(&mut self) -> Result<std::convert::Infallible, End> {
-        let bitfield = Bytes::first_of(self.told.as_bytes().iter().copied());
+        let bitfield = limits::Bytes::first_of(self.told.as_bytes().iter().copied());
         self.say(&SeederFrame::Bitfield(bitfield)).await?;
         loop {
             tokio::select! {
@@ -172,11 +187,11 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
 
     /// Reads blocks until enough are at hand or others should have their turn.
     async fn read_ahead(&mut self) -> Result<(), End> {
-        while !self.turn.is_over() && self.turn.ahead.len() < READ_AHEAD {
+        while !self.turn.is_over() && self.turn.ahead.len() < if self.turn.cold { READ_AHEAD } else { 1 } {
             let Some(asked) = self.guest.queue.pop() else { break };
             let read = if self.can_be_read(&asked) {
                 match self.memory_for(&asked).await {
-                    Ok(Some(held)) => Reading { asked, bytes: Some(self.read(&asked, held)) },
+                    Ok(Some(held)) => Reading { asked, bytes: self.read(&asked, held) },
                     Ok(None) => {
                         self.guest.queue.put_back(asked);
                         break;
@@ -184,7 +199,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
                     Err(end) => return Err(end),
                 }
             } else {
-                Reading { asked, bytes: None }
+                Reading { asked, bytes: Bytes::Gone }
             };
             self.turn.ahead.push_back(read);
         }
@@ -218,26 +233,42 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
         Ok(held.filter(|_| self.turn.slot.is_some()))
     }
 
-    /// Starts reading (the rest of) a block on a thread that may block.
-    fn read(&self, asked: &Asked, held: Held) -> JoinHandle<Result<Block, ReadError>> {
+    /// Reads (the rest of) a block at once if it is in the page cache, which saves two hand-overs between threads, each
+    /// about as long as the reading. If not, starts to on a thread that may block.
+    fn read(&mut self, asked: &Asked, held: Held) -> Bytes {
         let offer = Arc::clone(&self.guest.offer);
         let mut buffer = self.guest.host.pool.take(buffer_len(asked));
         let at = offer.layout.position(asked.block) + u64::from(asked.sent);
-        tokio::task::spawn_blocking(move || {
-            let file = offer.source().open()?;
-            read_runs(offer.source(), &file, at, &mut buffer)?;
-            Ok(Block { buffer, _held: held })
-        })
+        if let Some(file) = &self.turn.file {
+            let read = offer.source().read_cached(file, at, &mut runs(&mut buffer));
+            self.turn.cold = read.is_none();
+            if let Some(read) = read {
+                return Bytes::Ready(read.map(|()| Block { buffer, _held: held }));
+            }
+        }
+        let opened = self.turn.file.clone();
+        Bytes::Coming(tokio::task::spawn_blocking(move || {
+            let file = opened.map_or_else(|| offer.source().open(), Ok)?;
+            offer.source().read(&file, at, &mut runs(&mut buffer))?;
+            Ok((Block { buffer, _held: held }, file))
+        }))
     }
 
     async fn send_block(&mut self, read: Reading) -> Result<(), End> {
         let Reading { mut asked, bytes } = read;
         let (number, guest) = (asked.number, self.guest);
-        let Some(bytes) = bytes else {
-            guest.queue.forget(number);
-            return self.say(&SeederFrame::Cancelled { number }).await;
+        let block = match bytes {
+            Bytes::Gone => {
+                guest.queue.forget(number);
+                return self.say(&SeederFrame::Cancelled { number }).await;
+            }
+            Bytes::Ready(block) => block,
+            Bytes::Coming(coming) => coming.await.map_err(io::Error::other)?.map(|(block, file)| {
+                self.turn.file = Some(file);
+                block
+            }),
         };
-        let mut block = match bytes.await.map_err(io::Error::other)? {
+        let mut block = match block {
             Ok(block) => block,
             Err(error) => return self.cannot_read(number, asked.block, &error).await,
         };
@@ -295,9 +326,7 @@ fn buffer_len(asked: &Asked) -> usize {
     left as usize + left.div_ceil(MAX_RUN) as usize * HEADROOM
 }
 
-/// Fills `buffer` with the bytes from `at` on, leaving [`HEADROOM`] before each run.
-fn read_runs(source: &Source, file: &std::fs::File, at: u64, buffer: &mut Buffer) -> Result<(), ReadError> {
-    let runs = buffer.chunks_mut(HEADROOM + MAX_RUN as usize);
-    let mut parts: Vec<&mut [u8]> = runs.map(|run| &mut run[HEADROOM..]).collect();
-    source.read(file, at, &mut parts)
+/// The places for the bytes of a block, with [`HEADROOM`] before each run.
+fn runs(buffer: &mut Buffer) -> Vec<&mut [u8]> {
+    buffer.chunks_mut(HEADROOM + MAX_RUN as usize).map(|run| &mut run[HEADROOM..]).collect()
 }
