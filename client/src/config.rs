@@ -10,6 +10,7 @@ use clap::Parser;
 use common::tracker_info::{TrackerInfo, TrackerInfoError};
 
 use crate::error::{Error, shown};
+use crate::private_file;
 use crate::units;
 
 /// Name of the file whose lock says that the directory is in use.
@@ -98,7 +99,10 @@ impl DataDir {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let lock = options.open(&file).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => {
+                private_file::tidy(&path).map_err(|e| Error::from_io("tidy", &path, e))?;
+                Ok(Self { path, _lock: lock })
+            }
             Err(TryLockError::WouldBlock) => Err(Error::InvalidArgument(format!(
                 "the data directory {} is in use by another client; stop that one, or choose another IP:PORT or --data-dir",
                 shown(&path)

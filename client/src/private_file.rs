@@ -45,6 +45,25 @@ pub(crate) fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Removes from `directory` what a [`replace`] left that was killed in the middle. For whoever is alone there.
+///
+/// # Errors
+/// When the file system refuses.
+pub(crate) fn tidy(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_left_over = name
+            .strip_suffix(".new")
+            .and_then(|name| name.rsplit_once('.'))
+            .is_some_and(|(_, random)| random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit()));
+        if is_left_over {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -66,6 +85,16 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_kill_left_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let names = ["1.json", "1.journal", "brand.new", "1.0123456789abcdef", "1.0123456789abcdef.new"];
+        names.iter().for_each(|name| fs::write(dir.path().join(name), b"x").expect("written"));
+        tidy(dir.path()).expect("tidied");
+        let left = |name: &&&str| dir.path().join(name).exists();
+        assert_eq!(names.iter().filter(left).collect::<Vec<_>>(), names[..4].iter().collect::<Vec<_>>());
+    }
 
     #[test]
     fn it_is_replaced_whole_and_private() {

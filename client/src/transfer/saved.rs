@@ -4,9 +4,12 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-/// A directory for the owner only, made if it is missing.
+use crate::private_file;
+
+/// A directory for the owner only, made if it is missing, without what a kill left half written.
 pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    private_file::tidy(path)
 }
 
 /// For serde: ids as text (hexadecimal), so that the files can be read by people.
