@@ -18,41 +18,66 @@ const SNAPSHOT: [&str; 2] = ["sending-snapshot", "joining-snapshot"];
 /// It dies the first to the last of so many times that it comes by.
 const TIMES: std::ops::Range<u32> = 1..60;
 /// As many groups make a state that needs several messages.
-const ENOUGH: i64 = 4000;
+const ENOUGH: i64 = 3000;
+/// How long clients rest between commands: as good as not at all, and so long that the state stays of that size.
+const PAUSE_STEADY: Duration = Duration::from_millis(5);
+const PAUSE_SNAPSHOT: Duration = Duration::from_millis(30);
 
 fn main() -> ExitCode {
     let each: u32 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(25);
-    let mut cluster = Cluster::start(2);
-    let user = cluster.user("both");
-    let witness = cluster.user("witness");
-    // Whoever may choose does not go to the tracker that was just started, so each has a client of its own.
-    let only = [1, 2].map(|n| cluster.user(&format!("only{n}")).with_info(&cluster.info_of(n)));
-    let clients = [&user, &only[0], &only[1]];
-    let askers = clients.map(|c| Asker::start(c.live(), c.name()));
+    // In the second part both are away now and then, also for the client that knows both.
+    let parts = [steady(each), snapshots(each)];
+    if parts.iter().all(Verdict::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Deaths of a tracker that writes, ships and acknowledges.
+fn steady(each: u32) -> Verdict {
+    let mut scene = Scene::set(PAUSE_STEADY);
     for point in STEADY {
         let began = Instant::now();
-        for _ in 0..each {
-            die_at(&mut cluster, point);
-        }
+        (0..each).for_each(|_| die_at(&mut scene.cluster, point));
         println!("{point:<24}{each:>4} deaths, {:.0} s", began.elapsed().as_secs_f64());
     }
-    // From here on both are away now and then, also for the client that knows both.
-    let mut histories: Vec<_> = askers.into_iter().map(Asker::finish).collect();
-    let askers = clients.map(|c| Asker::start(c.live(), &format!("{}-later", c.name())));
-    until_level(&cluster, &witness, PATIENCE * 3);
-    wait_for_state(&cluster);
+    scene.end()
+}
+
+/// Deaths of a tracker that sends its state, or joins it.
+fn snapshots(each: u32) -> Verdict {
+    let mut scene = Scene::set(PAUSE_SNAPSHOT);
+    wait_for_state(&scene.cluster);
     for point in SNAPSHOT {
         let began = Instant::now();
-        for _ in 0..each {
-            die_in_snapshot(&mut cluster, &witness, point);
-        }
+        (0..each).for_each(|_| die_in_snapshot(&mut scene.cluster, &scene.witness, point));
         println!("{point:<24}{each:>4} deaths, {:.0} s", began.elapsed().as_secs_f64());
     }
-    histories.extend(askers.into_iter().map(Asker::finish));
-    until_level(&cluster, &witness, PATIENCE * 3);
-    let verdict = Verdict::of(&cluster, &witness, &histories);
-    println!("{verdict}");
-    if verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    scene.end()
+}
+
+/// Two trackers, a client that knows both, and one that knows each: whoever may choose does not go to the tracker that
+/// was just started.
+struct Scene {
+    cluster: Cluster,
+    askers: Vec<Asker>,
+    witness: Client,
+}
+
+impl Scene {
+    fn set(pause: Duration) -> Self {
+        let cluster = Cluster::start(2);
+        let (user, witness) = (cluster.user("both"), cluster.user("witness"));
+        let only = [1, 2].map(|n| cluster.user(&format!("only{n}")).with_info(&cluster.info_of(n)));
+        let clients = [&user, &only[0], &only[1]];
+        let askers = clients.iter().map(|c| Asker::start(c.live(), c.name(), pause)).collect();
+        Self { cluster, askers, witness }
+    }
+
+    fn end(self) -> Verdict {
+        let histories: Vec<_> = self.askers.into_iter().map(Asker::finish).collect();
+        until_level(&self.cluster, &self.witness, PATIENCE * 3);
+        let verdict = Verdict::of(&self.cluster, &self.witness, &histories);
+        println!("{verdict}");
+        verdict
+    }
 }
 
 /// One tracker is started anew, dies at `point`, and is started again; the other one is left alone.

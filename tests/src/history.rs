@@ -37,8 +37,8 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// Begins, with names that start with `prefix`.
-    pub fn start(mut live: Live, prefix: &str) -> Self {
+    /// Begins, with names that start with `prefix`, and rests for `pause` after each group.
+    pub fn start(mut live: Live, prefix: &str, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, prefix) = (Arc::clone(&stop), prefix.to_owned());
         let thread = std::thread::spawn(move || {
@@ -59,6 +59,7 @@ impl Asker {
                 } else {
                     history.unknown.insert(group, answer["error"]["code"].to_string());
                 }
+                std::thread::sleep(pause);
             }
             live.stop();
             history

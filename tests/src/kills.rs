@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let mut cluster = Cluster::start(2);
     let clients: Vec<_> = (0..ASKERS).map(|n| cluster.user(&format!("user{n}"))).collect();
-    let askers: Vec<_> = clients.iter().map(|c| Asker::start(c.live(), c.name())).collect();
+    let askers: Vec<_> = clients.iter().map(|c| Asker::start(c.live(), c.name(), Duration::ZERO)).collect();
     let mut rng = rand::rng();
     let (mut single, mut both) = (0, 0);
     for cycle in 0..cycles {

@@ -47,7 +47,7 @@ fn the_sibling_may_start_later_and_a_lost_disk_comes_back() {
 fn kills_lose_nothing_and_are_hardly_noticed() {
     let mut cluster = Cluster::start(2);
     let alice = cluster.user("alice");
-    let asker = Asker::start(alice.live(), "g");
+    let asker = Asker::start(alice.live(), "g", Duration::ZERO);
     for cycle in 0..6 {
         std::thread::sleep(Duration::from_millis(300));
         let number = 1 + cycle % 2;
