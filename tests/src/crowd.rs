@@ -71,7 +71,7 @@ fn many_at_once(count: usize) -> u64 {
     joined(&mut seeder, &bob, &[]).stop();
     // A script has one at a time. So each is begun while nobody seeds it, and left; then all go on.
     seeder.stop();
-    (0..count).for_each(|n| begin(&bob, n));
+    (0..count).for_each(|n| begin(&bob, n, &format!("download_file lab file{n} downloads")));
     let seeder = alice.live();
     let mut live = bob.live();
     let id = live.process.id();
@@ -92,10 +92,11 @@ fn many_at_once(count: usize) -> u64 {
     peak
 }
 
-/// Begins download number `n`, and stops the process as soon as that is remembered.
-fn begin(bob: &Client, n: usize) {
+/// Begins download number `n` with `line`, and stops the process as soon as that is remembered: a script has one at a
+/// time, and nothing else meanwhile.
+pub(crate) fn begin(bob: &Client, n: usize, line: &str) {
     let mut live = bob.live();
-    live.send(&format!("download_file lab file{n} downloads"));
+    live.send(line);
     let deadline = Instant::now() + PATIENCE;
     while files(&bob.home().join("data/downloads"), "json") <= n {
         assert!(Instant::now() < deadline, "it does not begin");

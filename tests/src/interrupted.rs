@@ -116,22 +116,28 @@ fn complete(mut live: Live, asked: Option<usize>) {
 }
 
 /// The line of the only download, if it has one.
-fn row(live: &mut Live) -> Option<Value> {
+pub(crate) fn row(live: &mut Live) -> Option<Value> {
     live.ok("show_downloads")["downloads"].as_array().and_then(|rows| rows.first().cloned())
 }
 
 /// Verified bytes of a download.
-fn have(row: &Value) -> u64 {
+pub(crate) fn have(row: &Value) -> u64 {
     row["have"].as_u64().unwrap_or_default()
 }
 
 /// Bytes that process `id` has written, to sockets for the most part.
 fn written_by(id: u32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{id}/io")).unwrap_or_default();
-    text.lines().find_map(|l| l.strip_prefix("wchar: ")?.parse().ok()).unwrap_or_default()
+    io_of(id, "wchar")
 }
 
-fn blake3_of(path: &Path) -> Option<blake3::Hash> {
+/// What the system has counted of process `id`: bytes that it read from files (`rchar`) or wrote (`wchar`).
+pub(crate) fn io_of(id: u32, what: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{id}/io")).unwrap_or_default();
+    let count = |line: &str| line.strip_prefix(what)?.strip_prefix(": ")?.parse().ok();
+    text.lines().find_map(count).unwrap_or_default()
+}
+
+pub(crate) fn blake3_of(path: &Path) -> Option<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(std::fs::File::open(path).ok()?).ok()?;
     Some(hasher.finalize())

@@ -11,6 +11,7 @@ mod crowd;
 mod history;
 mod interrupted;
 mod process;
+mod resumed;
 
 pub use binaries::{binary, failing_tracker};
 pub use client::{Client, Live, Script};
@@ -19,3 +20,4 @@ pub use crowd::Crowd;
 pub use history::{Asker, History, Verdict, groups_at, until_dual, until_level};
 pub use interrupted::Interrupted;
 pub use process::{Output, PATIENCE, Process};
+pub use resumed::Resumed;
