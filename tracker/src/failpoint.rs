@@ -36,8 +36,8 @@ pub(crate) fn shipped(frame: &SyncFrame) {
 /// Where a job that has been done leads to.
 pub(crate) fn after(job: &Job) -> Option<Point> {
     match job {
-        Job::Apply(events, _) if !events.is_empty() => Some(Point::BeforeAcknowledgement),
-        Job::Join(_, None) => Some(Point::JoiningSnapshot),
+        Job::Apply(events, ..) if !events.is_empty() => Some(Point::BeforeAcknowledgement),
+        Job::Join(_, None, _) => Some(Point::JoiningSnapshot),
         _ => None,
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use common::id::OriginId;
 use rusqlite::{Connection, OpenFlags, Row};
 use tokio::runtime::Runtime;
-use tracker::store::{Store, Versions};
+use tracker::store::{Absent, Applied, Store, Versions};
 
 /// A name and whose it is for good.
 pub(crate) type Confirmed = BTreeMap<(u8, String), [u8; 16]>;
@@ -79,7 +80,7 @@ pub(crate) fn versions(store: &Store) -> Versions {
 /// The state is what the events say: applied to an empty database, they give the same. `None` if the log does
 /// not reach back far enough for that.
 pub(crate) fn replayed(rt: &Runtime, store: &Store, dir: &Path) -> Option<(Vec<u64>, Vec<u64>)> {
-    let fresh = Store::open_as(dir, std::sync::Arc::new(|| 1), OriginId::new([0xee; 16])).expect("opened");
+    let fresh = Store::open_as(dir, Arc::new(|| 1), OriginId::new([0xee; 16])).expect("opened");
     let done = rt.block_on(async {
         let mut after = Versions::new();
         loop {
@@ -91,7 +92,7 @@ pub(crate) fn replayed(rt: &Runtime, store: &Store, dir: &Path) -> Option<(Vec<u
                 // Manifests are not events; a database without them cannot list the shares, and need not.
                 after.insert(event.origin, event.seq);
             }
-            let applied = with_manifests(store, &fresh, out.events).await?;
+            let applied = with_manifests(store, &fresh, out.events).await;
             if applied.early {
                 return None;
             }
@@ -103,22 +104,19 @@ pub(crate) fn replayed(rt: &Runtime, store: &Store, dir: &Path) -> Option<(Vec<u
     done
 }
 
-async fn with_manifests(
-    from: &Store,
-    to: &Store,
-    events: Vec<common::wire::sync::Event>,
-) -> Option<tracker::store::Applied> {
-    let events: std::sync::Arc<[_]> = events.into();
-    let mut at = 0;
+async fn with_manifests(from: &Store, to: &Store, events: Vec<common::wire::sync::Event>) -> Applied {
+    let events: Arc<[_]> = events.into();
+    let (mut at, mut absent) = (0, Absent::default());
     loop {
-        let applied = to.apply(events[at..].into(), vec![]).await.expect("applied");
-        let Some(missing) = applied.missing else { return Some(applied) };
+        let applied = to.apply(events[at..].into(), vec![], Arc::clone(&absent)).await.expect("applied");
+        let Some(missing) = applied.missing else { return applied };
         at += applied.done;
         match from.manifest_frame(missing.0, 0).await.expect("read") {
             common::wire::sync::SyncFrame::Manifest(part) => {
                 to.store_manifest(missing, vec![part]).await.expect("stored")
             }
-            _ => return None,
+            // Of a share that is gone for good.
+            _ => drop(Arc::make_mut(&mut absent).insert(missing)),
         }
     }
 }

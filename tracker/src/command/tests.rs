@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::hub::{Online, Registered};
-use crate::store::Versions;
+use crate::store::{Absent, Versions};
 
 pub(crate) const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
@@ -111,7 +111,7 @@ impl Fixture {
         let stamp = crate::fact::Stamp { hlc, origin: common::id::OriginId::new([9; 16]) };
         let facts: Vec<_> = deltas.into_iter().map(|delta| (stamp, delta)).collect();
         let packed = common::codec::encode(&facts, common::wire::limits::MAX_FRAME).expect("encoded");
-        self.services.store.join_facts(packed.into(), None).await.expect("joined");
+        self.services.store.join_facts(packed.into(), None, Absent::default()).await.expect("joined");
     }
 
     /// As if the state had come from the other tracker without the log.

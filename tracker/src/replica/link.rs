@@ -293,8 +293,8 @@ pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
             }
             Job::Compare(heads) => Done::Compared(store.compare(heads).await?),
             Job::Outbox { after, votes_after, agreed } => Done::Outbox(store.outbox(after, votes_after, agreed).await?),
-            Job::Apply(events, votes) => Done::Applied(store.apply(events, votes).await?),
-            Job::Join(packed, complete) => Done::Applied(store.join_facts(packed, complete).await?),
+            Job::Apply(events, votes, absent) => Done::Applied(store.apply(events, votes, absent).await?),
+            Job::Join(packed, complete, absent) => Done::Applied(store.join_facts(packed, complete, absent).await?),
             Job::Heads => Done::Heads(store.heads().await?),
             Job::Facts(cursor) => {
                 let (packed, next) = store.facts(cursor).await?;

@@ -221,7 +221,7 @@ impl Machine {
             SyncFrame::Ack(ack) => self.on_ack(now, &ack),
             SyncFrame::WantManifest(id) => self.jobs.push_back(Job::ReadManifest(id, 0)),
             SyncFrame::Manifest(part) => self.on_manifest(part),
-            SyncFrame::NoManifest(_) => self.violation("it lacks a manifest that its events name"),
+            SyncFrame::NoManifest(id) => self.on_no_manifest(id),
             SyncFrame::Digest(digest) => self.on_digest(digest),
             SyncFrame::Repair(facts) => self.jobs.push_back(Job::Mend(facts.facts.into_vec().into())),
             SyncFrame::Quarantined(origin) => {

@@ -37,7 +37,7 @@ pub use facts::{Cursor, Fact};
 pub use log::{Asked, Versions};
 pub use manifest::NewManifest;
 pub use open::OpenError;
-pub use remote::{Applied, Outbox};
+pub use remote::{Absent, Applied, Outbox};
 pub use state::{
     Account, Counts, GroupEntry, PresenceRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State,
     prefix_range,

@@ -6,6 +6,7 @@
 //! rejected for its time, and nothing of a quarantined origin is applied.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use common::codec;
 use common::id::OriginId;
@@ -59,19 +60,23 @@ pub struct Outbox {
     pub complete: bool,
 }
 
+/// Manifests that the sibling does not have either: its share was known to be gone for good when the event that
+/// names it came there, or is since.
+pub type Absent = Arc<HashSet<ManifestId>>;
+
 /// Applies what can be applied of `events`, and then, if that was all of them, `theirs`.
 pub(super) fn apply(
     conn: &Connection,
     log: &mut Log,
-    events: &[Event],
-    theirs: &[NameVote],
+    (events, theirs): (&[Event], &[NameVote]),
+    absent: &HashSet<ManifestId>,
     now_ms: u64,
 ) -> Result<Applied> {
     let mut out = Applied::default();
     let mut quarantined = quarantined(conn)?;
     for event in events {
         if !quarantined.contains(&event.origin) {
-            match one(conn, log, event, &quarantined, now_ms, &mut out)? {
+            match one(conn, log, event, (&quarantined, absent), now_ms, &mut out)? {
                 Verdict::Done => {}
                 Verdict::Fork => {
                     quarantine(conn, event.origin, event.seq, now_ms / 1000)?;
@@ -104,7 +109,7 @@ fn one(
     conn: &Connection,
     log: &mut Log,
     e: &Event,
-    quarantined: &HashSet<OriginId>,
+    (quarantined, absent): (&HashSet<OriginId>, &HashSet<ManifestId>),
     now_ms: u64,
     out: &mut Applied,
 ) -> Result<Verdict> {
@@ -130,7 +135,7 @@ fn one(
     }
     let stamp = Stamp { hlc: Hlc::from_stored(e.hlc.cast_signed()), origin: e.origin };
     let deltas = deltas(e)?;
-    if let Some(missing) = missing_manifest(conn, deltas.iter())? {
+    if let Some(missing) = missing_manifest(conn, deltas.iter(), absent)? {
         out.missing = Some(missing);
         return Ok(Verdict::Stop);
     }
@@ -155,6 +160,7 @@ fn deltas(e: &Event) -> Result<Vec<Delta>> {
 fn missing_manifest<'a>(
     conn: &Connection,
     deltas: impl Iterator<Item = &'a Delta> + Clone,
+    absent: &HashSet<ManifestId>,
 ) -> Result<Option<ManifestId>> {
     let (mut withdrawn, mut ended) = (HashSet::new(), HashSet::new());
     for delta in deltas.clone() {
@@ -172,6 +178,7 @@ fn missing_manifest<'a>(
         if let Delta::Published { id, manifest, membership, .. } = delta
             && !withdrawn.contains(id)
             && !ended.contains(membership)
+            && !absent.contains(manifest)
             && !find.exists((manifest.0, id.as_bytes(), membership.as_bytes()))?
         {
             return Ok(Some(*manifest));
@@ -330,13 +337,13 @@ pub(super) fn of_origin(conn: &Connection, origin: OriginId, after: u64) -> Resu
 pub(super) fn join_facts(
     conn: &Connection,
     log: &mut Log,
-    packed: &[u8],
-    complete: Option<&[Head]>,
+    (packed, complete): (&[u8], Option<&[Head]>),
+    absent: &HashSet<ManifestId>,
     now_ms: u64,
 ) -> Result<Applied> {
     let mut out = Applied::default();
     let facts = facts::unpack(packed)?;
-    if let Some(missing) = missing_manifest(conn, facts.iter().map(|(_, d)| d))? {
+    if let Some(missing) = missing_manifest(conn, facts.iter().map(|(_, d)| d), absent)? {
         out.missing = Some(missing);
         return Ok(out);
     }

@@ -12,7 +12,7 @@ use super::error::{Result, StoreError};
 use super::facts::{self, Cursor};
 use super::log::{Log, Versions};
 use super::manifest::NewManifest;
-use super::remote::{self, Applied, Outbox};
+use super::remote::{self, Absent, Applied, Outbox};
 use super::writer::Replay;
 use super::{Store, votes};
 use crate::fact::ManifestId;
@@ -61,20 +61,28 @@ impl Store {
         self.readers.read(move |s| remote::outbox(s.conn, &after, votes_after, agreed)).await
     }
 
-    /// Takes in events and votes of the sibling.
+    /// Takes in events and votes of the sibling, without the manifests that are `absent`.
     ///
     /// # Errors
     /// When the database fails, or an event cannot be read; then nothing of them has taken effect.
-    pub async fn apply(&self, events: Arc<[Event]>, theirs: Vec<NameVote>) -> Result<Applied> {
-        self.replay(move |conn, log, now_ms| remote::apply(conn, log, &events, &theirs, now_ms)).await
+    pub async fn apply(&self, events: Arc<[Event]>, theirs: Vec<NameVote>, absent: Absent) -> Result<Applied> {
+        self.replay(move |conn, log, now_ms| remote::apply(conn, log, (&events, &theirs), &absent, now_ms)).await
     }
 
-    /// Joins facts of the sibling's state; with `complete` they were all.
+    /// Joins facts of the sibling's state, without the manifests that are `absent`; with `complete` they were all.
     ///
     /// # Errors
     /// As for [`Self::apply`].
-    pub async fn join_facts(&self, packed: Arc<[u8]>, complete: Option<Arc<[Head]>>) -> Result<Applied> {
-        self.replay(move |conn, log, now_ms| remote::join_facts(conn, log, &packed, complete.as_deref(), now_ms)).await
+    pub async fn join_facts(
+        &self,
+        packed: Arc<[u8]>,
+        complete: Option<Arc<[Head]>>,
+        absent: Absent,
+    ) -> Result<Applied> {
+        let join = move |conn: &rusqlite::Connection, log: &mut Log, now_ms| {
+            remote::join_facts(conn, log, (&packed, complete.as_deref()), &absent, now_ms)
+        };
+        self.replay(join).await
     }
 
     /// Facts of our state from `cursor` on, as they travel, and where to go on.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use common::wire::sync::{Batch, Event, Facts, Head, Hello, ManifestPart, NameVote, StateDigest};
 
 use crate::fact::ManifestId;
-use crate::store::{Cursor, Fact, Versions};
+use crate::store::{Absent, Cursor, Fact, Versions};
 
 /// A message that waits for its turn.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub(super) struct Conn {
     /// What `Apply` was last asked to do.
     pub(super) current: Option<Current>,
     pub(super) fetching: Option<(ManifestId, Vec<ManifestPart>)>,
+    /// What the sibling was asked for and does not have.
+    pub(super) absent: Absent,
     /// New passwords among facts, until all facts have come.
     pub(super) passwords: Vec<Fact>,
     pub(super) wanted_heads: Vec<Head>,
@@ -101,6 +103,7 @@ impl Conn {
             held: Vec::new(),
             current: None,
             fetching: None,
+            absent: Absent::default(),
             passwords: Vec::new(),
             wanted_heads: Vec::new(),
             heard: now,

@@ -6,7 +6,7 @@ use common::id::OriginId;
 use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote, SyncFrame};
 
 use crate::fact::ManifestId;
-use crate::store::{Applied, Cursor, Outbox, Versions};
+use crate::store::{Absent, Applied, Cursor, Outbox, Versions};
 
 /// Something to do with the database.
 #[derive(Debug, Clone)]
@@ -24,10 +24,10 @@ pub enum Job {
         /// Up to which change it has the same confirmed votes.
         agreed: u64,
     },
-    /// Apply events and votes.
-    Apply(Arc<[Event]>, Vec<NameVote>),
-    /// Join facts.
-    Join(Arc<[u8]>, Option<Arc<[Head]>>),
+    /// Apply events and votes, without the manifests that are not to be had.
+    Apply(Arc<[Event]>, Vec<NameVote>, Absent),
+    /// Join facts, likewise.
+    Join(Arc<[u8]>, Option<Arc<[Head]>>, Absent),
     /// Read our heads, to be sent with the last part of the facts.
     Heads,
     /// Read facts from there on.

@@ -56,8 +56,12 @@ impl Machine {
     pub(super) fn retry(&mut self) {
         let Some(conn) = &mut self.conn else { return };
         let job = match &conn.current {
-            Some(Current::Batch { events, votes, .. }) => Job::Apply(Arc::clone(events), votes.clone()),
-            Some(Current::Facts { packed, complete, .. }) => Job::Join(Arc::clone(packed), complete.clone()),
+            Some(Current::Batch { events, votes, .. }) => {
+                Job::Apply(Arc::clone(events), votes.clone(), Arc::clone(&conn.absent))
+            }
+            Some(Current::Facts { packed, complete, .. }) => {
+                Job::Join(Arc::clone(packed), complete.clone(), Arc::clone(&conn.absent))
+            }
             None => return,
         };
         conn.applying = true;
@@ -134,6 +138,20 @@ impl Machine {
         conn.applying = true;
         conn.fetching = Some((id, Vec::new()));
         self.transmit.push_back(SyncFrame::WantManifest(id.0));
+    }
+
+    /// The sibling does not have a manifest that its events name. It needs none of a share that it knew to be gone when
+    /// it heard of it, or that has gone since: here the fact that says so comes only later.
+    pub(super) fn on_no_manifest(&mut self, id: [u8; 32]) {
+        let Some(conn) = &mut self.conn else { return };
+        match conn.fetching.take() {
+            Some((wanted, _)) if wanted.0 == id => {
+                Arc::make_mut(&mut conn.absent).insert(wanted);
+                conn.applying = false;
+                self.retry();
+            }
+            _ => self.violation("it lacks a manifest that nobody asked for"),
+        }
     }
 
     pub(super) fn on_manifest(&mut self, part: ManifestPart) {

@@ -6,7 +6,7 @@ use common::pieces::PieceLayout;
 
 use super::*;
 use crate::fact::{Delta, EndReason};
-use crate::store::{Asked, Change, Cursor, LogBounds, NewManifest, StoreError};
+use crate::store::{Absent, Asked, Change, Cursor, LogBounds, NewManifest, StoreError};
 
 const HOUR: u64 = 3600;
 const NOW: u64 = 1_700_000_000;
@@ -177,13 +177,13 @@ async fn a_tracker_that_gets_the_state_needs_no_manifest_that_is_gone() {
     let (packed, next) = a.facts(Cursor::default()).await.expect("read");
     assert!(next.is_none());
     let (packed, heads): (Arc<[u8]>, Arc<[_]>) = (packed.into(), a.heads().await.expect("read").into());
-    let applied = b.join_facts(Arc::clone(&packed), Some(Arc::clone(&heads))).await.expect("joined");
+    let applied = b.join_facts(Arc::clone(&packed), Some(Arc::clone(&heads)), Absent::default()).await.expect("joined");
     assert_eq!(applied.missing, Some(live.id()), "that one it must fetch");
     let fetched = live.clone();
     b.upkeep(move |tx| fetched.store(tx)).await.expect("stored");
-    let applied = b.join_facts(Arc::clone(&packed), Some(Arc::clone(&heads))).await.expect("joined");
+    let applied = b.join_facts(Arc::clone(&packed), Some(Arc::clone(&heads)), Absent::default()).await.expect("joined");
     assert!(applied.missing.is_none() && !applied.facts.is_empty());
     assert_eq!(a.digest().await.expect("digest"), b.digest().await.expect("digest"));
     // Said once more, as after a broken connection, there is nothing to tell anybody.
-    assert_eq!(b.join_facts(packed, Some(heads)).await.expect("joined").facts, []);
+    assert_eq!(b.join_facts(packed, Some(heads), Absent::default()).await.expect("joined").facts, []);
 }
