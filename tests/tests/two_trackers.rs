@@ -132,6 +132,31 @@ fn a_command_that_a_tracker_never_read_is_answered_by_the_other() {
 }
 
 #[test]
+fn a_login_that_only_a_dead_tracker_knew_holds_again_when_it_is_back() {
+    let mut cluster = Cluster::start(2);
+    let (alice, witness) = (cluster.user("alice"), cluster.user("witness"));
+    until_level(&cluster, &witness, Duration::from_secs(20));
+    let mut live = alice.live();
+    live.ok("logout");
+    cluster.kill_tracker(2);
+    live.ok("create_user carol password-of-carol");
+    live.ok("login carol password-of-carol");
+    cluster.kill_tracker(1);
+    cluster.start_tracker(2);
+    // Nobody here knows of carol. Her token says that there is one.
+    let asked = live.send("create_group lab");
+    assert_eq!(live.result(asked, Duration::from_secs(3)), None, "it is not known yet");
+    cluster.start_tracker(1);
+    let answer = live.result(asked, PATIENCE).expect("an answer");
+    assert_eq!(answer["ok"], true, "{answer}");
+    until_level(&cluster, &witness, Duration::from_secs(60));
+    for number in [1, 2] {
+        assert_eq!(groups_at(&cluster, &witness, number), ["lab"], "tracker {number}");
+    }
+    assert!(live.stop());
+}
+
+#[test]
 fn three_trackers_are_refused_in_a_sentence() {
     let cluster = Cluster::prepare(3);
     // The first command line may have to wait for the program to be built.

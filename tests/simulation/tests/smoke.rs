@@ -62,6 +62,12 @@ fn a_lost_disk_is_not_backed_up() {
     run(&Plan::random(), 5881);
 }
 
+/// A disk is lost, and the other tracker's log names a manifest that it never fetched: the share was gone by then.
+#[test]
+fn a_manifest_that_neither_has_does_not_keep_them_apart() {
+    run(&Plan::random(), 401);
+}
+
 #[test]
 fn by_chance() {
     for seed in 1..=200 {

@@ -21,20 +21,22 @@ enum Known {
 pub(super) async fn run(call: &Call, token: Signed<SessionToken>) -> Outcome {
     let admitted = token.admit(&call.services.key.public(), call.asked.device, ticket::now());
     let token = admitted.map_err(|_| Refusal::SessionEnded)?;
-    let asked = token.clone();
-    match call.services.store.read(move |state| check(state, &asked)).await? {
+    let (asked, knows_all) = (token.clone(), call.services.replica.knows_all());
+    match call.services.store.read(move |state| check(state, &asked, knows_all)).await? {
         Known::Here(grant) => {
             let (response, login) = Answer::LoggedIn(grant).into_response(call)?;
             Ok(super::Effect { response, login, news: Vec::new() })
         }
-        Known::Elsewhere(_) => call.commit(move |state| adopt(state, &token)).await,
+        Known::Elsewhere(_) => call.commit(move |state| adopt(state, &token, knows_all)).await,
     }
 }
 
-fn check(state: &State<'_>, token: &SessionToken) -> Result<Known, Halt> {
+fn check(state: &State<'_>, token: &SessionToken, knows_all: bool) -> Result<Known, Halt> {
     let ended = || Halt::from(Refusal::SessionEnded);
+    // The token is ours, so that there was such an account: perhaps the other tracker has not told of it yet.
+    let unknown = || Halt::from(if knows_all { Refusal::SessionEnded } else { Refusal::Stale });
     let SessionToken { session, user, device, credentials, expires } = *token;
-    let name: UserName = state.user_name(user)?.ok_or_else(ended)?;
+    let name: UserName = state.user_name(user)?.ok_or_else(unknown)?;
     let grant = |credentials, expires| Grant { user, name, session, credentials, expires };
     match state.session(session)? {
         Some(row) if rules::session_holds(&row, user, device, ticket::now()) => {
@@ -50,8 +52,8 @@ fn check(state: &State<'_>, token: &SessionToken) -> Result<Known, Halt> {
 }
 
 /// Takes a login over from its token: the same facts that the other tracker has.
-fn adopt(state: &State<'_>, token: &SessionToken) -> Result<Decision, Halt> {
-    let (Known::Here(grant) | Known::Elsewhere(grant)) = check(state, token)?;
+fn adopt(state: &State<'_>, token: &SessionToken, knows_all: bool) -> Result<Decision, Halt> {
+    let (Known::Here(grant) | Known::Elsewhere(grant)) = check(state, token, knows_all)?;
     let SessionToken { session, user, device, credentials, expires } = *token;
     let deltas =
         vec![Delta::Session { id: session, user, device, expires }, Delta::SessionBound { session, credentials }];

@@ -69,6 +69,8 @@ pub struct View {
     pub acked: u64,
     /// Whether commands may be served.
     pub open: bool,
+    /// Whether everything is here that the sibling had when it was last met; not while it is away.
+    pub level: bool,
     /// The sibling's present run, when it was last heard of.
     pub sibling: Option<OriginId>,
     /// Events that the sibling is known to lack.
@@ -357,6 +359,7 @@ impl Machine {
             linked: self.conn.as_ref().is_some_and(|c| c.theirs.is_some()),
             acked: acked(&self.origin),
             open: self.gate == Gate::Open,
+            level: self.is_level(),
             sibling: self.sibling,
             lag,
             votes: self.votes,

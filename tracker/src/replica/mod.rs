@@ -43,6 +43,7 @@ impl Replica {
             linked: false,
             acked: 0,
             open: true,
+            level: true,
             sibling: None,
             lag: 0,
             votes: 0,
@@ -63,6 +64,11 @@ impl Replica {
     /// Whether there is to be a sibling.
     pub const fn has_sibling(&self) -> bool {
         self._alone.is_none()
+    }
+
+    /// Whether what is unknown here is unknown to the sibling, too, but for what happens now.
+    pub fn knows_all(&self) -> bool {
+        self.view.borrow().level
     }
 
     /// Returns when everything that was decided here so far is on both disks, or when the sibling is

@@ -47,8 +47,8 @@ impl Hub {
         }
         self.calls.go_back_to(&reply.seen);
         self.behind.clear();
-        self.again = Some(index);
-        if let Some(address) = self.shared.addresses.get(index) {
+        let told = self.again.replace(index) == Some(index);
+        if let Some(address) = self.shared.addresses.get(index).filter(|_| !told) {
             self.notify(Notice::Behind(*address));
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use common::id::OriginId;
-use common::wire::sync::{Hello, SyncFrame, VERSION};
+use common::wire::sync::{Head, Hello, SyncFrame, VERSION};
 
 use super::conn::Sending;
 use super::{Gate, Job, Machine, Trouble};
@@ -62,13 +62,17 @@ impl Machine {
     pub(super) fn open_when_level(&mut self) {
         let Some(conn) = &self.conn else { return };
         if conn.compared && conn.ours.is_some() && self.gate != Gate::Open {
-            let level = conn
-                .wanted_heads
-                .iter()
-                .filter(|h| !self.quarantined.contains(&h.origin))
-                .all(|h| self.versions.get(&h.origin).is_some_and(|have| *have >= h.seq));
-            self.gate = if level { Gate::Open } else { Gate::Behind };
+            self.gate = if self.is_level() { Gate::Open } else { Gate::Behind };
         }
+    }
+
+    /// Whether everything is here that the sibling had when this connection began.
+    pub(super) fn is_level(&self) -> bool {
+        let has = |head: &Head| self.versions.get(&head.origin).is_some_and(|have| *have >= head.seq);
+        self.conn.as_ref().is_some_and(|conn| {
+            let mut wanted = conn.wanted_heads.iter().filter(|h| !self.quarantined.contains(&h.origin));
+            conn.compared && conn.ours.is_some() && conn.theirs.is_some() && wanted.all(has)
+        })
     }
 
     pub(super) fn on_forked(&mut self, forked: &[OriginId]) {
@@ -87,7 +91,7 @@ mod tests {
     use std::time::Duration;
 
     use common::wire::limits::List;
-    use common::wire::sync::{Batch, Head};
+    use common::wire::sync::Batch;
 
     use super::super::{Done, FIRST_CONTACT, Job};
     use super::*;
