@@ -33,7 +33,10 @@ impl Downloads {
     ) -> Result<DownloadId, Error> {
         let _one = self.0.starting.lock().await;
         let user = self.user()?;
-        let info = self.find(&group, file).await?;
+        // The ticket will be needed; over a long line each question costs a round trip. If there is none, the scout
+        // will say why.
+        let (info, _) = tokio::join!(self.find(&group, file), self.0.ground.directory.ticket(&group));
+        let info = info?;
         let destination = blocking({
             let (path, name) = (destination.to_owned(), info.name.clone());
             move || Destination::resolve(&path, &name)
