@@ -17,7 +17,7 @@ use super::peer::{Gauge, ToPeer};
 use crate::share::Known;
 use crate::transfer::meter::Meter;
 
-/// Bytes under way to begin with.
+/// Bytes under way to begin with, on each connection.
 const FIRST_WINDOW: u64 = 4 << 20;
 /// Most bytes under way.
 const MAX_WINDOW: u64 = 64 << 20;
@@ -26,7 +26,7 @@ const MEASURE: Duration = Duration::from_millis(100);
 /// Requests under way; the seeder takes a few more.
 const MAX_REQUESTS: usize = MAX_QUEUE - 32;
 
-/// One connection to a seeder.
+/// One seeder, on one connection or two.
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) device: DeviceId,
@@ -53,8 +53,14 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// A connection that is being made.
-    pub(crate) fn new(now: Instant, device: DeviceId, orders: mpsc::Sender<ToPeer>, gauge: Arc<Gauge>) -> Self {
+    /// So many connections that are being made.
+    pub(crate) fn new(
+        now: Instant,
+        device: DeviceId,
+        connections: u64,
+        orders: mpsc::Sender<ToPeer>,
+        gauge: Arc<Gauge>,
+    ) -> Self {
         Self {
             device,
             orders,
@@ -63,7 +69,7 @@ impl Line {
             measured: (now, 0),
             meter: Meter::new(now, 0),
             round_trip: None,
-            window: FIRST_WINDOW,
+            window: FIRST_WINDOW * connections,
             requests: 0,
             bytes: 0,
             cancelling: HashSet::new(),
@@ -179,7 +185,7 @@ mod tests {
     fn line(now: Instant) -> (Line, Arc<Gauge>, mpsc::Receiver<ToPeer>) {
         let (orders, taken) = mpsc::channel(8);
         let gauge = Arc::default();
-        (Line::new(now, DeviceId::new([1; 32]), orders, Arc::clone(&gauge)), gauge, taken)
+        (Line::new(now, DeviceId::new([1; 32]), 1, orders, Arc::clone(&gauge)), gauge, taken)
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod progress;
 mod scout;
 mod spec;
 mod start;
+mod strands;
 mod swarm;
 mod tally;
 mod verify;

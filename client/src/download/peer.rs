@@ -129,6 +129,7 @@ pub(crate) async fn dial(
 }
 
 /// One connection's part of a download.
+#[derive(Clone)]
 pub(crate) struct Fetch {
     pub(crate) key: PeerKey,
     pub(crate) layout: PieceLayout,

@@ -15,10 +15,13 @@ use super::Swarm;
 use crate::download::line::Line;
 use crate::download::peer::{Fetch, FromPeer, PeerEnd, ToPeer, dial, fetch};
 use crate::download::picker::{Action, PeerKey};
+use crate::download::strands::fetch_over_two;
 use crate::share::Key;
 
-/// Connections of one download.
+/// Seeders of one download that are connected.
 const MAX_PEERS: usize = 50;
+/// A lone seeder is asked over two connections for files of so many bytes and more.
+const LARGE: u64 = 64 << 20;
 /// Orders that the swarm may be ahead of a connection.
 const ORDERS: usize = 256;
 
@@ -112,7 +115,8 @@ impl Swarm<'_> {
         let key = PeerKey(self.last_key);
         let (orders, orders_in) = mpsc::channel(ORDERS);
         let gauge = Arc::default();
-        self.lines.insert(key, Line::new(now, row.device, orders, Arc::clone(&gauge)));
+        let two = self.task.manifest.layout().len() >= LARGE && self.contacts.hopeful() == 1;
+        self.lines.insert(key, Line::new(now, row.device, 1 + u64::from(two), orders, Arc::clone(&gauge)));
         let PeerRow { device, user, address } = row;
         self.tally.meet(device, user);
         let Key { group, file_id } = self.task.key;
@@ -120,11 +124,17 @@ impl Swarm<'_> {
         let connector = self.ground.connector.clone();
         let (layout, pool) = (self.task.manifest.layout(), self.ground.shares.pool().clone());
         let (down, events) = (self.ground.down.clone(), self.events.clone());
+        let tasks = self.group.child();
         self.group.spawn("fetch", async move {
             let end = match dial(&connector, address, device).await {
                 Ok((stream, round_trip)) => {
                     let this = Fetch { key, layout, round_trip, pool, down, gauge, events: events.clone() };
-                    fetch(stream, hello, this, orders_in).await
+                    if two {
+                        let again = async move { dial(&connector, address, device).await };
+                        fetch_over_two(stream, again, hello, this, orders_in, tasks).await
+                    } else {
+                        fetch(stream, hello, this, orders_in).await
+                    }
                 }
                 Err(end) => end,
             };

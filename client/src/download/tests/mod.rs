@@ -6,6 +6,7 @@ mod hearsay;
 mod hostile;
 mod power;
 mod slow;
+mod strands;
 mod whole;
 
 use std::fs;
