@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::notice::{Notice, Withdrawal};
 use super::offer::{Key, Offer};
-use super::publish::{blocking, expect_done, is_still};
+use super::publish::{blocking, is_still};
 use super::{Share, Shares, key_of};
 use crate::error::Error;
 use crate::transfer::stamp::Stamp;
@@ -44,8 +44,7 @@ impl Shares {
     }
 
     async fn announce(&self, share: &Share) {
-        let request = Request::StartSeeding { group: share.group.clone(), file_id: share.file_id };
-        match self.0.directory.call(request).await.and_then(expect_done) {
+        match self.tell_seeding(&share.group, key_of(share)).await {
             Ok(()) => {}
             Err(Error::Refused(refusal)) if is_final(&refusal) => {
                 self.0.host.offers.end(key_of(share));

@@ -46,6 +46,7 @@ use self::offer::Offers;
 pub(crate) use self::offer::{Key, Offer};
 pub use self::publish::Uploaded;
 pub(crate) use self::publish::blocking;
+use self::publish::expect_done;
 use self::registry::Registry;
 pub(crate) use self::registry::Share;
 use self::slots::Slots;
@@ -90,6 +91,9 @@ struct Inner {
     notices: broadcast::Sender<Notice>,
     /// One restore or recheck at a time.
     caring: tokio::sync::Mutex<()>,
+    /// Shared by those who tell the trackers that a share is seeded, held alone by who tells that it is not: the last
+    /// word is the true one.
+    telling: tokio::sync::RwLock<()>,
     registry: Mutex<Registry>,
 }
 
@@ -125,6 +129,7 @@ impl Shares {
             host: Arc::clone(&host),
             notices: broadcast::Sender::new(NOTICES),
             caring: tokio::sync::Mutex::default(),
+            telling: tokio::sync::RwLock::default(),
         };
         let shares = Self(Arc::new(inner));
         tasks.spawn(
@@ -159,6 +164,7 @@ impl Shares {
         let others =
             self.registry(|r| r.shares().iter().filter(|s| s.user == user && key_of(s) == key_of(&share)).count());
         if others <= 1 {
+            let _alone = self.0.telling.write().await;
             let request = Request::StopSeeding { group: group.clone(), file_id: share.file_id };
             match self.0.directory.call(request).await {
                 // Not known there any more: then it is only forgotten here.
@@ -168,6 +174,16 @@ impl Shares {
         }
         self.forget(|s| *s == share)?;
         Ok(Stopped { group: share.group, name: share.name, file_id: share.file_id })
+    }
+
+    /// Tells the trackers that this device seeds a share of `group`, unless it has stopped to meanwhile.
+    pub(crate) async fn tell_seeding(&self, group: &GroupName, key: Key) -> Result<(), Error> {
+        let _with_others = self.0.telling.read().await;
+        if !self.offers(key) {
+            return Ok(());
+        }
+        let request = Request::StartSeeding { group: group.clone(), file_id: key.file_id };
+        self.0.directory.call(request).await.and_then(expect_done)
     }
 
     fn one_of(&self, user: UserId, group: &GroupName, file: &FileSelector) -> Result<Option<Share>, Error> {

@@ -40,12 +40,12 @@ impl Driver {
         })
         .await?;
         self.complete();
-        if !is_copy && !announced {
-            let (group, file_id) = (self.job.spec.group.clone(), self.job.spec.file_id);
-            if let Err(error) = self.ground.directory.call(Request::StartSeeding { group, file_id }).await {
-                // The next login announces it again.
-                tracing::warn!(%error, name = %self.job.spec.name, "a finished download could not be announced as a share");
-            }
+        if !is_copy
+            && !announced
+            && let Err(error) = self.ground.shares.tell_seeding(&self.job.spec.group, self.key()).await
+        {
+            // The next login announces it again.
+            tracing::warn!(%error, name = %self.job.spec.name, "a finished download could not be announced as a share");
         }
         Ok(())
     }

@@ -29,6 +29,25 @@ async fn shares_come_back_after_a_restart_and_stop_when_told() {
     assert_eq!(fs::read_dir(alice.path("manifests")).expect("listed").count(), 1, "what nobody needs is removed");
 }
 
+/// A download that ends tells the trackers that it seeds; its user may have stopped that by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_was_stopped_is_not_announced_afterwards() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    let group = FakeTracker::group();
+    for n in 0..20 {
+        let one = alice.upload("one", &content(50_000 + n)).await;
+        let key = alice.key_of(&one);
+        assert!(alice.shares.offers(key));
+        let selector = "one".parse().expect("a selector");
+        let (told, stopped) =
+            tokio::join!(alice.shares.tell_seeding(&group, key), alice.shares.stop(&group, &selector));
+        assert!(told.is_ok() && stopped.is_ok());
+        alice.shares.tell_seeding(&group, key).await.expect("nothing is told");
+        assert!(tracker.seeders(one.file_id).is_empty());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_shared_is_refused_with_its_reason() {
     let tracker = FakeTracker::new();
