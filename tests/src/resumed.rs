@@ -40,7 +40,8 @@ impl Resumed {
         let [alice, bob] = ["alice", "bob"].map(|name| cluster.user(name));
         let file = cluster.dir().join("file");
         random_file(&file, len).expect("a file");
-        let mut seeder = alice.live();
+        // So slow that it can be stopped in the middle.
+        let mut seeder = alice.live_with(&["--limit-up", &(len / 4).to_string()]);
         seeder.ok("create_group lab");
         let upload = seeder.send(&format!("upload_file {} lab", file.display()));
         assert!(seeder.result(upload, PATIENCE * 20).is_some_and(|r| r["ok"] == true), "uploaded");
