@@ -423,10 +423,8 @@ async fn upkeep(services: Arc<Services>) {
                 if let Err(e) = services.store.prune_requests(before).await {
                     tracing::warn!("old requests could not be pruned: {e}");
                 }
-                match services.store.mend_live().await {
-                    Ok(0) => {}
-                    Ok(n) => tracing::error!(n, "who is a member did not follow from what was decided: mended"),
-                    Err(e) => tracing::warn!("who is a member could not be checked: {e}"),
+                if let Err(e) = services.store.mend_live().await {
+                    tracing::warn!("who is a member could not be checked: {e}");
                 }
                 if let Err(e) = services.store.sweep(ticket::now()).await {
                     tracing::warn!("what nobody needs any more could not be swept: {e}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::id::{GroupName, UserId};
 use common::task::TaskGroup;
-use common::wire::client::{Push, Request};
+use common::wire::client::Push;
 use common::wire::refusal::Refusal;
 use futures::StreamExt;
 use tokio::sync::{broadcast, mpsc};
@@ -45,7 +45,7 @@ impl Shares {
 
     async fn announce(&self, share: &Share) {
         match self.tell_seeding(&share.group, key_of(share)).await {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(Error::Refused(refusal)) if is_final(&refusal) => {
                 self.0.host.offers.end(key_of(share));
                 self.withdraw(share, Withdrawal::NotThere(refusal.to_string())).await;
@@ -100,8 +100,7 @@ impl Shares {
         }
         let (group, name, path) = (share.group.clone(), share.name.clone(), share.path.clone());
         self.tell(Notice { group, name, path, reason });
-        let request = Request::StopSeeding { group: share.group.clone(), file_id: share.file_id };
-        if let Err(error) = self.0.directory.call(request).await {
+        if let Err(error) = self.tell_withdrawn(&share.group, key_of(share)).await {
             tracing::debug!(%error, "the tracker could not be told of a withdrawn share");
         }
     }

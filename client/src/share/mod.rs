@@ -176,13 +176,24 @@ impl Shares {
         Ok(Stopped { group: share.group, name: share.name, file_id: share.file_id })
     }
 
-    /// Tells the trackers that this device seeds a share of `group`, unless it has stopped to meanwhile.
-    pub(crate) async fn tell_seeding(&self, group: &GroupName, key: Key) -> Result<(), Error> {
+    /// Tells the trackers that this device seeds a share of `group`, unless it has stopped to meanwhile: whether they
+    /// were told.
+    pub(crate) async fn tell_seeding(&self, group: &GroupName, key: Key) -> Result<bool, Error> {
         let _with_others = self.0.telling.read().await;
         if !self.offers(key) {
-            return Ok(());
+            return Ok(false);
         }
         let request = Request::StartSeeding { group: group.clone(), file_id: key.file_id };
+        self.0.directory.call(request).await.and_then(expect_done).map(|()| true)
+    }
+
+    /// Tells the trackers that this device seeds a share no more, unless it does again.
+    pub(crate) async fn tell_withdrawn(&self, group: &GroupName, key: Key) -> Result<(), Error> {
+        let _alone = self.0.telling.write().await;
+        if self.offers(key) {
+            return Ok(());
+        }
+        let request = Request::StopSeeding { group: group.clone(), file_id: key.file_id };
         self.0.directory.call(request).await.and_then(expect_done)
     }
 

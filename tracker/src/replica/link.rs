@@ -310,13 +310,7 @@ pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
                 Done::Quarantined
             }
             Job::Digest => {
-                let mended = store.mend_live().await?;
-                if mended > 0 {
-                    tracing::error!(
-                        mended,
-                        "who is a member did not follow from what was decided: the disk is at fault"
-                    );
-                }
+                store.mend_live().await?;
                 let (versions, buckets) = store.digest().await?;
                 Done::Digest(versions, if store.comparable() { buckets } else { Vec::new() })
             }

@@ -105,7 +105,12 @@ impl Store {
             }
             Ok(wrong.len())
         });
-        mended.await
+        let mended = mended.await?;
+        tracing::error!(
+            mended,
+            "who is a member did not follow from what was decided, and was mended: look after the disk"
+        );
+        Ok(mended)
     }
 }
 

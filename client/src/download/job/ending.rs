@@ -5,8 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::wire::client::Request;
-
 use super::driver::{Driver, Open};
 use crate::download::destination::Destination;
 use crate::download::progress::{Downloaded, State};
@@ -74,8 +72,7 @@ impl Driver {
     pub(super) async fn withdraw(&self, offer: Option<Arc<Offer>>) {
         let Some(offer) = offer else { return };
         self.ground.shares.end_offer(&offer);
-        let (group, file_id) = (self.job.spec.group.clone(), self.job.spec.file_id);
-        let told = self.ground.directory.call(Request::StopSeeding { group, file_id });
+        let told = self.ground.shares.tell_withdrawn(&self.job.spec.group, self.key());
         // Nobody to tell: whoever asks for it here learns it then.
         let _ = tokio::time::timeout(Duration::from_secs(2), told).await;
     }

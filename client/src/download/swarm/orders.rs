@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use common::pieces::MAX_BLOCK_LEN;
 use common::ticket::{Signed, Ticket};
-use common::wire::client::{PeerRow, Request};
+use common::wire::client::PeerRow;
 use common::wire::peer::{Hello, VERSION};
 use tokio::sync::mpsc;
 
@@ -155,11 +155,11 @@ impl Swarm<'_> {
             self.task.disk.file(),
             have,
         ));
-        let (directory, announced) = (Arc::clone(&self.ground.directory), Arc::clone(&self.announced));
-        let request = Request::StartSeeding { group: self.task.group.clone(), file_id: self.task.key.file_id };
+        let (shares, announced) = (self.ground.shares.clone(), Arc::clone(&self.announced));
+        let (group, key) = (self.task.group.clone(), self.task.key);
         self.group.spawn("announce", async move {
-            match directory.call(request).await {
-                Ok(_) => announced.store(true, Ordering::Relaxed),
+            match shares.tell_seeding(&group, key).await {
+                Ok(told) => announced.store(told, Ordering::Relaxed),
                 // The end of the download tries again.
                 Err(error) => tracing::debug!(%error, "a partial share could not be announced"),
             }

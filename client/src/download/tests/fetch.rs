@@ -1,10 +1,9 @@
 //! The leecher's end of a connection, against a seeder that is played by hand over a pipe.
 
 use common::connection::{FrameReader, FrameWriter, split};
-use common::id::{FileId, GroupId};
 use common::pieces::{Bitfield, BlockRange, PieceLayout};
 use common::wire::limits::{Bytes, MAX_PEER_FRAME, MAX_RUN};
-use common::wire::peer::{Goodbye, Hello, LeecherFrame, SeederFrame, VERSION};
+use common::wire::peer::{Goodbye, LeecherFrame, SeederFrame};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -45,11 +44,6 @@ impl Stage {
         let (orders, orders_in) = mpsc::channel(16);
         let (events, events_in) = mpsc::channel(16);
         let gauge: Arc<Gauge> = Arc::default();
-        let tracker = FakeTracker::new();
-        let device = DeviceKey::generate().expect("a key").id();
-        tracker.join(device, "bob");
-        let ticket = tracker.ticket(device).expect("a ticket");
-        let hello = Hello { version: VERSION, group: GroupId::new([1; 16]), file_id: FileId::new([2; 32]), ticket };
         let this = Fetch {
             key: PeerKey(7),
             layout: layout(),
@@ -59,7 +53,7 @@ impl Stage {
             gauge: Arc::clone(&gauge),
             events,
         };
-        let end = TaskGroup::new().spawn("fetch", fetch(ours, hello, this, orders_in));
+        let end = TaskGroup::new().spawn("fetch", fetch(ours, hello(), this, orders_in));
         let (reader, writer) = split(theirs, MAX_PEER_FRAME);
         Self { reader, writer, orders, events: events_in, gauge, end }
     }

@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::id::{FileId, GroupId};
 use common::task::TaskGroup;
 use common::tls::DeviceKey;
+use common::wire::peer::{Hello, VERSION};
 
 use super::*;
 use crate::share::{ShareConfig, Uploaded};
@@ -131,6 +133,15 @@ impl Device {
         let id = self.begin(name).await?;
         self.downloads.finished(id).await
     }
+}
+
+/// How a member greets a seeder.
+fn hello() -> Hello {
+    let tracker = FakeTracker::new();
+    let device = DeviceKey::generate().expect("a key").id();
+    tracker.join(device, "bob");
+    let ticket = tracker.ticket(device).expect("a ticket");
+    Hello { version: VERSION, group: GroupId::new([1; 16]), file_id: FileId::new([2; 32]), ticket }
 }
 
 fn content(len: usize) -> Vec<u8> {

@@ -1,10 +1,9 @@
 //! A seeder that is asked over two connections, played by hand over two pipes.
 
 use common::connection::{FrameReader, FrameWriter, split};
-use common::id::{FileId, GroupId};
 use common::pieces::{Bitfield, BlockRange, PieceLayout};
 use common::wire::limits::{Bytes, MAX_PEER_FRAME};
-use common::wire::peer::{Hello, LeecherFrame, SeederFrame, VERSION};
+use common::wire::peer::{LeecherFrame, SeederFrame};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -84,11 +83,6 @@ impl Stage {
         let (ours, theirs) = duplex(256 << 10);
         let (orders, orders_in) = mpsc::channel(16);
         let (events, events_in) = mpsc::channel(16);
-        let tracker = FakeTracker::new();
-        let device = DeviceKey::generate().expect("a key").id();
-        tracker.join(device, "bob");
-        let ticket = tracker.ticket(device).expect("a ticket");
-        let hello = Hello { version: VERSION, group: GroupId::new([1; 16]), file_id: FileId::new([2; 32]), ticket };
         let this = Fetch {
             key: PeerKey(7),
             layout: layout(),
@@ -101,7 +95,7 @@ impl Stage {
         let (second, comes) = oneshot::channel();
         let dial = async { Ok((comes.await.expect("a second connection"), Duration::ZERO)) };
         let tasks = TaskGroup::new();
-        let end = tasks.spawn("fetch", fetch_over_two(ours, dial, hello, this, orders_in, tasks.child()));
+        let end = tasks.spawn("fetch", fetch_over_two(ours, dial, hello(), this, orders_in, tasks.child()));
         let mut stage = Self { orders, events: events_in, end, second: Some(second) };
         let mut first = End::new(theirs);
         first.greet().await;
@@ -196,6 +190,29 @@ async fn what_the_second_owes_when_it_ends_is_asked_of_the_first() {
     assert!(!stage.blocks(3).await.contains(&owed[0].1));
     stage.ask(vec![block(7)]).await;
     assert_eq!(first.asked(1).await[0].1, block(7), "it goes on with one");
+}
+
+/// The line is dead and nobody says so: the swarm takes back what is owed, and asks anew.
+#[tokio::test]
+async fn what_a_silent_second_was_asked_for_can_be_asked_of_the_first() {
+    let (mut stage, mut first, mut second) = Stage::two().await;
+    stage.ask((0..4).map(block).collect()).await;
+    let (asked, owed) = (first.asked(2).await, second.asked(2).await);
+    for (number, _) in asked {
+        first.give(number).await;
+    }
+    stage.blocks(2).await;
+    for (_, block) in &owed {
+        stage.orders.send(ToPeer::Cancel(*block)).await.expect("taken");
+    }
+    let again: Vec<_> = owed.iter().map(|(_, block)| *block).collect();
+    stage.ask(again.clone()).await;
+    let asked = first.asked(2).await;
+    assert_eq!(asked.iter().map(|(_, block)| *block).collect::<Vec<_>>(), again);
+    for (number, _) in asked {
+        first.give(number).await;
+    }
+    stage.blocks(2).await;
 }
 
 #[tokio::test]
