@@ -14,8 +14,10 @@ mod check;
 pub mod faults;
 mod node;
 mod op;
+mod report;
 mod wire;
 mod world;
 
 pub use faults::{Fault, Plan};
-pub use world::{Report, run};
+pub use report::Report;
+pub use world::run;
