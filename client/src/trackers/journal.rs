@@ -86,6 +86,7 @@ const fn may_be_repeated(request: &Request) -> bool {
             | Request::MakeAdmin { .. }
             | Request::StartSeeding { .. }
             | Request::StopSeeding { .. }
+            | Request::EndLogin { .. }
     )
 }
 

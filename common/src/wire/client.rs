@@ -376,6 +376,13 @@ pub enum Request {
     Status,
     /// How both trackers are. Answer: `Cluster`.
     Cluster,
+    /// The devices on which the caller is logged in. Answer: `Devices`.
+    ListDevices,
+    /// Ends the caller's logins on a device, as a logout there would; but not the one that asks. Answer: `Done`.
+    EndLogin {
+        /// Where.
+        device: DeviceId,
+    },
 }
 
 /// What a client is answered.
@@ -421,6 +428,8 @@ pub enum Response {
     Provisional,
     /// How both trackers are.
     Cluster(ClusterStatus),
+    /// The caller's devices, the one that logged in last first.
+    Devices(List<DeviceRow, MAX_ROWS>),
 }
 
 /// Part of a listing; ask again with `after` the last row while `more` is set.
@@ -515,6 +524,16 @@ pub struct PeerRow {
     /// Where it listens.
     #[cfg_attr(test, proptest(strategy = "crate::wire::round_trip::address()"))]
     pub address: SocketAddr,
+}
+
+/// A device on which the caller is logged in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct DeviceRow {
+    /// Its id.
+    pub device: DeviceId,
+    /// When it logged in last.
+    pub since: UnixSeconds,
 }
 
 /// How the trackers are, seen from the one that answers.

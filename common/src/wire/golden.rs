@@ -62,9 +62,9 @@ listed! {
     ServerFrame: Welcome Reply Push;
     Request: CreateUser Login Resume Logout ChangePassword CreateGroup ListGroups JoinGroup LeaveGroup ListRequests
         AcceptRequest RejectRequest ListMembers RemoveMember MakeAdmin StageManifest UploadFile ListFiles FindFile
-        GetManifest FindPeers StartSeeding StopSeeding Announce GetTicket Status Cluster;
+        GetManifest FindPeers StartSeeding StopSeeding Announce GetTicket Status Cluster ListDevices EndLogin;
     Response: Done LoggedIn Groups Users Members Files File ManifestPart Peers Ticket Left Status
-        Provisional Cluster;
+        Provisional Cluster Devices;
     Push: JoinRequested Accepted Rejected Removed MadeAdmin Revoked SeederUp SessionEnded UserRenamed GroupRenamed;
     Refusal: Version NotLoggedIn BadCredentials SessionEnded UserExists NoSuchUser GroupExists NoSuchGroup NotAMember
         UserNotAMember NotAdmin AlreadyMember AlreadyRequested NoSuchRequest FileExists NoSuchFile AmbiguousId

@@ -7,7 +7,7 @@ use crate::rules::Login;
 
 /// Asking to join and leaving, which nobody has to agree to.
 const ALONE: u32 = 8;
-/// What an admin does about those who have asked: a script may let a whole class in.
+/// What an admin does about those who have asked: a script may let a whole class in. Ending a login is as dear.
 const ADMIN: u32 = 1;
 
 /// Charges `me` for `request`.
@@ -24,7 +24,8 @@ const fn cost(request: &Request) -> u32 {
         Request::AcceptRequest { .. }
         | Request::RejectRequest { .. }
         | Request::RemoveMember { .. }
-        | Request::MakeAdmin { .. } => ADMIN,
+        | Request::MakeAdmin { .. }
+        | Request::EndLogin { .. } => ADMIN,
         _ => 0,
     }
 }

@@ -10,6 +10,7 @@ mod catch_up;
 mod change_password;
 mod create_group;
 mod create_user;
+mod end_login;
 mod errand;
 mod files;
 mod find_peers;
@@ -18,6 +19,7 @@ mod get_ticket;
 mod join_group;
 mod late;
 mod leave_group;
+mod list_devices;
 mod list_groups;
 mod list_members;
 mod list_requests;
@@ -281,6 +283,8 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, staged: O
         Request::StopSeeding { group, file_id } => stop_seeding::run(call, &me()?, group, file_id).await,
         Request::Announce { listen, serial } => announce::run(call, &me()?, listen, serial).await,
         Request::GetTicket { group } => get_ticket::run(call, &me()?, group).await,
+        Request::ListDevices => list_devices::run(call, &me()?).await,
+        Request::EndLogin { device } => end_login::run(call, &me()?, device).await,
     }
 }
 

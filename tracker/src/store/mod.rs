@@ -39,7 +39,7 @@ pub use manifest::NewManifest;
 pub use open::OpenError;
 pub use remote::{Absent, Applied, Outbox};
 pub use state::{
-    Account, Counts, GroupEntry, PresenceRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State,
+    Account, Counts, GroupEntry, LoginRow, PresenceRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State,
     prefix_range,
 };
 pub use sweep::Swept;

@@ -164,6 +164,8 @@ pub(super) fn requests() -> Vec<Request> {
         Request::GetTicket { group },
         Request::Status,
         Request::Cluster,
+        Request::ListDevices,
+        Request::EndLogin { device: device() },
     ]
 }
 
@@ -214,6 +216,9 @@ pub(super) fn responses() -> Vec<Response> {
             linked: true,
             lag: 300,
         }),
+        Response::Devices(
+            List::new(vec![crate::wire::client::DeviceRow { device: device(), since: 1_700_000_000 }]).unwrap(),
+        ),
     ]
 }
 

@@ -35,6 +35,20 @@ pub struct SessionRow {
     pub ended: bool,
 }
 
+/// A login that holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoginRow {
+    /// It.
+    pub session: SessionId,
+    /// Where.
+    pub device: DeviceId,
+    /// When it was made.
+    pub since: UnixSeconds,
+}
+
+/// Logins of one user that are looked at: many more than may hold at a time, unless trackers were cut off.
+const MAX_LOGINS: u32 = 1000;
+
 impl State<'_> {
     /// The account that owns this very name, or is told apart by it.
     pub fn user(&self, name: &UserName) -> Result<Option<UserId>> {
@@ -103,6 +117,19 @@ impl State<'_> {
                 credentials: r.get(4)?,
                 ended: r.get(5)?,
             })
+        })
+    }
+
+    /// Logins of a user that hold at `now`, the newest first.
+    pub fn logins(&self, user: UserId, now: UnixSeconds) -> Result<Vec<LoginRow>> {
+        let sql = "
+            SELECT s.id, s.device, s.hlc FROM sessions s JOIN session_bindings b ON b.session = s.id
+            WHERE s.user_id = ?1 AND s.expires > ?2
+              AND NOT EXISTS (SELECT 1 FROM session_ends e WHERE e.session = s.id)
+              AND b.credentials = (SELECT count(*) FROM credentials WHERE user_id = ?1)
+            ORDER BY s.hlc DESC, s.id LIMIT ?3";
+        self.all(sql, (user.as_bytes(), now.cast_signed(), MAX_LOGINS), |r| {
+            Ok(LoginRow { session: id(r, 0)?, device: id(r, 1)?, since: Hlc::from_stored(r.get(2)?).millis() / 1000 })
         })
     }
 

@@ -9,7 +9,7 @@ mod usage;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
-pub use accounts::{Account, SessionRow};
+pub use accounts::{Account, LoginRow, SessionRow};
 pub use groups::{GroupEntry, Seat, Standing};
 pub use presence::PresenceRow;
 pub(super) use presence::save as save_presence;
