@@ -178,6 +178,14 @@ macro_rules! claim {
 
 claim!(UserName GroupName);
 
+impl GroupName {
+    /// The name by which trackers know `group`, that claimed this name, whether or not the name went to another group:
+    /// `name~hhhhhhhh`. It cannot come to mean another group.
+    pub fn reference(&self, group: GroupId) -> Self {
+        Self(format!("{}~{group:.8}", claimed_part(&self.0)))
+    }
+}
+
 name_type!(
     /// The name of a share: one path component, at most 255 bytes, harmless in every terminal, and the name of
     /// the same file on every system that takes it. Never `id:…`, which means a file by its id.
@@ -297,6 +305,16 @@ random_id!(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reference_names_a_group_by_what_it_claimed_and_by_its_id() {
+        let id = GroupId::new([0x6d; 16]);
+        let name: GroupName = "team".parse().expect("a name");
+        let reference = name.reference(id);
+        assert_eq!(reference.as_str(), "team~6d6d6d6d");
+        assert_eq!(reference.reference(id), reference);
+        assert_eq!(reference.as_str().parse::<GroupName>(), Ok(reference));
+    }
 
     #[test]
     fn names_follow_the_rule() {

@@ -177,7 +177,11 @@ impl App {
             Response::Left { withdrawn } => u64::from(withdrawn),
             _ => return Err(unexpected()),
         };
-        self.shares.leave(&group).await;
+        // Before: afterwards the name may be another group's.
+        let shared_in = self.shares.group_known_as(&group);
+        if let Some(group) = shared_in {
+            self.shares.leave(group).await;
+        }
         Ok(Outcome::Left { group, withdrawn })
     }
 

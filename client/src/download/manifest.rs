@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::id::{FileId, GroupName, Sha1Digest};
+use common::id::{FileId, GroupId, GroupName, Sha1Digest};
 use common::manifest::Manifest;
 use common::pieces::PieceLayout;
 use common::wire::client::{Request, Response};
@@ -11,10 +11,13 @@ use super::swarm::Ground;
 use crate::error::Error;
 use crate::share::blocking;
 use crate::trackers::unexpected;
+use crate::transfer::group_names::called;
 
 /// Which manifest is needed.
 pub(crate) struct Sought<'a> {
+    /// What the group was called once.
     pub(crate) group: &'a GroupName,
+    pub(crate) group_id: GroupId,
     pub(crate) file_id: FileId,
     pub(crate) layout: PieceLayout,
     pub(crate) sha1: Sha1Digest,
@@ -22,7 +25,7 @@ pub(crate) struct Sought<'a> {
 
 /// The manifest of a share: from the disk, or else from the trackers, in parts.
 pub(crate) async fn manifest(ground: &Ground, sought: Sought<'_>) -> Result<Arc<Manifest>, Error> {
-    let Sought { group, file_id, layout, sha1 } = sought;
+    let Sought { group, group_id, file_id, layout, sha1 } = sought;
     let manifests = ground.shares.manifests().clone();
     if let Some(known) = blocking(move || Ok(manifests.load(file_id, layout))).await? {
         return Ok(Arc::new(known));
@@ -30,7 +33,9 @@ pub(crate) async fn manifest(ground: &Ground, sought: Sought<'_>) -> Result<Arc<
     let mut pieces = Vec::new();
     while (pieces.len() as u64) < u64::from(layout.count()) {
         let first = pieces.len() as u32;
-        match ground.directory.call(Request::GetManifest { group: group.clone(), file_id, first }).await? {
+        let request = Request::GetManifest { group: group.reference(group_id), file_id, first };
+        let present = || ground.shares.group_names().present(group_id, group);
+        match ground.directory.call(request).await.map_err(|e| called(e, &present()))? {
             Response::ManifestPart(part) if !part.is_empty() => pieces.extend(part.into_vec()),
             _ => return Err(unexpected()),
         }

@@ -127,7 +127,8 @@ impl Downloads {
 
     /// All downloads of this run and those that are unfinished, by number.
     pub fn list(&self) -> Vec<DownloadRow> {
-        self.jobs().into_iter().map(|job| job.row()).collect()
+        let names = self.0.ground.shares.group_names();
+        self.jobs().into_iter().map(|job| job.row(names)).collect()
     }
 
     /// Lets a download rest until it is resumed, also over restarts.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::backoff::Backoff;
-use common::id::{FileId, GroupId, GroupName};
+use common::id::{FileId, GroupId, GroupName, MembershipId};
 use common::ticket::{Signed, Ticket};
 use common::wire::client::{PeerRow, Push, Request, Response};
 use common::wire::refusal::Refusal;
@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::error::Error;
 use crate::trackers::unexpected;
 use crate::transfer::Directory;
+use crate::transfer::group_names::{self, GroupNames};
 
 /// Delays between questions while there is no seeder; less than scripts wait for one.
 const HUNGRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
@@ -51,7 +52,9 @@ pub(crate) struct Wish {
 /// The scout of one download.
 pub(crate) struct Scout {
     pub(crate) directory: Arc<dyn Directory>,
+    /// What the group was called once.
     pub(crate) group: GroupName,
+    pub(crate) names: GroupNames,
     pub(crate) group_id: GroupId,
     pub(crate) file_id: FileId,
     pub(crate) wishes: watch::Receiver<Wish>,
@@ -84,7 +87,7 @@ impl Scout {
                     let wish = *self.wishes.borrow_and_update();
                     if wish.void_tickets != void_tickets {
                         void_tickets = wish.void_tickets;
-                        self.directory.forget_ticket(&self.group);
+                        self.forget_tickets();
                         look_at = Instant::now();
                     }
                     if wish.hungry {
@@ -93,6 +96,11 @@ impl Scout {
                     }
                 }
                 push = pushes.recv() => match push {
+                    Ok(Push::Removed { group, membership }) => {
+                        if self.may_be_out(&group, membership).await {
+                            look_at = Instant::now();
+                        }
+                    }
                     Ok(push) => self.hear(push).await,
                     Err(broadcast::error::RecvError::Lagged(_)) => ask_at = Instant::now(),
                     Err(broadcast::error::RecvError::Closed) => return,
@@ -102,25 +110,50 @@ impl Scout {
     }
 
     async fn renew(&self, ticket: &mut Option<Signed<Ticket>>) {
-        match self.directory.ticket(&self.group).await {
+        match group_names::ticket(&*self.directory, self.group_id, &self.group).await {
             Ok(newer) => {
                 if ticket.as_ref() != Some(&newer) {
                     *ticket = Some(newer.clone());
                     self.tell(News::Ticket(newer)).await;
                 }
             }
-            Err(e) => self.tell(judged(e)).await,
+            Err(e) => self.tell(self.judged(e)).await,
         }
     }
 
+    fn forget_tickets(&self) {
+        group_names::forget_tickets(&*self.directory, self.group_id, &self.group);
+    }
+
     async fn ask(&self) {
-        let request = Request::FindPeers { group: self.group.clone(), file_id: self.file_id };
+        let group = self.group.reference(self.group_id);
+        let request = Request::FindPeers { group, file_id: self.file_id };
         let news = match self.directory.call(request).await {
             Ok(Response::Peers(peers)) => News::Peers(peers.into_vec()),
             Ok(_) => News::Trouble(unexpected()),
-            Err(e) => judged(e),
+            Err(e) => self.judged(e),
         };
         self.tell(news).await;
+    }
+
+    /// The user is no longer in a group that was called `group` by then. The end of the membership says which group that
+    /// was; where it is not known, but it may have been this one, the trackers are to be asked: then this is `true`.
+    async fn may_be_out(&self, group: &GroupName, membership: MembershipId) -> bool {
+        match self.directory.revocations().group_of(membership) {
+            Some(id) if id == self.group_id => {
+                let refusal = Refusal::NotAMember(self.names.present(self.group_id, &self.group));
+                self.tell(News::Fatal(Error::Refused(refusal))).await;
+                false
+            }
+            Some(_) => false,
+            None => {
+                let alike = group.reference(self.group_id) == self.group.reference(self.group_id);
+                if alike {
+                    self.forget_tickets();
+                }
+                alike
+            }
+        }
     }
 
     async fn hear(&self, push: Push) {
@@ -128,24 +161,22 @@ impl Scout {
             Push::SeederUp { group_id, file_id, peer } if group_id == self.group_id && file_id == self.file_id => {
                 self.tell(News::Peer(peer)).await;
             }
-            Push::Removed { group, .. } if group == self.group => {
-                self.tell(News::Fatal(Error::Refused(Refusal::NotAMember(group)))).await;
-            }
             _ => {}
+        }
+    }
+
+    /// Whether an error may pass.
+    fn judged(&self, error: Error) -> News {
+        let error = group_names::called(error, &self.names.present(self.group_id, &self.group));
+        match error {
+            Error::Refused(Refusal::NotAMember(_) | Refusal::NoSuchGroup(_) | Refusal::NoSuchFile { .. })
+            | Error::UntrustedTracker { .. } => News::Fatal(error),
+            error => News::Trouble(error),
         }
     }
 
     async fn tell(&self, news: News) {
         // A swarm that has gone wants no news.
         let _ = self.news.send(news).await;
-    }
-}
-
-/// Whether an error may pass.
-fn judged(error: Error) -> News {
-    match error {
-        Error::Refused(Refusal::NotAMember(_) | Refusal::NoSuchGroup(_) | Refusal::NoSuchFile { .. })
-        | Error::UntrustedTracker { .. } => News::Fatal(error),
-        error => News::Trouble(error),
     }
 }

@@ -46,7 +46,14 @@ impl Downloads {
             return self.go_on(&job, &info).await;
         }
         let destination = blocking(move || destination.check_free(force).map(|()| destination)).await?;
-        let sought = Sought { group: &group, file_id: info.file_id, layout: info.layout, sha1: info.sha1 };
+        let group = self.0.ground.shares.group_names().present(info.group_id, &group);
+        let sought = Sought {
+            group: &group,
+            group_id: info.group_id,
+            file_id: info.file_id,
+            layout: info.layout,
+            sha1: info.sha1,
+        };
         let manifest = manifest(&self.0.ground, sought).await?;
         let draft = Draft {
             user,

@@ -43,7 +43,8 @@ impl Downloads {
 
     fn nobody(&self, job: &Job) -> Error {
         let reason = job.progress.borrow().reason.clone().unwrap_or_else(|| "no seeder answers".to_owned());
-        let Spec { name, group, .. } = &job.spec;
+        let Spec { name, group, group_id, .. } = &job.spec;
+        let group = self.0.ground.shares.group_names().present(*group_id, group);
         Error::NoSeeders(format!(
             "`{name}` of `{group}` is not complete: {reason}; what has come is kept, try again later"
         ))

@@ -1,27 +1,24 @@
 //! Looking after the shares: brought back after a login, looked at every few seconds, withdrawn when
-//! their file is not what it was, ended with the login or the membership they stand on.
+//! their file is not what it was, ended with the login or the membership they stand on. What the trackers say to them is in
+//! [`announce`](super::announce).
 
 use std::io;
 use std::time::Duration;
 
-use common::id::{GroupName, UserId};
+use common::id::{GroupId, GroupName, UserId};
 use common::task::TaskGroup;
 use common::wire::client::Push;
-use common::wire::refusal::Refusal;
-use futures::StreamExt;
 use tokio::sync::{broadcast, mpsc};
 
+use super::announce::Retry;
 use super::notice::{Notice, Withdrawal};
 use super::offer::{Key, Offer};
 use super::publish::{blocking, is_still};
 use super::{Share, Shares, key_of};
-use crate::error::Error;
 use crate::transfer::stamp::Stamp;
 
 /// How often the metadata of shared files is compared.
 const LOOK: Duration = Duration::from_secs(5);
-/// Shares that are announced at the same time.
-const ANNOUNCE: usize = 16;
 
 impl Shares {
     /// Brings back the shares of the user who is logged in: those whose file is unchanged are offered
@@ -30,32 +27,11 @@ impl Shares {
         let Ok(user) = self.user() else { return };
         let _one = self.0.caring.lock().await;
         let shares: Vec<Share> = self.registry(|r| r.shares().iter().filter(|s| s.user == user).cloned().collect());
-        let announced = futures::stream::iter(shares).map(|share| self.bring_back(share)).buffer_unordered(ANNOUNCE);
-        announced.for_each(|()| async {}).await;
-    }
-
-    async fn bring_back(&self, share: Share) {
-        if let Some(share) = self.checked(share).await {
-            if self.0.host.offers.get(key_of(&share)).is_none() {
-                self.0.host.offers.put(Offer::complete(key_of(&share), share.layout, share.path.clone(), share.stamp));
-            }
-            self.announce(&share).await;
-        }
-    }
-
-    async fn announce(&self, share: &Share) {
-        match self.tell_seeding(&share.group, key_of(share)).await {
-            Ok(_) => {}
-            Err(Error::Refused(refusal)) if is_final(&refusal) => {
-                self.0.host.offers.end(key_of(share));
-                self.withdraw(share, Withdrawal::NotThere(refusal.to_string())).await;
-            }
-            Err(error) => tracing::warn!(%error, name = %share.name, "a share could not be announced"),
-        }
+        self.bring_back_all(shares).await;
     }
 
     /// The share with its present stamp, if its file is what was shared; otherwise it is withdrawn.
-    async fn checked(&self, share: Share) -> Option<Share> {
+    pub(super) async fn checked(&self, share: Share) -> Option<Share> {
         let shares = self.clone();
         let looked = blocking({
             let share = share.clone();
@@ -95,30 +71,40 @@ impl Shares {
 
     /// Forgets a share and says so; the tracker is told as well as possible.
     async fn withdraw(&self, share: &Share, reason: Withdrawal) {
-        if let Err(error) = self.forget(|s| s == share || (key_of(s) == key_of(share) && s.path == share.path)) {
+        if let Err(error) = self.forget(|s| s.same_place(share) || (key_of(s) == key_of(share) && s.path == share.path))
+        {
             tracing::warn!(%error, "a withdrawn share could not be forgotten");
         }
-        let (group, name, path) = (share.group.clone(), share.name.clone(), share.path.clone());
-        self.tell(Notice { group, name, path, reason });
+        self.notify(share, reason);
         if let Err(error) = self.tell_withdrawn(&share.group, key_of(share)).await {
             tracing::debug!(%error, "the tracker could not be told of a withdrawn share");
         }
     }
 
-    /// The user is no longer a member of `group`: what was shared there is forgotten, and said so.
-    /// Returns how many shares that were.
-    pub async fn leave(&self, group: &GroupName) -> usize {
+    /// The group that the user knows as `name`, if this device shares anything there; to be asked before the group is
+    /// left.
+    pub fn group_known_as(&self, name: &GroupName) -> Option<GroupId> {
+        let user = self.user().ok()?;
+        let means = |s: &&Share| s.user == user && self.0.names.means(name, s.group_id, &s.group);
+        self.registry(|r| r.shares().iter().find(means).map(|s| s.group_id))
+    }
+
+    /// The user has left `group`: what was shared there is forgotten, and said so. Returns how many shares that were.
+    pub async fn leave(&self, group: GroupId) -> usize {
         let shares = self.clone();
-        let (left, user) = (group.clone(), self.user().ok());
+        let user = self.user().ok();
         let gone =
-            blocking(move || shares.forget(|s| s.group == left && Some(s.user) == user)).await.unwrap_or_default();
+            blocking(move || shares.forget(|s| s.group_id == group && Some(s.user) == user)).await.unwrap_or_default();
         for share in &gone {
             self.0.host.offers.end(key_of(share));
-            let reason = Withdrawal::NotThere(format!("you are no longer a member of `{group}`"));
-            let (group, name, path) = (share.group.clone(), share.name.clone(), share.path.clone());
-            self.tell(Notice { group, name, path, reason });
+            self.notify(share, Withdrawal::Left);
         }
         gone.len()
+    }
+
+    fn notify(&self, share: &Share, reason: Withdrawal) {
+        let group = self.0.names.present(share.group_id, &share.group);
+        self.tell(Notice { group, name: share.name.clone(), path: share.path.clone(), reason });
     }
 
     pub(super) fn spawn_care(&self, tasks: &TaskGroup, troubles: mpsc::Receiver<Key>) {
@@ -131,9 +117,13 @@ impl Shares {
     async fn look_after(self, mut troubles: mpsc::Receiver<Key>) {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut retry = Retry::new();
         loop {
             tokio::select! {
-                _ = look.tick() => self.recheck(None).await,
+                _ = look.tick() => {
+                    self.recheck(None).await;
+                    self.ask_again(&mut retry).await;
+                }
                 Some(key) = troubles.recv() => self.recheck(Some(key)).await,
             }
         }
@@ -147,6 +137,9 @@ impl Shares {
             s.user == user && only.is_none_or(|k| k == key_of(s)) && self.0.host.offers.get(key_of(s)).is_some()
         };
         let shares: Vec<Share> = self.registry(|r| r.shares().iter().filter(offered).cloned().collect());
+        if shares.is_empty() {
+            return;
+        }
         let suspects = blocking(move || Ok(shares.into_iter().filter(looks_changed).collect::<Vec<_>>()));
         for share in suspects.await.unwrap_or_default() {
             tracing::info!(name = %share.name, "a shared file looks changed");
@@ -159,17 +152,24 @@ impl Shares {
     async fn follow_pushes(self, mut pushes: broadcast::Receiver<Push>) {
         loop {
             match pushes.recv().await {
-                Ok(Push::Removed { group, .. }) => {
-                    self.leave(&group).await;
-                }
+                Ok(Push::Removed { group, membership }) => self.removed(group, membership).await,
+                Ok(Push::Accepted { group }) => self.accepted(&group).await,
+                Ok(Push::GroupRenamed { now, .. }) => self.renamed(now).await,
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(n)) => {
                     tracing::warn!(n, "news from the tracker were missed");
-                    // One may have been a removal: each share is announced again, and withdrawn if refused.
+                    // One may have been a removal: each share is announced again.
                     self.restore().await;
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
             }
+        }
+    }
+
+    async fn renamed(&self, now: GroupName) {
+        let names = self.0.names.clone();
+        if let Err(error) = blocking(move || names.renamed(now)).await {
+            tracing::warn!(%error, "the new name of a group could not be saved");
         }
     }
 
@@ -192,9 +192,4 @@ impl Shares {
 
 fn looks_changed(share: &Share) -> bool {
     std::fs::metadata(&share.path).map_or(true, |m| Stamp::of(&m) != share.stamp)
-}
-
-/// Whether asking again will not help.
-const fn is_final(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::NotAMember(_) | Refusal::NoSuchGroup(_) | Refusal::NoSuchFile { .. })
 }

@@ -8,6 +8,7 @@
 //! Does not know downloads; a download puts its verified pieces on offer through
 //! `Shares::offer_partial`.
 
+mod announce;
 mod care;
 mod door;
 pub mod hash;
@@ -39,6 +40,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use self::door::Door;
 pub use self::hash::HashProgress;
+use self::announce::Unsettled;
 use self::listener::Listener;
 use self::memory::Memory;
 pub use self::notice::Notice;
@@ -46,7 +48,6 @@ use self::offer::Offers;
 pub(crate) use self::offer::{Key, Offer};
 pub use self::publish::Uploaded;
 pub(crate) use self::publish::blocking;
-use self::publish::expect_done;
 use self::registry::Registry;
 pub(crate) use self::registry::Share;
 use self::slots::Slots;
@@ -58,6 +59,7 @@ use crate::transfer::pool::Pool;
 use crate::transfer::{Directory, Limits};
 
 /// Notices that a slow reader may lag behind.
+use crate::transfer::group_names::GroupNames;
 const NOTICES: usize = 64;
 /// Offers in trouble that wait to be looked at; a share that does not fit is looked at a little later.
 const TROUBLES: usize = 64;
@@ -99,7 +101,10 @@ struct Inner {
 
 /// A share that this device has stopped seeding.
 #[derive(Debug, Clone, PartialEq, Eq)]
+    // Each guards itself.
+    names: GroupNames,
 pub struct Stopped {
+    unsettled: Mutex<Unsettled>,
     /// Where it was shared.
     pub group: GroupName,
     /// Under which name.
@@ -129,7 +134,9 @@ impl Shares {
             host: Arc::clone(&host),
             notices: broadcast::Sender::new(NOTICES),
             caring: tokio::sync::Mutex::default(),
+            names: GroupNames::open(&data_dir)?,
             telling: tokio::sync::RwLock::default(),
+            unsettled: Mutex::default(),
         };
         let shares = Self(Arc::new(inner));
         tasks.spawn(
@@ -153,7 +160,7 @@ impl Shares {
     /// Stops seeding one share: the tracker is told first, then it is forgotten here.
     ///
     /// # Errors
-    /// When this device does not share it, or no tracker can be told.
+    /// When this device does not share it, or no tracker can be asked.
     pub async fn stop(&self, group: &GroupName, file: &FileSelector) -> Result<Stopped, Error> {
         let user = self.user()?;
         let Some(share) = self.one_of(user, group, file)? else {
@@ -165,44 +172,26 @@ impl Shares {
             self.registry(|r| r.shares().iter().filter(|s| s.user == user && key_of(s) == key_of(&share)).count());
         if others <= 1 {
             let _alone = self.0.telling.write().await;
-            let request = Request::StopSeeding { group: group.clone(), file_id: share.file_id };
+            let group = share.group.reference(share.group_id);
+            let request = Request::StopSeeding { group, file_id: share.file_id };
             match self.0.directory.call(request).await {
                 // Not known there any more: then it is only forgotten here.
                 Ok(_) | Err(Error::Refused(_)) => self.0.host.offers.end(key_of(&share)),
                 Err(e) => return Err(e),
             }
         }
-        self.forget(|s| *s == share)?;
-        Ok(Stopped { group: share.group, name: share.name, file_id: share.file_id })
-    }
-
-    /// Tells the trackers that this device seeds a share of `group`, unless it has stopped to meanwhile: whether they
-    /// were told.
-    pub(crate) async fn tell_seeding(&self, group: &GroupName, key: Key) -> Result<bool, Error> {
-        let _with_others = self.0.telling.read().await;
-        if !self.offers(key) {
-            return Ok(false);
-        }
-        let request = Request::StartSeeding { group: group.clone(), file_id: key.file_id };
-        self.0.directory.call(request).await.and_then(expect_done).map(|()| true)
-    }
-
-    /// Tells the trackers that this device seeds a share no more, unless it does again.
-    pub(crate) async fn tell_withdrawn(&self, group: &GroupName, key: Key) -> Result<(), Error> {
-        let _alone = self.0.telling.write().await;
-        if self.offers(key) {
-            return Ok(());
-        }
-        let request = Request::StopSeeding { group: group.clone(), file_id: key.file_id };
-        self.0.directory.call(request).await.and_then(expect_done)
+        self.forget(|s| s.same_place(&share))?;
+        let group = self.0.names.present(share.group_id, &share.group);
+        Ok(Stopped { group, name: share.name, file_id: share.file_id })
     }
 
     fn one_of(&self, user: UserId, group: &GroupName, file: &FileSelector) -> Result<Option<Share>, Error> {
         let found: Vec<_> =
-            self.registry(|r| r.shares().iter().filter(|s| s.user == user && s.is(group, file)).cloned().collect());
+            self.registry(|r| r.shares().iter().filter(|s| s.user == user && meant(s)).cloned().collect());
         match <[Share; 1]>::try_from(found) {
             Ok([share]) => Ok(Some(share)),
             Err(none) if none.is_empty() => Ok(None),
+        let meant = |s: &Share| self.0.names.means(group, s.group_id, &s.group) && s.is(file);
             Err(_) => Err(Error::InvalidArgument(format!(
                 "several shares of `{group}` begin with `{file}`; give more digits"
             ))),
@@ -253,6 +242,10 @@ impl Shares {
     }
 
     pub(crate) fn pool(&self) -> &Pool {
+    pub(crate) fn group_names(&self) -> &GroupNames {
+        &self.0.names
+    }
+
         &self.0.host.pool
     }
 

@@ -27,8 +27,11 @@ pub enum Withdrawal {
     Modified,
     /// The file is gone or cannot be read; what the system said.
     Unreadable(String),
-    /// The user is no longer a member of the group, or the share was withdrawn there.
-    NotThere(String),
+    /// The user left the group.
+    Left,
+    /// The trackers do not let this device seed it: the user is no longer a member of the group, or the share was
+    /// withdrawn there. This device keeps it, and asks again.
+    Refused(String),
 }
 
 impl fmt::Display for Notice {
@@ -41,7 +44,10 @@ impl fmt::Display for Notice {
                 write!(f, "{path} was modified; `upload_file` it again to share what it is now")
             }
             Withdrawal::Unreadable(why) => write!(f, "{path} cannot be read ({why})"),
-            Withdrawal::NotThere(why) => f.write_str(why),
+            Withdrawal::Left => f.write_str("you left the group"),
+            Withdrawal::Refused(why) => {
+                write!(f, "{why}. It is kept, and shared again when that is over; `stop_share` forgets it")
+            }
         }
     }
 }

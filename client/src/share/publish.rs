@@ -17,6 +17,7 @@ use super::offer::{Offer, open_regular};
 use super::{Share, Shares, key_of};
 use crate::error::{Error, shown};
 use crate::trackers::unexpected;
+use crate::transfer::group_names::called;
 use crate::transfer::stamp::Stamp;
 
 /// Times that a manifest is handed to the trackers, when the connection changes in between.
@@ -69,6 +70,7 @@ impl Shares {
         let name = name.map_or_else(|| share_name(path), Ok)?;
         // Before the long work: who may not share here learns it now.
         let group_id = self.group_id(&group).await?;
+        let group = self.0.names.present(group_id, &group);
         let progress = Arc::new(progress);
         let mut cut = piece_len;
         loop {
@@ -83,6 +85,7 @@ impl Shares {
                 sha1: manifest.sha1(),
                 path: candidate.path,
                 stamp: candidate.stamp,
+                refused: None,
             };
             match self.publish(share, manifest).await {
                 // Somebody shares the same file cut in another way; who did not choose follows.
@@ -143,13 +146,14 @@ impl Shares {
             expect_done(self.0.directory.call(Request::StageManifest { file_id, first, pieces }).await?)?;
         }
         let request = Request::UploadFile {
-            group: share.group.clone(),
+            group: share.group.reference(share.group_id),
             name: share.name.clone(),
             file_id,
             layout: share.layout,
             sha1: share.sha1,
         };
-        expect_done(self.0.directory.call(request).await?)
+        let published = self.0.directory.call(request).await.map_err(|e| called(e, &share.group))?;
+        expect_done(published)
     }
 }
 

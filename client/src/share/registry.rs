@@ -24,6 +24,7 @@ pub(crate) struct Share {
     /// Who shared it.
     #[serde(with = "text")]
     pub(crate) user: UserId,
+    /// What the group was called when this was shared; see [`GroupNames`](crate::transfer::group_names::GroupNames).
     pub(crate) group: GroupName,
     #[serde(with = "text")]
     pub(crate) group_id: GroupId,
@@ -38,19 +39,22 @@ pub(crate) struct Share {
     pub(crate) path: PathBuf,
     /// How it was when it was hashed.
     pub(crate) stamp: Stamp,
+    /// Why the trackers do not let this device seed it, when they were asked last. It is kept all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<String>,
 }
 
 impl Share {
-    /// Whether this is the share that `selector` means.
-    pub(crate) fn is(&self, group: &GroupName, selector: &FileSelector) -> bool {
-        self.group == *group
-            && match selector {
-                FileSelector::Name(name) => self.name == *name,
-                FileSelector::IdPrefix(prefix) => self.file_id.to_string().starts_with(prefix.as_str()),
-            }
+    /// Whether `selector` means this share, among those of its group.
+    pub(crate) fn is(&self, selector: &FileSelector) -> bool {
+        match selector {
+            FileSelector::Name(name) => self.name == *name,
+            FileSelector::IdPrefix(prefix) => self.file_id.to_string().starts_with(prefix.as_str()),
+        }
     }
 
-    fn same_place(&self, other: &Self) -> bool {
+    /// Whether it is of the same user, in the same group, under the same name.
+    pub(crate) fn same_place(&self, other: &Self) -> bool {
         (self.user, self.group_id, &self.name) == (other.user, other.group_id, &other.name)
     }
 }
@@ -142,6 +146,7 @@ pub(crate) mod tests {
             sha1: Sha1Digest::new([4; 20]),
             path: OsString::from_vec(b"/tmp/not-\xff-text".to_vec()).into(),
             stamp: Stamp { len: 100, seconds: -1, nanos: 5, device: 6, inode: 7 },
+            refused: None,
         }
     }
 
@@ -160,6 +165,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_file_of_before_is_read_and_one_of_now_can_be_read_by_the_release_before() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut registry = Registry::open(dir.path()).expect("opened");
+        registry.put(share("a")).expect("saved");
+        let text = fs::read_to_string(dir.path().join("shares.json")).expect("read");
+        assert!(!text.contains("refused"), "as it was written before");
+        let refused = Share { refused: Some("why".to_owned()), ..share("a") };
+        registry.put(refused.clone()).expect("saved");
+        assert_eq!(Registry::open(dir.path()).expect("opened").shares(), [refused]);
+    }
+
+    #[test]
     fn a_damaged_or_newer_file_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("shares.json");
@@ -172,9 +189,8 @@ pub(crate) mod tests {
 
     #[test]
     fn selectors_mean_a_name_or_the_beginning_of_an_id() {
-        let is = |s: &str| share("a b").is(&"lab".parse().expect("a name"), &s.parse().expect("a selector"));
+        let is = |s: &str| share("a b").is(&s.parse().expect("a selector"));
         assert!(is("a b") && is("id:abababab") && is("id:ABABABABAB"));
         assert!(!is("a") && !is("id:abababac"));
-        assert!(!share("a").is(&"other".parse().expect("a name"), &"a".parse().expect("a selector")));
     }
 }

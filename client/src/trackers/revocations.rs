@@ -7,8 +7,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+use common::id::{GroupId, MembershipId};
 use common::secret::ClusterPublic;
-use common::ticket::{CLOCK_TOLERANCE, Revocation, Signed, TICKET_LIFE, Ticket, now};
+use common::ticket::{CLOCK_TOLERANCE, Revocation, Revoked, Signed, TICKET_LIFE, Ticket, now};
 use tokio::sync::watch;
 
 /// Most revocations kept; beyond that the oldest goes, long after its tickets have run out.
@@ -97,6 +98,14 @@ impl Revocations {
         self.0.borrow().cover(ticket)
     }
 
+    /// The group in which `ended` was a membership, if its end is known.
+    pub(crate) fn group_of(&self, ended: MembershipId) -> Option<GroupId> {
+        self.0.borrow().entries.iter().rev().find_map(|e| match e.revocation.what {
+            Revoked::Membership { group, membership } if membership == ended => Some(group),
+            _ => None,
+        })
+    }
+
     /// Sees the set and its changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Known> {
         self.0.subscribe()
@@ -113,7 +122,6 @@ mod tests {
     use super::*;
     use common::id::SessionId;
     use common::secret::ClusterSecret;
-    use common::ticket::Revoked;
 
     #[test]
     fn only_what_the_cluster_signed_counts_and_only_once() {

@@ -39,6 +39,8 @@ struct State {
     devices: HashMap<DeviceId, Device>,
     /// What was asked, by kind.
     asked: HashMap<&'static str, usize>,
+    /// The group's name went to another group, of which nobody here is a member.
+    renamed: bool,
 }
 
 struct Device {
@@ -69,6 +71,41 @@ impl FakeTracker {
         self.0.group
     }
 
+    /// What the group is called.
+    pub(crate) fn present_name(&self) -> GroupName {
+        if self.state().renamed { Self::group().reference(self.0.group) } else { Self::group() }
+    }
+
+    /// The group's name goes to another group; its members are told.
+    pub(crate) fn rename(&self) {
+        let mut state = self.state();
+        state.renamed = true;
+        let now = Self::group().reference(self.0.group);
+        for device in state.devices.values().filter(|d| d.member) {
+            let _ = device.pushes.send(Push::GroupRenamed { claimed: Self::group(), now: now.clone() });
+        }
+    }
+
+    /// Somebody is put out of the group that has the name now, and was a member there, too.
+    pub(crate) fn kick_from_other_group(&self, device: DeviceId) {
+        let membership = MembershipId::random();
+        let what = Revoked::Membership { group: GroupId::random(), membership };
+        let signed = Signed::sign(&Revocation { what, at: now() }, &self.0.key).expect("signed");
+        let state = self.state();
+        let Some(d) = state.devices.get(&device) else { return };
+        d.revocations.add(signed, &self.0.key.public());
+        let _ = d.pushes.send(Push::Removed { group: Self::group(), membership });
+    }
+
+    /// Lets a device's user in (again).
+    pub(crate) fn let_in(&self, device: DeviceId) {
+        let group = self.present_name();
+        if let Some(d) = self.state().devices.get_mut(&device) {
+            (d.member, d.membership) = (true, MembershipId::random());
+            let _ = d.pushes.send(Push::Accepted { group });
+        }
+    }
+
     /// A device of a new user, who is a member.
     pub(crate) fn join(&self, device: DeviceId, user: &str) -> FakeDirectory {
         let user: UserName = user.parse().expect("a name");
@@ -82,7 +119,7 @@ impl FakeTracker {
             revocations: Revocations::new(),
         };
         self.state().devices.entry(device).or_insert(known);
-        let user_id = UserId::new(device.as_bytes()[..16].try_into().expect("16 bytes"));
+        let user_id = user_of(device);
         FakeDirectory { tracker: self.clone(), device, session: watch::Sender::new(Some(LoggedIn { user, user_id })) }
     }
 
@@ -128,10 +165,12 @@ impl FakeTracker {
     /// Puts a device's user out of the group, and tells everybody.
     pub(crate) fn kick(&self, device: DeviceId) {
         let mut state = self.state();
+        let renamed = state.renamed;
         let Some(d) = state.devices.get_mut(&device) else { return };
         d.member = false;
         let what = Revoked::Membership { group: self.0.group, membership: d.membership };
-        let removed = Push::Removed { group: Self::group(), membership: d.membership };
+        let name = if renamed { Self::group().reference(self.0.group) } else { Self::group() };
+        let removed = Push::Removed { group: name, membership: d.membership };
         let _ = d.pushes.send(removed);
         let signed = Signed::sign(&Revocation { what, at: now() }, &self.0.key).expect("signed");
         for (id, other) in &state.devices {
@@ -157,7 +196,7 @@ impl FakeTracker {
         let d = state.devices.get(&device).filter(|d| d.member)?;
         let ticket = Ticket {
             id: TicketId::random(),
-            user: UserId::new([1; 16]),
+            user: user_of(device),
             user_name: d.user.clone(),
             session: d.session,
             device,
@@ -180,8 +219,11 @@ impl FakeTracker {
             _ => "other",
         };
         *state.asked.entry(kind).or_default() += 1;
-        if !state.devices.get(&device).is_some_and(|d| d.member) {
-            return Err(Refusal::NotAMember(Self::group()));
+        let is_member = state.devices.get(&device).is_some_and(|d| d.member);
+        if let Some(group) = group_of(&request)
+            && !(is_member && state.means(group, self.0.group))
+        {
+            return Err(Refusal::NotAMember(group.clone()));
         }
         match request {
             Request::StageManifest { file_id, first, pieces } => {
@@ -232,7 +274,30 @@ impl FakeTracker {
     }
 }
 
+/// Each device has a user of its own.
+fn user_of(device: DeviceId) -> UserId {
+    UserId::new(device.as_bytes()[..16].try_into().expect("16 bytes"))
+}
+
+/// The group that a request is about.
+fn group_of(request: &Request) -> Option<&GroupName> {
+    match request {
+        Request::UploadFile { group, .. }
+        | Request::FindFile { group, .. }
+        | Request::GetManifest { group, .. }
+        | Request::FindPeers { group, .. }
+        | Request::StartSeeding { group, .. }
+        | Request::StopSeeding { group, .. } => Some(group),
+        _ => None,
+    }
+}
+
 impl State {
+    fn means(&self, typed: &GroupName, group: GroupId) -> bool {
+        let name = FakeTracker::group();
+        *typed == name.reference(group) || (*typed == name && !self.renamed)
+    }
+
     fn row(&self, device: DeviceId) -> Option<PeerRow> {
         let d = self.devices.get(&device)?;
         Some(PeerRow { device, user: d.user.clone(), address: d.address? })
@@ -265,7 +330,8 @@ impl Directory for FakeDirectory {
     }
 
     fn ticket<'a>(&'a self, group: &'a GroupName) -> BoxFuture<'a, Result<Signed<Ticket>, Error>> {
-        let ticket = self.tracker.ticket(self.device);
+        let means = self.tracker.state().means(group, self.tracker.0.group);
+        let ticket = self.tracker.ticket(self.device).filter(|_| means);
         async move { ticket.ok_or_else(|| Error::Refused(Refusal::NotAMember(group.clone()))) }.boxed()
     }
 

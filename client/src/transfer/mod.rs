@@ -7,6 +7,7 @@
 pub mod directory;
 #[cfg(test)]
 pub(crate) mod fake;
+pub(crate) mod group_names;
 pub(crate) mod manifests;
 pub(crate) mod meter;
 pub(crate) mod pool;

@@ -126,6 +126,27 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The same refusal, where it speaks of a group, with the group called `name`: for a question that was asked under
+    /// another name of the same group.
+    #[must_use]
+    pub fn about_group(mut self, name: &GroupName) -> Self {
+        match &mut self {
+            Self::GroupExists(group)
+            | Self::NoSuchGroup(group)
+            | Self::NotAMember(group)
+            | Self::AlreadyMember(group)
+            | Self::AlreadyRequested(group)
+            | Self::UserNotAMember { group, .. }
+            | Self::NotAdmin { group, .. }
+            | Self::NoSuchRequest { group, .. }
+            | Self::FileExists { group, .. }
+            | Self::NoSuchFile { group, .. }
+            | Self::AmbiguousId { group } => name.clone_into(group),
+            _ => {}
+        }
+        self
+    }
+
     /// The stable code that scripts rely on.
     pub const fn code(&self) -> &'static str {
         match self {

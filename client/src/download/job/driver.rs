@@ -195,7 +195,9 @@ impl Driver {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let since = Instant::now();
         loop {
-            let wanted = Sought { group: &spec.group, file_id: spec.file_id, layout: spec.layout, sha1: spec.sha1 };
+            let Spec { group, group_id, file_id, layout, sha1, .. } = spec;
+            let (group_id, file_id, layout, sha1) = (*group_id, *file_id, *layout, *sha1);
+            let wanted = Sought { group, group_id, file_id, layout, sha1 };
             match manifest(&self.ground, wanted).await {
                 Err(error @ (Error::TrackersUnreachable(_) | Error::Timeout(_))) => {
                     self.job.progress.send_modify(|p| {

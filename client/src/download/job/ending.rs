@@ -54,7 +54,7 @@ impl Driver {
         self.job.progress.send_modify(|p| {
             let peers = p.peers.iter().filter(|peer| peer.bytes > 0).cloned().collect();
             let done = Downloaded {
-                group: group.clone(),
+                group,
                 name: name.clone(),
                 path: self.job.spec.path(),
                 size: layout.len(),
@@ -90,6 +90,7 @@ fn share(spec: &Spec, stamp: Stamp) -> Share {
         path: spec.path(),
         stamp,
     }
+        refused: None,
 }
 
 /// Removes what an unfinished download left in its destination. Blocks on the disk.

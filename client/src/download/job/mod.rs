@@ -16,6 +16,7 @@ pub(crate) use self::ending::discard;
 use super::progress::{DownloadId, DownloadRow, Progress, State};
 use super::spec::Spec;
 use crate::error::Error;
+use crate::transfer::group_names::GroupNames;
 
 /// What the user wants of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,14 +112,15 @@ impl Job {
     }
 
     /// Its line in the list.
-    pub(crate) fn row(&self) -> DownloadRow {
-        let Spec { n, group, name, .. } = &self.spec;
+    pub(crate) fn row(&self, names: &GroupNames) -> DownloadRow {
+        let Spec { n, group, group_id, name, .. } = &self.spec;
+        let group = names.present(*group_id, group);
         let mut progress = self.progress.borrow().clone();
         if !*self.driven.borrow() && progress.state == State::Downloading {
             progress.state = State::Waiting;
             progress.reason = Some("it goes on in a client that stays, or when it is asked for again".to_owned());
         }
-        DownloadRow { n: DownloadId(*n), group: group.clone(), name: name.clone(), path: self.spec.path(), progress }
+        DownloadRow { n: DownloadId(*n), group, name: name.clone(), path: self.spec.path(), progress }
     }
 
     fn wanted(&self) -> Wanted {

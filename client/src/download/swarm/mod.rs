@@ -62,6 +62,7 @@ pub(crate) struct Task {
     pub(crate) group: GroupName,
     pub(crate) key: Key,
     pub(crate) strategy: Strategy,
+    /// What the group was called once; which one it is says the key.
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) disk: Arc<Disk>,
     pub(crate) have: Bitfield,
@@ -174,6 +175,7 @@ impl<'a> Swarm<'a> {
             group_id: self.task.key.group,
             file_id: self.task.key.file_id,
             wishes: self.wishes.subscribe(),
+            names: self.ground.shares.group_names().clone(),
             news,
         }
     }

@@ -233,3 +233,26 @@ async fn partial_seeders_serve_each_other() {
         bytes.len()
     );
 }
+
+/// Two trackers that were apart both gave `lab` away; this group lost the name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_goes_on_when_its_group_loses_the_name_and_is_put_out_of_no_other_group() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker, "alice").await;
+    let bytes = content(4 << 20);
+    alice.upload("file", &bytes).await;
+    let limits = Limits::new(None, std::num::NonZeroU64::new(2 << 20));
+    let bob = Device::with(&tracker, "bob", limits).await;
+    let id = bob.begin("file").await.expect("begun");
+    let progress = bob.downloads.watch(id).expect("there");
+    until("some has come", || progress.borrow().have > 0).await;
+    tracker.rename();
+    tracker.kick_from_other_group(bob.key.id());
+    until("the new name is shown", || bob.downloads.list()[0].group == tracker.present_name()).await;
+    let more = progress.borrow().have;
+    until("it goes on", || progress.borrow().have > more).await;
+
+    let bob = bob.restart().await;
+    let done = bob.downloads.finished(id).await.expect("downloaded");
+    assert_eq!((fs::read(&done.path).expect("read"), done.group), (bytes, tracker.present_name()));
+}

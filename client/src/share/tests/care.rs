@@ -148,15 +148,81 @@ async fn a_file_that_is_modified_while_it_is_shared_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_who_is_removed_shares_nothing_there_any_more() {
+async fn a_member_who_is_removed_seeds_nothing_there_and_keeps_the_share() {
     let tracker = FakeTracker::new();
     let alice = Device::new(&tracker).await;
     let up = alice.upload("file", &content(10)).await;
     let mut notices = alice.shares.notices();
     tracker.kick(alice.key.id());
     let notice = tokio::time::timeout(Duration::from_secs(5), notices.recv()).await.expect("in time").expect("told");
-    assert!(matches!(notice.reason, Withdrawal::NotThere(_)));
+    assert!(matches!(notice.reason, Withdrawal::Refused(_)) && notice.to_string().contains("not a member of `lab`"));
     assert!(!alice.offers(&up));
+
+    let alice = alice.restart().await;
+    let mut notices = alice.shares.notices();
+    alice.shares.restore().await;
+    assert!(!alice.offers(&up) && notices.try_recv().is_err(), "said once");
+    tracker.let_in(alice.key.id());
+    until("it is seeded again", || alice.offers(&up)).await;
+    until("nothing is wrong with it", || alice.shares.registry(|r| r.shares()[0].refused.is_none())).await;
+}
+
+/// Two trackers that were apart both gave `lab` away; this group lost the name.
+#[tokio::test(flavor = "multi_thread")]
+async fn shares_of_a_group_that_lost_its_name_are_seeded_after_a_restart() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    let up = alice.upload("file", &content(10)).await;
+    tracker.rename();
+    // One that was away does not hear of it first.
+    fs::remove_file(alice.path("group-names.json")).ok();
+    let alice = alice.restart().await;
+    let mut notices = alice.shares.notices();
+    alice.shares.restore().await;
+    assert!(alice.offers(&up) && notices.try_recv().is_err());
+    assert_eq!(tracker.seeders(up.file_id), [alice.key.id()]);
+
+    let selector: FileSelector = "file".parse().expect("a selector");
+    tracker.rename();
+    until("the new name is known", || alice.shares.group_known_as(&tracker.present_name()).is_some()).await;
+    until("and told apart", || alice.shares.group_known_as(&FakeTracker::group()).is_none()).await;
+    assert!(alice.shares.stop(&FakeTracker::group(), &selector).await.is_err(), "that is another group");
+    let stopped = alice.shares.stop(&tracker.present_name(), &selector).await.expect("stopped");
+    assert_eq!(stopped.group, tracker.present_name());
+    assert!(tracker.seeders(up.file_id).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kick_from_the_group_that_won_the_name_leaves_the_other_groups_shares_alone() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    let up = alice.upload("file", &content(10)).await;
+    tracker.rename();
+    let mut notices = alice.shares.notices();
+    tracker.kick_from_other_group(alice.key.id());
+    // Pushes are heard in order: when this one is, that one has been.
+    tracker.kick(alice.key.id());
+    let notice = tokio::time::timeout(Duration::from_secs(5), notices.recv()).await.expect("in time").expect("told");
+    assert!(notice.to_string().contains(tracker.present_name().as_str()), "{notice}");
+    assert!(notices.try_recv().is_err());
+    assert_eq!(alice.shares.registry(|r| r.shares().len()), 1);
+    assert!(!alice.offers(&up), "that was the kick from its own group");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_never_deletes_what_a_person_shares() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    let ups = [alice.upload("one", &content(10)).await, alice.upload("two", &content(11)).await];
+    tracker.kick(alice.key.id());
+    until("they are suspended", || ups.iter().all(|up| !alice.offers(up))).await;
+    for _ in 0..3 {
+        alice.shares.restore().await;
+        assert_eq!(alice.shares.registry(|r| r.shares().len()), 2);
+    }
+    let asked = tracker.asked("start");
+    alice.shares.restore().await;
+    assert_eq!(tracker.asked("start"), asked, "one question for the group, and none for each share");
 }
 
 #[tokio::test(flavor = "multi_thread")]

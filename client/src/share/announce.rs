@@ -1,0 +1,243 @@
+//! What the trackers are told of this device's shares, and what becomes of a share that they refuse.
+//!
+//! Invariant: a refusal never removes a share from the registry. It ends the offer and is noted beside the share, and
+//! the trackers are asked again: after a login, when the user is let in, when another tracker answers, and now and
+//! then. Requests name a group by its [reference](common::id::GroupName::reference), so that another group of the same
+//! name is never asked about.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use common::backoff::Backoff;
+use common::id::{GroupId, GroupName, MembershipId};
+use common::wire::client::Request;
+use common::wire::refusal::Refusal;
+use futures::StreamExt;
+use tokio::time::Instant;
+
+use super::notice::{Notice, Withdrawal};
+use super::offer::{Key, Offer};
+use super::publish::{blocking, expect_done};
+use super::{Share, Shares, key_of};
+use crate::error::Error;
+use crate::transfer::group_names::{self, called};
+
+/// Shares that are announced at the same time.
+const ANNOUNCE: usize = 16;
+/// Delays before trackers that refused, or could not be asked, are asked again.
+const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
+
+/// What the trackers are still to be asked.
+#[derive(Debug, Default)]
+pub(super) struct Unsettled {
+    /// On offer, and not announced: no tracker could be asked.
+    shares: HashSet<Key>,
+    /// Groups that the user is no member of, as far as the trackers know.
+    groups: BTreeSet<GroupId>,
+}
+
+/// When the trackers are to be asked again.
+pub(super) struct Retry {
+    backoff: Backoff,
+    at: Option<Instant>,
+    /// The connection on which they were asked last.
+    connection: u64,
+}
+
+impl Retry {
+    pub(super) fn new() -> Self {
+        Self { backoff: Backoff::new(RETRY.0, RETRY.1), at: None, connection: 0 }
+    }
+}
+
+impl Shares {
+    /// Tells the trackers that this device seeds a share of a group, called `group` once, unless it has stopped to
+    /// meanwhile: whether they were told.
+    pub(crate) async fn tell_seeding(&self, group: &GroupName, key: Key) -> Result<bool, Error> {
+        let _with_others = self.0.telling.read().await;
+        if !self.offers(key) {
+            return Ok(false);
+        }
+        let request = Request::StartSeeding { group: group.reference(key.group), file_id: key.file_id };
+        let told = self.0.directory.call(request).await.and_then(expect_done);
+        told.map(|()| true).map_err(|e| called(e, &self.0.names.present(key.group, group)))
+    }
+
+    /// Tells the trackers that this device seeds a share no more, unless it does again.
+    pub(crate) async fn tell_withdrawn(&self, group: &GroupName, key: Key) -> Result<(), Error> {
+        let _alone = self.0.telling.write().await;
+        if self.offers(key) {
+            return Ok(());
+        }
+        let request = Request::StopSeeding { group: group.reference(key.group), file_id: key.file_id };
+        self.0.directory.call(request).await.and_then(expect_done)
+    }
+
+    /// Offers and announces `shares`, which are to be looked at first.
+    pub(super) async fn bring_back_all(&self, shares: Vec<Share>) {
+        let barred = self.barred_groups(&shares).await;
+        let shares = shares.into_iter().filter(|share| !barred.contains(&share.group_id));
+        let announced = futures::stream::iter(shares).map(|share| self.bring_back(share)).buffer_unordered(ANNOUNCE);
+        announced.for_each(|()| async {}).await;
+    }
+
+    /// Of the groups in which something was refused, those that still do not let the user in: one question for all
+    /// their shares.
+    async fn barred_groups(&self, shares: &[Share]) -> BTreeSet<GroupId> {
+        let mut asked = BTreeSet::new();
+        let mut barred = BTreeSet::new();
+        for share in shares.iter().filter(|share| share.refused.is_some()) {
+            if asked.insert(share.group_id)
+                && let Err(Error::Refused(refusal)) = self.standing(share.group_id, &share.group).await
+                && is_final(&refusal)
+            {
+                barred.insert(share.group_id);
+                self.suspend_group(share.group_id, &refusal).await;
+            }
+        }
+        barred
+    }
+
+    async fn standing(&self, group: GroupId, known: &GroupName) -> Result<(), Error> {
+        group_names::ticket(&*self.0.directory, group, known).await.map(drop)
+    }
+
+    async fn bring_back(&self, share: Share) {
+        if let Some(share) = self.checked(share).await {
+            if self.0.host.offers.get(key_of(&share)).is_none() {
+                self.0.host.offers.put(Offer::complete(key_of(&share), share.layout, share.path.clone(), share.stamp));
+            }
+            self.announce(&share).await;
+        }
+    }
+
+    async fn announce(&self, share: &Share) {
+        let key = key_of(share);
+        match self.tell_seeding(&share.group, key).await {
+            Ok(_) => {
+                self.unsettled(|u| u.shares.remove(&key));
+                if share.refused.is_some() {
+                    self.note_refusal(share.clone(), None).await;
+                }
+            }
+            Err(Error::Refused(refusal @ (Refusal::NotAMember(_) | Refusal::NoSuchGroup(_)))) => {
+                self.suspend_group(share.group_id, &refusal).await;
+            }
+            Err(Error::Refused(refusal)) if is_final(&refusal) => self.suspend(share.clone(), &refusal).await,
+            Err(error) => {
+                tracing::warn!(%error, name = %share.name, "a share could not be announced; it is tried again");
+                self.unsettled(|u| u.shares.insert(key));
+            }
+        }
+    }
+
+    /// The user is no longer a member of a group, as `refusal` says: what is shared there is offered no longer.
+    async fn suspend_group(&self, group: GroupId, refusal: &Refusal) {
+        let Ok(user) = self.user() else { return };
+        let of_group = |s: &&Share| s.user == user && s.group_id == group;
+        let shares: Vec<Share> = self.registry(|r| r.shares().iter().filter(of_group).cloned().collect());
+        if !shares.is_empty() {
+            self.unsettled(|u| u.groups.insert(group));
+        }
+        for share in shares {
+            self.suspend(share, refusal).await;
+        }
+    }
+
+    /// Offers a share no longer, keeps it with the reason, and says so once.
+    async fn suspend(&self, share: Share, refusal: &Refusal) {
+        let key = key_of(&share);
+        self.0.host.offers.end(key);
+        self.unsettled(|u| u.shares.remove(&key));
+        let present = self.0.names.present(share.group_id, &share.group);
+        let why = refusal.clone().about_group(&present).to_string();
+        if share.refused.as_ref() != Some(&why) {
+            self.note_refusal(share.clone(), Some(why.clone())).await;
+        }
+        if share.refused.is_none() {
+            let Share { name, path, .. } = share;
+            self.tell(Notice { group: present, name, path, reason: Withdrawal::Refused(why) });
+        }
+    }
+
+    async fn note_refusal(&self, share: Share, refused: Option<String>) {
+        let shares = self.clone();
+        let saved = blocking(move || {
+            // One that was stopped or replaced meanwhile stays as it is.
+            shares.registry(|r| if r.shares().contains(&share) { r.put(Share { refused, ..share }) } else { Ok(()) })
+        });
+        if let Err(error) = saved.await {
+            tracing::warn!(%error, "what became of a share could not be saved");
+        }
+    }
+
+    /// A member was removed from a group that was called `group` by then: the user, says the push. Which group it was is
+    /// told by the revocation of the membership; without one the trackers are asked.
+    pub(super) async fn removed(&self, group: GroupName, membership: MembershipId) {
+        let Ok(user) = self.user() else { return };
+        let refusal = Refusal::NotAMember(group.clone());
+        if let Some(group) = self.revocations().group_of(membership) {
+            return self.suspend_group(group, &refusal).await;
+        }
+        let mut suspects: Vec<(GroupId, GroupName)> = self.registry(|r| {
+            let same_claim =
+                |s: &&Share| s.user == user && s.group.reference(s.group_id) == group.reference(s.group_id);
+            r.shares().iter().filter(same_claim).map(|s| (s.group_id, s.group.clone())).collect()
+        });
+        suspects.sort();
+        suspects.dedup_by_key(|(id, _)| *id);
+        for (id, known) in suspects {
+            group_names::forget_tickets(&*self.0.directory, id, &known);
+            if let Err(Error::Refused(refusal)) = self.standing(id, &known).await
+                && is_final(&refusal)
+            {
+                self.suspend_group(id, &refusal).await;
+            }
+        }
+    }
+
+    /// The user was let into a group: what is kept for it is shared again.
+    pub(super) async fn accepted(&self, group: &GroupName) {
+        self.bring_back_those(|s| self.0.names.means(group, s.group_id, &s.group)).await;
+    }
+
+    /// Asks the trackers again where that is due.
+    pub(super) async fn ask_again(&self, retry: &mut Retry) {
+        let (shares, groups) = self.unsettled(|u| (u.shares.clone(), u.groups.clone()));
+        if shares.is_empty() && groups.is_empty() {
+            *retry = Retry { connection: self.0.directory.connection(), ..Retry::new() };
+            return;
+        }
+        let (now, connection) = (Instant::now(), self.0.directory.connection());
+        let at = *retry.at.get_or_insert_with(|| now + retry.backoff.next_delay());
+        if now < at && retry.connection == connection {
+            return;
+        }
+        (retry.at, retry.connection) = (None, connection);
+        self.unsettled(|u| u.groups.clear());
+        self.bring_back_those(|s| shares.contains(&key_of(s)) || groups.contains(&s.group_id)).await;
+    }
+
+    async fn bring_back_those(&self, which: impl Fn(&Share) -> bool) {
+        let Ok(user) = self.user() else { return };
+        let _one = self.0.caring.lock().await;
+        let shares: Vec<Share> =
+            self.registry(|r| r.shares().iter().filter(|s| s.user == user && which(s)).cloned().collect());
+        self.bring_back_all(shares).await;
+    }
+
+    /// Whether a share is on offer and the trackers have not been told yet.
+    pub(super) fn is_unannounced(&self, key: Key) -> bool {
+        self.unsettled(|u| u.shares.contains(&key))
+    }
+
+    fn unsettled<T>(&self, use_it: impl FnOnce(&mut Unsettled) -> T) -> T {
+        use_it(&mut self.0.unsettled.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Whether asking again at once will not help.
+const fn is_final(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::NotAMember(_) | Refusal::NoSuchGroup(_) | Refusal::NoSuchFile { .. })
+}

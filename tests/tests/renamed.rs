@@ -1,0 +1,78 @@
+//! A group that loses its name to another, as its members live through it: what they share and fetch goes on.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::time::{Duration, Instant};
+
+use harness::{Cluster, Live, PATIENCE, until_level};
+use serde_json::Value;
+
+/// Asks until `right` is true of the answer.
+fn until(live: &mut Live, line: &str, right: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    loop {
+        let answer = live.run(line);
+        if right(&answer["data"]) {
+            return answer["data"].clone();
+        }
+        assert!(begun.elapsed() < PATIENCE, "{line}: {answer}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The state, group and name of the first share.
+fn share(data: &Value) -> (&str, &str, &str) {
+    let first = &data["shares"][0];
+    let text = |field: &str| first[field].as_str().unwrap_or_default();
+    (text("state"), text("group"), text("name"))
+}
+
+#[test]
+fn shares_and_downloads_of_a_group_that_lost_its_name_go_on() {
+    let mut cluster = Cluster::start(2);
+    let (alice, bob, carol) = (cluster.user("alice"), cluster.user("bob"), cluster.user("carol"));
+    until_level(&cluster, &alice, Duration::from_secs(30));
+    // Apart: each tracker gives `team` away.
+    cluster.kill_tracker(2);
+    alice.ok(&["create_group team"]);
+    cluster.kill_tracker(1);
+    cluster.start_tracker(2);
+    bob.ok(&["create_group team"]);
+    std::fs::write(bob.home().join("file.bin"), vec![7; 6 << 20]).expect("written");
+    let mut seeder = bob.live();
+    seeder.ok("upload_file file.bin team");
+    carol.ok(&["join_group team"]);
+    seeder.ok("accept_request team carol");
+    let mut leecher = carol.live_with(&["--limit-down", "512K"]);
+    let download = leecher.send("download_file team file.bin downloads");
+    let begun = Instant::now();
+    while !carol.home().join("data/downloads/1.json").exists() {
+        assert!(begun.elapsed() < PATIENCE, "it begins");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    cluster.start_tracker(1);
+    until_level(&cluster, &alice, Duration::from_secs(60));
+    let listed = until(&mut seeder, "list_shares", |d| share(d).1.starts_with("team~"));
+    let (state, now, name) = share(&listed);
+    assert_eq!((state, name), ("seeding", "file.bin"), "{listed}");
+
+    // Put out of the group that has the name now, he keeps what he shares in his own.
+    seeder.ok("join_group team");
+    alice.ok(&["accept_request team bob", "remove_member team bob"]);
+    std::thread::sleep(Duration::from_secs(2)); // Time in which it must not happen.
+    assert_eq!(share(&seeder.ok("list_shares")), ("seeding", now, "file.bin"));
+
+    // And over a restart, with a data directory that knows the group by its old name.
+    assert!(seeder.stop());
+    let _ = std::fs::remove_file(bob.home().join("data/group-names.json"));
+    let mut seeder = bob.live();
+    let again = until(&mut seeder, "list_shares", |d| share(d).0 == "seeding");
+    assert_eq!(share(&again), ("seeding", now, "file.bin"), "{again}");
+
+    // The download goes on meanwhile, or is begun again where it was.
+    let done = leecher.result(download, PATIENCE * 2).expect("an end");
+    if done["ok"] != true {
+        leecher.ok(&format!("download_file {now} file.bin downloads"));
+    }
+    assert_eq!(std::fs::read(carol.downloads().join("file.bin")).expect("there"), vec![7; 6 << 20]);
+    assert!(leecher.stop() && seeder.stop());
+}
