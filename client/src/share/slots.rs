@@ -3,13 +3,18 @@
 //!
 //! A connection holds a place for a quantum of bytes or of time, whichever ends first, and then
 //! queues again if anyone waits (deficit round robin, Shreedhar and Varghese 1995, with a queue per
-//! connection). The semaphore's queue is first come, first served.
+//! user). A place that is free goes to the user who has fewest (max-min fairness), of those to the one who waits
+//! longest; the connections of one user are first come, first served.
+//!
+//! Invariant: the free places, those that are held, and those that are on the way to who waited are all there are.
 
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use common::id::UserId;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Downloaders served at the same time.
@@ -17,44 +22,131 @@ const ACTIVE: usize = 8;
 /// Bytes that a place is good for while others wait.
 const QUANTUM_BYTES: u64 = 4 << 20;
 /// Time that a place is good for while others wait.
-pub(crate) const QUANTUM_TIME: Duration = Duration::from_secs(1);
+const QUANTUM_TIME: Duration = Duration::from_secs(1);
 
 /// The places. Clones share them.
 #[derive(Debug, Clone)]
-pub(crate) struct Slots {
-    places: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
+pub(crate) struct Slots(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    waiting: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    /// Numbers those who come to wait.
+    last: u64,
+    users: HashMap<UserId, Served>,
+}
+
+/// What one user has, and who of it waits, with its number.
+#[derive(Debug, Default)]
+struct Served {
+    active: usize,
+    queue: VecDeque<(u64, oneshot::Sender<Place>)>,
 }
 
 /// A place, until dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    waiting: Arc<AtomicUsize>,
+    place: Place,
     since: Instant,
     bytes: u64,
-    _place: OwnedSemaphorePermit,
+}
+
+/// What is given back when it is dropped.
+#[derive(Debug)]
+struct Place {
+    /// `None`: it was not handed over, and does not count.
+    slots: Option<Slots>,
+    user: UserId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(slots) = self.slots.take() else { return };
+        let mut state = slots.state();
+        state.free += 1;
+        if let Some(served) = state.users.get_mut(&self.user) {
+            served.active -= 1;
+        }
+        slots.hand_out(&mut state);
+        state.forget_if_idle(self.user);
+    }
+}
+
+impl State {
+    /// Whose turn it is.
+    fn next(&self) -> Option<UserId> {
+        let waiting = self.users.iter().filter_map(|(user, s)| Some((s.active, s.queue.front()?.0, *user)));
+        waiting.min().map(|(_, _, user)| user)
+    }
+
+    fn forget_if_idle(&mut self, user: UserId) {
+        if self.users.get(&user).is_some_and(|served| served.active == 0 && served.queue.is_empty()) {
+            self.users.remove(&user);
+        }
+    }
 }
 
 impl Slots {
     /// All places free.
     pub(crate) fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(ACTIVE)), waiting: Arc::default() }
+        let state = State { free: ACTIVE, last: 0, users: HashMap::new() };
+        Self(Arc::new(Inner { waiting: AtomicUsize::new(0), state: Mutex::new(state) }))
     }
 
-    /// A place, in turn; `None` never, unless the process ends. Cancel safe: the turn is given up.
-    pub(crate) async fn take(&self) -> Option<Slot> {
-        let queued = Queued::new(&self.waiting);
-        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a connection of `user`, in turn; `None` never, unless the process ends. Cancel safe: the turn is
+    /// given up.
+    pub(crate) async fn take(&self, user: UserId) -> Option<Slot> {
+        let queued = Queued::new(&self.0.waiting);
+        let given = {
+            let (give, given) = oneshot::channel();
+            let mut state = self.state();
+            state.last += 1;
+            let number = state.last;
+            state.users.entry(user).or_default().queue.push_back((number, give));
+            self.hand_out(&mut state);
+            given
+        };
+        let place = given.await.ok()?;
         drop(queued);
-        Some(Slot { waiting: Arc::clone(&self.waiting), since: Instant::now(), bytes: 0, _place: place })
+        Some(Slot { place, since: Instant::now(), bytes: 0 })
+    }
+
+    fn hand_out(&self, state: &mut State) {
+        while state.free > 0
+            && let Some(user) = state.next()
+        {
+            let Some(served) = state.users.get_mut(&user) else { return };
+            let Some((_, give)) = served.queue.pop_front() else { return };
+            match give.send(Place { slots: Some(self.clone()), user }) {
+                Ok(()) => {
+                    served.active += 1;
+                    state.free -= 1;
+                }
+                // Whoever waited has gone away.
+                Err(mut place) => {
+                    place.slots = None;
+                    state.forget_if_idle(user);
+                }
+            }
+        }
     }
 }
 
 /// Counts who waits, while it waits.
-pub(super) struct Queued<'a>(&'a AtomicUsize);
+struct Queued<'a>(&'a AtomicUsize);
 
 impl<'a> Queued<'a> {
-    pub(super) fn new(waiting: &'a AtomicUsize) -> Self {
+    fn new(waiting: &'a AtomicUsize) -> Self {
         waiting.fetch_add(1, Ordering::Relaxed);
         Self(waiting)
     }
@@ -75,7 +167,12 @@ impl Slot {
     /// Whether the place should be passed on: the quantum is used up, and somebody waits.
     pub(crate) fn is_over(&self) -> bool {
         let used_up = self.bytes >= QUANTUM_BYTES || self.since.elapsed() >= QUANTUM_TIME;
-        used_up && self.waiting.load(Ordering::Relaxed) > 0
+        used_up && self.is_wanted()
+    }
+
+    /// Whether somebody waits for a place.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.place.slots.as_ref().is_some_and(|slots| slots.0.waiting.load(Ordering::Relaxed) > 0)
     }
 }
 
@@ -84,15 +181,19 @@ mod tests {
     use super::*;
     use futures::future::join_all;
 
+    fn user(n: usize) -> UserId {
+        UserId::new([n as u8; 16])
+    }
+
     #[tokio::test(start_paused = true)]
     async fn everyone_gets_an_equal_part() {
         let slots = Slots::new();
-        let served = join_all((0..3 * ACTIVE).map(|_| {
+        let served = join_all((0..3 * ACTIVE).map(|n| {
             let slots = slots.clone();
             async move {
                 let (end, mut bytes) = (Instant::now() + Duration::from_secs(60), 0u64);
                 while Instant::now() < end {
-                    let mut slot = slots.take().await.expect("open");
+                    let mut slot = slots.take(user(n / 4)).await.expect("open");
                     while !slot.is_over() && Instant::now() < end {
                         tokio::time::sleep(Duration::from_millis(10)).await;
                         slot.spend(256 << 10);
@@ -104,14 +205,38 @@ mod tests {
         }))
         .await;
         let (least, most) = (served.iter().min().copied(), served.iter().max().copied());
-        assert!(least.zip(most).is_some_and(|(l, m)| m - l <= QUANTUM_BYTES), "{served:?}");
+        assert!(least.zip(most).is_some_and(|(l, m)| m - l <= 2 * QUANTUM_BYTES), "{served:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_place_is_kept_while_nobody_waits() {
         let slots = Slots::new();
-        let mut slot = slots.take().await.expect("open");
+        let mut slot = slots.take(user(1)).await.expect("open");
         slot.spend(10 * QUANTUM_BYTES);
         assert!(!slot.is_over());
+    }
+
+    #[tokio::test]
+    async fn a_free_place_goes_to_the_user_with_fewest_and_not_to_who_has_gone() {
+        let slots = Slots::new();
+        let mut held = Vec::new();
+        for _ in 0..ACTIVE {
+            held.push(slots.take(user(1)).await.expect("free"));
+        }
+        let crowd: Vec<_> = (0..64).map(|_| Box::pin(slots.take(user(1)))).collect();
+        let mut crowd = crowd;
+        for waits in &mut crowd {
+            assert!(futures::poll!(waits).is_pending());
+        }
+        let mut gone = Box::pin(slots.take(user(2)));
+        let mut late = Box::pin(slots.take(user(3)));
+        assert!(futures::poll!(&mut gone).is_pending() && futures::poll!(&mut late).is_pending());
+        drop(gone);
+        assert!(held[0].is_wanted());
+        held.pop();
+        let late = late.await.expect("before the 64 who came first");
+        drop((late, crowd, held));
+        let state = slots.state();
+        assert_eq!((state.free, state.users.len()), (ACTIVE, 0));
     }
 }

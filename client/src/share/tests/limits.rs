@@ -1,6 +1,8 @@
 //! What one leecher, or a crowd of them, can cost a seeder.
 
-use common::id::SessionId;
+use std::net::SocketAddr;
+
+use common::id::{DeviceId, SessionId};
 use common::secret::ClusterSecret;
 use common::ticket::{Revocation, Revoked, Signed, Ticket, now};
 use common::tls::PeerConnector;
@@ -181,4 +183,126 @@ async fn strangers_who_say_nothing_do_not_keep_a_member_out() {
     let hello = Hello { version: VERSION, group: tracker.group_id(), file_id: up.file_id, ticket };
     writer.send(&LeecherFrame::Hello(hello)).await.expect("sent");
     assert!(matches!(reader.next().await, Ok(Some(SeederFrame::Bitfield(_)))));
+}
+
+/// A member of the group as an attacker or a measuring leecher has it: real sockets, real encryption.
+struct Member {
+    key: DeviceKey,
+    tracker: FakeTracker,
+    seeder: DeviceId,
+    address: SocketAddr,
+    file_id: FileId,
+}
+
+/// What was asked for of a connection, and what came.
+#[derive(Debug, Clone, Copy, Default)]
+struct Measured {
+    bytes: u64,
+    /// The longest time without a byte.
+    worst: Duration,
+}
+
+impl Member {
+    fn new(alice: &Device, up: &Uploaded, name: &str) -> Self {
+        let key = DeviceKey::generate().expect("a key");
+        alice.tracker.join(key.id(), name);
+        let (seeder, address) = (alice.key.id(), alice.shares.listen_addr());
+        Self { key, tracker: alice.tracker.clone(), seeder, address, file_id: up.file_id }
+    }
+
+    /// A connection on which `blocks` blocks have been asked for, or none when it is turned away.
+    async fn ask(&self, blocks: u32) -> Option<(Reading, Asking)> {
+        let socket = TcpStream::connect(self.address).await.ok()?;
+        let stream = PeerConnector::new(&self.key).connect(socket, self.seeder).await.ok()?;
+        let (reader, mut writer) = common::connection::split(stream, MAX_PEER_FRAME);
+        let ticket = self.tracker.ticket(self.key.id())?;
+        let hello = Hello { version: VERSION, group: self.tracker.group_id(), file_id: self.file_id, ticket };
+        writer.send(&LeecherFrame::Hello(hello)).await.ok()?;
+        for number in 0..blocks {
+            writer.send(&block(number)).await.ok()?;
+        }
+        Some((reader, writer))
+    }
+
+    /// Asks on one connection for ever and reads nothing; comes back when it is dropped.
+    async fn attack(self: Arc<Self>) {
+        loop {
+            let Some((_unread, mut writer)) = self.ask(200).await else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            // Of no meaning: it only finds out whether the connection is still there.
+            while writer.send(&LeecherFrame::Cancel { number: u32::MAX }).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+
+    /// Fetches for so long, as a download would.
+    async fn fetch(&self, time: Duration) -> Measured {
+        let (mut reader, mut writer) = self.ask(8).await.expect("let in");
+        let (begun, mut next) = (std::time::Instant::now(), 8);
+        let mut last = begun;
+        let mut measured = Measured::default();
+        let mut run = vec![0; common::wire::limits::MAX_RUN as usize];
+        let mut of_block = 0;
+        while begun.elapsed() < time {
+            let Ok(Some(frame)) = reader.next().await else { panic!("dropped after {measured:?}") };
+            let SeederFrame::Run { len, .. } = frame else { continue };
+            reader.read_raw(&mut run[..len as usize]).await.expect("bytes");
+            measured.worst = measured.worst.max(last.elapsed());
+            last = std::time::Instant::now();
+            (measured.bytes, of_block) = (measured.bytes + u64::from(len), of_block + len);
+            if of_block >= PIECE {
+                of_block -= PIECE;
+                writer.send(&block(next)).await.expect("sent");
+                next += 1;
+            }
+        }
+        measured
+    }
+}
+
+type Reading = common::connection::FrameReader<tokio::io::ReadHalf<PeerStream>, SeederFrame>;
+type Asking = common::connection::FrameWriter<tokio::io::WriteHalf<PeerStream>, LeecherFrame>;
+type PeerStream = common::tls::Stream<TcpStream>;
+
+/// Asks for one of sixteen pieces.
+fn block(number: u32) -> LeecherFrame {
+    LeecherFrame::Request { number, block: common::pieces::BlockRange { piece: number % 16, offset: 0, len: PIECE } }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_with_many_connections_that_reads_nothing_does_not_slow_another_down() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    fs::write(alice.path("file"), content(16 << 20)).expect("written");
+    let piece = Some(u64::from(PIECE));
+    let up = alice.shares.upload(&alice.path("file"), FakeTracker::group(), None, piece, |_| ()).await;
+    let up = up.expect("uploaded");
+    let bob = Member::new(&alice, &up, "bob");
+    let alone = bob.fetch(Duration::from_secs(2)).await;
+
+    let mallory = Arc::new(Member::new(&alice, &up, "mallory"));
+    let attack = TaskGroup::new();
+    for _ in 0..super::door::Limits::DEFAULT.members_per_user {
+        attack.spawn("attack", Arc::clone(&mallory).attack());
+    }
+    // From the first connection on, and beyond the time after which those who take nothing are dropped.
+    let attacked = bob.fetch(Duration::from_secs(25)).await;
+    attack.cancel();
+    let held = super::memory::MAX_HELD - alice.shares.0.host.memory.free_bytes();
+    let rate = |m: Measured, seconds: u64| m.bytes / seconds / (1 << 20);
+    println!(
+        "alone {} MiB/s, worst stall {:?}; attacked {} MiB/s, worst stall {:?}; {} MiB held",
+        rate(alone, 2),
+        alone.worst,
+        rate(attacked, 25),
+        attacked.worst,
+        held >> 20
+    );
+    // Most of what is measured here is how busy the machine is; without bounds for each user it is 10 s and a hundredth.
+    assert!(attacked.worst < Duration::from_secs(4), "{attacked:?}");
+    assert!(rate(attacked, 25) * 8 > rate(alone, 2), "{alone:?}, {attacked:?}");
+    assert!(held <= super::memory::MAX_HELD / 2, "{held}");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::id::DeviceId;
+use common::id::{DeviceId, UserId};
 use common::ticket::{self, CLOCK_TOLERANCE, Revocation, Signed, Ticket};
 use common::wire::peer::{Goodbye, Hello, LeecherFrame, VERSION};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,6 +28,8 @@ pub(super) struct Guest<'a> {
     device: DeviceId,
     /// The ticket it came with.
     shown: Signed<Ticket>,
+    /// Whose memory and places it takes from.
+    pub(super) user: UserId,
     // Each guards itself.
     ticket: watch::Sender<Ticket>,
     pub(super) queue: Queue,
@@ -62,6 +64,7 @@ impl<'a> Guest<'a> {
             shown: hello.ticket,
             ticket: watch::Sender::new(ticket),
             queue: Queue::default(),
+            user: ticket.user,
             writing: AtomicBool::new(false),
             pushing: AtomicBool::new(false),
         })
@@ -121,7 +124,7 @@ impl<'a> Guest<'a> {
             }
             let (now, taken) = (Instant::now(), self.visitor.taken.bytes());
             let pace = pace.get_or_insert_with(|| Pace::new(now, taken));
-            if pace.is_too_slow(now, taken, self.host.memory.is_short()) {
+            if pace.is_too_slow(now, taken, self.host.memory.is_short_because_of(self.user)) {
                 return;
             }
         }

@@ -1,8 +1,9 @@
 //! What goes to one leecher: news of pieces, and the blocks it asked for, from one place after the other.
 //!
 //! Invariant: the bytes of blocks, and what the stream beneath has taken and not passed on, are paid for from
-//! [`Memory`](crate::share::memory::Memory). Who takes so long that others should not wait gives up its
-//! place, and with it all that was read for it but the run that is being written.
+//! [`Memory`](crate::share::memory::Memory). A leecher that has not taken anything yet is read a little at a time.
+//! Who takes so long that others should not wait gives up its place, and with it all that was read for it but the run that
+//! is being written.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,6 +11,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use common::connection::{ConnectionError, frame};
 use common::pieces::{Bitfield, BlockRange};
@@ -26,11 +28,20 @@ use super::{End, Writer};
 use crate::share::memory::Held;
 use crate::share::offer::ReadError;
 use crate::share::queue::{Asked, Queue};
-use crate::share::slots::{QUANTUM_TIME, Slot};
+use crate::share::slots::Slot;
 use crate::transfer::pool::Buffer;
 
 /// Blocks read ahead of the one that is being sent, while they come from the disk.
 const READ_AHEAD: usize = 2;
+/// How much a leecher must have taken before it is trusted with whole blocks, in bytes: more than the system takes for
+/// one that reads nothing.
+const PROVEN: u64 = 4 << 20;
+/// Until then it is read so much, in bytes, and that has to leave before more is read.
+const LITTLE: u32 = 64 << 10;
+/// What the stream may hold of that, in bytes: the same, encrypted.
+const LITTLE_OUTPUT: usize = LITTLE as usize + (4 << 10);
+/// How long nothing is taken before the place goes to somebody who waits.
+const STALLED: Duration = Duration::from_millis(100);
 /// Room before each run in a block's buffer, for the frame that announces it, in bytes.
 const HEADROOM: usize = 16;
 
@@ -44,6 +55,8 @@ pub(super) struct Outflow<'a, S> {
     turn: Turn,
     /// For what the stream may hold; given back when all of it has left.
     output: Option<Held>,
+    /// That is so little that all has to leave before more is read.
+    flush_each: bool,
 }
 
 /// A place, and what was read while it was held.
@@ -57,10 +70,19 @@ struct Turn {
     cold: bool,
 }
 
-/// A block and where its bytes are.
+/// A block, or the part of it that is to be sent now, and where its bytes are.
 struct Reading {
     asked: Asked,
+    /// How many bytes of it were read.
+    len: u32,
     bytes: Bytes,
+}
+
+/// What may be read.
+struct Grant {
+    held: Held,
+    /// How many bytes of the block.
+    len: u32,
 }
 
 enum Bytes {
@@ -93,14 +115,17 @@ impl Turn {
         }
     }
 
-    /// Waits for `work`; gives the place up when that takes so long that others should not wait for it.
-    async fn wait_for<T>(&mut self, work: impl Future<Output = T>, queue: &Queue) -> T {
+    /// Waits for `work`; gives the place up when others wait for it and the leecher takes nothing, or has had its turn.
+    async fn wait_for<T>(&mut self, work: impl Future<Output = T>, guest: &Guest<'_>) -> T {
         let mut work = pin!(work);
+        let mut taken = guest.visitor.taken.bytes();
         loop {
-            match timeout(QUANTUM_TIME, &mut work).await {
-                Ok(done) => return done,
-                Err(_) if self.slot.as_ref().is_some_and(Slot::is_over) => self.give_up(queue),
-                Err(_) => {}
+            if let Ok(done) = timeout(STALLED, &mut work).await {
+                return done;
+            }
+            let before = std::mem::replace(&mut taken, guest.visitor.taken.bytes());
+            if self.slot.as_ref().is_some_and(|slot| slot.is_over() || (taken == before && slot.is_wanted())) {
+                self.give_up(&guest.queue);
             }
         }
     }
@@ -110,7 +135,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
     pub(super) fn new(guest: &'a Guest<'a>, writer: &'a mut Writer<S>) -> Self {
         let mut pieces = guest.offer.pieces();
         let told = pieces.borrow_and_update().clone();
-        Self { guest, writer, pieces, told, turn: Turn::default(), output: None }
+        Self { guest, writer, pieces, told, turn: Turn::default(), output: None, flush_each: false }
     }
 
     /// Until the line fails.
@@ -136,7 +161,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
     async fn say(&mut self, message: &SeederFrame) -> Result<(), End> {
         self.guest.pushing.store(true, Ordering::Relaxed);
         self.guest.writing.store(true, Ordering::Relaxed);
-        self.turn.wait_for(self.writer.send(message), &self.guest.queue).await?;
+        self.turn.wait_for(self.writer.send(message), self.guest).await?;
         self.guest.writing.store(false, Ordering::Relaxed);
         self.guest.pushing.store(false, Ordering::Relaxed);
         Ok(())
@@ -145,7 +170,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
     /// Lets everything leave, and gives back what was held for it.
     async fn flush(&mut self) -> Result<(), End> {
         self.guest.pushing.store(true, Ordering::Relaxed);
-        self.turn.wait_for(self.writer.flush(), &self.guest.queue).await?;
+        self.turn.wait_for(self.writer.flush(), self.guest).await?;
         self.guest.pushing.store(false, Ordering::Relaxed);
         self.output = None;
         Ok(())
@@ -171,7 +196,9 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
 
     /// Answers what is queued, for one turn or until nothing is.
     async fn serve_queue(&mut self) -> Result<(), End> {
-        self.turn.slot = self.guest.host.slots.take().await;
+        // Not with a place that others wait for.
+        self.guest.host.memory.room(self.guest.user, least()).await;
+        self.turn.slot = self.guest.host.slots.take(self.guest.user).await;
         loop {
             self.read_ahead().await?;
             let Some(read) = self.turn.ahead.pop_front() else { break };
@@ -187,23 +214,29 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
 
     /// Reads blocks until enough are at hand or others should have their turn.
     async fn read_ahead(&mut self) -> Result<(), End> {
-        while !self.turn.is_over() && self.turn.ahead.len() < if self.turn.cold { READ_AHEAD } else { 1 } {
+        while !self.turn.is_over() && self.turn.ahead.len() < self.wanted_ahead() {
             let Some(asked) = self.guest.queue.pop() else { break };
             let read = if self.can_be_read(&asked) {
-                match self.memory_for(&asked).await {
-                    Ok(Some(held)) => Reading { asked, bytes: self.read(&asked, held) },
-                    Ok(None) => {
-                        self.guest.queue.put_back(asked);
-                        break;
-                    }
-                    Err(end) => return Err(end),
-                }
+                let Some(Grant { held, len }) = self.memory_for(&asked).await? else {
+                    self.guest.queue.put_back(asked);
+                    break;
+                };
+                Reading { asked, len, bytes: self.read(&asked, len, held) }
             } else {
-                Reading { asked, bytes: Bytes::Gone }
+                Reading { asked, len: 0, bytes: Bytes::Gone }
             };
             self.turn.ahead.push_back(read);
         }
         Ok(())
+    }
+
+    fn wanted_ahead(&self) -> usize {
+        if self.turn.cold && self.is_proven() { READ_AHEAD } else { 1 }
+    }
+
+    /// Whether the leecher has taken so much that it is certain to read what it asks for.
+    fn is_proven(&self) -> bool {
+        self.guest.visitor.taken.bytes() >= PROVEN
     }
 
     fn can_be_read(&self, asked: &Asked) -> bool {
@@ -211,33 +244,53 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
         !asked.cancelled && offer.layout.piece(asked.block.piece).is_some_and(|p| offer.has(p))
     }
 
-    /// Memory for a block, and for what the stream may hold of it; `None` while there is none and
-    /// something else can be done. Waits only with empty hands.
-    async fn memory_for(&mut self, asked: &Asked) -> Result<Option<Held>, End> {
-        let memory = &self.guest.host.memory;
-        let block = buffer_len(asked);
+    /// Memory for a block, and for what the stream may hold of it; for a part of it where there is not so much, or the
+    /// leecher has not proven itself. `None` while there is none, or something else should be done first.
+    async fn memory_for(&mut self, asked: &Asked) -> Result<Option<Grant>, End> {
+        let left = asked.block.len - asked.sent;
+        if self.is_proven()
+            && let Some(held) = self.memory_for_all(left)
+        {
+            return Ok(Some(Grant { held, len: left }));
+        }
+        if !self.turn.ahead.is_empty() {
+            return Ok(None);
+        }
         if self.output.is_some() {
-            if let Some(held) = memory.try_take(block) {
-                return Ok(Some(held));
-            }
-            if !self.turn.ahead.is_empty() {
-                return Ok(None);
-            }
             self.flush().await?;
             if self.turn.slot.is_none() {
                 return Ok(None);
             }
         }
-        let mut held = memory.take(block + OUTPUT_BUFFER_BYTES).await;
-        self.output = held.as_mut().and_then(Held::split_output);
-        Ok(held.filter(|_| self.turn.slot.is_some()))
+        let len = left.min(LITTLE);
+        let held = self.guest.host.memory.try_take(self.guest.user, buffer_len(len) + LITTLE_OUTPUT);
+        Ok(held.map(|mut held| {
+            self.output = held.split(LITTLE_OUTPUT);
+            self.flush_each = true;
+            Grant { held, len }
+        }))
     }
 
-    /// Reads (the rest of) a block at once if it is in the page cache, which saves two hand-overs between threads, each
+    /// For `len` bytes and, unless that is held already, all that the stream may hold.
+    fn memory_for_all(&mut self, len: u32) -> Option<Held> {
+        let (memory, user) = (&self.guest.host.memory, self.guest.user);
+        if self.output.is_some() && !self.flush_each {
+            return memory.try_take(user, buffer_len(len));
+        }
+        if self.output.is_some() {
+            return None;
+        }
+        let mut held = memory.try_take(user, buffer_len(len) + OUTPUT_BUFFER_BYTES)?;
+        self.output = held.split(OUTPUT_BUFFER_BYTES);
+        self.flush_each = false;
+        Some(held)
+    }
+
+    /// Reads the next `len` bytes of a block at once if they are in the page cache, which saves two hand-overs between threads, each
     /// about as long as the reading. If not, starts to on a thread that may block.
-    fn read(&mut self, asked: &Asked, held: Held) -> Bytes {
+    fn read(&mut self, asked: &Asked, len: u32, held: Held) -> Bytes {
         let offer = Arc::clone(&self.guest.offer);
-        let mut buffer = self.guest.host.pool.take(buffer_len(asked));
+        let mut buffer = self.guest.host.pool.take(buffer_len(len));
         let at = offer.layout.position(asked.block) + u64::from(asked.sent);
         if let Some(file) = &self.turn.file {
             let read = offer.source().read_cached(file, at, &mut runs(&mut buffer));
@@ -255,7 +308,8 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
     }
 
     async fn send_block(&mut self, read: Reading) -> Result<(), End> {
-        let Reading { mut asked, bytes } = read;
+        let Reading { mut asked, len, bytes } = read;
+        let end = asked.sent + len;
         let (number, guest) = (asked.number, self.guest);
         let block = match bytes {
             Bytes::Gone => {
@@ -287,8 +341,12 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
             self.send_run(number, run).await?;
             asked.sent += len;
         }
-        guest.queue.forget(number);
-        Ok(())
+        if end < asked.block.len {
+            guest.queue.put_back(asked);
+        } else {
+            guest.queue.forget(number);
+        }
+        if self.flush_each { self.flush().await } else { Ok(()) }
     }
 
     /// One run with its announcement in front, in a single write.
@@ -299,7 +357,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
         run[start..HEADROOM].copy_from_slice(&header);
         self.guest.pushing.store(true, Ordering::Relaxed);
         self.guest.writing.store(true, Ordering::Relaxed);
-        self.turn.wait_for(self.writer.write_raw(&run[start..]), &self.guest.queue).await?;
+        self.turn.wait_for(self.writer.write_raw(&run[start..]), self.guest).await?;
         self.guest.writing.store(false, Ordering::Relaxed);
         self.guest.pushing.store(false, Ordering::Relaxed);
         if let Some(slot) = &mut self.turn.slot {
@@ -320,10 +378,14 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
     }
 }
 
-/// Bytes for what is left of a block, with room before each run.
-fn buffer_len(asked: &Asked) -> usize {
-    let left = asked.block.len - asked.sent;
-    left as usize + left.div_ceil(MAX_RUN) as usize * HEADROOM
+/// Bytes for `len` bytes of a block, with room before each run.
+const fn buffer_len(len: u32) -> usize {
+    len as usize + len.div_ceil(MAX_RUN) as usize * HEADROOM
+}
+
+/// Memory without which nothing can be read.
+const fn least() -> usize {
+    buffer_len(LITTLE) + LITTLE_OUTPUT
 }
 
 /// The places for the bytes of a block, with [`HEADROOM`] before each run.
