@@ -89,7 +89,7 @@ pub enum Outcome {
         n: u64,
         /// Where.
         group: GroupName,
-        /// Which share, as asked for.
+        /// Which share.
         name: String,
     },
     /// Complete and verified.
@@ -253,9 +253,9 @@ pub struct Downloaded {
     /// Content.
     #[serde(serialize_with = "hex")]
     pub file_id: FileId,
-    /// How long it took.
+    /// How long it took since it went on last.
     pub seconds: f64,
-    /// Who gave how much.
+    /// Who gave how much since then.
     pub peers: Vec<PeerShare>,
 }
 

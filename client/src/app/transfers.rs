@@ -51,8 +51,11 @@ impl App {
     ) -> Result<Outcome, Error> {
         self.who().await?;
         self.trackers.serve_at(self.shares.listen_addr());
-        let name = file.to_string();
+        let asked_for = file.to_string();
         let id = self.downloads.start(group.clone(), file, &destination, strategy(order), force).await?;
+        let row = self.downloads.row(id);
+        let name = row.as_ref().map_or(asked_for, |row| row.name.to_string());
+        let group = row.map_or(group, |row| row.group);
         match self.downloading {
             Downloading::Background => Ok(Outcome::Downloading { n: id.0, group, name }),
             Downloading::Wait => {

@@ -125,6 +125,11 @@ impl Downloads {
         self.job(id).ok().map(|job| job.progress.subscribe())
     }
 
+    /// One download.
+    pub fn row(&self, id: DownloadId) -> Option<DownloadRow> {
+        self.job(id).ok().map(|job| job.row(self.0.ground.shares.group_names()))
+    }
+
     /// All downloads of this run and those that are unfinished, by number.
     pub fn list(&self) -> Vec<DownloadRow> {
         let names = self.0.ground.shares.group_names();

@@ -121,9 +121,9 @@ pub struct Downloaded {
     pub size: u64,
     /// Its content.
     pub file_id: FileId,
-    /// How long it took, in this run.
+    /// How long it took since it went on last.
     pub seconds: f64,
-    /// Who gave.
+    /// Who gave since then.
     pub peers: Vec<PeerProgress>,
 }
 

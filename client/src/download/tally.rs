@@ -20,6 +20,8 @@ pub(crate) struct Tally {
     received: u64,
     meter: Meter,
     waiting: Waiting,
+    /// The trackers have said who seeds the file.
+    asked: bool,
     trouble: Option<String>,
 }
 
@@ -46,6 +48,7 @@ impl Tally {
             received: 0,
             meter: Meter::new(now, 0),
             waiting: Waiting { since: now, listed: false },
+            asked: false,
             trouble: None,
         }
     }
@@ -84,6 +87,12 @@ impl Tally {
         }
     }
 
+    /// The trackers have said who seeds the file.
+    pub(crate) fn answered(&mut self) {
+        self.asked = true;
+        self.trouble = None;
+    }
+
     /// What went wrong last, or that nothing is wrong.
     pub(crate) fn trouble(&mut self, trouble: Option<String>) {
         self.trouble = trouble;
@@ -102,13 +111,20 @@ impl Tally {
             self.waiting.since = now;
         }
         self.waiting.listed = moment.hopeful;
-        progress.state = if moment.fruitful { State::Downloading } else { State::Waiting };
+        let beginning = self.is_beginning(moment);
+        progress.state = if moment.fruitful || beginning { State::Downloading } else { State::Waiting };
         progress.have = self.have;
         progress.rate = self.meter.rate();
         progress.peers = self.shown();
-        progress.reason = (!moment.fruitful).then(|| self.reason(moment));
+        progress.reason = (!moment.fruitful && !beginning).then(|| self.reason(moment));
         progress.waiting = (!moment.fruitful).then_some(self.waiting);
         progress.error = None;
+    }
+
+    /// Whether nothing has gone wrong, and nothing can have come yet: the trackers are being asked, or seeders dialled.
+    fn is_beginning(&self, moment: &Moment) -> bool {
+        let dialled = moment.hopeful && !moment.served && self.received == 0 && moment.received == 0;
+        self.trouble.is_none() && (!self.asked || dialled)
     }
 
     /// Those of whom there is something to say, who gave most first.
@@ -144,6 +160,7 @@ mod tests {
         let device = DeviceId::new([1; 32]);
         tally.meet(device, "carol".parse().expect("a name"));
         let mut progress = Progress::begun(100);
+        tally.answered();
         let mut reason = |tally: &mut Tally, moment| {
             tally.tell(now, &moment, &mut progress);
             assert_eq!(progress.have, 5);
@@ -154,6 +171,31 @@ mod tests {
         assert!(reason(&mut tally, moment(false, true, true)).contains("none of the missing pieces"));
         tally.peer_trouble(device, &"it cannot be reached");
         assert!(reason(&mut tally, moment(false, false, true)).contains("the device of `carol`: it cannot be reached"));
+    }
+
+    #[test]
+    fn a_beginning_is_not_called_waiting_until_something_is_wrong() {
+        let now = Instant::now();
+        let mut tally = Tally::new(now, 0);
+        let device = DeviceId::new([1; 32]);
+        let mut progress = Progress::begun(100);
+        let mut state = |tally: &mut Tally, moment| {
+            tally.tell(now, &moment, &mut progress);
+            assert_eq!(progress.reason.is_some(), progress.state == State::Waiting);
+            assert!(progress.waiting.is_some(), "scripts count from here all the same");
+            progress.state
+        };
+        assert_eq!(state(&mut tally, moment(false, false, false)), State::Downloading, "nobody has answered yet");
+        tally.answered();
+        tally.meet(device, "carol".parse().expect("a name"));
+        assert_eq!(state(&mut tally, moment(false, false, true)), State::Downloading, "being dialled");
+        tally.peer_trouble(device, &"it cannot be reached");
+        assert_eq!(state(&mut tally, moment(false, false, true)), State::Waiting);
+        tally.answered();
+        assert_eq!(state(&mut tally, moment(false, false, false)), State::Waiting, "nobody seeds it");
+        let mut unreachable = Tally::new(now, 0);
+        unreachable.trouble(Some("no tracker".to_owned()));
+        assert_eq!(state(&mut unreachable, moment(false, false, false)), State::Waiting);
     }
 
     #[test]

@@ -219,8 +219,10 @@ fn uploaded(u: &Uploaded) -> String {
 fn downloaded(d: &Downloaded) -> String {
     let time = Duration::try_from_secs_f64(d.seconds).unwrap_or_default();
     let mut text = format!("{}: {} in {}, verified", shown(&d.path), size(d.size), duration(time));
-    if d.seconds >= 0.01 && d.size > 0 {
-        text += &format!(" ({})", rate((d.size as f64 / d.seconds) as u64));
+    // What was there before is not counted: it did not come at this rate.
+    let fetched: u64 = d.peers.iter().map(|peer| peer.bytes).sum();
+    if d.seconds >= 0.01 && fetched > 0 {
+        text += &format!(" ({})", rate((fetched as f64 / d.seconds) as u64));
     }
     for peer in &d.peers {
         text += &format!("\n  {} from {} ({:.8})", size(peer.bytes), peer.user, Escaped(&peer.device).to_string());

@@ -35,7 +35,7 @@ pub(crate) async fn drive(job: Arc<Job>, ground: Ground, specs: Specs, opened: O
     let sleeper = Arc::clone(&job);
     let _asleep = Asleep(&sleeper);
     let have = opened.as_ref().map(|(_, m)| Bitfield::empty(m.layout()));
-    let mut driver = Driver { job, ground, specs, open: None };
+    let mut driver = Driver { job, ground, specs, open: None, begun: Instant::now() };
     driver.open = opened.zip(have).map(|((disk, manifest), have)| Open { disk: Arc::new(disk), manifest, have });
     driver.drive().await;
 }
@@ -45,6 +45,8 @@ pub(super) struct Driver {
     pub(super) ground: Ground,
     pub(super) specs: Specs,
     pub(super) open: Option<Open>,
+    /// When it went on last.
+    pub(super) begun: Instant,
 }
 
 /// A download whose file is open.
@@ -136,6 +138,7 @@ impl Driver {
 
     /// `true` when the download is complete, `false` when it was stopped.
     async fn work(&mut self, stop: &CancellationToken) -> Result<bool, Error> {
+        self.begun = Instant::now();
         if self.open.is_none() {
             let Some(manifest) = stop.run_until_cancelled(self.manifest()).await.transpose()? else { return Ok(false) };
             match self.reopen(Arc::clone(&manifest)).await? {

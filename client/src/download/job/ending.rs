@@ -49,8 +49,9 @@ impl Driver {
     }
 
     fn complete(&self) {
-        let Spec { group, name, file_id, layout, .. } = &self.job.spec;
-        let seconds = self.job.started.elapsed().as_secs_f64();
+        let Spec { group, group_id, name, file_id, layout, .. } = &self.job.spec;
+        let group = self.ground.shares.group_names().present(*group_id, group);
+        let seconds = self.begun.elapsed().as_secs_f64();
         self.job.progress.send_modify(|p| {
             let peers = p.peers.iter().filter(|peer| peer.bytes > 0).cloned().collect();
             let done = Downloaded {
@@ -89,8 +90,8 @@ fn share(spec: &Spec, stamp: Stamp) -> Share {
         sha1: spec.sha1,
         path: spec.path(),
         stamp,
-    }
         refused: None,
+    }
 }
 
 /// Removes what an unfinished download left in its destination. Blocks on the disk.

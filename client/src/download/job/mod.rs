@@ -7,7 +7,7 @@ mod driver;
 mod ending;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -35,7 +35,6 @@ pub(crate) enum Wanted {
 pub(crate) struct Job {
     // Immutable.
     pub(crate) spec: Spec,
-    started: Instant,
     // Each guards itself.
     pub(crate) progress: watch::Sender<Progress>,
     /// Whether the user let it rest; also on the disk.
@@ -54,7 +53,6 @@ impl Job {
             progress.halt(State::Paused, None);
         }
         Self {
-            started: Instant::now(),
             progress: watch::Sender::new(progress),
             paused: AtomicBool::new(spec.paused),
             wanted: watch::Sender::new((wanted, 0)),

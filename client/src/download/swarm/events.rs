@@ -151,7 +151,7 @@ impl Swarm<'_> {
         match news {
             News::Peers(rows) => {
                 self.contacts.replace(now, rows);
-                self.tally.trouble(None);
+                self.tally.answered();
             }
             News::Peer(row) => self.contacts.appeared(now, row),
             News::Ticket(ticket) => {
