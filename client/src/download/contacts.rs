@@ -92,8 +92,7 @@ impl Contacts {
     }
 
     /// When the next one is due.
-    #[cfg(test)]
-    fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         self.known.values().filter_map(|c| if let Standing::Idle(from) = c.state { Some(from) } else { None }).min()
     }
 

@@ -23,6 +23,7 @@ use common::ticket::{Signed, Ticket};
 use common::tls::PeerConnector;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use super::assembly::Assembly;
@@ -42,8 +43,10 @@ use crate::transfer::rate::RateLimit;
 
 /// Events that connections may be ahead of the swarm.
 const EVENTS: usize = 64;
-/// How often counters are looked at and progress is told.
+/// How often counters are looked at and progress is told, while something goes on.
 const TICK: Duration = Duration::from_millis(250);
+/// The same while nobody is connected and nothing is written. What happens then is an event, and is told at once.
+const IDLE_TICK: Duration = Duration::from_secs(15);
 
 /// What a download stands on.
 #[derive(Clone)]
@@ -59,10 +62,10 @@ pub(crate) struct Ground {
 
 /// What is downloaded, and whereto.
 pub(crate) struct Task {
+    /// What the group was called once; which one it is says the key.
     pub(crate) group: GroupName,
     pub(crate) key: Key,
     pub(crate) strategy: Strategy,
-    /// What the group was called once; which one it is says the key.
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) disk: Arc<Disk>,
     pub(crate) have: Bitfield,
@@ -172,10 +175,10 @@ impl<'a> Swarm<'a> {
         Scout {
             directory: Arc::clone(&self.ground.directory),
             group: self.task.group.clone(),
+            names: self.ground.shares.group_names().clone(),
             group_id: self.task.key.group,
             file_id: self.task.key.file_id,
             wishes: self.wishes.subscribe(),
-            names: self.ground.shares.group_names().clone(),
             news,
         }
     }
@@ -186,14 +189,19 @@ impl<'a> Swarm<'a> {
         news: &mut mpsc::Receiver<News>,
         stop: &CancellationToken,
     ) -> End {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick_at = Instant::now();
         while !self.picker.is_complete() {
+            let mut event = true;
             let outcome = tokio::select! {
                 biased;
                 // The rare ones first: blocks may come without a pause.
                 () = stop.cancelled() => return End::Stopped,
-                _ = tick.tick() => self.on_tick().await,
+                () = sleep_until(tick_at.into()) => {
+                    let ticked = self.on_tick().await;
+                    tick_at = self.next_tick(Instant::now());
+                    event = false;
+                    ticked
+                }
                 Some(news) = news.recv() => self.on_news(news),
                 _ = self.revocations.changed() => {
                     self.pass_on_revocations(Instant::now());
@@ -212,6 +220,10 @@ impl<'a> Swarm<'a> {
                 return End::Failed(error);
             }
             self.follow_up();
+            if event {
+                // It may have ended the quiet.
+                tick_at = tick_at.min(Instant::now() + TICK);
+            }
         }
         End::Complete
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Swarm;
+use super::{IDLE_TICK, Swarm, TICK};
 use crate::download::line::Line;
 use crate::download::picker::PeerKey;
 use crate::download::tally::Moment;
@@ -44,6 +44,16 @@ impl Swarm<'_> {
         self.wishes.send_if_modified(|w| std::mem::replace(&mut w.hungry, !fruitful) == fruitful);
         self.tell_progress(now);
         self.sync_some(now).await
+    }
+
+    /// When to look again: soon while anything goes on, else when a seeder is to be dialled.
+    pub(super) fn next_tick(&self, now: Instant) -> Instant {
+        let busy = !self.lines.is_empty() || self.assembly.is_busy() || self.syncing.is_some();
+        if busy || self.task.disk.unsynced() > 0 {
+            return now + TICK;
+        }
+        let idle = now + IDLE_TICK;
+        self.contacts.next_due().map_or(idle, |due| due.clamp(now + TICK, idle))
     }
 
     /// Bytes that unfinished pieces may take: what is under way, and enough behind it to keep the
