@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use common::id::{FileName, GroupName, UserName};
+use common::id::{DeviceId, FileName, GroupName, UserName};
 use common::wire::client::FileSelector;
 use zeroize::Zeroizing;
 
@@ -192,6 +192,8 @@ pub enum Command {
         #[arg(value_name = "n")]
         n: u64,
     },
+    /// List what this device seeds: state, rate, peers and bytes given
+    ListShares,
     /// Stop seeding a file from this device
     StopShare {
         /// Which group
@@ -200,6 +202,14 @@ pub enum Command {
         /// Its name, or `id:` and at least 8 digits of its id
         #[arg(value_name = "file_name")]
         file_name: FileSelector,
+    },
+    /// List the devices on which you are logged in
+    ListDevices,
+    /// End your login on a device, as `logout` there would
+    EndLogin {
+        /// The beginning of its id, as list_devices shows it
+        #[arg(value_name = "device")]
+        device: DevicePrefix,
     },
     /// Show trackers, login, address and rates
     Status,
@@ -223,6 +233,34 @@ pub enum Order {
     Rarest,
     /// From the beginning.
     Sequential,
+}
+
+/// The beginning of a device's id: hexadecimal digits, at least six.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DevicePrefix(String);
+
+impl DevicePrefix {
+    const MIN_DIGITS: usize = 6;
+
+    /// Whether `device` begins so.
+    pub fn is_of(&self, device: DeviceId) -> bool {
+        device.to_string().starts_with(&self.0)
+    }
+}
+
+impl std::str::FromStr for DevicePrefix {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let ok = (Self::MIN_DIGITS..=2 * DeviceId::LEN).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_hexdigit());
+        let text = || format!("a device is named by the first {} or more digits of its id", Self::MIN_DIGITS);
+        if ok { Ok(Self(s.to_ascii_lowercase())) } else { Err(text()) }
+    }
+}
+
+impl fmt::Display for DevicePrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// A password as typed: wiped when dropped, and never shown.
@@ -280,7 +318,10 @@ impl Command {
             Self::PauseDownload { .. } => "pause_download",
             Self::ResumeDownload { .. } => "resume_download",
             Self::CancelDownload { .. } => "cancel_download",
+            Self::ListShares => "list_shares",
             Self::StopShare { .. } => "stop_share",
+            Self::ListDevices => "list_devices",
+            Self::EndLogin { .. } => "end_login",
             Self::Status => "status",
             Self::Help { .. } => "help",
             Self::Quit => "quit",
@@ -367,7 +408,10 @@ mod tests {
             "pause_download",
             "resume_download",
             "cancel_download",
+            "list_shares",
             "stop_share",
+            "list_devices",
+            "end_login",
             "status",
             "help",
             "quit",

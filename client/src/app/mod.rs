@@ -4,6 +4,7 @@
 //! goes to [`Bars`], and how an outcome is shown is decided elsewhere.
 
 pub mod command;
+mod devices;
 mod listing;
 pub mod outcome;
 mod progress;
@@ -137,6 +138,9 @@ impl App {
             Command::PauseDownload { n } => self.pause(n).await,
             Command::ResumeDownload { n } => self.resume(n).await,
             Command::CancelDownload { n } => self.cancel(n).await,
+            Command::ListShares => self.list_shares().await,
+            Command::ListDevices => self.list_devices().await,
+            Command::EndLogin { device } => self.end_login(device).await,
             Command::StopShare { group, file_name } => self.stop(group, file_name).await,
             Command::Status => Ok(Outcome::Status(self.status().await)),
             Command::Help { .. } => Ok(Outcome::Help { help: String::new() }),
@@ -173,12 +177,12 @@ impl App {
     }
 
     async fn leave(&self, group: common::id::GroupName) -> Result<Outcome, Error> {
+        // Before: afterwards the name may be another group's.
+        let shared_in = self.shares.group_known_as(&group);
         let withdrawn = match self.trackers.call(Request::LeaveGroup { group: group.clone() }).await? {
             Response::Left { withdrawn } => u64::from(withdrawn),
             _ => return Err(unexpected()),
         };
-        // Before: afterwards the name may be another group's.
-        let shared_in = self.shares.group_known_as(&group);
         if let Some(group) = shared_in {
             self.shares.leave(group).await;
         }

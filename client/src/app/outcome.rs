@@ -11,6 +11,7 @@ use common::wire::client::{self, Mode, Relation};
 use serde::{Serialize, Serializer};
 
 use crate::download::{DownloadRow as Row, Downloaded as DownloadedFile, PeerProgress, Progress, State};
+use crate::share::ShareState;
 
 /// The result of a command that succeeded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -120,6 +121,23 @@ pub enum Outcome {
         group: GroupName,
         /// Which share.
         name: FileName,
+    },
+    /// What this device seeds.
+    Shares {
+        /// The rows.
+        shares: Vec<ShareRow>,
+    },
+    /// Where the user is logged in.
+    Devices {
+        /// The rows.
+        devices: Vec<DeviceRow>,
+    },
+    /// Logged out on a device.
+    LoginEnded {
+        /// Which, in hex.
+        device: String,
+        /// Whether that is this one.
+        here: bool,
     },
     /// How everything is.
     Status(Status),
@@ -292,6 +310,49 @@ pub struct DownloadRow {
     /// Why it waits, is paused, or has failed; left out when there is nothing to say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// A share of this device in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShareRow {
+    /// In which group.
+    pub group: GroupName,
+    /// Under which name.
+    pub name: FileName,
+    /// Content.
+    #[serde(serialize_with = "hex")]
+    pub file_id: FileId,
+    /// Length.
+    pub size: u64,
+    /// What becomes of it.
+    pub state: ShareState,
+    /// Bytes per second given now.
+    pub rate: u64,
+    /// Leechers that are connected for it.
+    pub peers: u64,
+    /// Bytes given since this client started.
+    pub sent: u64,
+    /// Why it is not seeded; left out when there is nothing to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl From<crate::share::ShareRow> for ShareRow {
+    fn from(row: crate::share::ShareRow) -> Self {
+        let crate::share::ShareRow { group, name, file_id, size, state, reason, given, .. } = row;
+        Self { group, name, file_id, size, state, rate: given.rate, peers: given.peers, sent: given.sent, reason }
+    }
+}
+
+/// A device of the user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeviceRow {
+    /// Its id, in hex.
+    pub device: String,
+    /// When it logged in, in RFC 3339.
+    pub since: String,
+    /// Whether it is this one.
+    pub here: bool,
 }
 
 /// How everything is.

@@ -78,6 +78,12 @@ impl App {
         Error::Refused(Refusal::SessionEnded)
     }
 
+    /// What this device seeds.
+    pub(super) async fn list_shares(&self) -> Result<Outcome, Error> {
+        self.who().await?;
+        Ok(Outcome::Shares { shares: self.shares.list()?.into_iter().map(Into::into).collect() })
+    }
+
     /// Stops seeding a share from this device.
     pub(super) async fn stop(&self, group: GroupName, file: FileSelector) -> Result<Outcome, Error> {
         self.who().await?;

@@ -244,7 +244,10 @@ mod tests {
     #[test]
     fn commands_and_groups_are_completed() {
         assert_eq!(typed("list_r"), ["list_requests "]);
-        assert_eq!(typed("list_"), ["list_groups", "list_requests", "list_members", "list_files"]);
+        assert_eq!(
+            typed("list_"),
+            ["list_groups", "list_requests", "list_members", "list_files", "list_shares", "list_devices"]
+        );
         assert_eq!(typed("help log"), ["login", "logout"]);
         assert_eq!(typed("list_files la"), ["lab", "lab-two"]);
         assert_eq!(typed("list_files o"), ["office "]);

@@ -10,10 +10,12 @@ use serde::Serialize;
 
 use crate::app::Outcome;
 use crate::app::outcome::{
-    DownloadRow, Downloaded, FileRow, GroupRow, Status, TrackerRow, Uploaded, mode_word, relation_word,
+    DeviceRow, DownloadRow, Downloaded, FileRow, GroupRow, ShareRow, Status, TrackerRow, Uploaded, mode_word,
+    relation_word,
 };
 use crate::download::State;
 use crate::error::{Error, shown};
+use crate::share::ShareState;
 use crate::trackers::Notice;
 use crate::units::{count, duration, rate, size};
 
@@ -71,6 +73,10 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         Outcome::Files { files, group } => rows(files_table(files), &format!("`{group}` shares no files yet")),
         Outcome::Downloaded(d) => (downloaded(d), String::new()),
         Outcome::Downloads { downloads } => rows(downloads_table(downloads), "no downloads"),
+        Outcome::Shares { shares } => rows(shares_table(shares), "this device shares nothing"),
+        Outcome::Devices { devices } => rows(devices_table(devices), "you are logged in nowhere"),
+        Outcome::LoginEnded { here: true, .. } => said("logged out on this device".to_owned()),
+        Outcome::LoginEnded { device, .. } => said(format!("logged out on the device {device:.8}")),
         Outcome::Status(s) => (status(s), String::new()),
         Outcome::Help { help } => (help.clone(), String::new()),
         Outcome::Quit {} => (String::new(), String::new()),
@@ -115,6 +121,14 @@ fn hint(outcome: &Outcome) -> Option<String> {
         }),
         Outcome::Downloading { .. } => Some("show_downloads".to_owned()),
         Outcome::Paused { n } => Some(format!("resume_download {n}")),
+        Outcome::Shares { shares } => shares.first().map(|first| {
+            let name = shlex::try_quote(first.name.as_str()).map_or_else(|_| first.name.to_string(), Into::into);
+            format!("stop_share {} {name}", first.group)
+        }),
+        Outcome::Devices { devices } => {
+            devices.iter().find(|d| !d.here).map(|other| format!("end_login {:.8}", other.device))
+        }
+        Outcome::LoginEnded { here, .. } => Some(if *here { "login <user>" } else { "list_devices" }.to_owned()),
         Outcome::Left { .. } | Outcome::Stopped { .. } | Outcome::Cancelled { .. } | Outcome::Resumed { .. } => None,
         Outcome::PasswordChanged {} | Outcome::Whoami(_) | Outcome::Members { .. } | Outcome::Downloaded(_) => None,
         Outcome::Downloads { .. } | Outcome::Status(_) | Outcome::Help { .. } | Outcome::Quit {} => None,
@@ -170,6 +184,39 @@ fn downloads_table(downloads: &[DownloadRow]) -> String {
             let done = format!("{}%", percent(d.have, d.size));
             let state = state_word(d.state).to_owned();
             [d.n.to_string(), state, done, size(d.size), rate, d.peers.to_string(), d.group.to_string(), name]
+        }),
+    )
+}
+
+fn shares_table(shares: &[ShareRow]) -> String {
+    table(
+        ["STATE", "RATE", "PEERS", "GIVEN", "SIZE", "GROUP", "NAME"],
+        shares.iter().map(|s| {
+            let rate = if s.rate > 0 { rate(s.rate) } else { "-".to_owned() };
+            let name = match &s.reason {
+                Some(reason) => format!("{}  ({})", s.name, Escaped(reason)),
+                None => s.name.to_string(),
+            };
+            let state = share_word(s.state).to_owned();
+            [state, rate, s.peers.to_string(), size(s.sent), size(s.size), s.group.to_string(), name]
+        }),
+    )
+}
+
+const fn share_word(state: ShareState) -> &'static str {
+    match state {
+        ShareState::Seeding => "seeding",
+        ShareState::Waiting => "waiting",
+        ShareState::Refused => "refused",
+    }
+}
+
+fn devices_table(devices: &[DeviceRow]) -> String {
+    table(
+        ["DEVICE", "SINCE", ""],
+        devices.iter().map(|d| {
+            let here = if d.here { "this device" } else { "" };
+            [format!("{:.8}", d.device), d.since.clone(), here.to_owned()]
         }),
     )
 }

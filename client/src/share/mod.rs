@@ -12,6 +12,7 @@ mod announce;
 mod care;
 mod door;
 pub mod hash;
+mod list;
 mod listener;
 mod memory;
 mod notice;
@@ -20,6 +21,7 @@ mod publish;
 mod queue;
 mod registry;
 mod slots;
+mod stats;
 mod upload;
 
 #[cfg(test)]
@@ -38,9 +40,10 @@ use common::wire::client::{FileSelector, Request};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
 
+use self::announce::Unsettled;
 use self::door::Door;
 pub use self::hash::HashProgress;
-use self::announce::Unsettled;
+pub use self::list::{ShareRow, ShareState};
 use self::listener::Listener;
 use self::memory::Memory;
 pub use self::notice::Notice;
@@ -51,15 +54,17 @@ pub(crate) use self::publish::blocking;
 use self::registry::Registry;
 pub(crate) use self::registry::Share;
 use self::slots::Slots;
+pub use self::stats::Given;
+use self::stats::UploadStats;
 use self::upload::Host;
 use crate::error::Error;
 pub(crate) use crate::trackers::{Known, Revocations};
+use crate::transfer::group_names::GroupNames;
 use crate::transfer::manifests::Manifests;
 use crate::transfer::pool::Pool;
 use crate::transfer::{Directory, Limits};
 
 /// Notices that a slow reader may lag behind.
-use crate::transfer::group_names::GroupNames;
 const NOTICES: usize = 64;
 /// Offers in trouble that wait to be looked at; a share that does not fit is looked at a little later.
 const TROUBLES: usize = 64;
@@ -96,15 +101,15 @@ struct Inner {
     /// Shared by those who tell the trackers that a share is seeded, held alone by who tells that it is not: the last
     /// word is the true one.
     telling: tokio::sync::RwLock<()>,
+    // Each guards itself.
+    names: GroupNames,
     registry: Mutex<Registry>,
+    unsettled: Mutex<Unsettled>,
 }
 
 /// A share that this device has stopped seeding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-    // Each guards itself.
-    names: GroupNames,
 pub struct Stopped {
-    unsettled: Mutex<Unsettled>,
     /// Where it was shared.
     pub group: GroupName,
     /// Under which name.
@@ -129,14 +134,14 @@ impl Shares {
         let inner = Inner {
             listen,
             manifests: Manifests::open(&data_dir)?,
+            names: GroupNames::open(&data_dir)?,
             registry: Mutex::new(Registry::open(&data_dir)?),
+            unsettled: Mutex::default(),
             directory: trackers,
             host: Arc::clone(&host),
             notices: broadcast::Sender::new(NOTICES),
             caring: tokio::sync::Mutex::default(),
-            names: GroupNames::open(&data_dir)?,
             telling: tokio::sync::RwLock::default(),
-            unsettled: Mutex::default(),
         };
         let shares = Self(Arc::new(inner));
         tasks.spawn(
@@ -186,12 +191,12 @@ impl Shares {
     }
 
     fn one_of(&self, user: UserId, group: &GroupName, file: &FileSelector) -> Result<Option<Share>, Error> {
+        let meant = |s: &Share| self.0.names.means(group, s.group_id, &s.group) && s.is(file);
         let found: Vec<_> =
             self.registry(|r| r.shares().iter().filter(|s| s.user == user && meant(s)).cloned().collect());
         match <[Share; 1]>::try_from(found) {
             Ok([share]) => Ok(Some(share)),
             Err(none) if none.is_empty() => Ok(None),
-        let meant = |s: &Share| self.0.names.means(group, s.group_id, &s.group) && s.is(file);
             Err(_) => Err(Error::InvalidArgument(format!(
                 "several shares of `{group}` begin with `{file}`; give more digits"
             ))),
@@ -237,15 +242,15 @@ impl Shares {
         &self.0.host.revocations
     }
 
+    pub(crate) fn group_names(&self) -> &GroupNames {
+        &self.0.names
+    }
+
     pub(crate) fn manifests(&self) -> &Manifests {
         &self.0.manifests
     }
 
     pub(crate) fn pool(&self) -> &Pool {
-    pub(crate) fn group_names(&self) -> &GroupNames {
-        &self.0.names
-    }
-
         &self.0.host.pool
     }
 
@@ -268,6 +273,7 @@ impl Shares {
             Ok::<_, Error>((removed, needed))
         })?;
         for share in &removed {
+            self.0.host.stats.forget(key_of(share));
             if !needed.contains(&(share.file_id, share.layout)) {
                 self.0.manifests.remove(share.file_id, share.layout);
             }
@@ -294,6 +300,7 @@ fn host(directory: &Arc<dyn Directory>, limits: &Limits, trouble: mpsc::Sender<K
         revocations,
         slots: Slots::new(),
         memory: Memory::new(),
+        stats: UploadStats::default(),
         pool: Pool::new(),
         up: limits.up.clone(),
         trouble: Box::new(move |offer, error| {

@@ -18,6 +18,7 @@ use super::{End, Host, Reader, Writer};
 use crate::share::door::Visitor;
 use crate::share::offer::{Key, Offer};
 use crate::share::queue::{Asked, Queue};
+use crate::share::stats::Connected;
 
 /// A leecher that was let in.
 pub(super) struct Guest<'a> {
@@ -25,11 +26,12 @@ pub(super) struct Guest<'a> {
     pub(super) host: &'a Host,
     pub(super) visitor: &'a Visitor,
     pub(super) offer: Arc<Offer>,
+    pub(super) connected: Connected,
     device: DeviceId,
-    /// The ticket it came with.
-    shown: Signed<Ticket>,
     /// Whose memory and places it takes from.
     pub(super) user: UserId,
+    /// The ticket it came with.
+    shown: Signed<Ticket>,
     // Each guards itself.
     ticket: watch::Sender<Ticket>,
     pub(super) queue: Queue,
@@ -59,12 +61,13 @@ impl<'a> Guest<'a> {
         Ok(Self {
             host,
             visitor,
+            connected: host.stats.connect(offer.key),
             offer,
             device,
+            user: ticket.user,
             shown: hello.ticket,
             ticket: watch::Sender::new(ticket),
             queue: Queue::default(),
-            user: ticket.user,
             writing: AtomicBool::new(false),
             pushing: AtomicBool::new(false),
         })

@@ -34,6 +34,7 @@ use super::door::Visitor;
 use super::memory::Memory;
 use super::offer::{Offer, Offers, ReadError};
 use super::slots::Slots;
+use super::stats::UploadStats;
 use crate::trackers::Revocations;
 use crate::transfer::pool::Pool;
 use crate::transfer::rate::RateLimit;
@@ -54,6 +55,7 @@ pub(crate) struct Host {
     pub(crate) revocations: Revocations,
     pub(crate) slots: Slots,
     pub(crate) memory: Memory,
+    pub(crate) stats: UploadStats,
     pub(crate) pool: Pool,
     pub(crate) up: RateLimit,
     /// Told of an offer whose file is not what it was, or cannot be read.

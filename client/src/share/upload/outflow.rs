@@ -360,6 +360,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
         self.turn.wait_for(self.writer.write_raw(&run[start..]), self.guest).await?;
         self.guest.writing.store(false, Ordering::Relaxed);
         self.guest.pushing.store(false, Ordering::Relaxed);
+        self.guest.connected.add(len as u64);
         if let Some(slot) = &mut self.turn.slot {
             slot.spend(len as u64);
         }

@@ -1,0 +1,85 @@
+//! What this device shares, for people and scripts.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use common::id::{FileId, FileName, GroupName};
+use serde::Serialize;
+
+use super::stats::Given;
+use super::{Share, Shares, key_of};
+use crate::error::Error;
+
+/// What becomes of a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShareState {
+    /// The group can fetch it from here.
+    Seeding,
+    /// This client does not offer it (yet), or the trackers could not be told; see the reason.
+    Waiting,
+    /// The trackers do not let this device seed it; see the reason.
+    Refused,
+}
+
+/// A share in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareRow {
+    /// What its group is called now.
+    pub group: GroupName,
+    /// Its name there.
+    pub name: FileName,
+    /// Its content.
+    pub file_id: FileId,
+    /// Length in bytes.
+    pub size: u64,
+    /// Where the file lies.
+    pub path: PathBuf,
+    /// What becomes of it.
+    pub state: ShareState,
+    /// Why it is not seeded.
+    pub reason: Option<String>,
+    /// What it has given.
+    pub given: Given,
+}
+
+impl Shares {
+    /// The shares of the user who is logged in, by group and name.
+    ///
+    /// # Errors
+    /// When nobody is logged in.
+    pub fn list(&self) -> Result<Vec<ShareRow>, Error> {
+        let user = self.user()?;
+        let shares: Vec<Share> = self.registry(|r| r.shares().iter().filter(|s| s.user == user).cloned().collect());
+        let mut rows: Vec<_> = shares.into_iter().map(|share| self.row(share)).collect();
+        rows.sort_by(|a, b| (&a.group, &a.name).cmp(&(&b.group, &b.name)));
+        Ok(rows)
+    }
+
+    fn row(&self, share: Share) -> ShareRow {
+        let key = key_of(&share);
+        let (state, reason) = self.state(&share);
+        ShareRow {
+            group: self.0.names.present(share.group_id, &share.group),
+            size: share.layout.len(),
+            state,
+            reason,
+            given: self.0.host.stats.given(key, Instant::now()),
+            name: share.name,
+            file_id: share.file_id,
+            path: share.path,
+        }
+    }
+
+    fn state(&self, share: &Share) -> (ShareState, Option<String>) {
+        let waiting = |why: &str| (ShareState::Waiting, Some(why.to_owned()));
+        if share.refused.is_some() {
+            return (ShareState::Refused, share.refused.clone());
+        }
+        match self.0.host.offers.get(key_of(share)) {
+            None => waiting("it is seeded by a client that stays"),
+            Some(_) if self.is_unannounced(key_of(share)) => waiting("no tracker could be told yet"),
+            Some(_) => (ShareState::Seeding, None),
+        }
+    }
+}
