@@ -241,7 +241,7 @@ impl Server {
             replica,
             tracker_no: number,
             quota,
-            late: Default::default(),
+            recent_revocations: Default::default(),
             key,
             store,
             passwords,

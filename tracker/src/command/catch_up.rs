@@ -19,7 +19,7 @@ const MOST: u32 = 1000;
 pub(crate) async fn catch_up(services: &Services, user: UserId) -> Vec<Push> {
     let window = (TICKET_LIFE + CLOCK_TOLERANCE).as_secs();
     let since = Hlc::at_millis(ticket::now().saturating_sub(window) * 1000);
-    let heard = services.late.recent(now());
+    let heard = services.recent_revocations.recent(now());
     let ended =
         services.store.read(move |state| Ok::<_, Halt>((ended(state, user, since)?, late(state, user, heard)?)));
     let ended = ended.await.inspect_err(|e| tracing::warn!("recent revocations could not be read: {e:?}"));

@@ -17,7 +17,6 @@ mod find_peers;
 mod get_manifest;
 mod get_ticket;
 mod join_group;
-mod late;
 mod leave_group;
 mod list_devices;
 mod list_groups;
@@ -29,6 +28,7 @@ mod make_admin;
 mod mint;
 mod news;
 mod pass_on;
+mod recent_revocations;
 mod reject_request;
 mod remove_member;
 mod resume;
@@ -66,10 +66,10 @@ pub(crate) use answer::Answer;
 #[cfg(test)]
 pub(crate) use answer::Grant;
 pub(crate) use catch_up::catch_up;
-pub(crate) use late::Late;
 pub(crate) use mint::Mint;
 use news::News;
 pub(crate) use pass_on::pass_on;
+pub(crate) use recent_revocations::RecentRevocations;
 pub(crate) use stage_manifest::{Staged, StagingRoom, stage};
 
 /// What every command may use.
@@ -86,7 +86,7 @@ pub(crate) struct Services {
     pub(crate) staging: StagingRoom,
     pub(crate) replica: Replica,
     pub(crate) quota: Quota,
-    pub(crate) late: Late,
+    pub(crate) recent_revocations: RecentRevocations,
 }
 
 impl Services {

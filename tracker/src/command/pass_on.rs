@@ -25,12 +25,12 @@ const AT_ONCE: usize = 500;
 /// Passes on what is heard, for as long as the link runs.
 pub(crate) async fn pass_on(services: Arc<Services>, mut heard: mpsc::Receiver<Vec<Fact>>) {
     while let Some(facts) = heard.recv().await {
-        let lot = Arc::new(Lot::of(&facts));
+        let batch = Arc::new(FactBatch::of(&facts));
         for some in worth_telling(facts).chunks(AT_ONCE) {
-            let (told, lot, some) = (Arc::clone(&services), Arc::clone(&lot), some.to_vec());
+            let (told, batch, some) = (Arc::clone(&services), Arc::clone(&batch), some.to_vec());
             let news = services.store.read(move |state| {
                 let mut news = Vec::new();
-                some.iter().try_for_each(|delta| of_fact(state, &told, delta, &lot, &mut news))?;
+                some.iter().try_for_each(|delta| of_fact(state, &told, delta, &batch, &mut news))?;
                 Ok::<_, StoreError>(news)
             });
             match news.await {
@@ -50,7 +50,7 @@ fn note_ends(services: &Services, news: &[News]) {
         News::Revoked { what, .. } => Some(Revocation { what: what.clone(), at: ticket::now() }),
         _ => None,
     });
-    ends.for_each(|end| services.late.note(end, Instant::now()));
+    ends.for_each(|end| services.recent_revocations.note(end, Instant::now()));
 }
 
 /// Everything that revokes, and the last of the rest, in the order in which they came.
@@ -68,12 +68,12 @@ fn worth_telling(facts: Vec<Fact>) -> Vec<Delta> {
 }
 
 /// What came together, as far as others are judged by it.
-struct Lot {
+struct FactBatch {
     /// Groups that were made: their first member and admin knows.
     made: HashSet<GroupId>,
 }
 
-impl Lot {
+impl FactBatch {
     fn of(facts: &[Fact]) -> Self {
         let made = facts.iter().filter_map(|(_, delta)| match delta {
             Delta::Group { id, .. } => Some(*id),
@@ -87,7 +87,7 @@ fn of_fact(
     state: &State<'_>,
     services: &Services,
     delta: &Delta,
-    lot: &Lot,
+    batch: &FactBatch,
     news: &mut Vec<News>,
 ) -> Result<(), StoreError> {
     match delta {
@@ -99,10 +99,10 @@ fn of_fact(
                 news.push(News::to(admin, Push::JoinRequested { group: name, user: who }));
             }
         }
-        Delta::Accepted { membership, .. } => accepted(state, *membership, lot, news)?,
+        Delta::Accepted { membership, .. } => accepted(state, *membership, batch, news)?,
         Delta::Ended { membership, reason } => ended(state, *membership, *reason, news)?,
         Delta::Admin { group, user, .. } => {
-            if !lot.made.contains(group)
+            if !batch.made.contains(group)
                 && state.admin(*group)? == Some(*user)
                 && let Some(name) = state.group_name(*group)?
             {
@@ -143,9 +143,14 @@ fn of_fact(
     Ok(())
 }
 
-fn accepted(state: &State<'_>, membership: MembershipId, lot: &Lot, news: &mut Vec<News>) -> Result<(), StoreError> {
+fn accepted(
+    state: &State<'_>,
+    membership: MembershipId,
+    batch: &FactBatch,
+    news: &mut Vec<News>,
+) -> Result<(), StoreError> {
     let Some((group, user)) = state.membership(membership)? else { return Ok(()) };
-    if !lot.made.contains(&group)
+    if !batch.made.contains(&group)
         && state.standing(group, user)?.live.contains(&membership)
         && let Some(name) = state.group_name(group)?
     {

@@ -45,7 +45,7 @@ impl Fixture {
             replica: crate::replica::Replica::alone(store.clone()),
             tracker_no: 1,
             quota,
-            late: Late::default(),
+            recent_revocations: RecentRevocations::default(),
             key: ClusterSecret::generate().cluster_key(),
             store,
             passwords: Passwords::new(2).expect("passwords"),

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::Replica;
 use super::machine::{Done, Job, Machine, View};
-use super::tell::Teller;
+use super::notification_queue::NotificationQueue;
 use crate::failpoint;
 use crate::store::{Fact, Store, StoreError};
 
@@ -74,7 +74,8 @@ pub fn start(place: Place, store: Store, connector: SiblingConnector, tasks: &Ta
     let (accepted, incoming) = mpsc::channel(ACCEPTED);
     let (tell, news) = mpsc::channel(NEWS);
     let replica = Replica::linked(view, store.clone());
-    let link = Link { place, store, connector, machine, view: say, incoming, teller: Teller::new(tell) };
+    let link =
+        Link { place, store, connector, machine, view: say, incoming, notifications: NotificationQueue::new(tell) };
     tasks.spawn("replica", link.run());
     Handles { replica, accepted, news }
 }
@@ -86,7 +87,7 @@ struct Link {
     machine: Machine,
     view: watch::Sender<View>,
     incoming: mpsc::Receiver<Accepted>,
-    teller: Teller,
+    notifications: NotificationQueue,
 }
 
 impl Link {
@@ -198,7 +199,7 @@ impl Link {
             if let Some(trouble) = self.machine.wants_drop() {
                 break trouble.to_string();
             }
-            if self.teller.is_behind() {
+            if self.notifications.is_behind() {
                 break "clients here have to hear first of what it has revoked".to_owned();
             }
             while let Some(job) = self.machine.poll_job() {
@@ -228,7 +229,7 @@ impl Link {
                 },
                 () = sleep_until(wake) => self.machine.handle_timeout(Instant::now()),
                 permit = out.reserve(), if out.capacity() == 0 => drop(permit),
-                () = self.teller.ready() => self.teller.tell(Vec::new()),
+                () = self.notifications.ready() => self.notifications.tell(Vec::new()),
                 ended = &mut writing => break ended.ok().flatten().map_or("it cannot be written to".to_owned(), |e| e),
                 Some(newer) = self.incoming.recv() => {
                     // The sibling dials again only when it has given this one up.
@@ -243,16 +244,16 @@ impl Link {
         // What the machine asked for is done before the next connection; nobody hears of it any more.
         while let Some(done) = jobs.next().await {
             if let Done::Applied(applied) = done {
-                self.teller.tell(applied.facts);
+                self.notifications.tell(applied.facts);
             }
         }
-        self.teller.pay().await;
+        self.notifications.pay().await;
         reason
     }
 
     fn publish(&mut self) {
         let news = self.machine.take_news();
-        self.teller.tell(news);
+        self.notifications.tell(news);
         let view = self.machine.view();
         self.view.send_if_modified(|old| {
             let changed = *old != view;

@@ -23,7 +23,7 @@ use common::wire::client::Mode;
 use common::wire::limits::List;
 use common::wire::sync::{Facts, SyncFrame};
 
-use super::steady::Steady;
+use super::mode_hysteresis::ModeHysteresis;
 use crate::store::{Fact, Versions};
 use conn::{Conn, Inbound};
 pub use job::{Done, Job};
@@ -99,7 +99,7 @@ pub struct Machine {
     origin: OriginId,
     versions: Versions,
     conn: Option<Conn>,
-    steady: Steady,
+    hysteresis: ModeHysteresis,
     gate: Gate,
     sibling: Option<OriginId>,
     /// What it had when the last connection ended.
@@ -137,7 +137,7 @@ impl Machine {
             origin,
             versions,
             conn: None,
-            steady: Steady::default(),
+            hysteresis: ModeHysteresis::default(),
             gate,
             sibling: None,
             had: Versions::new(),
@@ -170,7 +170,7 @@ impl Machine {
             if conn.compared {
                 self.had = conn.acked;
             }
-            self.steady.lost(now);
+            self.hysteresis.lost(now);
             if let Gate::Shut { until } = &mut self.gate {
                 *until = now + FIRST_CONTACT;
             }
@@ -205,7 +205,7 @@ impl Machine {
         let known = self.versions.get(&self.origin).copied().unwrap_or_default();
         if let Some(conn) = self.conn.as_mut().filter(|_| own > known) {
             conn.dirty = true;
-            self.steady.owes(now, own);
+            self.hysteresis.owes(now, own);
         }
     }
 
@@ -292,13 +292,13 @@ impl Machine {
         if self.conn.is_none() {
             return;
         }
-        if self.steady.overdue(now, PATIENCE) {
+        if self.hysteresis.overdue(now, PATIENCE) {
             self.trouble = Some(Trouble::Slow(PATIENCE));
-            self.steady.lost(now);
+            self.hysteresis.lost(now);
             return;
         }
         let refused = self.refused;
-        self.steady.advance(now, refused);
+        self.hysteresis.advance(now, refused);
         self.compare_when_idle(now);
         let Some(conn) = &mut self.conn else { return };
         if now.saturating_duration_since(conn.heard) >= DEAD {
@@ -340,7 +340,7 @@ impl Machine {
             let compare = self.in_step().then_some(c.compare_at);
             [Some(c.heard + DEAD), ack, speak, compare].into_iter().flatten().min()
         });
-        [gate, conn.flatten(), self.steady.wake(PATIENCE)].into_iter().flatten().min()
+        [gate, conn.flatten(), self.hysteresis.wake(PATIENCE)].into_iter().flatten().min()
     }
 
     /// Why the connection should be dropped, if it should.
@@ -355,7 +355,7 @@ impl Machine {
         let known = self.conn.as_ref().map_or(&self.had, |c| &c.acked);
         let lag = counted.map(|(o, seq)| seq.saturating_sub(known.get(o).copied().unwrap_or_default())).sum();
         View {
-            mode: if self.steady.is_dual() { Mode::Dual } else { Mode::Solo },
+            mode: if self.hysteresis.is_dual() { Mode::Dual } else { Mode::Solo },
             linked: self.conn.as_ref().is_some_and(|c| c.theirs.is_some()),
             acked: acked(&self.origin),
             open: self.gate == Gate::Open,

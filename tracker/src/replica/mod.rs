@@ -6,8 +6,8 @@
 
 pub mod link;
 pub mod machine;
-mod steady;
-mod tell;
+mod mode_hysteresis;
+mod notification_queue;
 
 use std::sync::Arc;
 use std::time::Duration;

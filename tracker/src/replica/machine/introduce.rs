@@ -51,9 +51,9 @@ impl Machine {
         conn.dirty = true;
         conn.last_ack = now;
         let ours = self.versions.iter().filter(|(o, _)| !self.quarantined.contains(o));
-        self.steady.begin(now, ours.map(|(o, seq)| (*o, *seq)).collect(), &conn.acked);
+        self.hysteresis.begin(now, ours.map(|(o, seq)| (*o, *seq)).collect(), &conn.acked);
         let refused = self.refused;
-        self.steady.advance(now, refused);
+        self.hysteresis.advance(now, refused);
         self.open_when_level();
         self.apply_next();
     }

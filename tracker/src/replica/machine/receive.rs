@@ -127,7 +127,7 @@ impl Machine {
         }
         let acked = conn.acked.clone();
         let own = acked.get(&self.origin).copied().unwrap_or_default();
-        self.steady.acked(now, own, &acked);
+        self.hysteresis.acked(now, own, &acked);
         self.on_forked(&applied.forked);
         self.open_when_level();
         self.apply_next();

@@ -96,8 +96,8 @@ impl Machine {
             *acked = (*seq).max(*acked);
         }
         let own = conn.acked.get(&self.origin).copied().unwrap_or_default();
-        self.steady.acked(now, own, &conn.acked);
+        self.hysteresis.acked(now, own, &conn.acked);
         let refused = self.refused;
-        self.steady.advance(now, refused);
+        self.hysteresis.advance(now, refused);
     }
 }

@@ -19,7 +19,7 @@ const KEEPING_UP: Duration = Duration::from_millis(500);
 
 /// What is known of how the sibling keeps up.
 #[derive(Debug, Default)]
-pub(super) struct Steady {
+pub(super) struct ModeHysteresis {
     /// Whether there is a stream.
     begun: bool,
     /// What it lacked when the stream began, until it has it.
@@ -32,7 +32,7 @@ pub(super) struct Steady {
     losses: u32,
 }
 
-impl Steady {
+impl ModeHysteresis {
     pub(super) const fn is_dual(&self) -> bool {
         self.dual.is_some()
     }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_first_time_level_is_enough() {
-        let (t, mut s) = (Instant::now(), Steady::default());
+        let (t, mut s) = (Instant::now(), ModeHysteresis::default());
         s.begin(t, all(5), &all(4));
         s.advance(t, false);
         assert!(!s.is_dual());
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn after_a_loss_it_takes_longer_and_longer() {
-        let (mut t, mut s) = (Instant::now(), Steady::default());
+        let (mut t, mut s) = (Instant::now(), ModeHysteresis::default());
         for needed in [0, 2, 4, 8, 16, 32, 64, 64] {
             s.begin(t, all(1), &all(1));
             let needed = Duration::from_secs(needed);
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_released_in_time() {
-        let (t, mut s) = (Instant::now(), Steady::default());
+        let (t, mut s) = (Instant::now(), ModeHysteresis::default());
         s.begin(t, all(1), &all(1));
         s.advance(t, false);
         s.owes(t, 2);
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_refused_run_stays_solo() {
-        let (t, mut s) = (Instant::now(), Steady::default());
+        let (t, mut s) = (Instant::now(), ModeHysteresis::default());
         s.begin(t, all(1), &all(1));
         s.advance(t, true);
         assert!(!s.is_dual());

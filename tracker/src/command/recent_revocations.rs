@@ -15,9 +15,9 @@ const MOST: usize = 4096;
 
 /// The ends, the oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Late(Mutex<VecDeque<(Instant, Revocation)>>);
+pub(crate) struct RecentRevocations(Mutex<VecDeque<(Instant, Revocation)>>);
 
-impl Late {
+impl RecentRevocations {
     /// Takes note of what was heard at `now`.
     pub(super) fn note(&self, end: Revocation, now: Instant) {
         let mut ends = self.lock();
@@ -50,13 +50,13 @@ mod tests {
 
     #[test]
     fn ends_are_kept_while_they_matter() {
-        let (late, begin) = (Late::default(), Instant::now());
+        let (kept, begin) = (RecentRevocations::default(), Instant::now());
         let end = |n: u16| Revocation { what: Revoked::Session(SessionId::new([n as u8; 16])), at: 0 };
-        late.note(end(1), begin);
-        late.note(end(2), begin + MATTERS / 2);
-        assert_eq!(late.recent(begin + MATTERS), [end(1), end(2)]);
-        assert_eq!(late.recent(begin + MATTERS + Duration::from_millis(1)), [end(2)]);
-        (0..5000).for_each(|n| late.note(end(n), begin + MATTERS));
-        assert_eq!(late.recent(begin + MATTERS).len(), MOST);
+        kept.note(end(1), begin);
+        kept.note(end(2), begin + MATTERS / 2);
+        assert_eq!(kept.recent(begin + MATTERS), [end(1), end(2)]);
+        assert_eq!(kept.recent(begin + MATTERS + Duration::from_millis(1)), [end(2)]);
+        (0..5000).for_each(|n| kept.note(end(n), begin + MATTERS));
+        assert_eq!(kept.recent(begin + MATTERS).len(), MOST);
     }
 }

@@ -12,13 +12,13 @@ const MOST_OWED: usize = 1 << 16;
 
 /// The way to the clients.
 #[derive(Debug)]
-pub(super) struct Teller {
+pub(super) struct NotificationQueue {
     news: mpsc::Sender<Vec<Fact>>,
     /// What revokes, and did not fit, in the order in which it came.
     owed: Vec<Fact>,
 }
 
-impl Teller {
+impl NotificationQueue {
     pub(super) const fn new(news: mpsc::Sender<Vec<Fact>>) -> Self {
         Self { news, owed: Vec::new() }
     }
@@ -28,10 +28,10 @@ impl Teller {
         if news.is_empty() && self.owed.is_empty() {
             return;
         }
-        let mut lot = std::mem::take(&mut self.owed);
-        lot.extend(news);
-        if let Err(mpsc::error::TrySendError::Full(lot)) = self.news.try_send(lot) {
-            self.owed = lot.into_iter().filter(|(_, delta)| delta.revokes()).collect();
+        let mut batch = std::mem::take(&mut self.owed);
+        batch.extend(news);
+        if let Err(mpsc::error::TrySendError::Full(batch)) = self.news.try_send(batch) {
+            self.owed = batch.into_iter().filter(|(_, delta)| delta.revokes()).collect();
         }
     }
 
@@ -85,30 +85,30 @@ mod tests {
     #[tokio::test]
     async fn no_revocation_is_lost_when_clients_are_behind() {
         let (news, mut heard) = mpsc::channel(1);
-        let mut teller = Teller::new(news);
+        let mut queue = NotificationQueue::new(news);
         let all = [group(1), kick(2), group(3), logout(4), kick(5)];
-        all.iter().for_each(|f| teller.tell(vec![f.clone()]));
+        all.iter().for_each(|f| queue.tell(vec![f.clone()]));
         assert_eq!(heard.recv().await, Some(vec![all[0].clone()]));
-        teller.ready().await;
-        teller.tell(Vec::new());
+        queue.ready().await;
+        queue.tell(Vec::new());
         let late = heard.recv().await.expect("told");
         assert_eq!(late, [all[1].clone(), all[3].clone(), all[4].clone()], "but what is no revocation");
-        teller.tell(vec![group(6)]);
-        teller.tell(vec![kick(7)]);
-        let (paid, first) = tokio::join!(teller.pay(), heard.recv());
-        assert_eq!((paid, first.map(|lot| lot.len())), ((), Some(1)));
-        assert_eq!(heard.recv().await.map(|lot| lot[0].0.hlc), Some(Hlc::from_stored(7)));
-        assert!(!teller.is_behind());
+        queue.tell(vec![group(6)]);
+        queue.tell(vec![kick(7)]);
+        let (paid, first) = tokio::join!(queue.pay(), heard.recv());
+        assert_eq!((paid, first.map(|batch| batch.len())), ((), Some(1)));
+        assert_eq!(heard.recv().await.map(|batch| batch[0].0.hlc), Some(Hlc::from_stored(7)));
+        assert!(!queue.is_behind());
     }
 
     #[test]
     fn the_sibling_waits_when_too_much_is_owed() {
         let (news, _heard) = mpsc::channel(1);
-        let mut teller = Teller::new(news);
-        teller.tell(vec![group(1)]);
-        teller.tell((0..MOST_OWED as i64).map(kick).collect());
-        assert!(!teller.is_behind());
-        teller.tell(vec![kick(1)]);
-        assert!(teller.is_behind());
+        let mut queue = NotificationQueue::new(news);
+        queue.tell(vec![group(1)]);
+        queue.tell((0..MOST_OWED as i64).map(kick).collect());
+        assert!(!queue.is_behind());
+        queue.tell(vec![kick(1)]);
+        assert!(queue.is_behind());
     }
 }
