@@ -76,7 +76,8 @@ listed! {
     SeederFrame: Bitfield Have Run Cancelled Lost Goodbye;
     Goodbye: Version Ticket Revoked NotShared Busy Violation Leaving;
     Revoked: Membership Session OtherSessions;
-    SyncFrame: Hello Batch Facts Ack WantManifest Manifest NoManifest Digest Repair Quarantined Ping Pong;
+    SyncFrame: Hello Batch Facts Ack WantManifest Manifest NoManifest Digest Repair Quarantined Ping Pong
+        WantManifestFrom Presence Clock;
     NameKind: User Group;
     VoteStage: Provisional Pledged Confirmed;
 }

@@ -26,6 +26,8 @@ pub const MAX_ROWS: usize = 1000;
 pub const MAX_ORIGINS: usize = 4096;
 /// Events, or votes, in one batch between trackers.
 pub const MAX_EVENTS: usize = 1024;
+/// Devices in one message on who is where.
+pub const MAX_PRESENCE: usize = 1024;
 /// Longest event, and longest run of events or facts in one frame between trackers, in bytes.
 pub const MAX_BATCH_BYTES: usize = 512 << 10;
 /// Longest password, in bytes.

@@ -7,18 +7,26 @@
 //! **Goals.** Events of an origin arrive in order, after what they depend on, and after the
 //! manifests they name (fetched with [`SyncFrame::WantManifest`]). A tracker whose log does not reach back far
 //! enough sends facts instead ([`SyncFrame::Facts`]); they are joined to what is there.
+//! **Two releases.** What is newer than the first release is said only to a sibling whose [`Hello`] knows it
+//! ([`REVISION`]).
 //! **Not here.** What an event says: it travels as the bytes that are in the log, so that a tracker can
 //! keep and pass on what it does not understand.
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DeviceId, FileId, OriginId, RequestId, Sha1Digest, UserName};
+use std::net::SocketAddr;
+
+use crate::id::{DeviceId, FileId, OriginId, RequestId, Sha1Digest, UserId, UserName};
 use crate::manifest::PieceHash;
 use crate::pieces::PieceLayout;
-use crate::wire::limits::{Bytes, List, MAX_BATCH_BYTES, MAX_EVENTS, MAX_ORIGINS, MAX_PART};
+use crate::wire::limits::{Bytes, List, MAX_BATCH_BYTES, MAX_EVENTS, MAX_ORIGINS, MAX_PART, MAX_PRESENCE};
 
-/// Version of this conversation.
+/// Version of this conversation: both must speak the same.
 pub const VERSION: u16 = 1;
+/// What a release adds to the version, and uses with a sibling that knows it, too. Later ones include earlier ones.
+///
+/// 1: [`SyncFrame::WantManifestFrom`], [`SyncFrame::Presence`], [`SyncFrame::Clock`].
+pub const REVISION: u16 = 1;
 
 /// For each origin the number of its last event that is known; see docs/REPLICATION.md.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +61,43 @@ pub enum SyncFrame {
     Ping,
     /// A sign of life.
     Pong,
+    /// As [`SyncFrame::WantManifest`], from a piece on; answered with one part, so that the receiver sets the pace.
+    WantManifestFrom {
+        /// Which.
+        id: [u8; 32],
+        /// The first piece that it lacks.
+        first: u32,
+    },
+    /// Which devices have said to the sender where they are.
+    Presence(Presence),
+    /// The sender's wall clock, in milliseconds since 1970. Only compared, and shown to operators.
+    Clock(u64),
+}
+
+/// Changes of who is connected to the sender. What was said once holds for as long as this connection lasts, until
+/// it is said to be gone; all of it is said anew on the next one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Presence {
+    /// Who has come, or is elsewhere.
+    pub here: List<Announcement, MAX_PRESENCE>,
+    /// Who has gone.
+    pub gone: List<DeviceId, MAX_PRESENCE>,
+}
+
+/// What a device has said of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Announcement {
+    /// Which.
+    pub device: DeviceId,
+    /// Who is logged in there.
+    pub user: UserId,
+    /// Where others reach it.
+    #[cfg_attr(test, proptest(strategy = "crate::wire::round_trip::address()"))]
+    pub address: SocketAddr,
+    /// Number of the announcement: of two, the higher holds.
+    pub serial: u64,
 }
 
 /// What a tracker has.
@@ -61,7 +106,8 @@ pub enum SyncFrame {
 pub struct Hello {
     /// [`VERSION`] of the sender.
     pub version: u16,
-    /// The newest schema that it knows.
+    /// The newest schema that it knows; above that, in the upper 16 bits, its [`REVISION`]. The first release left
+    /// them 0, and reads neither.
     pub schema: u32,
     /// Its line in tracker_info.txt, from 1.
     pub tracker_no: u16,
@@ -71,6 +117,18 @@ pub struct Hello {
     pub heads: List<Head, MAX_ORIGINS>,
     /// A hash over its confirmed names: if it is the same, they need not be compared.
     pub names: [u8; 32],
+}
+
+impl Hello {
+    /// The field `schema` of a tracker of this release that knows so new a schema.
+    pub const fn schema_and_revision(schema: u16) -> u32 {
+        (REVISION as u32) << 16 | schema as u32
+    }
+
+    /// What its sender knows beyond the version.
+    pub const fn revision(&self) -> u16 {
+        (self.schema >> 16) as u16
+    }
 }
 
 /// The last event of an origin that a tracker has.

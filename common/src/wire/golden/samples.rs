@@ -17,8 +17,8 @@ use crate::wire::limits::{List, Text};
 use crate::wire::peer::{self, Goodbye, LeecherFrame, SeederFrame};
 use crate::wire::refusal::Refusal;
 use crate::wire::sync::{
-    self, Ack, Batch, Event, Facts, Head, ManifestPart, NameKind, NameVote, StateDigest, SyncFrame, VersionVector,
-    VoteStage,
+    self, Ack, Announcement, Batch, Event, Facts, Head, ManifestPart, NameKind, NameVote, Presence, StateDigest,
+    SyncFrame, VersionVector, VoteStage,
 };
 
 /// The cluster's key of the secret that is 32 times the byte 7.
@@ -365,5 +365,16 @@ pub(super) fn sync_frames() -> Vec<SyncFrame> {
         SyncFrame::Quarantined(OriginId::new([0x30; 16])),
         SyncFrame::Ping,
         SyncFrame::Pong,
+        SyncFrame::WantManifestFrom { id: [0x36; 32], first: 300 },
+        SyncFrame::Presence(Presence {
+            here: List::first_of([Announcement {
+                device: DeviceId::new([0x13; 32]),
+                user: UserId::new([0x12; 16]),
+                address: "192.0.2.7:7000".parse().unwrap(),
+                serial: 300,
+            }]),
+            gone: List::first_of([DeviceId::new([0x14; 32])]),
+        }),
+        SyncFrame::Clock(1_700_000_000_000),
     ]
 }
