@@ -84,7 +84,7 @@ pub(crate) fn replayed(rt: &Runtime, store: &Store, dir: &Path) -> Option<(Vec<u
     let done = rt.block_on(async {
         let mut after = Versions::new();
         loop {
-            let out = store.outbox(after.clone(), u64::MAX >> 1, 0).await.expect("read");
+            let out = store.outbox(after.clone(), (u64::MAX >> 1, 0), usize::MAX).await.expect("read");
             if out.events.is_empty() {
                 break;
             }
@@ -111,7 +111,7 @@ async fn with_manifests(from: &Store, to: &Store, events: Vec<common::wire::sync
         let applied = to.apply(events[at..].into(), vec![], Arc::clone(&absent)).await.expect("applied");
         let Some(missing) = applied.missing else { return applied };
         at += applied.done;
-        match from.manifest_frame(missing.0, 0).await.expect("read") {
+        match from.manifest_frame(missing.0, 0, usize::MAX).await.expect("read") {
             common::wire::sync::SyncFrame::Manifest(part) => {
                 to.store_manifest(missing, vec![part]).await.expect("stored")
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::wire::Quality;
+
 /// A fault, at a moment of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -23,6 +25,10 @@ pub enum Fault {
     Break,
     /// The connection breaks once a second for so long.
     Flap(Duration),
+    /// The line is like this from now on, both ways. That is not mended in the end: they must agree over it.
+    Line(Quality),
+    /// The same one way.
+    LineOneWay(Quality),
     /// SIGSTOP.
     Stall(Duration),
     /// Each access to one disk takes so long, for 20 s.
@@ -73,11 +79,25 @@ pub struct Plan {
 }
 
 const S: fn(u64) -> Duration = Duration::from_secs;
+
+const fn line(rate: u64, delay_ms: u64) -> Quality {
+    Quality { rate: Some(rate), delay: Duration::from_millis(delay_ms) }
+}
+
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 impl Plan {
     fn of(name: &'static str, certain: Vec<Fault>) -> Self {
         Self { name, commands: 40, certain, random: 0 }
+    }
+
+    fn busy(name: &'static str, certain: Vec<Fault>) -> Self {
+        Self { name, commands: 200, certain, random: 0 }
+    }
+
+    /// The same over lines of any rate and delay, more of it, and nothing that is told by other plans.
+    pub fn random_lines() -> Self {
+        Self { name: "random lines", commands: 120, certain: vec![], random: 8 }
     }
 
     /// Any faults, in any order.
@@ -89,8 +109,8 @@ impl Plan {
     pub fn named() -> Vec<Self> {
         use Fault::{
             Backup, Break, Clock, ClockBack, CutLog, Duplicate, Flap, FlipRow, FullDisk, KillAfterAcknowledgement,
-            KillAfterCommit, KillAfterShip, KillBeforeCommit, KillInSnapshot, LoseDerived, Malform, OneWay, Partition,
-            Reorder, Replay, Restore, RestoreBoth, RestoreWhileOtherIsDown, SlowDisk, Stall, Wipe,
+            KillAfterCommit, KillAfterShip, KillBeforeCommit, KillInSnapshot, Line, LineOneWay, LoseDerived, Malform,
+            OneWay, Partition, Reorder, Replay, Restore, RestoreBoth, RestoreWhileOtherIsDown, SlowDisk, Stall, Wipe,
         };
         vec![
             Self::of("nothing", vec![]),
@@ -120,11 +140,36 @@ impl Plan {
             Self::of("messages malformed", vec![Malform; 5]),
             Self::of("a row altered", vec![FlipRow]),
             Self::of("a derived row lost", vec![LoseDerived; 3]),
+            Self::busy("a line of 40 KB/s", vec![Partition(S(30)), Line(line(40_000, 30))]),
+            Self::busy("a line of 2 KB/s", vec![Partition(S(30)), Line(line(2_000, 100))]),
+            Self::busy("a line of 2 KB/s one way", vec![Partition(S(30)), LineOneWay(line(2_000, 100))]),
+            Self::busy(
+                "a line of 2 KB/s that breaks",
+                vec![Partition(S(20)), Line(line(2_000, 100)), Break, Break, Flap(S(5))],
+            ),
+            Self::busy(
+                "a line of 2 KB/s that stops",
+                vec![Line(line(2_000, 100)), OneWay(S(10)), OneWay(S(3)), Partition(S(20))],
+            ),
+            Self::busy("a line of a long delay", vec![Line(line(1_000_000, 400)), Partition(S(20))]),
+            Self::busy(
+                "a wiped disk over a slow line",
+                vec![Line(line(8_000, 50)), CutLog, CutLog, Wipe, Break, Break],
+            ),
         ]
     }
 
     /// What may happen by chance.
-    pub(crate) fn chance(rng: &mut fastrand::Rng) -> Fault {
+    pub(crate) fn chance(&self, rng: &mut fastrand::Rng) -> Fault {
+        if self.commands > 100 && rng.bool() {
+            let rate = Some(2_000 << rng.u32(0..10));
+            let quality = Quality { rate, delay: Duration::from_millis(rng.u64(1..300)) };
+            return if rng.bool() { Fault::Line(quality) } else { Fault::LineOneWay(quality) };
+        }
+        Self::of_any_kind(rng)
+    }
+
+    fn of_any_kind(rng: &mut fastrand::Rng) -> Fault {
         let time = Duration::from_millis(rng.u64(10..20_000));
         match rng.u8(0..23) {
             0 => Fault::KillBeforeCommit,

@@ -20,4 +20,5 @@ mod world;
 
 pub use faults::{Fault, Plan};
 pub use report::Report;
+pub use wire::Quality;
 pub use world::run;

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let mut plans: Vec<(Plan, u64)> = Plan::named().into_iter().map(|p| (p, arguments.named)).collect();
     plans.push((Plan::random(), arguments.runs));
+    plans.push((Plan::random_lines(), arguments.runs / 4));
     let mut failed = 0;
     for (plan, runs) in plans.into_iter().filter(|(p, _)| arguments.plan.as_ref().is_none_or(|n| n == p.name)) {
         let (failures, total) = many(&plan, arguments.seed, runs, arguments.jobs);

@@ -69,6 +69,10 @@ impl Node {
         self.wall.store(ms.saturating_add_signed(self.skew_ms), Ordering::Relaxed);
     }
 
+    pub(crate) fn wall_ms(&self) -> u64 {
+        self.wall.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn start(&mut self, origin: OriginId, now: Instant) {
         let wall = Arc::clone(&self.wall);
         let store = Store::open_as(&self.dir, Arc::new(move || wall.load(Ordering::Relaxed)), origin).expect("opened");

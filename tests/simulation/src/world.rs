@@ -26,6 +26,8 @@ const ACT: Duration = Duration::from_secs(60);
 /// How long it may take afterwards until both agree: more than it takes to notice a dead connection, and to
 /// compare the two states.
 const SETTLE: Duration = Duration::from_secs(240);
+/// Bytes that a handshake takes, each way.
+const HANDSHAKE: u64 = 2_500;
 /// What a command may wait beyond its patience, for the scheduler's own steps.
 const SLACK: Duration = Duration::from_millis(100);
 /// Events between two looks at the disks.
@@ -130,7 +132,7 @@ impl World {
         times.sort_unstable();
         let mut faults: Vec<_> = times.into_iter().zip(plan.certain.iter().copied()).collect();
         for _ in 0..plan.random {
-            faults.push((at(&mut rng), Plan::chance(&mut rng)));
+            faults.push((at(&mut rng), plan.chance(&mut rng)));
         }
         faults.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         Self {
@@ -333,6 +335,7 @@ impl World {
                 p.machine.connected(now);
                 p.machine.committed(now, &check::versions(&p.store));
             }
+            self.wires[i].carry(self.now, conn, HANDSHAKE);
         }
         self.pump(0);
         self.pump(1);

@@ -54,6 +54,13 @@ scenarios! {
     malformed: "messages malformed";
     altered: "a row altered";
     derived: "a derived row lost";
+    slow_line: "a line of 40 KB/s";
+    very_slow_line: "a line of 2 KB/s";
+    very_slow_one_way: "a line of 2 KB/s one way";
+    very_slow_and_breaking: "a line of 2 KB/s that breaks";
+    very_slow_and_stopping: "a line of 2 KB/s that stops";
+    long_delay: "a line of a long delay";
+    wiped_over_a_slow_line: "a wiped disk over a slow line";
 }
 
 /// A tracker that is to be copied may have lost its disk a moment before.
@@ -66,6 +73,13 @@ fn a_lost_disk_is_not_backed_up() {
 #[test]
 fn a_manifest_that_neither_has_does_not_keep_them_apart() {
     run(&Plan::random(), 401);
+}
+
+#[test]
+fn by_chance_over_lines_of_any_rate() {
+    for seed in 1..=50 {
+        run(&Plan::random_lines(), seed);
+    }
 }
 
 #[test]

@@ -20,16 +20,16 @@ impl World {
             self.say(|| format!("tracker {} drops the connection: {trouble}", i + 1));
             return self.drop_connection(i);
         }
-        let disk = self.nodes[i].disk;
+        let (disk, wall_ms) = (self.nodes[i].disk, self.nodes[i].wall_ms());
         let Some(p) = &mut self.nodes[i].process else { return };
+        p.machine.tell_wall_clock(wall_ms);
+        while let (Some(conn), Some(frame)) = (p.conn, p.machine.poll_transmit(now)) {
+            let delay = Duration::from_micros(self.rng.u64(50..5000));
+            self.wires[1 - i].send(self.now, delay, conn, Arrival::Frame(Box::new(frame)));
+        }
         while let Some(job) = p.machine.poll_job() {
             let takes = Duration::from_micros(self.rng.u64(50..3000)) + disk;
             p.jobs.push_back((self.now + takes, job));
-        }
-        let Some(conn) = p.conn else { return };
-        while let Some(frame) = p.machine.poll_transmit(now) {
-            let delay = Duration::from_micros(self.rng.u64(50..5000));
-            self.wires[1 - i].send(self.now, delay, conn, Arrival::Frame(Box::new(frame)));
         }
         let _ = p.machine.take_news();
         self.release(i);
@@ -41,7 +41,7 @@ impl World {
         let Some(at) = (0..p.jobs.len()).min_by_key(|j| p.jobs[*j].0) else { return };
         let Some((_, job)) = p.jobs.remove(at) else { return };
         let takes_in = matches!(job, Job::Apply(..) | Job::Join(..));
-        let snapshot = matches!(job, Job::Facts(_) | Job::Join(..));
+        let snapshot = matches!(job, Job::Facts(..) | Job::Join(..));
         if self.hit(i, Fault::KillBeforeCommit, takes_in) {
             return self.kill_for_a_while(i);
         }
@@ -68,6 +68,10 @@ impl World {
         }
         match what {
             Arrival::Closed => self.drop_connection(i),
+            Arrival::Part => {
+                let now = self.instant();
+                self.nodes[i].process.iter_mut().for_each(|p| p.machine.arriving(now));
+            }
             Arrival::Frame(frame) => {
                 if self.hit(i, Fault::KillAfterShip, matches!(*frame, SyncFrame::Ack(_))) {
                     return self.kill_for_a_while(i);

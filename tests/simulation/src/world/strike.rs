@@ -31,6 +31,8 @@ impl World {
             }
             Fault::Partition(time) => self.wires.iter_mut().for_each(|w| w.cut_until = self.now + time),
             Fault::OneWay(time) => self.wires[i].cut_until = self.now + time,
+            Fault::Line(quality) => self.wires.iter_mut().for_each(|w| w.quality = quality),
+            Fault::LineOneWay(quality) => self.wires[i].quality = quality,
             Fault::Break => self.drop_connection(i),
             Fault::Flap(time) => self.flap = Some((self.now, self.now + time)),
             Fault::Stall(time) => self.nodes[i].stalled_until = self.now + time,
