@@ -1,10 +1,8 @@
 //! `accept_request`: the admin lets a user in.
 
 use common::id::{GroupName, UserName};
-use common::wire::client::Push;
 use common::wire::refusal::Refusal;
 
-use super::news::News;
 use super::{Call, Decision, Halt, Outcome, as_admin, the_user};
 use crate::fact::Delta;
 use crate::rules::Login;
@@ -22,7 +20,7 @@ fn decide(state: &State<'_>, me: &Login, name: GroupName, user: UserName) -> Res
     let request = standing.pending.first().filter(|_| standing.live.is_empty());
     let membership = *request.ok_or_else(|| Refusal::NoSuchRequest { user, group: name.clone() })?;
     let accepted = Delta::Accepted { membership, kicks_seen: state.kicks(group, whom)? };
-    Ok(Decision::done(vec![accepted]).telling(vec![News::to(whom, Push::Accepted { group: name })]))
+    Ok(Decision::done(vec![accepted]))
 }
 
 #[cfg(test)]

@@ -1,14 +1,12 @@
 //! `change_password`: a new password, which ends every other login of the user.
 
-use common::ticket::{self, Revoked};
+use common::ticket;
 use common::wire::client::Password;
 use common::wire::refusal::Refusal;
 
 use super::answer::{Answer, Grant};
-use super::news::News;
 use super::{Call, Decision, Halt, Mint, Outcome, now};
 use crate::fact::Delta;
-use crate::hub::Ended;
 use crate::rules::{self, Login};
 use crate::store::{Account, State, StoreError};
 
@@ -39,13 +37,9 @@ fn decide(state: &State<'_>, me: &Login, mint: Mint, verified: &Account, phc: St
     let credentials = account.credentials + 1;
     let deltas =
         vec![Delta::Credential { id: mint.id("credential"), user, phc }, Delta::SessionBound { session, credentials }];
-    let news = vec![
-        News::Revoked { to: state.fellows(user)?, what: Revoked::OtherSessions { user, except: Some(session) } },
-        News::SessionsEnded { user, which: Ended::AllBut(vec![session]) },
-    ];
     let expires = state.session(session)?.map_or_else(ticket::now, |row| row.expires);
     let grant = Grant { user, name: me.name.clone(), session, credentials, expires };
-    Ok(Decision { answer: Answer::LoggedIn(grant), ..Decision::done(deltas).telling(news) })
+    Ok(Decision { answer: Answer::LoggedIn(grant), ..Decision::done(deltas) })
 }
 
 #[cfg(test)]

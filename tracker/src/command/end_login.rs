@@ -2,14 +2,12 @@
 //! once. The login that asks is not among them: that one is for `logout`.
 
 use common::id::DeviceId;
-use common::ticket::{self, Revoked};
+use common::ticket;
 use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
 
-use super::news::News;
 use super::{Call, Decision, Halt, Outcome};
 use crate::fact::Delta;
-use crate::hub::Ended;
 use crate::rules::Login;
 use crate::store::State;
 
@@ -24,14 +22,8 @@ fn decide(state: &State<'_>, me: &Login, device: DeviceId) -> Result<Decision, H
         let text = format!("you are not logged in on the device `{device:.16}`; `list_devices` shows where you are");
         return Err(Refusal::Invalid(Text::clipped(&text)).into());
     }
-    let fellows = state.fellows(me.user)?;
-    let tell = |session| {
-        let void = News::Revoked { to: fellows.clone(), what: Revoked::Session(session) };
-        [void, News::SessionsEnded { user: me.user, which: Ended::Only(session) }]
-    };
-    let news = ended.iter().copied().flat_map(tell).collect();
     let deltas = ended.into_iter().map(|session| Delta::SessionEnded { session }).collect();
-    Ok(Decision::done(deltas).telling(news))
+    Ok(Decision::done(deltas))
 }
 
 #[cfg(test)]

@@ -1,9 +1,7 @@
 //! `join_group`: asks to become a member, and tells the admin.
 
 use common::id::GroupName;
-use common::wire::client::Push;
 
-use super::news::News;
 use super::{Call, Decision, Halt, Mint, Outcome, may_enter, the_group};
 use crate::fact::Delta;
 use crate::quota::Quota;
@@ -23,10 +21,7 @@ fn decide(state: &State<'_>, me: &Login, quota: Quota, mint: Mint, name: GroupNa
     }
     rules::may_ask(&state.standing(group, me.user)?, &name)?;
     may_enter(state, quota, me.user)?;
-    let admin = state.admin(group)?;
-    let push = Push::JoinRequested { group: name, user: me.name.clone() };
-    let news = admin.map(|admin| News::to(admin, push)).into_iter().collect();
-    Ok(Decision::done(vec![Delta::Requested { membership, group, user: me.user }]).telling(news))
+    Ok(Decision::done(vec![Delta::Requested { membership, group, user: me.user }]))
 }
 
 #[cfg(test)]

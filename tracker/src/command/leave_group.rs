@@ -2,12 +2,9 @@
 //! the longest-standing member follows an admin who leaves; without members the group is closed.
 
 use common::id::GroupName;
-use common::ticket::Revoked;
-use common::wire::client::Push;
 use common::wire::refusal::Refusal;
 
 use super::answer::Answer;
-use super::news::News;
 use super::{Call, Decision, Halt, Outcome, the_group};
 use crate::fact::{Delta, EndReason};
 use crate::rules::Login;
@@ -25,16 +22,8 @@ fn decide(state: &State<'_>, me: &Login, name: GroupName) -> Result<Decision, Ha
     if deltas.is_empty() {
         return Err(Refusal::NotAMember(name).into());
     }
-    let members = state.members(group)?;
     let withdrawn = if standing.live.is_empty() { 0 } else { state.shares_only_of(group, me.user)? };
-    let void = |membership| News::Revoked { to: members.clone(), what: Revoked::Membership { group, membership } };
-    let mut news: Vec<News> = standing.live.iter().map(|m| void(*m)).collect();
-    if state.admin(group)? == Some(me.user)
-        && let Some(next) = state.admin_without(group, Some(me.user))?
-    {
-        news.push(News::to(next, Push::MadeAdmin { group: name }));
-    }
-    Ok(Decision { answer: Answer::Left { withdrawn }, ..Decision::done(deltas).telling(news) })
+    Ok(Decision { answer: Answer::Left { withdrawn }, ..Decision::done(deltas) })
 }
 
 #[cfg(test)]

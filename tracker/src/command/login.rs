@@ -2,15 +2,13 @@
 //! and take as long.
 
 use common::id::{SessionId, UserId, UserName};
-use common::ticket::{self, Revoked, SESSION_LIFE};
+use common::ticket::{self, SESSION_LIFE};
 use common::wire::client::Password;
 use common::wire::refusal::Refusal;
 
 use super::answer::{Answer, Grant};
-use super::news::News;
 use super::{Call, Decision, Halt, Outcome, now};
 use crate::fact::Delta;
-use crate::hub::Ended;
 use crate::quota;
 use crate::rules;
 use crate::store::{Account, State};
@@ -54,25 +52,15 @@ fn decide(
     let (credentials, expires) = (account.credentials, ticket::now() + SESSION_LIFE.as_secs());
     let mut deltas =
         vec![Delta::Session { id: session, user, device, expires }, Delta::SessionBound { session, credentials }];
-    let (ended, news) = make_room(state, user)?;
-    deltas.extend(ended);
+    deltas.extend(make_room(state, user)?);
     let grant = Grant { user, name, session, credentials, expires };
-    Ok(Decision { answer: Answer::LoggedIn(grant), ..Decision::done(deltas).telling(news) })
+    Ok(Decision { answer: Answer::LoggedIn(grant), ..Decision::done(deltas) })
 }
 
 /// Ends the oldest logins of a user who has as many as may be, as a logout there would.
-fn make_room(state: &State<'_>, user: UserId) -> Result<(Vec<Delta>, Vec<News>), Halt> {
+fn make_room(state: &State<'_>, user: UserId) -> Result<Vec<Delta>, Halt> {
     let oldest = state.sessions_beyond(user, quota::SESSIONS - 1, ticket::now())?;
-    if oldest.is_empty() {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let fellows = state.fellows(user)?;
-    let end = |session| {
-        let void = News::Revoked { to: fellows.clone(), what: Revoked::Session(session) };
-        (Delta::SessionEnded { session }, [void, News::SessionsEnded { user, which: Ended::Only(session) }])
-    };
-    let (ended, news): (Vec<_>, Vec<_>) = oldest.into_iter().map(end).unzip();
-    Ok((ended, news.into_iter().flatten().collect()))
+    Ok(oldest.into_iter().map(|session| Delta::SessionEnded { session }).collect())
 }
 
 #[cfg(test)]

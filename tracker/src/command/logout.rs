@@ -1,12 +1,8 @@
 //! `logout`: ends this login everywhere, and with it its tickets.
 
-use common::ticket::Revoked;
-
 use super::answer::Answer;
-use super::news::News;
 use super::{Call, Decision, Halt, Outcome};
 use crate::fact::Delta;
-use crate::hub::Ended;
 use crate::rules::Login;
 use crate::store::State;
 
@@ -14,12 +10,8 @@ pub(super) async fn run(call: &Call, me: &Login) -> Outcome {
     call.write(me, decide).await
 }
 
-fn decide(state: &State<'_>, me: &Login) -> Result<Decision, Halt> {
-    let news = vec![
-        News::Revoked { to: state.fellows(me.user)?, what: Revoked::Session(me.session) },
-        News::SessionsEnded { user: me.user, which: Ended::Only(me.session) },
-    ];
-    let decision = Decision::done(vec![Delta::SessionEnded { session: me.session }]).telling(news);
+fn decide(_: &State<'_>, me: &Login) -> Result<Decision, Halt> {
+    let decision = Decision::done(vec![Delta::SessionEnded { session: me.session }]);
     Ok(Decision { answer: Answer::LoggedOut, ..decision })
 }
 

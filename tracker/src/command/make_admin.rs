@@ -1,10 +1,8 @@
 //! `make_admin`: the admin hands the role to another member.
 
 use common::id::{GroupName, UserName};
-use common::wire::client::Push;
 use common::wire::refusal::Refusal;
 
-use super::news::News;
 use super::{Call, Decision, Halt, Outcome, as_admin, the_user};
 use crate::fact::Delta;
 use crate::quota::{self, Quota};
@@ -27,8 +25,7 @@ fn decide(state: &State<'_>, me: &Login, quota: Quota, name: GroupName, user: Us
     if quota.applies() {
         quota.handed_group(state.groups_run(whom, quota::GROUPS_RUN)?, user.as_str())?;
     }
-    let news = vec![News::to(whom, Push::MadeAdmin { group: name })];
-    Ok(Decision::done(vec![Delta::Admin { group, user: whom, membership }]).telling(news))
+    Ok(Decision::done(vec![Delta::Admin { group, user: whom, membership }]))
 }
 
 #[cfg(test)]

@@ -1,11 +1,19 @@
-//! What others are to hear of a command, once it is on disk and before it is acknowledged.
+//! What others are to hear of facts, once they are on disk and before a command is acknowledged.
+//!
+//! Invariant: it follows from the facts and the state with them, and from nothing else, so that clients of both trackers
+//! are told the same, wherever something was decided.
 
-use common::id::{DeviceId, UserId};
+use std::collections::{BTreeSet, HashSet};
+use std::time::Instant;
+
+use common::id::{DeviceId, FileId, GroupId, GroupName, MembershipId, SessionId, UserId};
 use common::ticket::{self, Revocation, Revoked, Signed};
-use common::wire::client::Push;
+use common::wire::client::{PeerRow, Push};
 
 use super::Services;
+use crate::fact::{Delta, EndReason};
 use crate::hub::{ConnectionId, Ended};
+use crate::store::{State, StoreError};
 
 /// Something to tell.
 #[derive(Debug)]
@@ -42,6 +50,186 @@ impl News {
     }
 }
 
+/// Facts that came together, as far as others are judged by them.
+#[derive(Debug)]
+pub(super) struct FactBatch {
+    /// Groups that were made: their first member and admin knows.
+    made: HashSet<GroupId>,
+}
+
+impl FactBatch {
+    pub(super) fn of<'a>(facts: impl IntoIterator<Item = &'a Delta>) -> Self {
+        let made = facts.into_iter().filter_map(|delta| match delta {
+            Delta::Group { id, .. } => Some(*id),
+            _ => None,
+        });
+        Self { made: made.collect() }
+    }
+}
+
+/// What is to be told of `facts`, which are among `batch`, on the state with them.
+pub(super) fn of_facts(
+    state: &State<'_>,
+    services: &Services,
+    facts: &[Delta],
+    batch: &FactBatch,
+) -> Result<Vec<News>, StoreError> {
+    let mut news = Vec::new();
+    facts.iter().try_for_each(|delta| of_fact(state, services, delta, batch, &mut news))?;
+    Ok(news)
+}
+
+fn of_fact(
+    state: &State<'_>,
+    services: &Services,
+    delta: &Delta,
+    batch: &FactBatch,
+    news: &mut Vec<News>,
+) -> Result<(), StoreError> {
+    match delta {
+        Delta::User { id, .. } => user_renamed(state, *id, news),
+        Delta::Group { id, name, .. } => group_renamed(state, *id, name, news),
+        Delta::Requested { membership, group, user } => requested(state, (*membership, *group, *user), news),
+        Delta::Accepted { membership, .. } => accepted(state, *membership, batch, news),
+        Delta::Admin { group, user, .. } => admin_made(state, (*group, *user), batch, news),
+        Delta::Ended { membership, reason } => ended(state, *membership, *reason, news),
+        Delta::SessionEnded { session } => session_ended(state, *session, news),
+        Delta::Credential { user, .. } => password_changed(state, *user, news),
+        Delta::Seeding { group, file, device, user, on: true, .. } => {
+            news.extend(seeder_up(state, services, (*group, *file), (*device, *user))?);
+            Ok(())
+        }
+        // A login is news only when it ends, a kick by the ends that come with it, and shares are looked up.
+        Delta::Session { .. }
+        | Delta::SessionBound { .. }
+        | Delta::Kicked { .. }
+        | Delta::Published { .. }
+        | Delta::Withdrawn { .. }
+        | Delta::Seeding { on: false, .. } => Ok(()),
+    }
+}
+
+type Told = Result<(), StoreError>;
+
+fn user_renamed(state: &State<'_>, user: UserId, news: &mut Vec<News>) -> Told {
+    if let (Some(claimed), Some(now)) = (state.user_renamed(user)?, state.user_name(user)?) {
+        news.push(News::to(user, Push::UserRenamed { claimed, now }));
+    }
+    Ok(())
+}
+
+fn group_renamed(state: &State<'_>, group: GroupId, claimed: &GroupName, news: &mut Vec<News>) -> Told {
+    if let Some(now) = state.group_name(group)?.filter(|now| now != claimed) {
+        let push = Push::GroupRenamed { claimed: claimed.clone(), now };
+        news.push(News::Push { to: state.members(group)?, except: None, push });
+    }
+    Ok(())
+}
+
+fn requested(
+    state: &State<'_>,
+    (membership, group, user): (MembershipId, GroupId, UserId),
+    news: &mut Vec<News>,
+) -> Told {
+    let waits = state.standing(group, user)?.pending.contains(&membership);
+    if let (true, Some(admin), Some(name), Some(who)) =
+        (waits, state.admin(group)?, state.group_name(group)?, state.user_name(user)?)
+    {
+        news.push(News::to(admin, Push::JoinRequested { group: name, user: who }));
+    }
+    Ok(())
+}
+
+fn accepted(state: &State<'_>, membership: MembershipId, batch: &FactBatch, news: &mut Vec<News>) -> Told {
+    let Some((group, user)) = state.membership(membership)? else { return Ok(()) };
+    if !batch.made.contains(&group)
+        && state.standing(group, user)?.live.contains(&membership)
+        && let Some(name) = state.group_name(group)?
+    {
+        news.push(News::to(user, Push::Accepted { group: name }));
+    }
+    Ok(())
+}
+
+fn admin_made(state: &State<'_>, (group, user): (GroupId, UserId), batch: &FactBatch, news: &mut Vec<News>) -> Told {
+    if !batch.made.contains(&group)
+        && state.admin(group)? == Some(user)
+        && let Some(name) = state.group_name(group)?
+    {
+        news.push(News::to(user, Push::MadeAdmin { group: name }));
+    }
+    Ok(())
+}
+
+/// A membership has ended, or a request. Only on what was accepted somewhere can a ticket stand.
+fn ended(state: &State<'_>, membership: MembershipId, reason: EndReason, news: &mut Vec<News>) -> Told {
+    let Some((group, user)) = state.membership(membership)? else { return Ok(()) };
+    let Some(name) = state.group_name(group)? else { return Ok(()) };
+    let was_accepted = state.was_accepted(membership)?;
+    if was_accepted {
+        // Those who are members still, and whoever has just left: both may hold tickets or serve on them.
+        let to: BTreeSet<_> = state.members(group)?.into_iter().chain([user]).collect();
+        news.push(News::Revoked { to: to.into_iter().collect(), what: Revoked::Membership { group, membership } });
+    }
+    match reason {
+        EndReason::Rejected => news.push(News::to(user, Push::Rejected { group: name.clone() })),
+        EndReason::Kicked if was_accepted => {
+            news.push(News::to(user, Push::Removed { group: name.clone(), membership }));
+        }
+        EndReason::Kicked | EndReason::Left => {}
+    }
+    // Whoever was the admin is followed by the longest-standing member, who was not, and is told once.
+    if was_accepted && let Some(next) = state.admin_by_end_of(group, membership)? {
+        let made = Push::MadeAdmin { group: name };
+        let told = |n: &News| matches!(n, News::Push { to, push, .. } if to[..] == [next] && *push == made);
+        if !news.iter().any(told) {
+            news.push(News::to(next, made));
+        }
+    }
+    Ok(())
+}
+
+fn session_ended(state: &State<'_>, session: SessionId, news: &mut Vec<News>) -> Told {
+    if let Some(row) = state.session(session)? {
+        news.push(News::Revoked { to: state.fellows(row.user)?, what: Revoked::Session(session) });
+        news.push(News::SessionsEnded { user: row.user, which: Ended::Only(session) });
+    }
+    Ok(())
+}
+
+/// Every login goes but those on the present password: the one where it was changed, and any since then.
+fn password_changed(state: &State<'_>, user: UserId, news: &mut Vec<News>) -> Told {
+    if state.account_of(user)?.is_none_or(|a| a.credentials < 2) {
+        return Ok(());
+    }
+    let holding = state.sessions_that_hold(user, ticket::now())?;
+    // Of several only one can be excepted; the others' tickets are renewed within a minute.
+    let except = holding.last().copied();
+    news.push(News::Revoked { to: state.fellows(user)?, what: Revoked::OtherSessions { user, except } });
+    news.push(News::SessionsEnded { user, which: Ended::AllBut(holding) });
+    Ok(())
+}
+
+/// That a device seeds a file of a group: to the other members, if it has said where it is, and if they have not
+/// been told very much of its user already.
+pub(super) fn seeder_up(
+    state: &State<'_>,
+    services: &Services,
+    (group, file): (GroupId, FileId),
+    (device, user): (DeviceId, UserId),
+) -> Result<Option<News>, StoreError> {
+    let now = Instant::now();
+    let (Some(address), Some(name)) = (services.presence.address(device, user, now), state.user_name(user)?) else {
+        return Ok(None);
+    };
+    if !services.throttle.may_hint(user, now) {
+        return Ok(None);
+    }
+    let peer = PeerRow { device, user: name, address };
+    let push = Push::SeederUp { group_id: group, file_id: file, peer };
+    Ok(Some(News::Push { to: state.members(group)?, except: Some(device), push }))
+}
+
 /// Tells it, but not on the connection where it was asked for.
 pub(super) fn deliver(services: &Services, news: Vec<News>, asked_on: Option<ConnectionId>) {
     for item in news {
@@ -63,7 +251,7 @@ pub(super) fn deliver(services: &Services, news: Vec<News>, asked_on: Option<Con
 
 /// The signed statement that `what` is void from now on.
 pub(super) fn revoked(services: &Services, what: Revoked) -> Option<Push> {
-    sign(services, &Revocation { what, at: ticket::now() })
+    sign(services, &Revocation { what, at: services.replica.latest_clock(ticket::now()) })
 }
 
 /// The same of an end that was told before.
@@ -71,3 +259,6 @@ pub(super) fn sign(services: &Services, end: &Revocation) -> Option<Push> {
     let signed = Signed::sign(end, &services.key);
     signed.inspect_err(|e| tracing::error!("a revocation could not be signed: {e}")).ok().map(Push::Revoked)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,8 @@
 //! `reject_request`: the admin turns a user's request down.
 
 use common::id::{GroupName, UserName};
-use common::wire::client::Push;
 use common::wire::refusal::Refusal;
 
-use super::news::News;
 use super::{Call, Decision, Halt, Outcome, as_admin, the_user};
 use crate::fact::{Delta, EndReason};
 use crate::rules::Login;
@@ -23,7 +21,7 @@ fn decide(state: &State<'_>, me: &Login, name: GroupName, user: UserName) -> Res
     }
     let reject = |m: &_| Delta::Ended { membership: *m, reason: EndReason::Rejected };
     let deltas = standing.pending.iter().map(reject).collect();
-    Ok(Decision::done(deltas).telling(vec![News::to(whose, Push::Rejected { group: name })]))
+    Ok(Decision::done(deltas))
 }
 
 #[cfg(test)]

@@ -1,11 +1,8 @@
 //! `remove_member`: the admin ends a membership. Seeders hear of it at once.
 
 use common::id::{GroupName, UserName};
-use common::ticket::Revoked;
-use common::wire::client::Push;
 use common::wire::refusal::Refusal;
 
-use super::news::News;
 use super::{Call, Decision, Halt, Mint, Outcome, as_admin, the_user};
 use crate::fact::{Delta, EndReason};
 use crate::rules::{self, Login};
@@ -24,15 +21,9 @@ fn decide(state: &State<'_>, me: &Login, mint: Mint, name: GroupName, user: User
     if standing.live.is_empty() {
         return Err(Refusal::UserNotAMember { user, group: name }.into());
     }
-    let members = state.members(group)?;
     let mut deltas = vec![Delta::Kicked { id: mint.id("kick"), group, user: whom }];
     deltas.extend(standing.open().map(|membership| Delta::Ended { membership, reason: EndReason::Kicked }));
-    let tell = |membership: &_| {
-        let membership = *membership;
-        let void = News::Revoked { to: members.clone(), what: Revoked::Membership { group, membership } };
-        [void, News::to(whom, Push::Removed { group: name.clone(), membership })]
-    };
-    Ok(Decision::done(deltas).telling(standing.live.iter().flat_map(tell).collect()))
+    Ok(Decision::done(deltas))
 }
 
 #[cfg(test)]

@@ -1,24 +1,19 @@
 //! This device seeds a file of a group, wholly or in part.
 
-use std::sync::Arc;
-
-use common::id::{FileId, GroupId, GroupName};
-use common::wire::client::{PeerRow, Push};
+use common::id::{FileId, GroupName};
 use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
 
-use super::news::News;
-use super::{Call, Decision, Halt, Outcome, Services, as_member, now};
+use super::{Call, Decision, Halt, Outcome, as_member};
 use crate::fact::Delta;
 use crate::rules::Login;
 use crate::store::State;
 
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileId) -> Outcome {
-    let services = Arc::clone(&call.services);
-    call.write(me, move |state, me| decide(state, me, &services, name, file)).await
+    call.write(me, move |state, me| decide(state, me, name, file)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, services: &Services, name: GroupName, file: FileId) -> Result<Decision, Halt> {
+fn decide(state: &State<'_>, me: &Login, name: GroupName, file: FileId) -> Result<Decision, Halt> {
     let (group, membership) = as_member(state, me, &name)?;
     if state.share_of(group, file)?.is_none() {
         return Err(Refusal::NoSuchFile { group: name, name: Text::clipped(&format!("id:{file}")) }.into());
@@ -29,25 +24,7 @@ fn decide(state: &State<'_>, me: &Login, services: &Services, name: GroupName, f
     if unchanged {
         return Ok(Decision::done(Vec::new()));
     }
-    Ok(Decision::done(vec![fact]).telling(seeder_up(state, services, me, group, file)?))
-}
-
-/// Tells the other members that this device seeds `file`, if it has said where it is, and if they have not been
-/// told very much of its user already.
-pub(super) fn seeder_up(
-    state: &State<'_>,
-    services: &Services,
-    me: &Login,
-    group: GroupId,
-    file: FileId,
-) -> Result<Vec<News>, Halt> {
-    let Some(address) = services.presence.address(me.device, me.user, now()) else { return Ok(Vec::new()) };
-    if !services.throttle.may_hint(me.user, now()) {
-        return Ok(Vec::new());
-    }
-    let peer = PeerRow { device: me.device, user: me.name.clone(), address };
-    let push = Push::SeederUp { group_id: group, file_id: file, peer };
-    Ok(vec![News::Push { to: state.members(group)?, except: Some(me.device), push }])
+    Ok(Decision::done(vec![fact]))
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use common::pieces::PieceLayout;
 use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
 
-use super::start_seeding::seeder_up;
 use super::{Call, Decision, Halt, Outcome, Services, Staged, as_member};
 use crate::fact::Delta;
 use crate::quota::{self, Quota};
@@ -75,8 +74,7 @@ fn decide(
         deltas.push(Delta::Published { id: publication, group, name, file, manifest, user, membership });
     }
     deltas.push(Delta::Seeding { group, file, device, user, membership, on: true });
-    let news = seeder_up(state, services, me, group, file)?;
-    Ok(Decision { manifest: Some(manifest), ..Decision::done(deltas).telling(news) })
+    Ok(Decision { manifest: Some(manifest), ..Decision::done(deltas) })
 }
 
 /// Whether the user may have one more share, with this manifest.

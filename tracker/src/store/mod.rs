@@ -45,6 +45,7 @@ pub use state::{
 pub use sweep::Swept;
 pub use writer::{Change, WallClock, Written};
 
+use crate::fact::Delta;
 use open::DataDir;
 use readers::Readers;
 use reserve::{FreeBytes, Reserve};
@@ -66,6 +67,7 @@ pub struct Store {
     /// This run.
     origin: OriginId,
     clock: Clock,
+    reserve: Arc<Reserve>,
     writer: Arc<Mutex<Option<thread::JoinHandle<()>>>>,
 }
 
@@ -116,12 +118,13 @@ impl Store {
         let readers = (0..READERS).map(|_| dir.reader()).collect::<Result<Vec<_>, _>>()?;
         let (publish, versions) = watch::channel(Arc::new(log.versions().clone()));
         let (jobs, waiting) = mpsc::channel(QUEUE);
-        let reserve = Reserve::new(free);
-        let writer = Writer { conn, log, clock: Arc::clone(&clock), reserve, versions: publish, _dir: dir };
+        let reserve = Arc::new(Reserve::new(free));
+        let kept = Arc::clone(&reserve);
+        let writer = Writer { conn, log, clock: Arc::clone(&clock), reserve: kept, versions: publish, _dir: dir };
         let writer = thread::Builder::new().name("store writer".into()).spawn(move || writer.run(waiting));
         let writer = writer.map_err(|source| OpenError::Directory { path: data_dir.to_owned(), source })?;
         let (readers, writer) = (Readers::new(readers), Arc::new(Mutex::new(Some(writer))));
-        Ok(Self { jobs, readers, versions, origin, clock: Clock(clock), writer })
+        Ok(Self { jobs, readers, versions, origin, clock: Clock(clock), reserve, writer })
     }
 
     /// Decides a command on the state as it is, applies what it decides, and returns when that is
@@ -138,10 +141,31 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.write_then(asked, decide, |_, _, value| Ok(value)).await
+    }
+
+    /// As [`Self::write`], with what `then` makes of the decided facts and value on the state with them, at the same
+    /// moment.
+    ///
+    /// # Errors
+    /// What `decide` or `then` refuses, or a [`StoreError`]; then nothing has changed.
+    pub async fn write_then<V, T, E, F, G>(&self, asked: Asked, decide: F, then: G) -> Result<Written<T>, E>
+    where
+        F: FnOnce(&State<'_>) -> Result<Change<V>, E> + Send + 'static,
+        G: FnOnce(&State<'_>, &[Delta], V) -> Result<T, E> + Send + 'static,
+        V: 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        let command = Command { asked, decide: Some(decide), outcome: None, reply };
+        let command = Command { asked, decide: Some((decide, then)), outcome: None, reply };
         self.submit(Box::new(command)).await?;
         answer.await.unwrap_or_else(|_| Err(StoreError::Unknown.into()))
+    }
+
+    /// Whether the disk has room for commands that add. The operator is told when that changes.
+    pub fn disk_has_room(&self) -> bool {
+        self.reserve.has_room()
     }
 
     /// What was answered to this request, if it has had its effect.

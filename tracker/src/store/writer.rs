@@ -74,16 +74,18 @@ pub(super) enum Work {
 }
 
 /// Decides and applies one command.
-pub(super) struct Command<F, T, E> {
+pub(super) struct Command<F, G, T, E> {
     pub(super) asked: Asked,
-    pub(super) decide: Option<F>,
+    /// What is decided, and what is then made of it on the state with it.
+    pub(super) decide: Option<(F, G)>,
     pub(super) outcome: Option<std::result::Result<Written<T>, E>>,
     pub(super) reply: oneshot::Sender<std::result::Result<Written<T>, E>>,
 }
 
-impl<F, T, E> Job for Command<F, T, E>
+impl<F, G, V, T, E> Job for Command<F, G, T, E>
 where
-    F: FnOnce(&State<'_>) -> std::result::Result<Change<T>, E> + Send,
+    F: FnOnce(&State<'_>) -> std::result::Result<Change<V>, E> + Send,
+    G: FnOnce(&State<'_>, &[Delta], V) -> std::result::Result<T, E> + Send,
     T: Send,
     E: From<StoreError> + Send,
 {
@@ -108,11 +110,14 @@ where
     }
 }
 
-fn apply<T, E: From<StoreError>>(
+fn apply<V, T, E: From<StoreError>>(
     on: &Running<'_>,
     log: &mut Log,
     asked: Asked,
-    decide: impl FnOnce(&State<'_>) -> std::result::Result<Change<T>, E>,
+    (decide, then): (
+        impl FnOnce(&State<'_>) -> std::result::Result<Change<V>, E>,
+        impl FnOnce(&State<'_>, &[Delta], V) -> std::result::Result<T, E>,
+    ),
 ) -> std::result::Result<Written<T>, E> {
     let Running { conn, now_ms, room } = *on;
     if let Some(answer) = log::recorded(conn, asked)? {
@@ -129,7 +134,7 @@ fn apply<T, E: From<StoreError>>(
         log.append(conn, asked, &change.deltas, &change.answer, now_ms)?;
         log::record(conn, asked, &change.answer, now_ms / 1000)?;
     }
-    Ok(Written::Done(change.value))
+    Ok(Written::Done(then(&State::new(conn), &change.deltas, change.value)?))
 }
 
 /// Housekeeping: writes what is not part of the history.
@@ -211,7 +216,7 @@ pub(super) struct Writer {
     pub(super) conn: Connection,
     pub(super) log: Log,
     pub(super) clock: WallClock,
-    pub(super) reserve: Reserve,
+    pub(super) reserve: Arc<Reserve>,
     pub(super) versions: watch::Sender<Arc<Versions>>,
     /// Held until the connection is closed.
     pub(super) _dir: DataDir,

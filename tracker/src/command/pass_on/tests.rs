@@ -1,9 +1,10 @@
-use common::id::{DeviceId, OriginId, SessionId};
-use common::wire::client::Request;
+use common::id::{DeviceId, GroupId, MembershipId, OriginId, SessionId, UserId};
+use common::ticket::Revoked;
+use common::wire::client::{Push, Request};
 
 use super::*;
 use crate::command::tests::{Device, Fixture};
-use crate::fact::{CredentialId, Hlc, Stamp};
+use crate::fact::{CredentialId, EndReason, Hlc, Stamp};
 
 /// What `device` hears of once `facts`, which are on disk, have come from the other tracker.
 async fn told(f: &Fixture, facts: Vec<Delta>) {

@@ -129,6 +129,27 @@ impl State<'_> {
         self.one(sql, [membership.as_bytes()], |r| Ok((id(r, 0)?, id(r, 1)?)))
     }
 
+    /// Whether anybody has accepted this request to join.
+    pub fn was_accepted(&self, membership: MembershipId) -> Result<bool> {
+        self.exists("SELECT 1 FROM accepts WHERE membership = ?1", [membership.as_bytes()])
+    }
+
+    /// Who is the admin of a group now because this membership, which was its admin's, has ended. Nobody, if the admin
+    /// was made that by another, or has been it before.
+    pub fn admin_by_end_of(&self, group: GroupId, ended: MembershipId) -> Result<Option<UserId>> {
+        let Some(admin) = self.admin(group)? else { return Ok(None) };
+        if self.admin_was_made(group, admin)? {
+            return Ok(None);
+        }
+        let sql = "
+            SELECT 1 FROM admins WHERE group_id = ?1 AND membership = ?2
+            UNION ALL
+            SELECT 1 FROM accepts a WHERE a.membership = ?2 AND (a.hlc, a.origin, a.membership) <
+                (SELECT l.hlc, l.origin, l.membership FROM live l WHERE l.group_id = ?1
+                 ORDER BY l.hlc, l.origin, l.membership LIMIT 1)";
+        Ok(self.exists(sql, (group.as_bytes(), ended.as_bytes()))?.then_some(admin))
+    }
+
     /// Whether this member was made the admin, as opposed to having become it when another left.
     pub fn admin_was_made(&self, group: GroupId, user: UserId) -> Result<bool> {
         let sql = "SELECT 1 FROM admins a JOIN live l ON l.membership = a.membership
