@@ -200,3 +200,24 @@ fn what_only_a_dead_tracker_acknowledged_its_client_asks_of_the_other() {
     }
     assert!(live.stop());
 }
+
+#[test]
+fn a_seeder_that_reaches_only_one_tracker_is_found_through_the_other() {
+    let cluster = Cluster::start(2);
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    until_level(&cluster, &alice, Duration::from_secs(20));
+    alice.ok(&["create_group lab"]);
+    bob.ok(&["join_group lab"]);
+    alice.ok(&["accept_request lab bob"]);
+    let content = alice.home().join("data.bin");
+    harness::random_file(&content, 100_000).expect("a file");
+    for (seeds_at, asks_at) in [(1, 2), (2, 1)] {
+        let mut seeder = alice.with_info(&cluster.info_of(seeds_at)).live();
+        seeder.ok("upload_file lab data.bin");
+        let copy = bob.downloads().join(format!("by-{asks_at}"));
+        let line = format!("download_file lab data.bin {}", copy.display());
+        bob.with_info(&cluster.info_of(asks_at)).ok(&[&line]);
+        assert_eq!(std::fs::read(&copy).expect("a copy"), std::fs::read(&content).expect("a file"));
+        assert!(seeder.stop());
+    }
+}

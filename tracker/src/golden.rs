@@ -138,13 +138,13 @@ async fn whole(check: &mut Check) {
     let change = Change { deltas: samples::deltas(), manifest: None, answer, value: () };
     store.write(samples::asked(), move |_| Ok::<_, StoreError>(change)).await.unwrap();
 
-    let out = store.outbox(Versions::new(), 0, 0).await.unwrap();
+    let out = store.outbox(Versions::new(), (0, 0), MAX_FRAME).await.unwrap();
     let [event]: [Event; 1] = out.events.try_into().unwrap();
     check.value("Event", &event);
     assert_eq!(codec::decode::<Vec<Delta>>(&event.body, MAX_FRAME).unwrap(), samples::deltas());
     check.bytes("Event/hash", &store.heads().await.unwrap()[0].hash);
 
-    let (packed, next) = store.facts(Cursor::default()).await.unwrap();
+    let (packed, next) = store.facts(Cursor::default(), MAX_FRAME).await.unwrap();
     assert!(next.is_none(), "it fits into one part");
     let facts: Vec<Fact> = codec::decode(&packed, MAX_FRAME).unwrap();
     assert!(facts.iter().all(|(s, d)| *s == at(&event) || matches!(d, Delta::SessionBound { .. })));

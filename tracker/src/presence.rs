@@ -1,9 +1,10 @@
 //! Who is here, and where. A device announces itself and is here for a lease; when the connection on
-//! which it did ends, it is gone at once.
+//! which it did ends, it is gone at once. What it says to one tracker the other is told, so that a device that reaches
+//! one alone is known to both.
 //!
-//! Invariant: of two announcements of a device the one with the higher serial holds. Time is passed
-//! in, and monotonic. What is here is noted in the database in batches, so that a restarted tracker
-//! can answer before everybody has come back. Knows no groups and no files.
+//! Invariant: of two announcements of a device the one with the higher serial holds, whichever tracker it was made
+//! to. Time is passed in, and monotonic: no clock of the sibling's counts. What is here is noted in the database in
+//! batches, so that a restarted tracker can answer before everybody has come back. Knows no groups and no files.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -11,12 +12,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::id::{DeviceId, UserId};
+use common::wire::limits::List;
+use common::wire::sync::{self, Announcement};
+use tokio::sync::Notify;
 
 use crate::hub::ConnectionId;
 use crate::store::PresenceRow;
 
 /// How long an announcement holds. Clients repeat it three times as often.
 pub const LEASE: Duration = Duration::from_secs(30);
+/// Devices of the sibling that are known here at most.
+const MAX_FORWARDED: usize = 1 << 16;
 
 /// What became of an announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +35,7 @@ pub enum Announced {
     Outdated,
 }
 
+/// What a device said to this tracker.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     row: PresenceRow,
@@ -37,11 +44,23 @@ struct Entry {
     said_on: Option<ConnectionId>,
 }
 
+/// What a device said to the sibling.
+#[derive(Debug, Clone, Copy)]
+struct Forwarded {
+    row: PresenceRow,
+    /// On which connection of the two trackers it came.
+    link: u64,
+    /// When the sibling was last heard on that, if it is over.
+    seen: Instant,
+}
+
 /// Everyone who is here.
 #[derive(Debug, Default)]
 pub struct Presence {
     /// Guards everything.
     inner: Mutex<Inner>,
+    /// There is something to tell the sibling.
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -49,34 +68,45 @@ struct Inner {
     here: HashMap<DeviceId, Entry>,
     /// Not yet in the database.
     unsaved: HashSet<DeviceId>,
+    // Of the sibling.
+    forwarded: HashMap<DeviceId, Forwarded>,
+    /// Counts the connections to it.
+    link: u64,
+    /// When it was last heard, while there is one.
+    heard: Option<Instant>,
+    /// Not yet told to it; nothing, while it does not listen.
+    untold: HashSet<DeviceId>,
 }
 
 impl Presence {
     /// Begins with what was noted before the restart: it holds for one lease from `now`.
     pub fn restored(rows: Vec<PresenceRow>, now: Instant) -> Self {
         let here = rows.into_iter().map(|row| (row.device, Entry { row, seen: now, said_on: None })).collect();
-        Self { inner: Mutex::new(Inner { here, unsaved: HashSet::new() }) }
+        Self { inner: Mutex::new(Inner { here, ..Inner::default() }), changed: Notify::new() }
     }
 
     /// A device says where it is.
     pub fn announce(&self, row: PresenceRow, connection: ConnectionId, now: Instant) -> Announced {
         let mut inner = self.lock();
-        let before = inner.here.get(&row.device).filter(|e| holds(e, now)).copied();
-        if before.is_some_and(|e| e.row.serial > row.serial) {
+        let before = inner.latest(row.device, now);
+        if before.is_some_and(|b| b.serial > row.serial) {
             return Announced::Outdated;
         }
-        inner.here.insert(row.device, Entry { row, seen: now, said_on: Some(connection) });
+        let moved = |b: PresenceRow| b.address != row.address || b.user != row.user;
+        let entry = Entry { row, seen: now, said_on: Some(connection) };
+        let here = inner.here.insert(row.device, entry).filter(|e| holds(e, now) && e.said_on.is_some());
         inner.unsaved.insert(row.device);
-        match before {
-            Some(e) if e.row.address == row.address && e.row.user == row.user => Announced::Renewed,
-            _ => Announced::News,
+        let news = before.is_none_or(moved);
+        // As long as nothing has changed, the sibling goes on believing what it was told.
+        if news || here.is_none_or(|e| moved(e.row)) {
+            self.tell(&mut inner, row.device);
         }
+        if news { Announced::News } else { Announced::Renewed }
     }
 
-    /// Where a user's device is, if it is here.
+    /// Where a user's device is, if it is here or at the sibling.
     pub fn address(&self, device: DeviceId, user: UserId, now: Instant) -> Option<SocketAddr> {
-        let inner = self.lock();
-        inner.here.get(&device).filter(|e| e.row.user == user && holds(e, now)).map(|e| e.row.address)
+        self.lock().latest(device, now).filter(|row| row.user == user).map(|row| row.address)
     }
 
     /// The connection on which a device announced itself is over, or its login is.
@@ -85,15 +115,21 @@ impl Presence {
         if inner.here.get(&device).is_some_and(|e| e.said_on == Some(connection)) {
             inner.here.remove(&device);
             inner.unsaved.insert(device);
+            self.tell(&mut inner, device);
         }
     }
 
     /// What the database does not know yet: who is here, and who is gone.
     pub fn take_unsaved(&self, now: Instant) -> (Vec<PresenceRow>, Vec<DeviceId>) {
         let mut inner = self.lock();
-        let Inner { here, unsaved } = &mut *inner;
-        let expired = here.extract_if(|_, e| !holds(e, now)).map(|(device, _)| device);
-        unsaved.extend(expired);
+        let expired: Vec<_> = inner.here.extract_if(|_, e| !holds(e, now)).map(|(device, _)| device).collect();
+        for device in &expired {
+            self.tell(&mut inner, *device);
+        }
+        inner.unsaved.extend(expired);
+        let (link, heard) = (inner.link, inner.heard);
+        inner.forwarded.retain(|_, f| believed(f, link, heard, now));
+        let Inner { here, unsaved, .. } = &mut *inner;
         let (mut rows, mut gone) = (Vec::new(), Vec::new());
         for device in unsaved.drain() {
             match here.get(&device) {
@@ -104,13 +140,129 @@ impl Presence {
         (rows, gone)
     }
 
+    // ---- The sibling ----
+
+    /// There is a connection to the sibling.
+    pub fn sibling_came(&self, now: Instant) {
+        let mut inner = self.lock();
+        inner.link += 1;
+        inner.heard = Some(now);
+    }
+
+    /// The sibling gives a sign of life.
+    pub fn sibling_lives(&self, now: Instant) {
+        self.lock().heard = Some(now);
+    }
+
+    /// The connection is over: what the sibling has said holds for one lease from when it was last heard.
+    pub fn sibling_went(&self) {
+        let mut inner = self.lock();
+        let Inner { forwarded, link, heard, untold, .. } = &mut *inner;
+        if let Some(heard) = heard.take() {
+            forwarded.values_mut().filter(|f| f.link == *link).for_each(|f| f.seen = heard);
+        }
+        untold.clear();
+    }
+
+    /// The sibling listens: it is to be told of everyone who is connected here.
+    pub fn tell_everyone(&self) {
+        let mut inner = self.lock();
+        let connected = inner.here.iter().filter(|(_, e)| e.said_on.is_some()).map(|(device, _)| *device);
+        inner.untold = connected.collect();
+        self.changed.notify_one();
+    }
+
+    /// Up to `most` changes that the sibling has not been told.
+    pub fn take_untold(&self, most: usize, now: Instant) -> Option<sync::Presence> {
+        let mut inner = self.lock();
+        let some: Vec<_> = inner.untold.iter().take(most).copied().collect();
+        let (mut here, mut gone) = (Vec::new(), Vec::new());
+        for device in some {
+            inner.untold.remove(&device);
+            match inner.here.get(&device).filter(|e| holds(e, now)) {
+                Some(Entry { row, .. }) => here.push(row.announcement()),
+                None => gone.push(device),
+            }
+        }
+        let some = !here.is_empty() || !gone.is_empty();
+        some.then(|| sync::Presence { here: List::first_of(here), gone: List::first_of(gone) })
+    }
+
+    /// Returns when there may be something to tell the sibling. Cancel safe.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The sibling says who has come there and gone. Returns those who were not here, or elsewhere.
+    pub fn hear(&self, changes: sync::Presence, now: Instant) -> Vec<PresenceRow> {
+        let mut inner = self.lock();
+        for device in changes.gone.into_vec() {
+            inner.forwarded.remove(&device);
+        }
+        let mut news = Vec::new();
+        for row in changes.here.into_vec().into_iter().map(PresenceRow::from) {
+            let before = inner.latest(row.device, now).filter(|b| b.serial > row.serial || b.said(&row));
+            if inner.forwarded.len() >= MAX_FORWARDED && !inner.forwarded.contains_key(&row.device) {
+                break;
+            }
+            let link = inner.link;
+            inner.forwarded.insert(row.device, Forwarded { row, link, seen: now });
+            if before.is_none() {
+                news.push(row);
+            }
+        }
+        news
+    }
+
+    /// Notes a change for the sibling, if it listens.
+    fn tell(&self, inner: &mut Inner, device: DeviceId) {
+        if inner.heard.is_some() {
+            inner.untold.insert(device);
+            self.changed.notify_one();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Inner {
+    /// The latest announcement of a device that holds, whichever tracker it was made to.
+    fn latest(&self, device: DeviceId, now: Instant) -> Option<PresenceRow> {
+        let here = self.here.get(&device).filter(|e| holds(e, now)).map(|e| e.row);
+        let there = self.forwarded.get(&device).filter(|f| believed(f, self.link, self.heard, now)).map(|f| f.row);
+        here.into_iter().chain(there).max_by_key(|row| row.serial)
+    }
+}
+
+impl PresenceRow {
+    /// Whether the device is where `other` says, under the same user.
+    fn said(&self, other: &Self) -> bool {
+        (self.address, self.user) == (other.address, other.user)
+    }
+
+    const fn announcement(&self) -> Announcement {
+        let Self { device, user, address, serial } = *self;
+        Announcement { device, user, address, serial }
+    }
+}
+
+impl From<Announcement> for PresenceRow {
+    fn from(said: Announcement) -> Self {
+        let Announcement { device, user, address, serial } = said;
+        Self { device, user, address, serial }
+    }
+}
+
 fn holds(e: &Entry, now: Instant) -> bool {
     now.saturating_duration_since(e.seen) < LEASE
+}
+
+/// What the sibling said holds while it gives signs of life on the same connection, and for a lease after.
+fn believed(f: &Forwarded, link: u64, heard: Option<Instant>, now: Instant) -> bool {
+    let seen = if f.link == link { heard.unwrap_or(f.seen) } else { f.seen };
+    now.saturating_duration_since(seen) < LEASE
 }
 
 /// Where others can reach a client that says it listens on `listen` and is connected from `remote`. Others will
@@ -174,6 +326,94 @@ mod tests {
         assert_eq!(p.take_unsaved(t), (vec![], vec![]));
         assert_eq!(p.take_unsaved(t + LEASE), (vec![], vec![row(1).device]), "its lease has run out");
         assert_eq!(p.take_unsaved(t + LEASE), (vec![], vec![]));
+    }
+
+    /// What one tracker tells the other, until nothing is left.
+    fn tell(from: &Presence, to: &Presence, now: Instant) -> Vec<PresenceRow> {
+        let changes: Vec<_> = std::iter::from_fn(|| from.take_untold(1, now)).collect();
+        changes.into_iter().flat_map(|c| to.hear(c, now)).collect()
+    }
+
+    fn linked(now: Instant) -> [Presence; 2] {
+        let both = [Presence::default(), Presence::default()];
+        both.iter().for_each(|p| p.sibling_came(now));
+        both
+    }
+
+    #[test]
+    fn who_reaches_one_tracker_is_known_to_both() {
+        let (t, r) = (Instant::now(), row(1));
+        let before = Presence::default();
+        before.announce(r, ConnectionId(1), t);
+        let other = Presence::default();
+        [&before, &other].iter().for_each(|p| p.sibling_came(t));
+        before.tell_everyone();
+        assert_eq!(tell(&before, &other, t), [r]);
+        assert_eq!(other.address(r.device, r.user, t), Some(r.address));
+        // Renewals are not told, and need not be: the sibling lives.
+        let mut now = t;
+        for serial in 2..10 {
+            now += LEASE / 2;
+            before.announce(row(serial), ConnectionId(1), now);
+            assert_eq!(before.take_untold(9, now), None);
+            other.sibling_lives(now);
+            assert!(other.address(r.device, r.user, now).is_some());
+        }
+        before.leave(r.device, ConnectionId(1));
+        assert_eq!(tell(&before, &other, now), []);
+        assert_eq!(other.address(r.device, r.user, now), None);
+    }
+
+    #[test]
+    fn a_device_that_expires_at_one_tracker_is_gone_at_both() {
+        let t = Instant::now();
+        let [a, b] = linked(t);
+        a.announce(row(1), ConnectionId(1), t);
+        assert_eq!(tell(&a, &b, t).len(), 1);
+        let later = t + LEASE;
+        b.sibling_lives(later);
+        a.take_unsaved(later);
+        tell(&a, &b, later);
+        assert_eq!(b.address(row(1).device, row(1).user, later), None);
+    }
+
+    #[test]
+    fn what_a_sibling_said_expires_here_when_it_is_silent_or_gone_and_is_not_told_back() {
+        let t = Instant::now();
+        let [a, b] = linked(t);
+        let (r, at) = (row(1), |p: &Presence, now| p.address(row(1).device, row(1).user, now));
+        a.announce(r, ConnectionId(1), t);
+        tell(&a, &b, t);
+        assert!(at(&b, t + LEASE - Duration::from_millis(1)).is_some());
+        assert_eq!(at(&b, t + LEASE), None, "silent");
+        b.sibling_lives(t + LEASE);
+        assert!(at(&b, t + LEASE).is_some());
+        b.sibling_went();
+        b.sibling_came(t + LEASE + LEASE / 2);
+        b.tell_everyone();
+        assert_eq!(b.take_untold(9, t), None);
+        assert!(at(&b, t + LEASE + LEASE / 2).is_some());
+        b.sibling_lives(t + 2 * LEASE);
+        assert_eq!(at(&b, t + 2 * LEASE), None, "not said again on the new connection");
+    }
+
+    #[test]
+    fn of_what_was_said_to_two_trackers_the_later_holds() {
+        let t = Instant::now();
+        let [a, b] = linked(t);
+        let elsewhere = |serial| PresenceRow { address: "10.0.0.2:7000".parse().expect("address"), ..row(serial) };
+        a.announce(row(5), ConnectionId(1), t);
+        b.announce(elsewhere(7), ConnectionId(2), t);
+        assert_eq!(tell(&a, &b, t), [], "older");
+        assert_eq!(tell(&b, &a, t), [elsewhere(7)]);
+        for p in [&a, &b] {
+            assert_eq!(p.address(row(5).device, row(5).user, t), Some(elsewhere(7).address));
+        }
+        b.leave(row(5).device, ConnectionId(2));
+        tell(&b, &a, t);
+        for p in [&a, &b] {
+            assert_eq!(p.address(row(5).device, row(5).user, t), Some(row(5).address), "it is still there");
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::password::{PasswordError, Passwords};
 use crate::presence::{LEASE, Presence};
 use crate::quota::Quota;
 use crate::replica::link::{self, Handles, Place};
-use crate::replica::{Replica, View};
+use crate::replica::{Replica, View, clocks_apart};
 use crate::session::{self, Context, Peer};
 use crate::store::{Counts, LogBounds, OpenError, Store, StoreError, WallClock};
 use crate::throttle::Throttle;
@@ -142,11 +142,13 @@ pub struct Status {
     pub log: (u64, u64),
     /// Runs of trackers whose events are refused.
     pub quarantined: usize,
+    /// Whether the disk has room for commands that add.
+    pub disk_has_room: bool,
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connections, logged_in, counts, other, mode, log, quarantined } = self;
+        let Self { connections, logged_in, counts, other, mode, log, quarantined, disk_has_room } = self;
         let mode = match mode {
             Mode::Dual => "dual",
             Mode::Solo => "solo",
@@ -163,16 +165,24 @@ impl fmt::Display for Status {
         match other {
             None => write!(f, " · no other tracker")?,
             Some((view, address)) if view.linked => write!(f, " · other tracker {address}, lacks {} events", view.lag)?,
-            Some((_, address)) => write!(f, " · other tracker {address} is away")?,
+            Some((view, address)) => write!(f, " · other tracker {address} is away, lacks {} events", view.lag)?,
+        }
+        if let Some((view, _)) = other.as_ref().filter(|(view, _)| view.mode == Mode::Solo) {
+            write!(f, " · solo for {} s", view.mode_since.elapsed().as_secs())?;
+        }
+        if !disk_has_room {
+            write!(f, " · the disk is NEARLY FULL: nothing can be created, joined or shared")?;
         }
         if *quarantined > 0 {
             write!(f, " · {quarantined} run(s) of a tracker QUARANTINED, see the log")?;
         }
-        match other {
-            Some((view, _)) if view.alarms.skew_ms > 0 => {
-                write!(f, " · the other tracker's clock was {} s ahead", view.alarms.skew_ms / 1000)
+        let Some(alarms) = other.as_ref().map(|(view, _)| &view.alarms) else { return Ok(()) };
+        match alarms.clock_ahead_s {
+            Some(ahead) => clocks_apart(ahead).map_or(Ok(()), |text| write!(f, " · {text}")),
+            None if alarms.skew_ms > 0 => {
+                write!(f, " · the other tracker's clock was {} s ahead", alarms.skew_ms / 1000)
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }
@@ -229,12 +239,13 @@ impl Server {
         let passwords = blocking(move || Passwords::new(cores)).await??;
         let since = ticket::now().saturating_sub(OLD_PRESENCE.as_secs());
         let here = store.read(move |state| state.presence(LEASE, since)).await?;
+        let presence = Arc::new(Presence::restored(here, Instant::now()));
         let link = sibling.map(|(sibling_number, sibling)| {
             let place = Place { number, sibling_number, sibling };
-            link::start(place, store.clone(), connector, &tasks)
+            link::start(place, store.clone(), connector, Arc::clone(&presence), &tasks)
         });
         let (replica, accepted, heard) = match link {
-            Some(Handles { replica, accepted, news }) => (replica, Some(accepted), Some(news)),
+            Some(Handles { replica, accepted, news, arrivals }) => (replica, Some(accepted), Some((news, arrivals))),
             None => (Replica::alone(store.clone()), None, None),
         };
         let services = Arc::new(Services {
@@ -247,7 +258,7 @@ impl Server {
             passwords,
             throttle: Throttle::default(),
             replies: Arc::default(),
-            presence: Presence::restored(here, Instant::now()),
+            presence,
             hub: Arc::new(Hub::default()),
             staging: Default::default(),
         });
@@ -264,9 +275,11 @@ impl Server {
         };
         let admission = Admission::new(Limits { connections, ..limits }, server.other.map(|o| o.ip()));
         server.context.tasks.spawn("accept", server.clone().accept(listener, acceptor, admission));
-        if let Some(heard) = heard {
-            let services = Arc::clone(&server.context.services);
-            server.context.tasks.spawn("news of the other tracker", command::pass_on(services, heard));
+        if let Some((heard, arrivals)) = heard {
+            let services = &server.context.services;
+            let (telling, hinting) = (Arc::clone(services), Arc::clone(services));
+            server.context.tasks.spawn("news of the other tracker", command::pass_on(telling, heard));
+            server.context.tasks.spawn("seeders at the other tracker", command::hint_arrivals(hinting, arrivals));
         }
         server.context.tasks.spawn("upkeep", upkeep(Arc::clone(&server.context.services)));
         Ok(server)
@@ -291,6 +304,7 @@ impl Server {
             mode: services.mode(),
             log: services.store.read(|state| state.log_size()).await?,
             quarantined: services.store.quarantined().await?.len(),
+            disk_has_room: services.store.disk_has_room(),
         })
     }
 
@@ -414,7 +428,11 @@ async fn upkeep(services: Arc<Services>) {
     let (mut presence, mut requests) = (interval(SAVE_PRESENCE), interval(FORGET));
     loop {
         tokio::select! {
-            _ = presence.tick() => save_presence(&services).await,
+            _ = presence.tick() => {
+                // Says so when that has changed.
+                let _ = services.store.disk_has_room();
+                save_presence(&services).await;
+            }
             _ = requests.tick() => {
                 let before = ticket::now().saturating_sub(REMEMBER.as_secs());
                 if let Err(e) = services.store.trim_log(LogBounds::default(), ticket::now() * 1000).await {

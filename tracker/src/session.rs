@@ -112,13 +112,13 @@ where
     match hello {
         Some(ClientFrame::Hello(Hello { version: VERSION })) => {
             let welcome = Welcome { version: VERSION, tracker_no: services.tracker_no, now: ticket::now() };
-            writer.send(&ServerFrame::Welcome(welcome)).await?;
-            Ok(true)
+            Ok(written(writer, &ServerFrame::Welcome(welcome)).await)
         }
         Some(ClientFrame::Hello(Hello { version })) => {
             let refusal = Refusal::Version { ours: version, theirs: VERSION };
-            writer.send(&reply(services, 0, Err(refusal))).await?;
-            writer.shutdown().await?;
+            if written(writer, &reply(services, 0, Err(refusal))).await {
+                let _ = timeout(WRITE_TIMEOUT, writer.shutdown()).await;
+            }
             Ok(false)
         }
         Some(ClientFrame::Call(_)) | None => Ok(false),

@@ -71,6 +71,10 @@ pub const OUTPUT_BUFFER_BYTES: usize = 1 << 20;
 /// Bytes that the reader beneath a TLS stream should fetch from the socket at once.
 pub const SOCKET_BUFFER_BYTES: usize = 256 * 1024;
 
+/// Longest TLS record between trackers, in bytes. Nothing of a record can be read before all of it is there: on a slow
+/// line the usual 16 KiB would be silence for many seconds.
+const SYNC_RECORD_BYTES: usize = 2 << 10;
+
 /// The DNS name in every tracker's certificate, whatever its address: the key decides, not the name.
 const TRACKER_NAME: &str = "tracker.shoal.internal";
 
@@ -199,6 +203,7 @@ fn server_config(
     config.alpn_protocols = vec![alpn.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    config.max_fragment_size = (alpn == ALPN_SYNC).then_some(SYNC_RECORD_BYTES);
     config.max_early_data_size = 0;
     Ok(Arc::new(config))
 }
@@ -216,6 +221,7 @@ fn client_config(
     config.alpn_protocols = vec![alpn.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
+    config.max_fragment_size = (alpn == ALPN_SYNC).then_some(SYNC_RECORD_BYTES);
     config.enable_sni = false; // It would travel in the clear, and tell nobody anything.
     Ok(Arc::new(config))
 }

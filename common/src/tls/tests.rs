@@ -393,3 +393,29 @@ fn a_device_key_open_to_others_is_refused() {
     let refused = DeviceKey::load_or_create(&path).unwrap_err();
     assert!(refused.to_string().contains("chmod 600"), "{refused}");
 }
+
+#[tokio::test]
+async fn between_trackers_something_can_be_read_long_before_a_message_is_whole() {
+    let key = cluster_key();
+    // A slow line: what is read is one record, however much was written at once.
+    let (near, far) = duplex(256);
+    let (connector, acceptor) = (SiblingConnector::new(&key).unwrap(), TrackerAcceptor::new(&key).unwrap());
+    let (dialler, listener) = tokio::join!(connector.connect(near), acceptor.accept(far));
+    let (mut dialler, mut listener) = (dialler.unwrap(), listener.unwrap().0);
+    let (sent, mut got) = (vec![7; 16 << 10], vec![0; 16 << 10]);
+    for dialler_writes in [true, false] {
+        let (from, to) = if dialler_writes { (&mut dialler, &mut listener) } else { (&mut listener, &mut dialler) };
+        let first = tokio::join!(
+            async {
+                from.write_all(&sent).await.unwrap();
+                from.flush().await.unwrap();
+            },
+            async {
+                let first = to.read(&mut got).await.unwrap();
+                to.read_exact(&mut got[first..]).await.unwrap();
+                first
+            }
+        );
+        assert!(first.1 <= SYNC_RECORD_BYTES, "{}", first.1);
+    }
+}

@@ -2,16 +2,19 @@
 //! a fact.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use common::id::{DeviceId, UserId};
 use common::wire::client::Response;
 use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
+use tokio::sync::mpsc;
 
-use super::start_seeding::seeder_up;
-use super::{Call, Effect, LoginChange, Outcome, now};
+use super::news::{self, News};
+use super::{Call, Effect, LoginChange, Outcome, Services, now};
 use crate::presence::{Announced, reachable};
 use crate::rules::Login;
-use crate::store::PresenceRow;
+use crate::store::{PresenceRow, State, StoreError};
 
 /// Files of a device that has come that others are told of; they learn of the rest when they ask.
 const TOLD: usize = 64;
@@ -28,16 +31,36 @@ pub(super) async fn run(call: &Call, me: &Login, listen: SocketAddr, serial: u64
     Ok(Effect { response: Response::Done, login: LoginChange::Same, news })
 }
 
-async fn news(call: &Call, me: &Login) -> Result<Vec<super::News>, super::Halt> {
-    let services = std::sync::Arc::clone(&call.services);
-    call.read(me, move |state, me| {
-        let mut news = Vec::new();
-        for (group, file) in state.seeded_by(me.device, me.user, TOLD)? {
-            news.extend(seeder_up(state, &services, me, group, file)?);
+/// Tells of devices that have come to the other tracker, for as long as the link runs.
+pub(crate) async fn hint_arrivals(services: Arc<Services>, mut arrivals: mpsc::Receiver<Vec<PresenceRow>>) {
+    while let Some(rows) = arrivals.recv().await {
+        let told = Arc::clone(&services);
+        let found = services.store.read(move |state| {
+            let mut news = Vec::new();
+            for row in rows {
+                news.extend(seeders_up(state, &told, row.device, row.user)?);
+            }
+            Ok::<_, StoreError>(news)
+        });
+        match found.await {
+            Ok(found) => news::deliver(&services, found, None),
+            Err(e) => tracing::warn!("clients were not told of seeders at the other tracker: {e}"),
         }
-        Ok(news)
-    })
-    .await
+    }
+}
+
+async fn news(call: &Call, me: &Login) -> Result<Vec<News>, super::Halt> {
+    let services = Arc::clone(&call.services);
+    call.read(me, move |state, me| Ok(seeders_up(state, &services, me.device, me.user)?)).await
+}
+
+/// That a device is there which seeds: to the members of the groups where it does.
+fn seeders_up(state: &State<'_>, services: &Services, device: DeviceId, user: UserId) -> Result<Vec<News>, StoreError> {
+    let mut news = Vec::new();
+    for (group, file) in state.seeded_by(device, user, TOLD)? {
+        news.extend(news::seeder_up(state, services, (group, file), (device, user))?);
+    }
+    Ok(news)
 }
 
 #[cfg(test)]

@@ -62,12 +62,13 @@ use crate::replies::Replies;
 use crate::rules::{self, Login};
 use crate::store::{Asked, Change, NewManifest, State, Store, StoreError, Written};
 use crate::throttle::{Throttle, Wait};
+pub(crate) use announce::hint_arrivals;
 pub(crate) use answer::Answer;
 #[cfg(test)]
 pub(crate) use answer::Grant;
 pub(crate) use catch_up::catch_up;
 pub(crate) use mint::Mint;
-use news::News;
+use news::{FactBatch, News};
 pub(crate) use pass_on::pass_on;
 pub(crate) use recent_revocations::RecentRevocations;
 pub(crate) use stage_manifest::{Staged, StagingRoom, stage};
@@ -81,7 +82,7 @@ pub(crate) struct Services {
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
     pub(crate) replies: Arc<Replies>,
-    pub(crate) presence: Presence,
+    pub(crate) presence: Arc<Presence>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) staging: StagingRoom,
     pub(crate) replica: Replica,
@@ -188,16 +189,11 @@ struct Decision {
     deltas: Vec<Delta>,
     manifest: Option<NewManifest>,
     answer: Answer,
-    news: Vec<News>,
 }
 
 impl Decision {
     fn done(deltas: Vec<Delta>) -> Self {
-        Self { deltas, manifest: None, answer: Answer::Done, news: Vec::new() }
-    }
-
-    fn telling(self, news: Vec<News>) -> Self {
-        Self { news, ..self }
+        Self { deltas, manifest: None, answer: Answer::Done }
     }
 }
 
@@ -327,11 +323,15 @@ impl Call {
         F: FnOnce(&State<'_>) -> Result<Decision, Halt> + Send + 'static,
     {
         let decide = move |state: &State<'_>| {
-            let Decision { deltas, manifest, answer, news } = decide(state)?;
+            let Decision { deltas, manifest, answer } = decide(state)?;
             let recorded = answer.encode()?;
-            Ok::<_, Halt>(Change { deltas, manifest, answer: recorded, value: (answer, news) })
+            Ok::<_, Halt>(Change { deltas, manifest, answer: recorded, value: answer })
         };
-        match self.services.store.write(self.asked, decide).await? {
+        let services = Arc::clone(&self.services);
+        let tell = move |state: &State<'_>, deltas: &[Delta], answer| {
+            Ok((answer, news::of_facts(state, &services, deltas, &FactBatch::of(deltas))?))
+        };
+        match self.services.store.write_then(self.asked, decide, tell).await? {
             Written::Done((answer, news)) => {
                 let (response, login) = answer.into_response(self)?;
                 Ok(Effect { response, login, news })

@@ -35,6 +35,29 @@ impl Fixture {
     }
 
     pub(crate) async fn with(quota: Quota) -> Self {
+        Self::of(quota, ClusterSecret::generate().cluster_key()).await
+    }
+
+    /// Two trackers of one cluster, whose link is [`Self::sync`].
+    pub(crate) async fn pair() -> [Self; 2] {
+        let secret = ClusterSecret::generate();
+        [Self::of(Quota::default(), secret.cluster_key()).await, Self::of(Quota::default(), secret.cluster_key()).await]
+    }
+
+    /// What was decided at `from` is on disk here, and clients here have been told.
+    pub(crate) async fn sync(&self, from: &Self) {
+        let no_votes = (u64::MAX >> 1, 0);
+        let have = (*self.versions()).clone();
+        let out = from.services.store.outbox(have, no_votes, usize::MAX).await.expect("read");
+        let events = out.events.into();
+        let applied = self.services.store.apply(events, Vec::new(), Absent::default()).await.expect("applied");
+        let (tell, heard) = mpsc::channel(1);
+        tell.send(applied.facts).await.expect("sent");
+        drop(tell);
+        pass_on(self.shared(), heard).await;
+    }
+
+    async fn of(quota: Quota, key: ClusterKey) -> Self {
         let dir = tempfile::tempdir().expect("directory");
         let wall = Arc::new(|| common::ticket::now() * 1000);
         let free = Arc::new(AtomicU64::new(u64::MAX));
@@ -46,12 +69,12 @@ impl Fixture {
             tracker_no: 1,
             quota,
             recent_revocations: RecentRevocations::default(),
-            key: ClusterSecret::generate().cluster_key(),
+            key,
             store,
             passwords: Passwords::new(2).expect("passwords"),
             throttle: Throttle::default(),
             replies: Arc::default(),
-            presence: Presence::default(),
+            presence: Arc::default(),
             hub: Arc::default(),
             staging: StagingRoom::default(),
         };
@@ -218,6 +241,19 @@ impl Device {
             LoginChange::Now(_) => self.adopt(&response),
         }
         Ok(response)
+    }
+
+    /// The same device's connection to the other tracker, under the same login.
+    pub(crate) fn twin(&self, at: &Fixture) -> Self {
+        let twin = Self {
+            services: Arc::clone(&at.services),
+            device: self.device,
+            connection: at.services.hub.number(),
+            inner: Mutex::default(),
+        };
+        let token = self.token();
+        twin.adopt(&Response::LoggedIn { user: self.name(), user_id: self.user(), token });
+        twin
     }
 
     /// Takes the login of `response` for this connection's.

@@ -5,10 +5,11 @@
 //! finished before the next one begins, so that nothing of an older connection is ever handled late.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::backoff::Backoff;
-use common::connection::{self, FrameReader, FrameWriter};
+use common::connection::{self, FrameReader, FrameWriter, Step};
 use common::task::TaskGroup;
 use common::tls::{SOCKET_BUFFER_BYTES, SiblingConnector, Stream};
 use common::wire::limits::MAX_FRAME;
@@ -23,13 +24,15 @@ use tokio::time::timeout;
 use super::Replica;
 use super::machine::{Done, Job, Machine, View};
 use super::notification_queue::NotificationQueue;
+use super::operator_log::OperatorLog;
 use crate::failpoint;
-use crate::store::{Fact, Store, StoreError};
+use crate::presence::Presence;
+use crate::store::{Fact, PresenceRow, Store, StoreError};
 
 /// Delays between attempts to reach the sibling.
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const MOST_DELAY: Duration = Duration::from_secs(1);
-/// How long an attempt may take.
+/// How long it may take to reach its machine. A slow line needs longer for the handshake, which has its own limit.
 const DIAL: Duration = Duration::from_secs(3);
 /// Frames that wait for the socket.
 const OUT: usize = 16;
@@ -37,6 +40,8 @@ const OUT: usize = 16;
 const ACCEPTED: usize = 2;
 /// News that wait to be told.
 const NEWS: usize = 1024;
+/// Messages on devices that have come that wait to be told; whoever misses one learns of it by asking.
+const ARRIVALS: usize = 64;
 
 /// Any encrypted stream.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -65,19 +70,38 @@ pub struct Handles {
     pub accepted: mpsc::Sender<Accepted>,
     /// What comes from the sibling, to be told to whom it concerns.
     pub news: mpsc::Receiver<Vec<Fact>>,
+    /// Devices that have come there.
+    pub arrivals: mpsc::Receiver<Vec<PresenceRow>>,
 }
 
 /// Starts the link's task in `tasks`.
-pub fn start(place: Place, store: Store, connector: SiblingConnector, tasks: &TaskGroup) -> Handles {
+pub fn start(
+    place: Place,
+    store: Store,
+    connector: SiblingConnector,
+    presence: Arc<Presence>,
+    tasks: &TaskGroup,
+) -> Handles {
     let machine = Machine::new(place.number, store.origin(), (*store.versions()).clone(), Instant::now());
     let (say, view) = watch::channel(machine.view());
     let (accepted, incoming) = mpsc::channel(ACCEPTED);
     let (tell, news) = mpsc::channel(NEWS);
+    let (arrived, arrivals) = mpsc::channel(ARRIVALS);
     let replica = Replica::linked(view, store.clone());
-    let link =
-        Link { place, store, connector, machine, view: say, incoming, notifications: NotificationQueue::new(tell) };
+    let link = Link {
+        place,
+        store,
+        connector,
+        machine,
+        view: say,
+        incoming,
+        notifications: NotificationQueue::new(tell),
+        presence,
+        arrived,
+        operator_log: OperatorLog::default(),
+    };
     tasks.spawn("replica", link.run());
-    Handles { replica, accepted, news }
+    Handles { replica, accepted, news, arrivals }
 }
 
 struct Link {
@@ -88,6 +112,9 @@ struct Link {
     view: watch::Sender<View>,
     incoming: mpsc::Receiver<Accepted>,
     notifications: NotificationQueue,
+    presence: Arc<Presence>,
+    arrived: mpsc::Sender<Vec<PresenceRow>>,
+    operator_log: OperatorLog,
 }
 
 impl Link {
@@ -126,30 +153,29 @@ impl Link {
         }
     }
 
+    /// Dials, and keeps the machine's time meanwhile.
     async fn dial(&mut self) -> Result<Accepted, String> {
-        let reached = async {
-            let socket = TcpStream::connect(self.place.sibling).await.map_err(|e| (true, e.to_string()))?;
-            socket.set_nodelay(true).map_err(|e| (false, e.to_string()))?;
-            let socket = BufReader::with_capacity(SOCKET_BUFFER_BYTES, socket);
-            let stream: Stream<_> = self.connector.connect(socket).await.map_err(|e| (false, e.to_string()))?;
-            Ok(stream)
-        };
-        match timeout(DIAL, reached).await {
-            Ok(Ok(stream)) => Ok(Box::new(stream)),
-            Ok(Err((absent, e))) => {
-                if absent {
-                    self.machine.unreachable();
-                    self.publish();
-                }
-                Err(e)
+        let mut reached = Box::pin(reach(self.place.sibling, self.connector.clone()));
+        let reached = loop {
+            let wake = self.wake();
+            tokio::select! {
+                reached = reached.as_mut() => break reached,
+                () = sleep_until(wake) => self.tick(),
             }
-            Err(_) => Err(format!("no answer within {} s", DIAL.as_secs())),
-        }
+        };
+        reached.map_err(|(absent, e)| {
+            if absent {
+                self.machine.unreachable();
+                self.publish();
+            }
+            e
+        })
     }
 
     /// Waits for the sibling to dial; `None` when the server is gone. A tracker that is empty looks whether there
     /// is anybody to wait for.
     async fn accept(&mut self) -> Option<Accepted> {
+        let mut versions = self.store.watch();
         loop {
             if !self.machine.view().open
                 && let Ok(Err(_)) = timeout(DIAL, TcpStream::connect(self.place.sibling)).await
@@ -157,10 +183,12 @@ impl Link {
                 self.machine.unreachable();
                 self.publish();
             }
-            let wake = self.machine.poll_timeout();
+            let wake = self.wake();
             tokio::select! {
                 accepted = self.incoming.recv() => return accepted,
                 () = sleep_until(wake) => self.tick(),
+                // The sibling lacks more.
+                Ok(()) = versions.changed() => self.tick(),
             }
         }
     }
@@ -169,7 +197,7 @@ impl Link {
     async fn wait(&mut self, delay: Duration) {
         let until = Instant::now() + delay;
         loop {
-            let wake = self.machine.poll_timeout().map_or(until, |w| w.min(until));
+            let wake = self.wake().map_or(until, |w| w.min(until));
             sleep_until(Some(wake)).await;
             self.tick();
             if Instant::now() >= until {
@@ -178,7 +206,14 @@ impl Link {
         }
     }
 
+    /// When something is to be done though nothing happens.
+    fn wake(&self) -> Option<Instant> {
+        let log = self.operator_log.wake(&self.view.borrow());
+        self.machine.poll_timeout().into_iter().chain(log).min()
+    }
+
     fn tick(&mut self) {
+        self.machine.committed(Instant::now(), &self.store.versions());
         self.machine.handle_timeout(Instant::now());
         self.publish();
     }
@@ -194,6 +229,8 @@ impl Link {
         let mut jobs: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
         let mut versions = self.store.watch();
         self.machine.connected(Instant::now());
+        self.presence.sibling_came(Instant::now());
+        let mut told_everyone = false;
         self.machine.committed(Instant::now(), &versions.borrow_and_update().clone());
         let reason = loop {
             if let Some(trouble) = self.machine.wants_drop() {
@@ -202,21 +239,33 @@ impl Link {
             if self.notifications.is_behind() {
                 break "clients here have to hear first of what it has revoked".to_owned();
             }
-            while let Some(job) = self.machine.poll_job() {
-                jobs.push(Box::pin(carry_out(self.store.clone(), self.place.number, job)));
+            self.machine.tell_wall_clock(self.store.wall_ms());
+            if self.machine.listens_to_presence() && !std::mem::replace(&mut told_everyone, true) {
+                self.presence.tell_everyone();
             }
+            self.exchange_presence();
             while out.capacity() > 0
                 && let Some(frame) = self.machine.poll_transmit(Instant::now())
             {
                 // There is room, or nobody reads any more, which `writing` says.
                 let _ = out.try_send(frame);
             }
+            while let Some(job) = self.machine.poll_job() {
+                jobs.push(Box::pin(carry_out(self.store.clone(), self.place.number, job)));
+            }
             self.publish();
-            let wake = self.machine.poll_timeout();
+            let wake = self.wake();
             tokio::select! {
-                message = reader.next() => match message {
-                    Ok(Some(message)) => self.machine.handle_message(Instant::now(), message),
-                    Ok(None) => break "it closed the connection".to_owned(),
+                step = reader.step(), if self.machine.takes_messages() => match step {
+                    Ok(Step::Message(message)) => {
+                        self.presence.sibling_lives(Instant::now());
+                        self.machine.handle_message(Instant::now(), message);
+                    }
+                    Ok(Step::Part) => {
+                        self.presence.sibling_lives(Instant::now());
+                        self.machine.arriving(Instant::now());
+                    }
+                    Ok(Step::End) => break "it closed the connection".to_owned(),
                     Err(e) => break e.to_string(),
                 },
                 Some(done) = jobs.next() => self.machine.handle_done(Instant::now(), done),
@@ -229,6 +278,7 @@ impl Link {
                 },
                 () = sleep_until(wake) => self.machine.handle_timeout(Instant::now()),
                 permit = out.reserve(), if out.capacity() == 0 => drop(permit),
+                () = self.presence.changed(), if told_everyone => {}
                 () = self.notifications.ready() => self.notifications.tell(Vec::new()),
                 ended = &mut writing => break ended.ok().flatten().map_or("it cannot be written to".to_owned(), |e| e),
                 Some(newer) = self.incoming.recv() => {
@@ -239,6 +289,7 @@ impl Link {
             }
         };
         self.machine.disconnected(Instant::now());
+        self.presence.sibling_went();
         self.publish();
         drop(guard);
         // What the machine asked for is done before the next connection; nobody hears of it any more.
@@ -251,16 +302,49 @@ impl Link {
         reason
     }
 
+    /// Who has come to the sibling and gone from it, and what it has not been told of those here.
+    fn exchange_presence(&mut self) {
+        let now = Instant::now();
+        while let Some(changes) = self.machine.take_presence() {
+            let arrived = self.presence.hear(changes, now);
+            if !arrived.is_empty() {
+                // If nobody has told the earlier ones yet, these are found by asking.
+                let _ = self.arrived.try_send(arrived);
+            }
+        }
+        let most = self.machine.wants_presence(now);
+        if most > 0
+            && let Some(changes) = self.presence.take_untold(most, now)
+        {
+            self.machine.tell_presence(now, changes);
+        }
+    }
+
     fn publish(&mut self) {
         let news = self.machine.take_news();
         self.notifications.tell(news);
         let view = self.machine.view();
+        for sentence in self.operator_log.sentences(Instant::now(), &view) {
+            tracing::warn!(sibling = %self.place.sibling, "{sentence}");
+        }
         self.view.send_if_modified(|old| {
             let changed = *old != view;
             *old = view;
             changed
         });
     }
+}
+
+/// A connection to the sibling; or why there is none, and whether nobody listens there.
+async fn reach(sibling: SocketAddr, connector: SiblingConnector) -> Result<Accepted, (bool, String)> {
+    let socket = match timeout(DIAL, TcpStream::connect(sibling)).await {
+        Ok(socket) => socket.map_err(|e| (true, e.to_string()))?,
+        Err(_) => return Err((false, format!("no answer within {} s", DIAL.as_secs()))),
+    };
+    socket.set_nodelay(true).map_err(|e| (false, e.to_string()))?;
+    let socket = BufReader::with_capacity(SOCKET_BUFFER_BYTES, socket);
+    let stream: Stream<_> = connector.connect(socket).await.map_err(|e| (false, e.to_string()))?;
+    Ok(Box::new(stream))
 }
 
 async fn sleep_until(wake: Option<Instant>) {
@@ -293,15 +377,17 @@ pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
                 Done::Introduced { hello, floors, votes, quarantined: store.quarantined().await? }
             }
             Job::Compare(heads) => Done::Compared(store.compare(heads).await?),
-            Job::Outbox { after, votes_after, agreed } => Done::Outbox(store.outbox(after, votes_after, agreed).await?),
+            Job::Outbox { after, votes_after, agreed, room } => {
+                Done::Outbox(store.outbox(after, (votes_after, agreed), room).await?)
+            }
             Job::Apply(events, votes, absent) => Done::Applied(store.apply(events, votes, absent).await?),
             Job::Join(packed, complete, absent) => Done::Applied(store.join_facts(packed, complete, absent).await?),
             Job::Heads => Done::Heads(store.heads().await?),
-            Job::Facts(cursor) => {
-                let (packed, next) = store.facts(cursor).await?;
+            Job::Facts(cursor, room) => {
+                let (packed, next) = store.facts(cursor, room).await?;
                 Done::Facts(packed, next)
             }
-            Job::ReadManifest(id, first) => Done::Manifest(store.manifest_frame(id, first).await?),
+            Job::ReadManifest(id, first, pieces) => Done::Manifest(store.manifest_frame(id, first, pieces).await?),
             Job::StoreManifest(id, parts) => {
                 store.store_manifest(id, parts).await?;
                 Done::Stored

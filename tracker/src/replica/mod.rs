@@ -4,15 +4,18 @@
 //! [`Replica`]: whether commands may be served, when one is on both disks, what a client has seen. See
 //! docs/REPLICATION.md.
 
+mod batch_sizer;
 pub mod link;
 pub mod machine;
 mod mode_hysteresis;
 mod notification_queue;
+mod operator_log;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::id::OriginId;
+use common::ticket::UnixSeconds;
 use common::wire::client::Mode;
 use common::wire::limits::List;
 use common::wire::sync::{NameKind, VersionVector, VoteStage};
@@ -20,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::store::{Store, StoreError, Versions};
 pub use machine::{Alarms, View};
+pub(crate) use operator_log::clocks_apart;
 
 /// How long a call waits until this tracker has what its client has seen elsewhere.
 pub const CATCH_UP: Duration = Duration::from_secs(2);
@@ -40,6 +44,7 @@ impl Replica {
     pub fn alone(store: Store) -> Self {
         let (say, view) = watch::channel(View {
             mode: Mode::Solo,
+            mode_since: std::time::Instant::now(),
             linked: false,
             acked: 0,
             open: true,
@@ -59,6 +64,13 @@ impl Replica {
     /// How things are.
     pub fn view(&self) -> View {
         self.view.borrow().clone()
+    }
+
+    /// The later of what the two trackers' clocks say, as far as the sibling's is known, if this one's says `now`: by
+    /// then at the latest, tickets that either has issued so far are dated.
+    pub fn latest_clock(&self, now: UnixSeconds) -> UnixSeconds {
+        let ahead = self.view.borrow().alarms.clock_ahead_s.unwrap_or_default();
+        now.saturating_add(u64::try_from(ahead).unwrap_or_default())
     }
 
     /// Whether there is to be a sibling.

@@ -55,6 +55,13 @@ impl ModeHysteresis {
         *self = Self { losses: self.losses, ..Self::default() };
     }
 
+    /// The sibling has not kept up, and the stream goes on: dual again when it has `ours`.
+    pub(super) fn fell_behind(&mut self, now: Instant, ours: Versions) {
+        let owed = std::mem::take(&mut self.owed);
+        self.lost(now);
+        *self = Self { begun: true, base: Some((now, ours)), owed, ..std::mem::take(self) };
+    }
+
     /// Event `own` of this run is on disk here.
     pub(super) fn owes(&mut self, now: Instant, own: u64) {
         if self.begun {

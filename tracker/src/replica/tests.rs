@@ -16,11 +16,14 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::link::{self, Handles, Place};
 use super::{Replica, View};
 use crate::fact::Delta;
-use crate::store::{Asked, Change, Store, StoreError, Written};
+use crate::hub::ConnectionId;
+use crate::presence::Presence;
+use crate::store::{Asked, Change, PresenceRow, Store, StoreError, Written};
 
 struct Tracker {
     store: Store,
     handles: Handles,
+    presence: Arc<Presence>,
     tasks: TaskGroup,
 }
 
@@ -40,13 +43,14 @@ async fn tracker(dir: &Path, number: u16, addresses: [SocketAddr; 2], key: &Clus
     let own = usize::from(number - 1);
     let place = Place { number, sibling_number: 3 - number, sibling: addresses[1 - own] };
     let connector = SiblingConnector::new(key).expect("connector");
-    let handles = link::start(place, store.clone(), connector, &tasks);
+    let presence = Arc::new(Presence::default());
+    let handles = link::start(place, store.clone(), connector, Arc::clone(&presence), &tasks);
     let socket = TcpSocket::new_v4().expect("socket");
     socket.set_reuseaddr(true).expect("set");
     socket.bind(addresses[own]).expect("bound");
     let listener = socket.listen(16).expect("listening");
     tasks.spawn("accept", accept(listener, TrackerAcceptor::new(key).expect("acceptor"), handles.accepted.clone()));
-    Tracker { store, handles, tasks }
+    Tracker { store, handles, presence, tasks }
 }
 
 async fn accept(listener: TcpListener, acceptor: TrackerAcceptor, to: tokio::sync::mpsc::Sender<link::Accepted>) {
@@ -169,6 +173,52 @@ async fn a_name_that_both_gave_away_has_one_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_sibling_lacks_is_counted_while_it_is_away() {
+    let (dir, key) = (tempfile::tempdir().expect("directory"), ClusterSecret::generate().cluster_key());
+    let at = addresses();
+    for stays in [1, 2] {
+        let one = tracker(dir.path(), stays, at, &key).await;
+        let two = tracker(dir.path(), 3 - stays, at, &key).await;
+        one.dual().await;
+        two.stop().await;
+        one.user(1).await;
+        let mut view = one.handles.replica.view.clone();
+        let counted = tokio::time::timeout(Duration::from_secs(10), view.wait_for(|v| v.lag == 1)).await;
+        assert!(counted.is_ok(), "tracker {stays}: {:?}", one.handles.replica.view());
+        one.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_reaches_one_tracker_is_known_to_both() {
+    let (dir, key) = (tempfile::tempdir().expect("directory"), ClusterSecret::generate().cluster_key());
+    let at = addresses();
+    let row = |n: u8| {
+        let address = SocketAddr::from(([10, 0, 0, n], 7000));
+        PresenceRow { device: DeviceId::new([n; 32]), user: UserId::new([n; 16]), address, serial: 1 }
+    };
+    let one = tracker(dir.path(), 1, at, &key).await;
+    // Before they have met, and after.
+    one.presence.announce(row(1), ConnectionId(1), Instant::now());
+    let mut two = tracker(dir.path(), 2, at, &key).await;
+    let met = two.handles.arrivals.recv().await.expect("running");
+    assert_eq!(met, [row(1)]);
+    one.presence.announce(row(2), ConnectionId(2), Instant::now());
+    assert_eq!(two.handles.arrivals.recv().await.expect("running"), [row(2)]);
+    let known = |n| two.presence.address(row(n).device, row(n).user, Instant::now());
+    assert_eq!([known(1), known(2)], [Some(row(1).address), Some(row(2).address)]);
+    one.presence.leave(row(1).device, ConnectionId(1));
+    let until = Instant::now() + Duration::from_secs(10);
+    while known(1).is_some() {
+        assert!(Instant::now() < until, "it has left");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(known(2).is_some());
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_two_trackers_claim_is_quarantined_and_the_rest_goes_on() {
     let (dir, key) = (tempfile::tempdir().expect("directory"), ClusterSecret::generate().cluster_key());
     let at = addresses();
@@ -222,5 +272,36 @@ async fn a_client_is_shown_nothing_in_dual_that_the_sibling_lacks() {
     // The sibling is gone: what was acknowledged as dual stays seen, and solo is all that is here.
     say.send_modify(|v| (v.mode, v.acked) = (Mode::Solo, 0));
     assert_eq!((own(Mode::Solo), own(Mode::Dual)), (Some(1), Some(1)));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_ticket_of_a_sibling_whose_clock_is_ahead_is_void_when_the_password_is_changed_here() {
+    use common::ticket::{Revocation, Revoked, Ticket};
+    let dir = tempfile::tempdir().expect("directory");
+    let store = Store::open(dir.path(), Arc::new(|| 1)).expect("opened");
+    let alone = Replica::alone(store.clone());
+    let (say, view) = tokio::sync::watch::channel(alone.view());
+    let replica = Replica::linked(view, store.clone());
+    let now = 1_700_000_000;
+    let user = UserId::new([1; 16]);
+    let ticket = Ticket {
+        id: common::id::TicketId::new([1; 16]),
+        user,
+        user_name: "alice".parse().expect("a name"),
+        session: common::id::SessionId::new([1; 16]),
+        device: DeviceId::new([1; 32]),
+        group: common::id::GroupId::new([1; 16]),
+        membership: common::id::MembershipId::new([1; 16]),
+        issued: now + 90,
+        expires: now + 210,
+    };
+    let what = Revoked::OtherSessions { user, except: None };
+    let covered = |replica: &Replica| Revocation { what: what.clone(), at: replica.latest_clock(now) }.covers(&ticket);
+    assert!(!covered(&replica), "its clock is not known");
+    say.send_modify(|view| view.alarms.clock_ahead_s = Some(90));
+    assert!(covered(&replica));
+    say.send_modify(|view| view.alarms.clock_ahead_s = Some(-90));
+    assert_eq!(replica.latest_clock(now), now, "tickets of its are older still");
     store.close().await;
 }

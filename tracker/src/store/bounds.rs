@@ -3,6 +3,7 @@
 //! Invariant: of each origin a beginning is cut off, and noted as its floor; the rest has no gap.
 
 use common::id::OriginId;
+use common::wire::limits::MAX_BATCH_BYTES;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::Result;
@@ -63,7 +64,7 @@ pub(super) fn flaw(conn: &Connection) -> Result<Option<String>> {
         let mut at = floors.get(&head.origin).copied().unwrap_or_default();
         let mut hash = (at == 0).then_some(NO_HASH);
         loop {
-            let page = remote::of_origin(conn, head.origin, at)?;
+            let page = remote::of_origin(conn, head.origin, at, MAX_BATCH_BYTES)?;
             if page.is_empty() {
                 break;
             }

@@ -52,6 +52,14 @@ pub struct Cursor {
     after: Option<Vec<Value>>,
 }
 
+#[cfg(test)]
+impl Cursor {
+    /// The beginning of a table.
+    pub(crate) const fn at_table(table: usize) -> Self {
+        Self { table, after: None }
+    }
+}
+
 /// A table: its name, its primary key, its columns, and how a row is read. The first of the key is an id.
 struct Table {
     name: &'static str,
@@ -271,7 +279,8 @@ impl Table {
 }
 
 /// Facts from `cursor` on, as many as fit into one message, and where to go on; `None` at the end.
-pub(super) fn part(conn: &Connection, cursor: &Cursor) -> Result<(Vec<Fact>, Option<Cursor>)> {
+pub(super) fn part(conn: &Connection, cursor: &Cursor, room: usize) -> Result<(Vec<Fact>, Option<Cursor>)> {
+    let room = room.min(MAX_BATCH_BYTES - 16);
     let (mut facts, mut size) = (Vec::new(), 0);
     let mut at = cursor.clone();
     while let Some(table) = TABLES.get(at.table) {
@@ -280,7 +289,7 @@ pub(super) fn part(conn: &Connection, cursor: &Cursor) -> Result<(Vec<Fact>, Opt
         let start = at.after.clone();
         table.read_after(conn, start.as_deref(), STEP, |key, fact| {
             let len = encode(&fact)?.len();
-            if size + len > MAX_BATCH_BYTES - 16 {
+            if size > 0 && size + len > room {
                 full = true;
                 return Ok(false);
             }

@@ -12,7 +12,7 @@ use common::codec;
 use common::id::OriginId;
 use common::pieces::PieceLayout;
 use common::ticket::UnixSeconds;
-use common::wire::limits::{List, MAX_BATCH_BYTES, MAX_EVENTS, MAX_FRAME};
+use common::wire::limits::{List, MAX_BATCH_BYTES, MAX_EVENTS, MAX_FRAME, MAX_PART};
 use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote, VersionVector};
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -25,6 +25,8 @@ use crate::fact::{Delta, Hlc, ManifestId, Stamp};
 
 /// Events of one origin looked at in one reading.
 const READ_AT_ONCE: usize = MAX_EVENTS;
+/// What a vote weighs on the line, about, in bytes.
+const VOTE_BYTES: usize = 64;
 
 /// What became of a batch.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +60,8 @@ pub struct Outbox {
     pub votes_after: u64,
     /// Whether that is all there is.
     pub complete: bool,
+    /// What it weighs, in bytes.
+    pub bytes: usize,
 }
 
 /// Manifests that the sibling does not have either: its share was known to be gone for good when the event that
@@ -238,7 +242,11 @@ pub(super) fn heads(conn: &Connection) -> Result<Vec<Head>> {
 pub(super) fn introduction(conn: &Connection, origin: OriginId, tracker_no: u16) -> Result<Hello> {
     Ok(Hello {
         version: common::wire::sync::VERSION,
-        schema: conn.query_row("SELECT max(version) FROM refinery_schema_history", [], |r| r.get(0))?,
+        schema: Hello::schema_and_revision(conn.query_row(
+            "SELECT max(version) FROM refinery_schema_history",
+            [],
+            |r| r.get(0),
+        )?),
         tracker_no,
         origin,
         heads: List::new(heads(conn)?).ok_or(StoreError::Content("too many runs of trackers are on record"))?,
@@ -253,22 +261,30 @@ pub(super) fn floors(conn: &Connection) -> Result<Versions> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// What follows on `after`, as much as fits into one message.
-pub(super) fn outbox(conn: &Connection, after: &Versions, votes_after: u64, agreed: u64) -> Result<Outbox> {
-    let (events, complete) = events_after(conn, after)?;
+/// What follows on `after`: about `room` bytes of it, and at least one event.
+pub(super) fn outbox(
+    conn: &Connection,
+    after: &Versions,
+    (votes_after, agreed): (u64, u64),
+    room: usize,
+) -> Result<Outbox> {
+    let (events, complete) = events_after(conn, after, room.min(MAX_BATCH_BYTES))?;
+    let bytes = events.iter().map(|e| log::weight(e) as usize).sum();
     if !complete {
-        return Ok(Outbox { events, votes: Vec::new(), votes_after, complete });
+        return Ok(Outbox { events, votes: Vec::new(), votes_after, complete, bytes });
     }
-    let (votes, last) = votes::since(conn, votes_after, agreed)?;
-    let complete = votes.len() < MAX_EVENTS;
+    let most = (room / VOTE_BYTES).clamp(1, MAX_EVENTS);
+    let (votes, last) = votes::since(conn, votes_after, agreed, most)?;
+    let complete = votes.len() < most;
     // What was left out on purpose is not new either.
     let last = if complete { last.max(agreed) } else { last };
-    Ok(Outbox { events, votes, votes_after: last, complete })
+    let bytes = bytes + votes.len() * VOTE_BYTES;
+    Ok(Outbox { events, votes, votes_after: last, complete, bytes })
 }
 
 /// By time, which is an order in which nothing comes before what it depends on. Where an origin has
 /// more than is looked at, nothing is taken that is later than the last of those.
-fn events_after(conn: &Connection, after: &Versions) -> Result<(Vec<Event>, bool)> {
+fn events_after(conn: &Connection, after: &Versions, room: usize) -> Result<(Vec<Event>, bool)> {
     let quarantined = quarantined(conn)?;
     let mut found: Vec<Event> = Vec::new();
     let mut horizon = None;
@@ -277,7 +293,7 @@ fn events_after(conn: &Connection, after: &Versions) -> Result<(Vec<Event>, bool
         if head.seq <= seen {
             continue;
         }
-        let page = of_origin(conn, head.origin, seen)?;
+        let page = of_origin(conn, head.origin, seen, room)?;
         if let Some(last) = page.last().filter(|last| last.seq < head.seq) {
             let last = (last.hlc, last.origin);
             horizon = Some(horizon.map_or(last, |h: (u64, OriginId)| h.min(last)));
@@ -286,7 +302,7 @@ fn events_after(conn: &Connection, after: &Versions) -> Result<(Vec<Event>, bool
     }
     found.sort_by_key(|e| (e.hlc, e.origin));
     let within = |e: &Event| horizon.is_none_or(|h| (e.hlc, e.origin) <= h);
-    let mut room = MAX_BATCH_BYTES as u64;
+    let mut room = room as u64;
     let mut taken = Vec::new();
     let mut complete = true;
     for event in found {
@@ -301,7 +317,8 @@ fn events_after(conn: &Connection, after: &Versions) -> Result<(Vec<Event>, bool
     Ok((taken, complete && horizon.is_none()))
 }
 
-pub(super) fn of_origin(conn: &Connection, origin: OriginId, after: u64) -> Result<Vec<Event>> {
+/// Events of an origin that follow on number `after`, until they are heavier than `most` bytes.
+pub(super) fn of_origin(conn: &Connection, origin: OriginId, after: u64, most: usize) -> Result<Vec<Event>> {
     let sql = "SELECT seq, hlc, deps, kind, ver, device, request_id, body, answer, prev_hash FROM events
                WHERE origin = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
     let mut find = conn.prepare_cached(sql)?;
@@ -326,7 +343,7 @@ pub(super) fn of_origin(conn: &Connection, origin: OriginId, after: u64) -> Resu
         };
         size += log::weight(&event);
         events.push(event);
-        if size > MAX_BATCH_BYTES as u64 {
+        if size > most as u64 {
             break;
         }
     }
@@ -424,8 +441,8 @@ fn said_at(conn: &Connection, stamp: Stamp) -> Result<Option<Vec<Delta>>> {
 }
 
 impl State<'_> {
-    /// Part of a manifest as it travels; `None` if it is not here.
-    pub(crate) fn manifest_to_send(&self, id: ManifestId, first: u32) -> Result<Option<ManifestPart>> {
+    /// Part of a manifest as it travels, at most `most` pieces; `None` if it is not here.
+    pub(crate) fn manifest_to_send(&self, id: ManifestId, first: u32, most: usize) -> Result<Option<ManifestPart>> {
         let sql = "SELECT file_id, len, piece_len, sha1 FROM manifests WHERE id = ?1";
         let row = |r: &Row<'_>| {
             let (file, sha1): ([u8; 32], [u8; 20]) = (r.get(0)?, r.get(3)?);
@@ -436,7 +453,7 @@ impl State<'_> {
             return Ok(None);
         };
         let layout = PieceLayout::new(len, piece_len).map_err(|_| StoreError::Content("a manifest is damaged"))?;
-        let pieces = List::first_of(self.manifest_part(id, first)?);
+        let pieces = List::first_of(self.manifest_part(id, first)?.into_iter().take(most.clamp(1, MAX_PART)));
         Ok(Some(ManifestPart { id: id.0, file_id: file.into(), layout, sha1: sha1.into(), first, pieces }))
     }
 }

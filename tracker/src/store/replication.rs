@@ -26,6 +26,11 @@ impl Store {
         self.origin
     }
 
+    /// The wall clock, in milliseconds since 1970.
+    pub fn wall_ms(&self) -> u64 {
+        (self.clock.0)()
+    }
+
     /// Changes with every commit that brings something new.
     pub fn watch(&self) -> watch::Receiver<Arc<Versions>> {
         self.versions.clone()
@@ -53,12 +58,13 @@ impl Store {
         self.replay(move |conn, _, now_ms| remote::compare(conn, &theirs, now_ms / 1000)).await
     }
 
-    /// What of ours follows on `after`. Confirmed votes up to change `agreed` are left out.
+    /// What of ours follows on `after`: about `room` bytes, and at least one event. Votes are those of later changes
+    /// than `votes_after`; confirmed ones up to change `agreed` are left out.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn outbox(&self, after: Versions, votes_after: u64, agreed: u64) -> Result<Outbox> {
-        self.readers.read(move |s| remote::outbox(s.conn, &after, votes_after, agreed)).await
+    pub async fn outbox(&self, after: Versions, (votes_after, agreed): (u64, u64), room: usize) -> Result<Outbox> {
+        self.readers.read(move |s| remote::outbox(s.conn, &after, (votes_after, agreed), room)).await
     }
 
     /// Takes in events and votes of the sibling, without the manifests that are `absent`.
@@ -85,14 +91,14 @@ impl Store {
         self.replay(join).await
     }
 
-    /// Facts of our state from `cursor` on, as they travel, and where to go on.
+    /// Facts of our state from `cursor` on, as they travel, about `room` bytes of them, and where to go on.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn facts(&self, cursor: Cursor) -> Result<(Vec<u8>, Option<Cursor>)> {
+    pub async fn facts(&self, cursor: Cursor, room: usize) -> Result<(Vec<u8>, Option<Cursor>)> {
         self.readers
             .read(move |s| {
-                let (facts, next) = facts::part(s.conn, &cursor)?;
+                let (facts, next) = facts::part(s.conn, &cursor, room)?;
                 Ok((facts::pack(&facts)?, next))
             })
             .await
@@ -186,12 +192,12 @@ impl Store {
         self.readers.read(|s| bounds::flaw(s.conn)).await
     }
 
-    /// Part of a manifest, in answer to the sibling.
+    /// Part of a manifest, at most `most` pieces, in answer to the sibling.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn manifest_frame(&self, id: [u8; 32], first: u32) -> Result<SyncFrame> {
-        let part = self.readers.read(move |s| s.manifest_to_send(ManifestId(id), first)).await?;
+    pub async fn manifest_frame(&self, id: [u8; 32], first: u32, most: usize) -> Result<SyncFrame> {
+        let part = self.readers.read(move |s| s.manifest_to_send(ManifestId(id), first, most)).await?;
         Ok(part.map_or(SyncFrame::NoManifest(id), SyncFrame::Manifest))
     }
 

@@ -4,8 +4,10 @@
 //! removed, leave, log out, log in for that, or change a password, and what the sibling has decided is joined. The
 //! last bytes are SQLite's to refuse.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes that must be free on the disk for commands that add.
 const RESERVE_BYTES: u64 = 64 << 20;
@@ -13,33 +15,39 @@ const RESERVE_BYTES: u64 = 64 << 20;
 /// How many bytes are free, if that is known.
 pub(super) type FreeBytes = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 
-/// The room that is kept. Asked once for each transaction.
+/// The room that is kept. Asked once for each transaction, and now and then.
 pub(super) struct Reserve {
     free: FreeBytes,
     /// Whether the operator has been told.
-    low: bool,
+    low: AtomicBool,
+}
+
+impl fmt::Debug for Reserve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reserve({:?} free)", (self.free)())
+    }
 }
 
 impl Reserve {
     pub(super) const fn new(free: FreeBytes) -> Self {
-        Self { free, low: false }
+        Self { free, low: AtomicBool::new(false) }
     }
 
     /// Whether there is more than the reserve. A disk that does not say has room.
-    pub(super) fn has_room(&mut self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let free = (self.free)();
         let low = free.is_some_and(|free| free < RESERVE_BYTES);
-        if low && !self.low {
-            tracing::error!(
+        let told = self.low.swap(low, Ordering::Relaxed);
+        if low && !told {
+            tracing::warn!(
                 free_bytes = free,
                 "the disk is nearly full: until {} MiB are free, nobody can create, join or share anything; \
                  members can still be removed",
                 RESERVE_BYTES >> 20
             );
-        } else if self.low && !low {
-            tracing::info!("the disk has room again");
+        } else if told && !low {
+            tracing::warn!("the disk has room again");
         }
-        self.low = low;
         !low
     }
 }

@@ -5,7 +5,6 @@
 //! both have given away again cannot come back.
 
 use common::id::{OriginId, UserName};
-use common::wire::limits::MAX_EVENTS;
 use common::wire::sync::{NameKind, NameVote, VoteStage};
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -160,15 +159,15 @@ pub(super) fn changes(conn: &Connection) -> Result<u64> {
     Ok(conn.prepare_cached("SELECT coalesce(max(change), 0) FROM votes")?.query_row([], |r| r.get(0))?)
 }
 
-/// Votes that changed after `after`, in that order, and the number of the last change among them.
+/// Up to `most` votes that changed after `after`, in that order, and the number of the last change among them.
 /// Confirmed ones up to change `agreed` are left out.
-pub(super) fn since(conn: &Connection, after: u64, agreed: u64) -> Result<(Vec<NameVote>, u64)> {
+pub(super) fn since(conn: &Connection, after: u64, agreed: u64, most: usize) -> Result<(Vec<NameVote>, u64)> {
     let sql = "SELECT kind, name, owner, hlc, origin, stage, change FROM votes
                WHERE change > ?1 AND (change > ?2 OR stage < 2) ORDER BY change LIMIT ?3";
     let mut last = after;
     let mut votes = Vec::new();
     let mut find = conn.prepare_cached(sql)?;
-    let mut rows = find.query((after, agreed, MAX_EVENTS as u64))?;
+    let mut rows = find.query((after, agreed, most as u64))?;
     while let Some(r) = rows.next()? {
         votes.push(NameVote {
             kind: kind_of(r.get(0)?),

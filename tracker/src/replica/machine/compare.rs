@@ -65,7 +65,7 @@ impl Machine {
                     parts = differing.len(),
                     "the trackers have the same events and not the same state: mending it"
                 );
-                self.jobs.push_back(Job::ReadParts(differing));
+                conn.differing = differing;
             }
             if !conn.digesting {
                 return;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use common::wire::sync::{Batch, Event, Facts, Head, Hello, ManifestPart, NameVote, StateDigest};
 
 use crate::fact::ManifestId;
-use crate::store::{Absent, Cursor, Fact, Versions};
+use crate::store::{Absent, Cursor, Versions};
 
 /// A message that waits for its turn.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) struct Conn {
     pub(super) theirs: Option<Hello>,
     pub(super) ours: Option<(Hello, Versions, u64)>,
     pub(super) compared: bool,
+    /// What both know beyond the version of the protocol.
+    pub(super) revision: u16,
     // What goes out.
     pub(super) sent: Versions,
     pub(super) acked: Versions,
@@ -38,6 +40,10 @@ pub(super) struct Conn {
     pub(super) dirty: bool,
     pub(super) reading: bool,
     pub(super) facts: Option<Sending>,
+    /// The manifest that the sibling is being sent.
+    pub(super) serving: Option<Serving>,
+    /// The sibling has asked for a sign of life.
+    pub(super) pong_due: bool,
     // What comes in.
     pub(super) inbound: VecDeque<Inbound>,
     pub(super) applying: bool,
@@ -47,8 +53,6 @@ pub(super) struct Conn {
     pub(super) fetching: Option<(ManifestId, Vec<ManifestPart>)>,
     /// What the sibling was asked for and does not have.
     pub(super) absent: Absent,
-    /// New passwords among facts, until all facts have come.
-    pub(super) passwords: Vec<Fact>,
     pub(super) wanted_heads: Vec<Head>,
     // Time.
     pub(super) heard: Instant,
@@ -56,15 +60,39 @@ pub(super) struct Conn {
     /// When it last acknowledged something, or had acknowledged everything.
     pub(super) last_ack: Instant,
     pub(super) compare_at: Instant,
+    /// When who is connected here may be told next.
+    pub(super) presence_at: Instant,
+    /// When to tell what the clock says.
+    pub(super) clock_at: Instant,
     pub(super) digest_of: Option<StateDigest>,
     pub(super) digesting: bool,
+    /// Parts of the state that differ and are still to be read, and whether some are being read.
+    pub(super) differing: Vec<usize>,
+    pub(super) reading_parts: bool,
+    /// Jobs that were handed out and have not ended.
+    pub(super) running: usize,
 }
 
 /// Facts on their way out.
 #[derive(Debug)]
 pub(super) struct Sending {
+    /// What the sibling has once it has joined all of them. Read before the first.
     pub(super) heads: Option<Vec<Head>>,
     pub(super) cursor: Option<Cursor>,
+    /// Parts that are not acknowledged: their numbers, and where the next one begins.
+    pub(super) unacknowledged: VecDeque<(u64, Cursor)>,
+}
+
+/// A manifest on its way out.
+#[derive(Debug)]
+pub(super) struct Serving {
+    pub(super) id: [u8; 32],
+    /// The next part to read; `None` while one is being read, or waited for to be asked.
+    pub(super) next: Option<u32>,
+    /// Whether the sibling asks for each part.
+    pub(super) on_request: bool,
+    /// The part that was sent last, and when: the next request says that it has arrived.
+    pub(super) sent: Option<(Instant, usize)>,
 }
 
 #[derive(Debug)]
@@ -74,12 +102,13 @@ pub(super) enum Current {
 }
 
 impl Conn {
-    /// One more batch or part is sent.
-    pub(super) fn count(&mut self, now: Instant) {
+    /// One more batch or part is sent; returns its number.
+    pub(super) fn count(&mut self, now: Instant) -> u64 {
         if self.number == self.acked_number {
             self.last_ack = now;
         }
         self.number += 1;
+        self.number
     }
 
     pub(super) fn new(now: Instant) -> Self {
@@ -88,6 +117,7 @@ impl Conn {
             theirs: None,
             ours: None,
             compared: false,
+            revision: 0,
             sent: Versions::new(),
             acked: Versions::new(),
             told: Versions::new(),
@@ -98,20 +128,26 @@ impl Conn {
             dirty: false,
             reading: false,
             facts: None,
+            serving: None,
+            pong_due: false,
             inbound: VecDeque::new(),
             applying: false,
             held: Vec::new(),
             current: None,
             fetching: None,
             absent: Absent::default(),
-            passwords: Vec::new(),
             wanted_heads: Vec::new(),
             heard: now,
             spoke: now,
             last_ack: now,
             compare_at: now,
+            presence_at: now,
+            clock_at: now,
             digest_of: None,
             digesting: false,
+            differing: Vec::new(),
+            reading_parts: false,
+            running: 0,
         }
     }
 }

@@ -3,11 +3,9 @@
 use std::time::Instant;
 
 use common::id::OriginId;
-use common::wire::sync::{Head, Hello, SyncFrame, VERSION};
+use common::wire::sync::{Head, Hello, REVISION, SyncFrame, VERSION};
 
-use super::conn::Sending;
 use super::{Gate, Job, Machine, Trouble};
-use crate::store::Cursor;
 
 impl Machine {
     pub(super) fn on_hello(&mut self, hello: Hello) {
@@ -29,6 +27,7 @@ impl Machine {
             return;
         }
         self.sibling = Some(hello.origin);
+        conn.revision = hello.revision().min(REVISION);
         self.jobs.push_back(Job::Compare(hello.heads.to_vec()));
         conn.theirs = Some(hello);
     }
@@ -44,16 +43,21 @@ impl Machine {
         conn.told = ours.heads.iter().map(|h| (h.origin, h.seq)).collect();
         conn.agreed = if theirs.names == ours.names { *votes } else { 0 };
         let has = |origin: &OriginId| conn.acked.get(origin).copied().unwrap_or_default();
-        if floors.iter().any(|(origin, floor)| has(origin) < *floor) {
-            conn.facts = Some(Sending { heads: None, cursor: Some(Cursor::default()) });
-        }
+        let cut_off = floors.iter().any(|(origin, floor)| has(origin) < *floor).then(|| floors.clone());
         conn.wanted_heads = theirs.heads.to_vec();
         conn.dirty = true;
         conn.last_ack = now;
         let ours = self.versions.iter().filter(|(o, _)| !self.quarantined.contains(o));
         self.hysteresis.begin(now, ours.map(|(o, seq)| (*o, *seq)).collect(), &conn.acked);
-        let refused = self.refused;
-        self.hysteresis.advance(now, refused);
+        if let Some(floors) = cut_off {
+            let sending = self.facts_to_send(&floors);
+            if let Some(conn) = &mut self.conn {
+                conn.facts = Some(sending);
+            }
+        } else {
+            self.resume = None;
+        }
+        self.advance(now);
         self.open_when_level();
         self.apply_next();
     }

@@ -23,6 +23,8 @@ pub enum Job {
         votes_after: u64,
         /// Up to which change it has the same confirmed votes.
         agreed: u64,
+        /// How much fits, in bytes.
+        room: usize,
     },
     /// Apply events and votes, without the manifests that are not to be had.
     Apply(Arc<[Event]>, Vec<NameVote>, Absent),
@@ -30,10 +32,10 @@ pub enum Job {
     Join(Arc<[u8]>, Option<Arc<[Head]>>, Absent),
     /// Read our heads, to be sent with the last part of the facts.
     Heads,
-    /// Read facts from there on.
-    Facts(Cursor),
-    /// Read part of a manifest.
-    ReadManifest([u8; 32], u32),
+    /// Read facts from there on, so many bytes.
+    Facts(Cursor, usize),
+    /// Read part of a manifest: from a piece on, so many pieces.
+    ReadManifest([u8; 32], u32, usize),
     /// Store a manifest.
     StoreManifest(ManifestId, Vec<ManifestPart>),
     /// Refuse an origin from now on.

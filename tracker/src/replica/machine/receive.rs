@@ -15,8 +15,6 @@ use crate::store::Applied;
 
 /// Events that came before what they depend on, at most.
 const MAX_HELD: usize = 4096;
-/// Parts of a manifest, at most; see `common::pieces`.
-const MAX_PARTS: usize = 1 + (common::pieces::MAX_PIECES as usize) / common::wire::limits::MAX_PART;
 /// Clocks that differ by more, in milliseconds, are told to the operator.
 const SKEW: u64 = 60_000;
 
@@ -75,9 +73,8 @@ impl Machine {
         conn.dirty |= applied.votes;
         self.votes += u64::from(applied.votes);
         self.versions.clone_from(&applied.versions);
-        if applied.ahead_ms > SKEW && applied.ahead_ms > self.alarms.skew_ms {
-            tracing::error!(ms = applied.ahead_ms, "the other tracker's clock is ahead of this one's; set both by NTP");
-            self.alarms.skew_ms = applied.ahead_ms;
+        if applied.ahead_ms > SKEW {
+            self.alarms.skew_ms = self.alarms.skew_ms.max(applied.ahead_ms);
         }
         let Some(current) = conn.current.take() else { return };
         let number = match current {
@@ -106,9 +103,9 @@ impl Machine {
                 let new = applied.facts.drain(..);
                 let (later, now): (Vec<_>, Vec<_>) = new.partition(|(_, d)| matches!(d, Delta::Credential { .. }));
                 self.news.extend(now);
-                conn.passwords.extend(later);
+                self.passwords.extend(later);
                 if complete.is_some() {
-                    self.news.append(&mut conn.passwords);
+                    self.news.append(&mut self.passwords);
                 }
                 number
             }
@@ -128,6 +125,7 @@ impl Machine {
         let acked = conn.acked.clone();
         let own = acked.get(&self.origin).copied().unwrap_or_default();
         self.hysteresis.acked(now, own, &acked);
+        self.note_mode(now);
         self.on_forked(&applied.forked);
         self.open_when_level();
         self.apply_next();
@@ -136,8 +134,16 @@ impl Machine {
     pub(super) fn fetch(&mut self, id: ManifestId) {
         let Some(conn) = &mut self.conn else { return };
         conn.applying = true;
-        conn.fetching = Some((id, Vec::new()));
-        self.transmit.push_back(SyncFrame::WantManifest(id.0));
+        if conn.revision == 0 {
+            conn.fetching = Some((id, Vec::new()));
+            return self.transmit.push_back(SyncFrame::WantManifest(id.0));
+        }
+        // Parts that came before the connection broke are still good: the whole is checked against its name.
+        let parts =
+            self.partial_manifest.take().filter(|(of, _)| *of == id).map(|(_, parts)| parts).unwrap_or_default();
+        let first = pieces_of(&parts);
+        conn.fetching = Some((id, parts));
+        self.transmit.push_back(SyncFrame::WantManifestFrom { id: id.0, first });
     }
 
     /// The sibling does not have a manifest that its events name. It needs none of a share that it knew to be gone when
@@ -159,18 +165,24 @@ impl Machine {
         let Some((id, parts)) = &mut conn.fetching else {
             return self.violation("it sent a manifest that nobody asked for");
         };
-        let have: usize = parts.iter().map(|p| p.pieces.len()).sum();
-        if part.id != id.0 || part.first as usize != have || parts.len() > MAX_PARTS {
+        if part.id != id.0 || part.first != pieces_of(parts) {
             return self.violation("it sent a manifest out of order");
         }
-        let have = have + part.pieces.len();
-        let (all, empty) = (part.layout.count() as usize, part.pieces.is_empty());
+        let (all, empty) = (part.layout.count(), part.pieces.is_empty());
         parts.push(part);
+        let have = pieces_of(parts);
         if have >= all {
             let job = Job::StoreManifest(*id, std::mem::take(parts));
             self.jobs.push_back(job);
         } else if empty {
             self.violation("it sent a manifest with a gap");
+        } else if conn.revision > 0 {
+            let id = id.0;
+            self.transmit.push_back(SyncFrame::WantManifestFrom { id, first: have });
         }
     }
+}
+
+fn pieces_of(parts: &[ManifestPart]) -> u32 {
+    parts.iter().map(|part| u32::try_from(part.pieces.len()).unwrap_or(u32::MAX)).fold(0, u32::saturating_add)
 }

@@ -1,19 +1,38 @@
 //! What goes out: events and votes that the sibling lacks, facts where the log does not reach, manifests.
+//!
+//! Each message is about as long as the line carries in half a second, and few are unacknowledged, so that neither a
+//! slow line nor one that breaks keeps the sibling from coming closer.
 
 use std::time::Instant;
 
+use common::id::OriginId;
+use common::manifest::PieceHash;
 use common::wire::limits::List;
-use common::wire::sync::{Ack, Batch, Facts, SyncFrame};
+use common::wire::sync::{Ack, Batch, Facts, Head, SyncFrame};
 
+use super::conn::{Sending, Serving};
 use super::{Job, Machine};
-use crate::store::{Cursor, Outbox};
+use crate::store::{Cursor, Outbox, Versions};
 
 /// Batches that are sent before the first of them is acknowledged.
 pub(super) const WINDOW: u64 = 4;
+/// Parts of the state that are read at once where the two differ.
+const PARTS_AT_ONCE: usize = 16;
+
+/// Where to go on with facts for a run of the sibling: everything before is on its disk.
+#[derive(Debug)]
+pub(super) struct Resume {
+    run: OriginId,
+    heads: Vec<Head>,
+    cursor: Cursor,
+}
 
 impl Machine {
     /// Starts whatever can be started.
     pub(super) fn pump(&mut self) {
+        self.serve_manifest();
+        self.read_parts();
+        let room = self.sizer.limit();
         let Some(conn) = &mut self.conn else { return };
         let open = conn.compared && conn.ours.is_some() && conn.theirs.is_some();
         if !open || conn.reading || conn.number - conn.acked_number >= WINDOW {
@@ -22,7 +41,7 @@ impl Machine {
         if let Some(sending) = &conn.facts {
             let job = match (&sending.heads, &sending.cursor) {
                 (None, _) => Job::Heads,
-                (Some(_), Some(cursor)) => Job::Facts(cursor.clone()),
+                (Some(_), Some(cursor)) => Job::Facts(cursor.clone(), room),
                 (Some(_), None) => return,
             };
             conn.reading = true;
@@ -31,7 +50,7 @@ impl Machine {
             conn.dirty = false;
             conn.reading = true;
             let after = conn.sent.clone();
-            self.jobs.push_back(Job::Outbox { after, votes_after: conn.votes_after, agreed: conn.agreed });
+            self.jobs.push_back(Job::Outbox { after, votes_after: conn.votes_after, agreed: conn.agreed, room });
         }
     }
 
@@ -45,9 +64,10 @@ impl Machine {
         }
         conn.votes_after = out.votes_after;
         if !out.events.is_empty() || !out.votes.is_empty() {
-            conn.count(now);
+            let number = conn.count(now);
+            self.sizer.sent(now, number, out.bytes);
             let (events, votes) = (List::first_of(out.events), List::first_of(out.votes));
-            self.transmit.push_back(SyncFrame::Batch(Batch { number: conn.number, events, votes }));
+            self.transmit.push_back(SyncFrame::Batch(Batch { number, events, votes }));
         }
     }
 
@@ -65,21 +85,102 @@ impl Machine {
             }
             _ => None,
         };
-        sending.cursor = next;
-        if complete.is_some() {
-            conn.facts = None;
+        sending.cursor.clone_from(&next);
+        let number = conn.number + 1;
+        match (next, &mut conn.facts) {
+            (Some(next), Some(sending)) => sending.unacknowledged.push_back((number, next)),
+            _ => conn.facts = None,
         }
         conn.count(now);
+        self.sizer.sent(now, number, packed.len());
         let Some(facts) = List::new(packed) else { return self.violation("we made a part that is too long") };
-        self.transmit.push_back(SyncFrame::Facts(Facts { number: conn.number, facts, complete }));
+        self.transmit.push_back(SyncFrame::Facts(Facts { number, facts, complete }));
     }
 
-    pub(super) fn on_manifest_read(&mut self, frame: SyncFrame) {
-        if let SyncFrame::Manifest(part) = &frame {
-            let next = part.first.saturating_add(u32::try_from(part.pieces.len()).unwrap_or(u32::MAX));
-            if next < part.layout.count() && !part.pieces.is_empty() {
-                self.jobs.push_back(Job::ReadManifest(part.id, next));
+    /// The facts that the sibling lacks, to be sent from where they were acknowledged on an earlier connection to the
+    /// same run of it. Heads that the log has been cut beyond are of no use: what follows on them is gone.
+    pub(super) fn facts_to_send(&mut self, floors: &Versions) -> Sending {
+        let sibling = self.sibling;
+        let resume = self.resume.take().filter(|resume| {
+            let reaches = |(origin, floor): (&OriginId, &u64)| {
+                resume.heads.iter().any(|head| head.origin == *origin && head.seq >= *floor)
+            };
+            Some(resume.run) == sibling && floors.iter().all(reaches)
+        });
+        match resume {
+            Some(Resume { heads, cursor, .. }) => {
+                Sending { heads: Some(heads), cursor: Some(cursor), unacknowledged: Default::default() }
             }
+            None => Sending { heads: None, cursor: Some(Cursor::default()), unacknowledged: Default::default() },
+        }
+    }
+
+    /// The sibling has the parts of facts up to `number` on disk.
+    fn note_facts(&mut self, number: u64) {
+        let Some(run) = self.sibling else { return };
+        let Some(sending) = self.conn.as_mut().and_then(|conn| conn.facts.as_mut()) else { return };
+        while sending.unacknowledged.front().is_some_and(|(n, _)| *n <= number) {
+            if let (Some((_, cursor)), Some(heads)) = (sending.unacknowledged.pop_front(), &sending.heads) {
+                self.resume = Some(Resume { run, heads: heads.clone(), cursor });
+            }
+        }
+    }
+
+    /// The sibling wants a manifest; from a piece on, if it asks for each part.
+    pub(super) fn on_want_manifest(&mut self, now: Instant, id: [u8; 32], first: Option<u32>) {
+        let Some(conn) = &mut self.conn else { return };
+        // It works on what it was sent.
+        conn.last_ack = now;
+        let before = conn.serving.take();
+        match before.map(|before| (before.id, before.sent)) {
+            Some((_, None)) => return self.violation("it asks for a manifest before it has the one that it asked for"),
+            // The part before has arrived; of another manifest, the last one had been stored meanwhile.
+            Some((of, Some((sent, bytes)))) if of == id => {
+                self.sizer.observe(bytes, now.saturating_duration_since(sent));
+            }
+            _ => {}
+        }
+        conn.serving =
+            Some(Serving { id, next: Some(first.unwrap_or_default()), on_request: first.is_some(), sent: None });
+    }
+
+    /// Reads the next part of the manifest that the sibling wants, when everything before it is on its way.
+    fn serve_manifest(&mut self) {
+        let pieces = self.sizer.limit() / PieceHash::LEN;
+        let Some(serving) = self.conn.as_mut().and_then(|conn| conn.serving.as_mut()) else { return };
+        // A sibling of the first release takes only so many parts.
+        let pieces = if serving.on_request { pieces.max(1) } else { usize::MAX };
+        if self.transmit.is_empty()
+            && let Some(first) = serving.next.take()
+        {
+            self.jobs.push_back(Job::ReadManifest(serving.id, first, pieces));
+        }
+    }
+
+    /// Reads the next parts of the state that differ, when everything before them is on its way.
+    fn read_parts(&mut self) {
+        let Some(conn) = &mut self.conn else { return };
+        if self.transmit.is_empty() && !conn.reading_parts && !conn.differing.is_empty() {
+            conn.reading_parts = true;
+            let rest = conn.differing.split_off(conn.differing.len().min(PARTS_AT_ONCE));
+            self.jobs.push_back(Job::ReadParts(std::mem::replace(&mut conn.differing, rest)));
+        }
+    }
+
+    pub(super) fn on_manifest_read(&mut self, now: Instant, frame: SyncFrame) {
+        let Some(conn) = &mut self.conn else { return };
+        if let (Some(serving), SyncFrame::Manifest(part)) = (&mut conn.serving, &frame) {
+            let next = part.first.saturating_add(u32::try_from(part.pieces.len()).unwrap_or(u32::MAX));
+            if serving.on_request {
+                serving.sent = Some((now, part.pieces.len() * PieceHash::LEN));
+                conn.last_ack = now;
+            } else if next < part.layout.count() && !part.pieces.is_empty() {
+                serving.next = Some(next);
+            } else {
+                conn.serving = None;
+            }
+        } else {
+            conn.serving = None;
         }
         self.transmit.push_back(frame);
     }
@@ -91,13 +192,15 @@ impl Machine {
         }
         conn.acked_number = conn.acked_number.max(ack.number);
         conn.last_ack = now;
+        self.sizer.acknowledged(now, ack.number);
+        self.note_facts(ack.number);
+        let Some(conn) = &mut self.conn else { return };
         for (origin, seq) in ack.versions.0.iter() {
             let acked = conn.acked.entry(*origin).or_default();
             *acked = (*seq).max(*acked);
         }
         let own = conn.acked.get(&self.origin).copied().unwrap_or_default();
         self.hysteresis.acked(now, own, &conn.acked);
-        let refused = self.refused;
-        self.hysteresis.advance(now, refused);
+        self.advance(now);
     }
 }

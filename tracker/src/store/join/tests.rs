@@ -158,7 +158,7 @@ proptest! {
         let (a, b) = (split(&mine), split(&theirs));
         let mut cursor = Some(facts::Cursor::default());
         while let Some(at) = cursor {
-            let (part, next) = facts::part(&a, &at).expect("read");
+            let (part, next) = facts::part(&a, &at, usize::MAX).expect("read");
             let sent = facts::unpack(&facts::pack(&part).expect("packed")).expect("unpacked");
             // Twice: a part may be sent again after a connection is lost.
             for (stamp, delta) in sent.iter().chain(&sent) {

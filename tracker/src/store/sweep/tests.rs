@@ -174,7 +174,7 @@ async fn a_tracker_that_gets_the_state_needs_no_manifest_that_is_gone() {
     state(&a, vec![Delta::Withdrawn { publication: PublicationId::new([2; 16]) }], None).await;
     cut_log(&a).await;
     assert_eq!(a.sweep(NOW).await.expect("swept").manifests, 1);
-    let (packed, next) = a.facts(Cursor::default()).await.expect("read");
+    let (packed, next) = a.facts(Cursor::default(), usize::MAX).await.expect("read");
     assert!(next.is_none());
     let (packed, heads): (Arc<[u8]>, Arc<[_]>) = (packed.into(), a.heads().await.expect("read").into());
     let applied = b.join_facts(Arc::clone(&packed), Some(Arc::clone(&heads)), Absent::default()).await.expect("joined");
