@@ -9,6 +9,7 @@
 //! Does not know what the commands mean to the user, nor shares, downloads or the prompt.
 
 mod calls;
+mod clock;
 mod hub;
 mod journal;
 mod keeper;
@@ -30,13 +31,14 @@ use std::time::Duration;
 use common::id::GroupName;
 use common::secret::{ClusterPin, ClusterPublic};
 use common::task::TaskGroup;
-use common::ticket::{Signed, Ticket};
+use common::ticket::{Signed, Ticket, UnixSeconds};
 use common::tls::DeviceKey;
 use common::tracker_info::TrackerInfo;
 use common::wire::client::{Mode, Push, Request, Response};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::calls::{Answer, Purpose};
+pub use self::clock::TrackerClock;
 use self::hub::{Hub, Job};
 pub(crate) use self::revocations::Known;
 pub use self::revocations::Revocations;
@@ -147,6 +149,7 @@ struct Shared {
     serial: Serial,
     // Each guards itself.
     tickets: Tickets,
+    clock: TrackerClock,
     revocations: Revocations,
     pushes: broadcast::Sender<Push>,
     session: watch::Sender<Option<LoggedIn>>,
@@ -169,12 +172,14 @@ impl Trackers {
     /// When a file in the data directory cannot be used.
     pub fn start(config: TrackersConfig) -> Result<(Self, mpsc::Receiver<Notice>), Error> {
         let TrackersConfig { data_dir, info, info_path, device, tasks } = config;
+        let clock = TrackerClock::default();
         let shared = Arc::new(Shared {
             trust: Arc::new(Trust::open(&data_dir, &info, &info_path)?),
             session_file: SessionFile::new(&data_dir),
             serial: Serial::open(&data_dir)?,
             tickets: Tickets::default(),
-            revocations: Revocations::new(),
+            revocations: Revocations::by(clock.clone()),
+            clock,
             pushes: broadcast::channel(PUSHES).0,
             session: watch::channel(None).0,
             listen: watch::channel(None).0,
@@ -236,6 +241,16 @@ impl Trackers {
     /// Drops the ticket at hand for `group`: a seeder has said that it is void.
     pub fn forget_ticket(&self, group: &GroupName) {
         self.shared.tickets.forget(group);
+    }
+
+    /// Now, by the trackers' clock: what tickets are dated by. See [`TrackerClock`] for two that differ.
+    pub fn now(&self) -> UnixSeconds {
+        self.shared.clock.now()
+    }
+
+    /// The trackers' time.
+    pub fn clock(&self) -> TrackerClock {
+        self.shared.clock.clone()
     }
 
     /// The key that signs tickets and revocations, once a tracker has been met.

@@ -9,15 +9,20 @@ use std::sync::Arc;
 
 use common::id::{GroupId, MembershipId};
 use common::secret::ClusterPublic;
-use common::ticket::{CLOCK_TOLERANCE, Revocation, Revoked, Signed, TICKET_LIFE, Ticket, now};
+use common::ticket::{CLOCK_TOLERANCE, Revocation, Revoked, Signed, TICKET_LIFE, Ticket, UnixSeconds};
 use tokio::sync::watch;
+
+use super::clock::TrackerClock;
 
 /// Most revocations kept; beyond that the oldest goes, long after its tickets have run out.
 const MAX_KEPT: usize = 10_000;
 
 /// The revocations that this device knows. Clones are the same set.
 #[derive(Debug, Clone)]
-pub struct Revocations(Arc<watch::Sender<Known>>);
+pub struct Revocations {
+    known: Arc<watch::Sender<Known>>,
+    clock: TrackerClock,
+}
 
 /// A revocation, and the signed form in which others believe it.
 #[derive(Debug, Clone)]
@@ -35,6 +40,7 @@ pub(crate) struct Known {
     /// The same, to be looked up.
     signed: HashSet<Signed<Revocation>>,
     next: u64,
+    clock: TrackerClock,
 }
 
 impl Known {
@@ -51,32 +57,39 @@ impl Known {
     /// The entry with this number, unless it has been forgotten or can no longer void a ticket.
     pub(crate) fn fresh(&self, number: u64) -> Option<&Entry> {
         let at = self.entries.binary_search_by_key(&number, |e| e.number).ok()?;
-        self.entries.get(at).filter(|e| is_fresh(&e.revocation))
+        self.entries.get(at).filter(|e| is_fresh(&e.revocation, self.clock.span().0))
     }
 }
 
 impl Revocations {
-    /// An empty set.
+    /// An empty set, by this machine's clock.
+    #[cfg(test)]
     pub(crate) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(Known::default())))
+        Self::by(TrackerClock::default())
+    }
+
+    /// An empty set, by the trackers' clock.
+    pub(crate) fn by(clock: TrackerClock) -> Self {
+        let known = Known { clock: clock.clone(), ..Known::default() };
+        Self { known: Arc::new(watch::Sender::new(known)), clock }
     }
 
     /// Whether exactly this is known already: costs no look at the signature.
     pub(crate) fn knows(&self, signed: &Signed<Revocation>) -> bool {
-        self.0.borrow().signed.contains(signed)
+        self.known.borrow().signed.contains(signed)
     }
 
     /// Adds `signed`, as a leecher passed it on, if the cluster signed it and it can still void a ticket: old ones
     /// replayed in number must not push fresh ones out. `true` if it is news.
     pub(crate) fn add_hearsay(&self, signed: Signed<Revocation>, cluster: &ClusterPublic) -> bool {
-        let fresh = signed.verify(cluster).is_ok_and(|revocation| is_fresh(&revocation));
+        let fresh = signed.verify(cluster).is_ok_and(|revocation| is_fresh(&revocation, self.clock.span().0));
         fresh && self.add(signed, cluster)
     }
 
     /// Adds `signed` if the cluster signed it; `true` if it is news.
     pub(crate) fn add(&self, signed: Signed<Revocation>, cluster: &ClusterPublic) -> bool {
         let Ok(revocation) = signed.verify(cluster) else { return false };
-        self.0.send_if_modified(|known| {
+        self.known.send_if_modified(|known| {
             let news =
                 known.entries.iter().all(|e| e.revocation.what != revocation.what || e.revocation.at < revocation.at);
             if news {
@@ -95,12 +108,12 @@ impl Revocations {
 
     /// Whether `ticket` is void.
     pub(crate) fn cover(&self, ticket: &Ticket) -> bool {
-        self.0.borrow().cover(ticket)
+        self.known.borrow().cover(ticket)
     }
 
     /// The group in which `ended` was a membership, if its end is known.
     pub(crate) fn group_of(&self, ended: MembershipId) -> Option<GroupId> {
-        self.0.borrow().entries.iter().rev().find_map(|e| match e.revocation.what {
+        self.known.borrow().entries.iter().rev().find_map(|e| match e.revocation.what {
             Revoked::Membership { group, membership } if membership == ended => Some(group),
             _ => None,
         })
@@ -108,13 +121,13 @@ impl Revocations {
 
     /// Sees the set and its changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Known> {
-        self.0.subscribe()
+        self.known.subscribe()
     }
 }
 
-/// Whether a ticket that it voids may still be used by somebody.
-fn is_fresh(revocation: &Revocation) -> bool {
-    revocation.at >= now().saturating_sub((TICKET_LIFE + 2 * CLOCK_TOLERANCE).as_secs())
+/// Whether a ticket that it voids may still be used by somebody at `now`, by the clock that is behind.
+fn is_fresh(revocation: &Revocation, now: UnixSeconds) -> bool {
+    revocation.at >= now.saturating_sub((TICKET_LIFE + 2 * CLOCK_TOLERANCE).as_secs())
 }
 
 #[cfg(test)]
@@ -122,6 +135,7 @@ mod tests {
     use super::*;
     use common::id::SessionId;
     use common::secret::ClusterSecret;
+    use common::ticket::now;
 
     #[test]
     fn only_what_the_cluster_signed_counts_and_only_once() {

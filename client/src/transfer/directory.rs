@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
 use crate::error::Error;
-use crate::trackers::{LoggedIn, Revocations, Trackers};
+use crate::trackers::{LoggedIn, Revocations, TrackerClock, Trackers};
 
 /// The trackers, as seen by what shares and downloads.
 pub trait Directory: Send + Sync + 'static {
@@ -30,6 +30,9 @@ pub trait Directory: Send + Sync + 'static {
 
     /// The tickets that are known to be void; those of the trackers are in it before they are news.
     fn revocations(&self) -> Revocations;
+
+    /// The trackers' time: what tickets and revocations are dated by.
+    fn clock(&self) -> TrackerClock;
 
     /// The cluster's key, once a tracker has been reached (now or in an earlier run).
     fn cluster(&self) -> Option<ClusterPublic>;
@@ -61,6 +64,10 @@ impl Directory for Trackers {
 
     fn revocations(&self) -> Revocations {
         Self::revocations(self)
+    }
+
+    fn clock(&self) -> TrackerClock {
+        Self::clock(self)
     }
 
     fn cluster(&self) -> Option<ClusterPublic> {

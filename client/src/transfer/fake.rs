@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::Directory;
 use crate::error::Error;
-use crate::trackers::{LoggedIn, Revocations};
+use crate::trackers::{LoggedIn, Revocations, TrackerClock};
 
 const GROUP: &str = "lab";
 
@@ -347,6 +347,10 @@ impl Directory for FakeDirectory {
 
     fn revocations(&self) -> Revocations {
         self.tracker.state().devices[&self.device].revocations.clone()
+    }
+
+    fn clock(&self) -> TrackerClock {
+        TrackerClock::default()
     }
 
     fn cluster(&self) -> Option<ClusterPublic> {

@@ -40,6 +40,7 @@ impl Hub {
         if let Learnt::FirstContact(pin) = learnt {
             self.notify(Notice::FirstContact(pin));
         }
+        self.shared.clock.measured(index, welcome.now);
         let off = welcome.now.abs_diff(unix_now());
         if off > CLOCK_OFF && !self.met {
             self.notify(Notice::ClockOff(off));

@@ -1,0 +1,80 @@
+//! The trackers' time, as this device measures it: tickets and revocations are dated by the trackers, so they are judged
+//! by the trackers' clocks and never by this machine's.
+//!
+//! Each tracker tells its time when a connection is greeted, and again in each ticket that it issues. From there this
+//! machine's monotonic clock counts on, so that a wall clock that is wrong, or is set, changes nothing. Before the first
+//! tracker is met, the wall clock has to do.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use common::ticket::{self, UnixSeconds};
+use tokio::time::Instant;
+
+/// The trackers' time. Clones are the same clock.
+#[derive(Debug, Clone, Default)]
+pub struct TrackerClock(Arc<Mutex<Vec<Reading>>>);
+
+/// What one tracker said.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    /// Its place in the list.
+    tracker: usize,
+    told: UnixSeconds,
+    at: Instant,
+}
+
+impl Reading {
+    fn now(&self) -> UnixSeconds {
+        self.told.saturating_add(self.at.elapsed().as_secs())
+    }
+}
+
+impl TrackerClock {
+    /// Notes that `tracker`, by its place in the list, has just said that it is `told`.
+    pub(crate) fn measured(&self, tracker: usize, told: UnixSeconds) {
+        let mut readings = self.lock();
+        readings.retain(|r| r.tracker != tracker);
+        readings.push(Reading { tracker, told, at: Instant::now() });
+    }
+
+    /// Now, by the tracker that was heard last; by this machine's clock before the first.
+    pub fn now(&self) -> UnixSeconds {
+        self.lock().last().map_or_else(ticket::now, Reading::now)
+    }
+
+    /// Now, by the tracker whose clock is behind and by the one whose clock is ahead: the same when they agree. A
+    /// statement that any of them may have dated is too old only by the first, and from the future only by the second.
+    pub fn span(&self) -> (UnixSeconds, UnixSeconds) {
+        let readings = self.lock();
+        let times = || readings.iter().map(Reading::now);
+        match (times().min(), times().max()) {
+            (Some(first), Some(last)) => (first, last),
+            _ => (ticket::now(), ticket::now()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Reading>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_trackers_time_goes_on_whatever_this_machine_thinks() {
+        let clock = TrackerClock::default();
+        assert!(clock.now().abs_diff(ticket::now()) <= 1, "nobody has said anything else");
+        clock.measured(0, 1000);
+        assert_eq!((clock.now(), clock.span()), (1000, (1000, 1000)));
+        tokio::time::advance(Duration::from_secs(40)).await;
+        assert_eq!(clock.now(), 1040);
+        clock.measured(1, 1130);
+        assert_eq!((clock.now(), clock.span()), (1130, (1040, 1130)));
+        clock.measured(0, 1041);
+        assert_eq!((clock.now(), clock.span()), (1041, (1041, 1130)), "the latest word of each counts");
+    }
+}
