@@ -24,8 +24,11 @@ pub const TICKET_LIFE: Duration = Duration::from_secs(120);
 pub const TICKET_RENEW: Duration = Duration::from_secs(40);
 /// How long a login lasts unless it is ended.
 pub const SESSION_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
-/// How far the clocks of members' machines may disagree before a fresh ticket looks expired.
+/// How far the clock of a tracker that a device has not met may be ahead of those that it has met.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+/// How far a device's measure of the trackers' time may be off: they tell it in whole seconds, it takes its time on the
+/// way, and clocks drift. A ticket is honoured for so much longer than it lives.
+pub const EXPIRY_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// Seconds since 1970, UTC.
 pub type UnixSeconds = u64;
@@ -214,7 +217,9 @@ impl<T: Statement> Signed<T> {
 }
 
 impl Signed<Ticket> {
-    /// The ticket, if `device` may use it in `group` at `now`.
+    /// The ticket, if `device` may use it in `group` now, which by the trackers' clocks is between `earliest` and `latest`:
+    /// the same where they agree. It is too old only by the clock that is behind, and from the future only by the one that
+    /// is ahead.
     ///
     /// # Errors
     /// Whatever makes it void; see [`StatementError`].
@@ -223,7 +228,7 @@ impl Signed<Ticket> {
         cluster: &ClusterPublic,
         device: DeviceId,
         group: GroupId,
-        now: UnixSeconds,
+        (earliest, latest): (UnixSeconds, UnixSeconds),
     ) -> Result<Ticket, StatementError> {
         let ticket = self.verify(cluster)?;
         if ticket.device != device {
@@ -232,11 +237,18 @@ impl Signed<Ticket> {
         if ticket.group != group {
             return Err(StatementError::Group);
         }
-        let tolerance = CLOCK_TOLERANCE.as_secs();
-        if ticket.expires.saturating_add(tolerance) < now || ticket.issued > now.saturating_add(tolerance) {
+        let is_over = ticket.honoured_until() < earliest;
+        if is_over || ticket.issued > latest.saturating_add(CLOCK_TOLERANCE.as_secs()) {
             return Err(StatementError::Expired);
         }
         Ok(ticket)
+    }
+}
+
+impl Ticket {
+    /// The last second in which it opens doors, by the trackers' clock.
+    pub const fn honoured_until(&self) -> UnixSeconds {
+        self.expires.saturating_add(EXPIRY_TOLERANCE.as_secs())
     }
 }
 
@@ -291,13 +303,28 @@ mod tests {
         let mine = DeviceId::new([1; 32]);
         let t = ticket(mine);
         let signed = Signed::sign(&t, &key).expect("signed");
-        let admit = |cluster: &ClusterKey, device, group, now| signed.admit(&cluster.public(), device, group, now);
+        let admit =
+            |cluster: &ClusterKey, device, group, now| signed.admit(&cluster.public(), device, group, (now, now));
         assert_eq!(admit(&key, mine, t.group, 1010), Ok(t.clone()));
         assert_eq!(admit(&other, mine, t.group, 1010), Err(StatementError::Signature));
         assert_eq!(admit(&key, DeviceId::new([2; 32]), t.group, 1010), Err(StatementError::Device));
         assert_eq!(admit(&key, mine, GroupId::random(), 1010), Err(StatementError::Group));
-        assert_eq!(admit(&key, mine, t.group, 1181), Err(StatementError::Expired));
-        assert_eq!(admit(&key, mine, t.group, 900), Err(StatementError::Expired));
+        assert_eq!(admit(&key, mine, t.group, 939), Err(StatementError::Expired), "from the future");
+    }
+
+    #[test]
+    fn a_ticket_is_honoured_for_two_minutes_and_what_the_measure_of_time_may_be_off() {
+        let key = key();
+        let mine = DeviceId::new([1; 32]);
+        let t = ticket(mine);
+        let signed = Signed::sign(&t, &key).expect("signed");
+        let admit = |now| signed.admit(&key.public(), mine, t.group, now).is_ok();
+        let end = 1000 + (TICKET_LIFE + EXPIRY_TOLERANCE).as_secs();
+        assert_eq!(end, 1125, "docs/SECURITY.md says so");
+        assert!(admit((end, end)) && !admit((end + 1, end + 1)));
+        // Of two trackers that differ by 90 s it may be of the one that is ahead, and of the one that is behind.
+        assert!(admit((910, 1000)) && admit((1000, 1090)));
+        assert!(admit((end, end + 90)) && !admit((end + 1, end + 91)));
     }
 
     #[test]
@@ -319,7 +346,7 @@ mod tests {
             let mut altered = bytes.clone();
             altered[i] ^= 1;
             let admitted = codec::decode::<Signed<Ticket>>(&altered, 4096)
-                .is_ok_and(|s| s.admit(&key.public(), device, t.group, 1010).is_ok());
+                .is_ok_and(|s| s.admit(&key.public(), device, t.group, (1010, 1010)).is_ok());
             assert!(!admitted, "byte {i}");
         }
     }

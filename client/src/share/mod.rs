@@ -293,8 +293,9 @@ fn key_of(share: &Share) -> Key {
 }
 
 fn host(directory: &Arc<dyn Directory>, limits: &Limits, trouble: mpsc::Sender<Key>) -> Host {
-    let (directory, revocations) = (Arc::clone(directory), directory.revocations());
+    let (directory, revocations, clock) = (Arc::clone(directory), directory.revocations(), directory.clock());
     Host {
+        clock,
         cluster: Box::new(move || directory.cluster()),
         offers: Offers::default(),
         revocations,

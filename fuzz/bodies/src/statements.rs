@@ -8,7 +8,8 @@ use common::codec;
 use common::id::{DeviceId, GroupId, MembershipId, SessionId, TicketId, UserId};
 use common::secret::{ClusterKey, ClusterSecret};
 use common::ticket::{
-    CLOCK_TOLERANCE, Revocation, Revoked, SessionToken, Signed, Statement, StatementError, Ticket, UnixSeconds,
+    CLOCK_TOLERANCE, EXPIRY_TOLERANCE, Revocation, Revoked, SessionToken, Signed, Statement, StatementError, Ticket,
+    UnixSeconds,
 };
 
 use crate::golden;
@@ -169,9 +170,11 @@ fn admission(input: &mut Input<'_>) {
     assert_eq!(admitted, expected);
 
     let ticket = Ticket::make(input);
-    let admitted = Signed::sign(&ticket, &KEY).expect("it fits").admit(&cluster, device, group, now);
-    let (now, tolerance) = (u128::from(now), u128::from(CLOCK_TOLERANCE.as_secs()));
-    let current = u128::from(ticket.issued) <= now + tolerance && now <= u128::from(ticket.expires) + tolerance;
+    let later = now.saturating_add(u64::from(input.byte()));
+    let admitted = Signed::sign(&ticket, &KEY).expect("it fits").admit(&cluster, device, group, (now, later));
+    let (ahead, late) = (u128::from(CLOCK_TOLERANCE.as_secs()), u128::from(EXPIRY_TOLERANCE.as_secs()));
+    let begun = u128::from(ticket.issued) <= u128::from(later) + ahead;
+    let current = begun && u128::from(now) <= u128::from(ticket.expires) + late;
     let expected = match () {
         () if ticket.device != device => Err(StatementError::Device),
         () if ticket.group != group => Err(StatementError::Group),

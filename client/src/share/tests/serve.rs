@@ -7,7 +7,7 @@ use common::pieces::Bitfield;
 use common::pieces::BlockRange;
 use common::pieces::PieceIndex;
 use common::secret::{ClusterKey, ClusterSecret};
-use common::ticket::{CLOCK_TOLERANCE, Revocation, Revoked, Signed, TICKET_LIFE, Ticket, now};
+use common::ticket::{EXPIRY_TOLERANCE, Revocation, Revoked, Signed, TICKET_LIFE, Ticket, now};
 use common::wire::limits::{MAX_PEER_FRAME, MAX_QUEUE, MAX_RUN};
 use common::wire::peer::{Goodbye, Hello, LeecherFrame, SeederFrame, VERSION};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex};
@@ -270,8 +270,8 @@ async fn a_revocation_carried_by_another_leecher_counts_and_a_forged_one_does_no
 #[tokio::test]
 async fn a_ticket_that_runs_out_ends_it_unless_it_is_renewed() {
     let stage = Stage::new();
-    // One that has a second left, by the most generous reading.
-    let expires = now() + 1 - CLOCK_TOLERANCE.as_secs();
+    // One that has a second left.
+    let expires = now() + 1 - EXPIRY_TOLERANCE.as_secs();
     let short = Ticket { issued: expires - 120, expires, ..stage.ticket() };
     let (mut one, mut two) = (stage.connect(4096), stage.connect(4096));
     for leecher in [&mut one, &mut two] {
@@ -284,6 +284,30 @@ async fn a_ticket_that_runs_out_ends_it_unless_it_is_renewed() {
     assert_eq!(two.block(1, 5).await.len(), 5);
     two.say(LeecherFrame::Renew(stage.signed(&Ticket { device: DeviceId::new([8; 32]), ..stage.ticket() }))).await;
     assert_eq!(two.goodbye().await, Goodbye::Ticket, "a renewal must be valid, too");
+}
+
+/// The seeder's own clock is an hour behind, or ahead, and it hears of no tracker any more.
+#[tokio::test(start_paused = true)]
+async fn a_ticket_is_honoured_for_its_life_by_the_trackers_clock_whatever_this_machines_says() {
+    for trackers_time in [now() + 3600, now() - 3600] {
+        let stage = Stage::new();
+        stage.host.clock.measured(0, trackers_time);
+        let (issued, expires) = (trackers_time, trackers_time + TICKET_LIFE.as_secs());
+        let ticket = Ticket { issued, expires, ..stage.ticket() };
+        let begun = tokio::time::Instant::now();
+        let mut leecher = stage.enter_with(4096, &ticket).await;
+        leecher.ask(1, 3, 5).await;
+        assert_eq!(leecher.block(1, 5).await.len(), 5);
+        assert_eq!(leecher.goodbye().await, Goodbye::Ticket);
+        let served = begun.elapsed();
+        assert!(
+            served >= TICKET_LIFE && served <= TICKET_LIFE + EXPIRY_TOLERANCE + Duration::from_secs(2),
+            "{served:?}"
+        );
+        let mut again = stage.connect(4096);
+        again.say(LeecherFrame::Hello(stage.hello(stage.signed(&ticket)))).await;
+        assert_eq!(again.goodbye().await, Goodbye::Ticket, "nor is it honoured anew");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::id::{DeviceId, UserId};
-use common::ticket::{self, CLOCK_TOLERANCE, Revocation, Signed, Ticket};
+use common::ticket::{Revocation, Signed, Ticket};
 use common::wire::peer::{Goodbye, Hello, LeecherFrame, VERSION};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -47,7 +47,7 @@ impl<'a> Guest<'a> {
             return Err(Goodbye::Version(VERSION));
         }
         let cluster = (host.cluster)().ok_or(Goodbye::Ticket)?;
-        let ticket = hello.ticket.admit(&cluster, device, hello.group, ticket::now()).map_err(|error| {
+        let ticket = hello.ticket.admit(&cluster, device, hello.group, host.clock.span()).map_err(|error| {
             tracing::debug!(%error, "a leecher's ticket was refused");
             Goodbye::Ticket
         })?;
@@ -99,7 +99,7 @@ impl<'a> Guest<'a> {
                 if revocations.borrow_and_update().cover(&ticket) {
                     return Goodbye::Revoked;
                 }
-                remaining(&ticket)
+                self.remaining(&ticket)
             };
             if left.is_zero() {
                 return Goodbye::Ticket;
@@ -112,6 +112,14 @@ impl<'a> Guest<'a> {
                 () = self.visitor.shown_out() => return Goodbye::Busy,
             }
         }
+    }
+
+    /// How long `ticket` still holds, by the trackers' time. That goes on while no tracker can be reached: a seeder that is
+    /// cut off serves on, because each ticket shows that a tracker let its holder in within the last two minutes, and
+    /// serves nobody for longer than that whom it ought to have heard of.
+    fn remaining(&self, ticket: &Ticket) -> Duration {
+        let (earliest, _) = self.host.clock.span();
+        Duration::from_secs(ticket.honoured_until().saturating_add(1).saturating_sub(earliest))
     }
 
     /// Resolves when the leecher takes too little of what is sent.
@@ -169,7 +177,7 @@ impl<'a> Guest<'a> {
             return Ok(());
         }
         let cluster = (self.host.cluster)().ok_or(Goodbye::Ticket)?;
-        let newer = newer.admit(&cluster, self.device, self.offer.key.group, ticket::now());
+        let newer = newer.admit(&cluster, self.device, self.offer.key.group, self.host.clock.span());
         self.ticket.send_replace(newer.map_err(|_| Goodbye::Ticket)?);
         Ok(())
     }
@@ -187,10 +195,4 @@ impl<'a> Guest<'a> {
         }
         Ok(())
     }
-}
-
-/// How long `ticket` still holds.
-fn remaining(ticket: &Ticket) -> Duration {
-    let end = ticket.expires.saturating_add(CLOCK_TOLERANCE.as_secs()).saturating_add(1);
-    Duration::from_secs(end.saturating_sub(ticket::now()))
 }

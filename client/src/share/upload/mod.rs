@@ -35,7 +35,7 @@ use super::memory::Memory;
 use super::offer::{Offer, Offers, ReadError};
 use super::slots::Slots;
 use super::stats::UploadStats;
-use crate::trackers::Revocations;
+use crate::trackers::{Revocations, TrackerClock};
 use crate::transfer::pool::Pool;
 use crate::transfer::rate::RateLimit;
 
@@ -51,6 +51,8 @@ pub(crate) type OnTrouble = dyn Fn(&Arc<Offer>, &ReadError) + Send + Sync;
 pub(crate) struct Host {
     /// The cluster's key, once it is known.
     pub(crate) cluster: Box<dyn Fn() -> Option<ClusterPublic> + Send + Sync>,
+    /// What tickets are held against.
+    pub(crate) clock: TrackerClock,
     pub(crate) offers: Offers,
     pub(crate) revocations: Revocations,
     pub(crate) slots: Slots,
