@@ -17,8 +17,11 @@ use crate::wire::limits::MAX_FRAME;
 
 /// Bytes of the length before each frame.
 const HEADER: usize = 4;
-/// How much is read at a time, in bytes.
+/// How much is read at a time, in bytes, of a frame that has begun to arrive.
 const READ_STEP: usize = 16 << 10;
+/// How much room waits for a frame of which nothing has arrived yet, in bytes: most calls fit, and a tracker has
+/// thousands of connections that wait.
+const WAITING: usize = 512;
 /// A longer frame leaves the room that it took to others, in bytes.
 const KEPT: usize = 4 * READ_STEP;
 
@@ -161,7 +164,12 @@ impl<S: AsyncRead + Unpin, M: DeserializeOwned> FrameReader<S, M> {
     }
 
     async fn fill(&mut self) -> io::Result<usize> {
-        if self.buffer.capacity() - self.buffer.len() < READ_STEP {
+        if self.buffer.is_empty() {
+            if self.buffer.capacity() != WAITING {
+                // What a longer frame took is given back.
+                self.buffer = BytesMut::with_capacity(WAITING);
+            }
+        } else if self.buffer.capacity() - self.buffer.len() < READ_STEP {
             self.buffer.reserve(READ_STEP);
         }
         self.stream.read_buf(&mut self.buffer).await
@@ -293,6 +301,19 @@ mod tests {
         assert!(r.next().await.expect("frame").is_some_and(|got| got == long));
         assert!(r.buffer.capacity() <= 2 * KEPT, "{}", r.buffer.capacity());
         assert_eq!(r.next().await.expect("frame").as_deref(), Some("next"));
+    }
+
+    #[tokio::test]
+    async fn who_waits_has_little_room() {
+        let (mut w, r) = duplex(1 << 20);
+        let mut r = Reader::new(r, MAX_FRAME);
+        for len in [10, WAITING, 3 * READ_STEP, KEPT + 1, 10] {
+            let sent = "x".repeat(len);
+            w.write_all(&frame(&sent, MAX_FRAME).expect("fits")).await.expect("written");
+            assert!(r.next().await.expect("frame").is_some_and(|got| got == sent));
+            assert!(tokio::time::timeout(std::time::Duration::ZERO, r.next()).await.is_err());
+            assert_eq!(r.buffer.capacity(), WAITING, "after {len}");
+        }
     }
 
     #[tokio::test]

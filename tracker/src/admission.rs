@@ -28,7 +28,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 10_240, strangers_per_address: 2_048, users_per_address: 2_048 }
+        Self { connections: 24_576, strangers_per_address: 2_048, users_per_address: 2_048 }
     }
 }
 

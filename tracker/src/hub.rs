@@ -27,7 +27,7 @@ pub(crate) struct Online {
     pub(crate) device: DeviceId,
     pub(crate) user: UserId,
     pub(crate) session: SessionId,
-    pub(crate) pushes: mpsc::Sender<Push>,
+    pub(crate) pushes: mpsc::Sender<Arc<Push>>,
     /// Ends the connection.
     pub(crate) kill: CancellationToken,
 }
@@ -69,9 +69,10 @@ impl Hub {
 
     /// Sends `push` to every connection of `users` but those of the device `except`.
     pub(crate) fn push(&self, users: &[UserId], except: Option<DeviceId>, push: &Push) {
+        let push = Arc::new(push.clone());
         let all = self.lock();
         let online = users.iter().filter_map(|u| all.get(u)).flatten();
-        online.filter(|o| Some(o.device) != except).for_each(|o| send(o, push));
+        online.filter(|o| Some(o.device) != except).for_each(|o| send(o, &push));
     }
 
     /// Tells connections whose login has ended so, but the one where that was asked for, and sends them nothing
@@ -82,6 +83,7 @@ impl Hub {
         which: Ended,
         asked_on: Option<ConnectionId>,
     ) -> Vec<(DeviceId, ConnectionId)> {
+        let told = Arc::new(Push::SessionEnded);
         let mut all = self.lock();
         let Some(of_user) = all.get_mut(&user) else { return Vec::new() };
         let hit = |o: &mut Online| match &which {
@@ -92,7 +94,7 @@ impl Hub {
         if of_user.is_empty() {
             all.remove(&user);
         }
-        ended.iter().filter(|o| Some(o.connection) != asked_on).for_each(|o| send(o, &Push::SessionEnded));
+        ended.iter().filter(|o| Some(o.connection) != asked_on).for_each(|o| send(o, &told));
         ended.iter().map(|o| (o.device, o.connection)).collect()
     }
 
@@ -111,11 +113,11 @@ const fn is_hint(push: &Push) -> bool {
     matches!(push, Push::SeederUp { .. } | Push::JoinRequested { .. })
 }
 
-fn send(online: &Online, push: &Push) {
+fn send(online: &Online, push: &Arc<Push>) {
     if is_hint(push) && online.pushes.capacity() <= online.pushes.max_capacity() / 2 {
         return;
     }
-    if let Err(mpsc::error::TrySendError::Full(_)) = online.pushes.try_send(push.clone()) {
+    if let Err(mpsc::error::TrySendError::Full(_)) = online.pushes.try_send(Arc::clone(push)) {
         tracing::info!(device = %format_args!("{:.8}", online.device), "does not read its news: disconnected");
         online.kill.cancel();
     }
@@ -145,7 +147,7 @@ impl Drop for Registered {
 mod tests {
     use super::*;
 
-    fn online(hub: &Hub, user: u8, session: u8, queue: usize) -> (Online, mpsc::Receiver<Push>) {
+    fn online(hub: &Hub, user: u8, session: u8, queue: usize) -> (Online, mpsc::Receiver<Arc<Push>>) {
         let (pushes, received) = mpsc::channel(queue);
         let connection = hub.number();
         let device = DeviceId::new([connection.0 as u8; 32]);
@@ -198,9 +200,9 @@ mod tests {
         }
         hub.push(&[user], None, &Push::SessionEnded);
         assert!(!kill.is_cancelled());
-        let heard: Vec<Push> = std::iter::from_fn(|| to_a.try_recv().ok()).collect();
+        let heard: Vec<Arc<Push>> = std::iter::from_fn(|| to_a.try_recv().ok()).collect();
         assert_eq!(heard.len(), 5);
-        assert_eq!(heard.last(), Some(&Push::SessionEnded));
+        assert_eq!(heard.last().map(|p| &**p), Some(&Push::SessionEnded));
     }
 
     #[test]
@@ -225,7 +227,7 @@ mod tests {
         let _keep = (hub.register(a), hub.register(b));
         assert_eq!(hub.end_sessions(user, Ended::AllBut(vec![session]), Some(asked_on)).len(), 1);
         hub.push(&[user], None, &Push::SessionEnded);
-        assert_eq!(to_b.try_recv(), Ok(Push::SessionEnded));
+        assert_eq!(to_b.try_recv().as_deref(), Ok(&Push::SessionEnded));
         assert!(to_b.try_recv().is_err() && to_a.try_recv().is_ok());
         assert_eq!(hub.end_sessions(user, Ended::Only(session), Some(asked_on)).len(), 1);
         assert!(to_a.try_recv().is_err(), "who asked for it knows");

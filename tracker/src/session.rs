@@ -127,8 +127,11 @@ where
 
 /// Writes whatever is to be written, replies first, until the session is over. A frame that has been
 /// begun is finished, unless the client does not take it.
-async fn write_all<S>(mut writer: Writer<S>, mut replies: mpsc::Receiver<Outgoing>, mut pushes: mpsc::Receiver<Push>)
-where
+async fn write_all<S>(
+    mut writer: Writer<S>,
+    mut replies: mpsc::Receiver<Outgoing>,
+    mut pushes: mpsc::Receiver<Arc<Push>>,
+) where
     S: AsyncRead + AsyncWrite,
 {
     loop {
@@ -138,22 +141,22 @@ where
                 Some(reply) => (reply, true),
                 None => break,
             },
-            Some(push) = pushes.recv() => (Outgoing::short(ServerFrame::Push(push)), false),
+            Some(push) = pushes.recv() => (Outgoing::push(push), false),
         };
-        if !written(&mut writer, &frame.frame).await {
+        if !written(&mut writer, frame.frame()).await {
             return;
         }
         drop(frame);
         // News are not held up by a client that asks and asks.
         if first
             && let Ok(push) = pushes.try_recv()
-            && !written(&mut writer, &ServerFrame::Push(push)).await
+            && !written(&mut writer, Outgoing::push(push).frame()).await
         {
             return;
         }
     }
     while let Ok(push) = pushes.try_recv() {
-        if !written(&mut writer, &ServerFrame::Push(push)).await {
+        if !written(&mut writer, Outgoing::push(push).frame()).await {
             return;
         }
     }
@@ -175,15 +178,24 @@ fn reply(services: &Services, number: u64, result: Result<(Response, Mode), Refu
     ServerFrame::Reply(Reply { number, mode, seen: services.replica.seen(mode), result })
 }
 
-/// A frame on its way out, and the room that it takes if it is long.
-struct Outgoing {
-    frame: ServerFrame,
-    _place: Option<Place>,
-}
+/// A frame on its way out, and the room that it takes if it is long. Boxed: an empty channel has room for 32.
+struct Outgoing(Box<(ServerFrame, Option<Place>)>);
 
 impl Outgoing {
-    const fn short(frame: ServerFrame) -> Self {
-        Self { frame, _place: None }
+    fn new(frame: ServerFrame, place: Option<Place>) -> Self {
+        Self(Box::new((frame, place)))
+    }
+
+    fn short(frame: ServerFrame) -> Self {
+        Self::new(frame, None)
+    }
+
+    fn push(push: Arc<Push>) -> Self {
+        Self::short(ServerFrame::Push(Arc::unwrap_or_clone(push)))
+    }
+
+    fn frame(&self) -> &ServerFrame {
+        &self.0.0
     }
 }
 
@@ -200,7 +212,7 @@ struct Session<'a> {
     context: Context,
     slot: &'a Slot,
     replies: mpsc::Sender<Outgoing>,
-    pushes: mpsc::Sender<Push>,
+    pushes: mpsc::Sender<Arc<Push>>,
     // Of the frame that is arriving.
     room: Room,
     /// When it has to be whole.
@@ -222,7 +234,7 @@ impl<'a> Session<'a> {
         context: Context,
         slot: &'a Slot,
         replies: mpsc::Sender<Outgoing>,
-        pushes: mpsc::Sender<Push>,
+        pushes: mpsc::Sender<Arc<Push>>,
     ) -> Self {
         let (id, running) = (context.services.hub.number(), FuturesUnordered::new());
         let room = context.inbound.room(peer.address, slot.kill().clone());
@@ -371,7 +383,7 @@ impl<'a> Session<'a> {
             MAX_FRAME_BEFORE_LOGIN
         });
         let frame = reply(&self.context.services, number, result);
-        if self.replies.send(Outgoing { frame, _place: place }).await.is_err() {
+        if self.replies.send(Outgoing::new(frame, place)).await.is_err() {
             return false;
         }
         if let LoginChange::Now(login) = change {
@@ -428,7 +440,7 @@ impl<'a> Session<'a> {
             while let Some((number, (done, place))) = self.running.next().await {
                 let done = done.map(|(response, _, mode)| (response, mode));
                 let frame = reply(&self.context.services, number, done);
-                if self.replies.send(Outgoing { frame, _place: place }).await.is_err() {
+                if self.replies.send(Outgoing::new(frame, place)).await.is_err() {
                     break;
                 }
             }

@@ -169,7 +169,7 @@ impl Fixture {
 
 #[derive(Default)]
 struct Inner {
-    login: Option<(Login, Signed<SessionToken>, Registered, mpsc::Receiver<Push>)>,
+    login: Option<(Login, Signed<SessionToken>, Registered, mpsc::Receiver<Arc<Push>>)>,
     staged: Option<Staged>,
     heard: Vec<Push>,
 }
@@ -285,7 +285,7 @@ impl Device {
         let mut inner = self.inner.lock().expect("lock");
         let mut new = Vec::new();
         if let Some((.., received)) = &mut inner.login {
-            new.extend(std::iter::from_fn(|| received.try_recv().ok()));
+            new.extend(std::iter::from_fn(|| received.try_recv().ok().map(Arc::unwrap_or_clone)));
         }
         inner.heard.extend(new.iter().cloned());
         new
