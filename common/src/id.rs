@@ -5,8 +5,9 @@
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::escape::{Escaped, is_invisible};
 
@@ -117,9 +118,9 @@ fn clip(s: &str) -> String {
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.
@@ -132,7 +133,13 @@ macro_rules! name_type {
             type Error = InvalidId;
             fn try_from(s: String) -> Result<Self, InvalidId> {
                 $check(&s)?;
-                Ok(Self(s))
+                Ok(Self(s.into()))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 
@@ -145,7 +152,7 @@ macro_rules! name_type {
 
         impl From<$name> for String {
             fn from(n: $name) -> String {
-                n.0
+                String::from(&*n.0)
             }
         }
 
@@ -182,7 +189,7 @@ impl GroupName {
     /// The name by which trackers know `group`, that claimed this name, whether or not the name went to another group:
     /// `name~hhhhhhhh`. It cannot come to mean another group.
     pub fn reference(&self, group: GroupId) -> Self {
-        Self(format!("{}~{group:.8}", claimed_part(&self.0)))
+        Self(format!("{}~{group:.8}", claimed_part(&self.0)).into())
     }
 }
 

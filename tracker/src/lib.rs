@@ -2,7 +2,7 @@
 //!
 //! Rooms, each in one sentence: [`config`] and [`console`] are the operator's side; [`server`] lets connections
 //! in; `session` speaks with one client; `command` has a file for each thing that can be asked;
-//! [`rules`] says who may, and [`quota`] how much; [`store`] keeps [`fact`]s on disk; [`presence`] and [`hub`] know
+//! [`rules`] says who may, and [`quota`] how much; [`state`] is what [`fact`]s add up to; [`store`] keeps [`fact`]s on disk; [`presence`] and [`hub`] know
 //! who is here; [`admission`], [`throttle`], [`password`], `inbound` and `replies` hold off who would take too much;
 //! `turns` shares out.
 //!
@@ -27,6 +27,7 @@ mod replies;
 pub mod rules;
 pub mod server;
 mod session;
+pub mod state;
 pub mod store;
 pub mod throttle;
 mod turns;

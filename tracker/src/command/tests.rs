@@ -167,9 +167,11 @@ impl Fixture {
     }
 }
 
+type Pushes = mpsc::Receiver<Arc<Push>>;
+
 #[derive(Default)]
 struct Inner {
-    login: Option<(Login, Signed<SessionToken>, Registered, mpsc::Receiver<Arc<Push>>)>,
+    login: Option<(Login, Signed<SessionToken>, Registered, Pushes)>,
     staged: Option<Staged>,
     heard: Vec<Push>,
 }

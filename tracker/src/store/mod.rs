@@ -11,6 +11,8 @@ mod live;
 mod log;
 mod manifest;
 mod open;
+#[cfg(test)]
+mod oracle;
 mod readers;
 mod remote;
 mod replication;
@@ -31,6 +33,7 @@ use common::id::{DeviceId, OriginId};
 use common::ticket::UnixSeconds;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use crate::state::{Account, GroupEntry, LoginRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing};
 pub use bounds::LogBounds;
 pub use error::StoreError;
 pub use facts::{Cursor, Fact};
@@ -38,10 +41,7 @@ pub use log::{Asked, Versions};
 pub use manifest::NewManifest;
 pub use open::OpenError;
 pub use remote::{Absent, Applied, Outbox};
-pub use state::{
-    Account, Counts, GroupEntry, LoginRow, PresenceRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State,
-    prefix_range,
-};
+pub use state::{Counts, PresenceRow, State, prefix_range};
 pub use sweep::Swept;
 pub use writer::{Change, WallClock, Written};
 

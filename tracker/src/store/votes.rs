@@ -108,11 +108,13 @@ fn claim_of(tx: &Connection, kind: NameKind, vote: Vote) -> Result<Option<Fact>>
 
 fn current(tx: &Connection, kind: NameKind, name: &str) -> Result<Option<Vote>> {
     let sql = "SELECT owner, hlc, origin, stage FROM votes WHERE kind = ?1 AND name = ?2";
-    let vote = |r: &Row<'_>| {
-        let stamp = Stamp { hlc: Hlc::from_stored(r.get(1)?), origin: OriginId::new(r.get(2)?) };
-        Ok(Vote { claim: Claim { stamp, owner: r.get(0)? }, stage: stage_of(r.get(3)?) })
-    };
-    Ok(tx.prepare_cached(sql)?.query_row((kind_number(kind), name), vote).optional()?)
+    Ok(tx.prepare_cached(sql)?.query_row((kind_number(kind), name), vote_of).optional()?)
+}
+
+/// Reads owner, hlc, origin and stage.
+fn vote_of(r: &Row<'_>) -> rusqlite::Result<Vote> {
+    let stamp = Stamp { hlc: Hlc::from_stored(r.get(1)?), origin: OriginId::new(r.get(2)?) };
+    Ok(Vote { claim: Claim { stamp, owner: r.get(0)? }, stage: stage_of(r.get(3)?) })
 }
 
 /// Whether it is for a group that is known here, and closed.
@@ -152,6 +154,14 @@ impl State<'_> {
     pub fn vote_stage(&self, kind: NameKind, name: &str) -> Result<Option<VoteStage>> {
         Ok(current(self.conn, kind, name)?.map(|vote| vote.stage))
     }
+}
+
+/// Every vote, and on which name.
+#[cfg(test)]
+pub(super) fn all(conn: &Connection) -> Result<Vec<(NameKind, String, Vote)>> {
+    let mut find = conn.prepare("SELECT owner, hlc, origin, stage, kind, name FROM votes")?;
+    let rows = find.query_map([], |r| Ok((kind_of(r.get(4)?), r.get(5)?, vote_of(r)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// How many changes of votes there have been.

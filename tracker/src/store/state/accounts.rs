@@ -1,50 +1,12 @@
 //! Accounts and logins.
 
-use common::id::{DeviceId, SessionId, UserId, UserName};
+use common::id::{SessionId, UserId, UserName};
 use common::ticket::UnixSeconds;
 
 use super::{State, id, name, split_reference};
 use crate::fact::Hlc;
+use crate::state::{Account, LoginRow, SessionRow};
 use crate::store::error::Result;
-
-/// What a login is checked against.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    /// Who.
-    pub user: UserId,
-    /// The hash of the present password, in PHC form.
-    pub phc: String,
-    /// How many passwords there have been.
-    pub credentials: u32,
-}
-
-/// A login as it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionRow {
-    /// Whose.
-    pub user: UserId,
-    /// Where.
-    pub device: DeviceId,
-    /// How many passwords there had been when it was last bound.
-    pub bound: u32,
-    /// How many there are.
-    pub credentials: u32,
-    /// Until when it lasts.
-    pub expires: UnixSeconds,
-    /// Whether it was ended.
-    pub ended: bool,
-}
-
-/// A login that holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LoginRow {
-    /// It.
-    pub session: SessionId,
-    /// Where.
-    pub device: DeviceId,
-    /// When it was made.
-    pub since: UnixSeconds,
-}
 
 /// Logins of one user that are looked at: many more than may hold at a time, unless trackers were cut off.
 const MAX_LOGINS: u32 = 1000;

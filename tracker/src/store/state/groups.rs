@@ -4,53 +4,8 @@ use common::id::{GroupId, GroupName, MembershipId, UserId, UserName};
 
 use super::{State, id, name, split_reference};
 use crate::fact::{Hlc, KickId};
+use crate::state::{GroupEntry, Seat, Standing};
 use crate::store::error::Result;
-
-/// What a user is to a group.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Memberships that count, the first one first. More than one only if two trackers each
-    /// accepted one.
-    pub live: Vec<MembershipId>,
-    /// Requests that wait for an admin, the first one first.
-    pub pending: Vec<MembershipId>,
-}
-
-impl Standing {
-    /// The membership that new facts stand on, of a member.
-    pub fn membership(&self) -> Option<MembershipId> {
-        self.live.first().copied()
-    }
-
-    /// Everything that a leave or a kick ends.
-    pub fn open(&self) -> impl Iterator<Item = MembershipId> + '_ {
-        self.live.iter().chain(&self.pending).copied()
-    }
-}
-
-/// A row of the list of groups.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupEntry {
-    /// Its id.
-    pub id: GroupId,
-    /// Its name.
-    pub name: GroupName,
-    /// Its admin.
-    pub admin: UserId,
-    /// The admin's name.
-    pub admin_name: UserName,
-    /// How many members it has.
-    pub members: u32,
-}
-
-/// A member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seat {
-    /// Who.
-    pub user: UserId,
-    /// The name.
-    pub name: UserName,
-}
 
 impl State<'_> {
     /// The open group of this very name, or that is told apart by it.

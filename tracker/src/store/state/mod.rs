@@ -9,11 +9,9 @@ mod usage;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
-pub use accounts::{Account, LoginRow, SessionRow};
-pub use groups::{GroupEntry, Seat, Standing};
 pub use presence::PresenceRow;
 pub(super) use presence::save as save_presence;
-pub use shares::{Seeder, SeedingFact, Share, prefix_range};
+pub use shares::prefix_range;
 
 use super::error::Result;
 

@@ -1,55 +1,15 @@
 //! Shares and who seeds them. A share is seen while one of its publications stands on a live
 //! membership and is not withdrawn (the view `shares`).
 
-use common::id::{DeviceId, FileId, FileName, GroupId, MembershipId, PublicationId, Sha1Digest, UserId, UserName};
+use common::id::{DeviceId, FileId, FileName, GroupId, MembershipId, PublicationId, UserId};
 use common::pieces::PieceLayout;
 use rusqlite::Row;
 use rusqlite::types::FromSqlError;
 
 use super::{State, id, name, split_reference};
 use crate::fact::ManifestId;
+use crate::state::{Seeder, SeedingFact, Share};
 use crate::store::error::Result;
-
-/// A share: one file under one name in one group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Share {
-    /// Its first publication.
-    pub publication: PublicationId,
-    /// Its name.
-    pub name: FileName,
-    /// Its content.
-    pub file: FileId,
-    /// Its manifest.
-    pub manifest: ManifestId,
-    /// How it is cut.
-    pub layout: PieceLayout,
-    /// SHA-1 of the whole.
-    pub sha1: Sha1Digest,
-    /// Name of whoever published it first.
-    pub uploader: UserName,
-}
-
-/// A device that says it seeds a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seeder {
-    /// It.
-    pub device: DeviceId,
-    /// Its user.
-    pub user: UserId,
-    /// The user's name.
-    pub name: UserName,
-}
-
-/// What a device last said about seeding a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeedingFact {
-    /// Its user at that time.
-    pub user: UserId,
-    /// The membership that it stood on.
-    pub membership: MembershipId,
-    /// Whether it does.
-    pub on: bool,
-}
 
 const COLUMNS: &str = "
     SELECT s.id, s.shown, s.file_id, s.manifest, s.len, s.piece_len, s.sha1, u.name

@@ -1,0 +1,163 @@
+//! The state as the facts that it is made of, and what is derived from them, in an order of their own: by these two
+//! states are compared.
+
+use std::collections::BTreeSet;
+
+use common::id::{OriginId, UserName};
+
+use super::State;
+use super::keys::UserKey;
+use super::set::OrdSet;
+use crate::fact::{Delta, Hlc, Stamp};
+
+/// Of facts that need no stamp.
+const UNSTAMPED: OriginId = OriginId::new([0; 16]);
+
+impl State {
+    /// Every fact, with its stamp: joined to an empty state, in any order, they give this one.
+    pub fn facts(&self) -> Vec<(Stamp, Delta)> {
+        let mut all = Vec::new();
+        self.account_facts(&mut all);
+        self.group_facts(&mut all);
+        self.share_facts(&mut all);
+        all
+    }
+
+    fn account_facts(&self, all: &mut Vec<(Stamp, Delta)>) {
+        for (_, row) in self.users.iter() {
+            all.extend(
+                row.claim.as_ref().map(|c| (self.stamp(c.at), Delta::User { id: row.id, name: c.name.clone() })),
+            );
+        }
+        for (_, row) in self.credentials.iter() {
+            let Some(fact) = &row.fact else { continue };
+            let (user, phc) = (self.users[fact.user].id, fact.phc.to_string());
+            all.push((self.stamp(fact.at), Delta::Credential { id: row.id, user, phc }));
+        }
+        for (_, row) in self.sessions.iter() {
+            if let Some(fact) = row.fact {
+                let (user, device) = (self.users[fact.user].id, self.devices[fact.device].id);
+                let session = Delta::Session { id: row.id, user, device, expires: fact.expires };
+                all.push((self.stamp(fact.at), session));
+            }
+            if let Some(credentials) = row.bound {
+                let stamp = Stamp { hlc: Hlc::default(), origin: UNSTAMPED };
+                all.push((stamp, Delta::SessionBound { session: row.id, credentials }));
+            }
+            all.extend(row.end.map(|at| (self.stamp(at), Delta::SessionEnded { session: row.id })));
+        }
+    }
+
+    fn group_facts(&self, all: &mut Vec<(Stamp, Delta)>) {
+        for (_, row) in self.groups.iter() {
+            if let Some(claim) = &row.claim {
+                let (name, creator) = (claim.name.clone(), self.users[claim.creator].id);
+                all.push((self.stamp(claim.at), Delta::Group { id: row.id, name, creator }));
+            }
+            if let Some(made) = row.admin {
+                let (user, membership) = (self.users[made.user].id, self.memberships[made.membership].id);
+                all.push((self.stamp(made.at), Delta::Admin { group: row.id, user, membership }));
+            }
+        }
+        for (_, row) in self.memberships.iter() {
+            if let Some(asked) = row.asked {
+                let (group, user) = (self.groups[asked.group].id, self.users[asked.user].id);
+                all.push((self.stamp(asked.at), Delta::Requested { membership: row.id, group, user }));
+            }
+            for (at, seen) in row.accepts.iter() {
+                let accepted = Delta::Accepted { membership: row.id, kicks_seen: seen.to_vec() };
+                all.push((self.stamp(at), accepted));
+            }
+            all.extend(
+                row.end.map(|end| (self.stamp(end.at), Delta::Ended { membership: row.id, reason: end.reason })),
+            );
+        }
+        for (_, row) in self.kicks.iter() {
+            let Some(fact) = row.fact else { continue };
+            let (group, user) = (self.groups[fact.group].id, self.users[fact.user].id);
+            all.push((self.stamp(fact.at), Delta::Kicked { id: row.id, group, user }));
+        }
+    }
+
+    fn share_facts(&self, all: &mut Vec<(Stamp, Delta)>) {
+        for (_, row) in self.publications.iter() {
+            if let Some(fact) = row.fact {
+                let share = &self.shares[fact.share];
+                let file = &self.files[share.file];
+                let published = Delta::Published {
+                    id: row.id,
+                    group: self.groups[file.group].id,
+                    name: share.name.clone(),
+                    file: file.id,
+                    manifest: self.manifests[fact.manifest].id,
+                    user: self.users[fact.user].id,
+                    membership: self.memberships[fact.membership].id,
+                };
+                all.push((self.stamp(fact.at), published));
+            }
+            all.extend(row.withdrawn.map(|at| (self.stamp(at), Delta::Withdrawn { publication: row.id })));
+        }
+        for (_, row) in self.files.iter() {
+            for seeder in &row.seeders {
+                let seeding = Delta::Seeding {
+                    group: self.groups[row.group].id,
+                    file: row.id,
+                    device: self.devices[seeder.device].id,
+                    user: self.users[seeder.user].id,
+                    membership: self.memberships[seeder.membership].id,
+                    on: seeder.on,
+                };
+                all.push((self.stamp(seeder.at), seeding));
+            }
+        }
+    }
+
+    /// Facts and what is derived from them, each said in a line: equal states say the same.
+    pub fn said(&self) -> BTreeSet<String> {
+        let facts = self.facts().into_iter().map(|(stamp, delta)| format!("{stamp:?} {delta:?}"));
+        let mut all: BTreeSet<String> = facts.collect();
+        for (key, u) in self.users.iter().filter(|(_, u)| u.claim.is_some() || u.shares_made + u.groups_made > 0) {
+            let live: BTreeSet<_> = self.live_of(key).map(|(_, m)| self.memberships[m].id).collect();
+            all.insert(format!(
+                "user {:?} {:?} made {} groups, {} shares, {} pieces; {} logins, {} memberships, live {live:?}",
+                u.id,
+                u.shown,
+                u.groups_made,
+                u.shares_made,
+                u.manifest_pieces,
+                u.sessions.len(),
+                u.memberships.len(),
+            ));
+        }
+        for (_, g) in self.groups.iter() {
+            let live: Vec<_> = g.live.iter().map(|(at, m)| (*at, self.memberships[*m].id)).collect();
+            let names = |all: &OrdSet<(UserName, UserKey)>| -> Vec<_> {
+                all.iter().map(|(name, user)| (name.clone(), self.users[*user].id)).collect()
+            };
+            let listed: BTreeSet<_> =
+                g.listed.iter().map(|(name, s)| (name.clone(), self.files[self.shares[*s].file].id)).collect();
+            let files: BTreeSet<_> = g.files.iter().map(|(_, file)| self.files[*file].id).collect();
+            let (members, waiting): (BTreeSet<_>, BTreeSet<_>) =
+                (names(&g.members).into_iter().collect(), names(&g.waiting).into_iter().collect());
+            if g.claim.is_some() || !live.is_empty() {
+                let live: BTreeSet<_> = live.into_iter().collect();
+                all.insert(format!(
+                    "group {:?} {:?} open {} {live:?} {} people {members:?} {waiting:?} {listed:?} {files:?}",
+                    g.id, g.shown, g.open, g.people
+                ));
+            }
+        }
+        for (_, p) in self.publications.iter().filter(|(_, p)| p.fact.is_some()) {
+            all.insert(format!("publication {:?} stands {} listed {}", p.id, p.stands, p.listed));
+        }
+        for ((user, group), tally) in self.tallies.iter().filter(|(_, t)| t.made > 0) {
+            all.insert(format!("{:?} in {:?}: {tally:?}", self.users[*user].id, self.groups[*group].id));
+        }
+        all.insert(format!("{} accounts, {} open groups", self.accounts, self.open_groups));
+        all.extend(self.open.iter().map(|(name, group)| format!("open {name:?} {:?}", self.groups[*group].id)));
+        all.extend(self.ended.iter().map(|(at, m)| format!("ended {at:?} {:?}", self.memberships[*m].id)));
+        all.extend(self.logouts.iter().map(|(at, s)| format!("logout {at:?} {:?}", self.sessions[*s].id)));
+        all.extend(self.passwords.iter().map(|(at, u)| format!("password {at:?} {:?}", self.users[*u].id)));
+        all
+    }
+}

@@ -1,0 +1,278 @@
+//! Joins one fact to the state: the one path by which state changes.
+//!
+//! Each arm keeps the least stamp (facts that cannot differ but by mistake), or the largest (what is said again), or
+//! only adds. A membership, or a kick, belongs to one user of one group for good: of two facts that say otherwise only the
+//! stamp of the later one counts.
+
+use super::State;
+use super::rows::{
+    Accept, Accepts, Appointment, Asked, Credential, End, GroupClaim, Kick, Publication, SeederRow, Session, UserClaim,
+};
+use crate::fact::{Delta, KickId, Stamp};
+
+impl State {
+    /// Adds what was stated. Says whether that was anything new.
+    pub fn join(&mut self, stamp: Stamp, delta: &Delta) -> bool {
+        match delta {
+            Delta::User { id, name } => {
+                let user = self.users.intern(*id);
+                let new = self.is_earlier(stamp, self.users[user].claim.as_ref().map(|c| c.at));
+                if new {
+                    let at = self.at(stamp);
+                    self.set_claim(user, Some(UserClaim { name: name.clone(), at }));
+                }
+                new
+            }
+            Delta::Credential { id, user, phc } => {
+                let credential = self.credentials.intern(*id);
+                let new = self.is_earlier(stamp, self.credentials[credential].fact.as_ref().map(|c| c.at));
+                if new {
+                    let (user, at) = (self.users.intern(*user), self.at(stamp));
+                    self.set_credential(credential, Some(Credential { user, phc: phc.as_str().into(), at }));
+                }
+                new
+            }
+            Delta::Session { id, user, device, expires } => {
+                let session = self.sessions.intern(*id);
+                let new = self.is_earlier(stamp, self.sessions[session].fact.map(|s| s.at));
+                if new {
+                    let (user, device) = (self.users.intern(*user), self.devices.intern(*device));
+                    // A time beyond SQLite's integers is as good as never.
+                    let expires = (*expires).min(i64::MAX.cast_unsigned());
+                    let at = self.at(stamp);
+                    self.set_session(session, Some(Session { user, device, expires, at }));
+                }
+                new
+            }
+            Delta::SessionBound { session, credentials } => {
+                let session = self.sessions.intern(*session);
+                let new = self.sessions[session].bound.is_none_or(|bound| bound < *credentials);
+                if new {
+                    self.sessions[session].bound = Some(*credentials);
+                }
+                new
+            }
+            Delta::SessionEnded { session } => {
+                let session = self.sessions.intern(*session);
+                let new = self.is_earlier(stamp, self.sessions[session].end);
+                if new {
+                    let at = self.at(stamp);
+                    self.set_session_end(session, Some(at));
+                }
+                new
+            }
+            Delta::Group { id, name, creator } => {
+                let group = self.groups.intern(*id);
+                let new = self.is_earlier(stamp, self.groups[group].claim.as_ref().map(|c| c.at));
+                if new {
+                    let (creator, at) = (self.users.intern(*creator), self.at(stamp));
+                    self.set_group_claim(group, Some(GroupClaim { name: name.clone(), creator, at }));
+                }
+                new
+            }
+            Delta::Admin { group, user, membership } => {
+                let group = self.groups.intern(*group);
+                let new = self.is_later(stamp, self.groups[group].admin.map(|a| a.at));
+                if new {
+                    let (user, membership) = (self.users.intern(*user), self.memberships.intern(*membership));
+                    let at = self.at(stamp);
+                    self.groups[group].admin = Some(Appointment { user, membership, at });
+                }
+                new
+            }
+            Delta::Requested { membership, group, user } => {
+                let membership = self.memberships.intern(*membership);
+                let known = self.memberships[membership].asked;
+                let new = self.is_earlier(stamp, known.map(|a| a.at));
+                if new {
+                    let at = self.at(stamp);
+                    let asked = match known {
+                        Some(asked) => Asked { at, ..asked },
+                        None => Asked { group: self.groups.intern(*group), user: self.users.intern(*user), at },
+                    };
+                    self.set_asked(membership, Some(asked));
+                }
+                new
+            }
+            Delta::Accepted { membership, kicks_seen } => {
+                let membership = self.memberships.intern(*membership);
+                let accepts = self.with_accept(&self.memberships[membership].accepts, stamp, kicks_seen);
+                if let Some(accepts) = accepts {
+                    let at = self.at(stamp);
+                    self.set_accepts(membership, accepts(at));
+                    return true;
+                }
+                false
+            }
+            Delta::Ended { membership, reason } => {
+                let membership = self.memberships.intern(*membership);
+                let new = self.is_earlier(stamp, self.memberships[membership].end.map(|e| e.at));
+                if new {
+                    let at = self.at(stamp);
+                    self.set_end(membership, Some(End { reason: *reason, at }));
+                }
+                new
+            }
+            Delta::Kicked { id, group, user } => {
+                let kick = self.kicks.intern(*id);
+                let known = self.kicks[kick].fact;
+                let new = self.is_earlier(stamp, known.map(|k| k.at));
+                if new {
+                    let at = self.at(stamp);
+                    let fact = match known {
+                        Some(fact) => Kick { at, ..fact },
+                        None => Kick { group: self.groups.intern(*group), user: self.users.intern(*user), at },
+                    };
+                    self.set_kick(kick, Some(fact));
+                }
+                new
+            }
+            Delta::Published { id, group, name, file, manifest, user, membership } => {
+                let publication = self.publications.intern(*id);
+                let new = self.is_earlier(stamp, self.publications[publication].fact.map(|p| p.at));
+                if new {
+                    let group = self.groups.intern(*group);
+                    let file = self.files.intern((group, *file));
+                    let fact = Publication {
+                        share: self.shares.intern((file, name.clone())),
+                        manifest: self.manifests.intern(*manifest),
+                        user: self.users.intern(*user),
+                        membership: self.memberships.intern(*membership),
+                        at: self.at(stamp),
+                    };
+                    self.set_publication(publication, Some(fact));
+                }
+                new
+            }
+            Delta::Withdrawn { publication } => {
+                let publication = self.publications.intern(*publication);
+                let new = self.is_earlier(stamp, self.publications[publication].withdrawn);
+                if new {
+                    let at = self.at(stamp);
+                    self.set_withdrawn(publication, Some(at));
+                }
+                new
+            }
+            Delta::Seeding { group, file, device, user, membership, on } => {
+                let group = self.groups.intern(*group);
+                let (file, device) = (self.files.intern((group, *file)), self.devices.intern(*device));
+                let new = self.is_later(stamp, self.seeder_row(file, device).map(|s| s.at));
+                if new {
+                    let (user, membership) = (self.users.intern(*user), self.memberships.intern(*membership));
+                    let at = self.at(stamp);
+                    self.set_seeder(file, device, Some(SeederRow { device, user, membership, at, on: *on }));
+                }
+                new
+            }
+        }
+    }
+
+    /// The acceptances with one more, or with more kicks that one of them knew of; `None` if that is nothing new.
+    fn with_accept(
+        &self,
+        accepts: &Accepts,
+        stamp: Stamp,
+        kicks_seen: &[KickId],
+    ) -> Option<impl FnOnce(super::rows::At) -> Accepts + use<>> {
+        let mut seen: Vec<KickId> = kicks_seen.to_vec();
+        let mut others = Vec::new();
+        for (at, kicks) in accepts.iter() {
+            if self.stamp(at) == stamp {
+                if kicks_seen.iter().all(|k| kicks.contains(k)) {
+                    return None;
+                }
+                seen.extend_from_slice(kicks);
+            } else {
+                others.push(Accept { at, kicks_seen: kicks.to_vec() });
+            }
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        Some(move |at| match (others.is_empty(), seen.is_empty()) {
+            (true, true) => Accepts::One(at),
+            _ => {
+                others.push(Accept { at, kicks_seen: seen });
+                Accepts::Many(others.into())
+            }
+        })
+    }
+
+    /// Takes away everything that was stated of the thing that a fact like this is about, so that it can be joined anew:
+    /// what was stated is wrong, or nobody needs it any more.
+    pub fn forget(&mut self, delta: &Delta) {
+        match delta {
+            Delta::User { id, .. } => {
+                if let Some(user) = self.users.find(id) {
+                    self.set_claim(user, None);
+                }
+            }
+            Delta::Credential { id, .. } => {
+                if let Some(credential) = self.credentials.find(id) {
+                    self.set_credential(credential, None);
+                }
+            }
+            Delta::Session { id, .. } => {
+                if let Some(session) = self.sessions.find(id) {
+                    self.set_session(session, None);
+                }
+            }
+            Delta::SessionBound { session, .. } => {
+                if let Some(session) = self.sessions.find(session) {
+                    self.sessions[session].bound = None;
+                }
+            }
+            Delta::SessionEnded { session } => {
+                if let Some(session) = self.sessions.find(session) {
+                    self.set_session_end(session, None);
+                }
+            }
+            Delta::Group { id, .. } => {
+                if let Some(group) = self.groups.find(id) {
+                    self.set_group_claim(group, None);
+                }
+            }
+            Delta::Admin { group, .. } => {
+                if let Some(group) = self.groups.find(group) {
+                    self.groups[group].admin = None;
+                }
+            }
+            Delta::Requested { membership, .. } => {
+                if let Some(membership) = self.memberships.find(membership) {
+                    self.set_asked(membership, None);
+                }
+            }
+            Delta::Accepted { membership, .. } => {
+                if let Some(membership) = self.memberships.find(membership) {
+                    self.set_accepts(membership, Accepts::None);
+                }
+            }
+            Delta::Ended { membership, .. } => {
+                if let Some(membership) = self.memberships.find(membership) {
+                    self.set_end(membership, None);
+                }
+            }
+            Delta::Kicked { id, .. } => {
+                if let Some(kick) = self.kicks.find(id) {
+                    self.set_kick(kick, None);
+                }
+            }
+            Delta::Published { id, .. } => {
+                if let Some(publication) = self.publications.find(id) {
+                    self.set_publication(publication, None);
+                }
+            }
+            Delta::Withdrawn { publication } => {
+                if let Some(publication) = self.publications.find(publication) {
+                    self.set_withdrawn(publication, None);
+                }
+            }
+            Delta::Seeding { group, file, device, .. } => {
+                if let Some(file) = self.groups.find(group).and_then(|group| self.files.find(&(group, *file)))
+                    && let Some(device) = self.devices.find(device)
+                {
+                    self.set_seeder(file, device, None);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! Shares. A share is seen while one of its publications stands on a live membership, is not withdrawn, and its
+//! manifest is here; of those the first speaks for it. Where two trackers that were cut off from each other each gave a
+//! name to other content, the later share is told apart by the beginning of its file's id.
+
+use std::collections::BTreeSet;
+
+use common::id::{FileId, FileName, GroupId, MembershipId, PublicationId, Sha1Digest, UserId, UserName};
+use common::pieces::PieceLayout;
+
+use super::keys::{FileKey, GroupKey, Key, ManifestKey, MembershipKey, PublicationKey, ShareKey, UserKey};
+use super::rows::{At, ManifestHead, Publication};
+use super::{State, digits, split_reference};
+use crate::fact::{Hlc, ManifestId, Stamp};
+
+/// A longer name is cut, so that there is room for the digits.
+const MAX_SHOWN_BYTES: usize = 246;
+/// To so many characters.
+const CUT_CHARS: usize = 60;
+
+/// A share: one file under one name in one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// Its first publication.
+    pub publication: PublicationId,
+    /// Its name.
+    pub name: FileName,
+    /// Its content.
+    pub file: FileId,
+    /// Its manifest.
+    pub manifest: ManifestId,
+    /// How it is cut.
+    pub layout: PieceLayout,
+    /// SHA-1 of the whole.
+    pub sha1: Sha1Digest,
+    /// Name of whoever published it first.
+    pub uploader: UserName,
+}
+
+impl State {
+    /// A manifest is here now.
+    pub fn add_manifest(&mut self, id: ManifestId, head: ManifestHead) {
+        let manifest = self.manifests.intern(id);
+        self.set_manifest(manifest, Some(head));
+    }
+
+    /// A manifest is not here any more.
+    pub fn remove_manifest(&mut self, id: ManifestId) {
+        if let Some(manifest) = self.manifests.find(&id) {
+            self.set_manifest(manifest, None);
+        }
+    }
+
+    fn set_manifest(&mut self, manifest: ManifestKey, head: Option<ManifestHead>) {
+        let publications: Vec<PublicationKey> = self.publications_of(manifest).collect();
+        let users = publications.iter().filter_map(|p| self.publications[*p].fact.map(|fact| fact.user));
+        let users: BTreeSet<UserKey> = users.collect();
+        users.iter().for_each(|user| self.weigh(*user, manifest, false));
+        self.manifests[manifest].head = head;
+        users.iter().for_each(|user| self.weigh(*user, manifest, true));
+        publications.into_iter().for_each(|p| self.refresh_publication(p));
+    }
+
+    pub(super) fn set_publication(&mut self, publication: PublicationKey, fact: Option<Publication>) {
+        if let Some(before) = self.publications[publication].fact {
+            self.unpublish(publication, before);
+        }
+        let Some(fact) = fact else { return };
+        let row = &mut self.publications[publication];
+        row.fact = Some(fact);
+        row.next_of_membership = self.memberships[fact.membership].publications.replace(publication);
+        row.next_of_manifest = self.manifests[fact.manifest].publications.replace(publication);
+        self.users[fact.user].shares_made += 1;
+        if !self.names(fact.user, fact.manifest, Some(publication)) {
+            self.weigh(fact.user, fact.manifest, true);
+        }
+        let group = self.group_of(fact.share);
+        self.tallies.entry((fact.user, group)).or_default().made += 1;
+        self.refresh_publication(publication);
+    }
+
+    fn unpublish(&mut self, publication: PublicationKey, fact: Publication) {
+        let Publication { share, manifest, user, membership, .. } = fact;
+        self.show_publication(publication, fact, (false, false));
+        if !self.names(user, manifest, Some(publication)) {
+            self.weigh(user, manifest, false);
+        }
+        let row = &mut self.publications[publication];
+        row.fact = None;
+        let (next_of_membership, next_of_manifest) = (row.next_of_membership.take(), row.next_of_manifest.take());
+        if self.memberships[membership].publications == Some(publication) {
+            self.memberships[membership].publications = next_of_membership;
+        } else {
+            let mut at = self.memberships[membership].publications;
+            while let Some(other) = at {
+                at = self.publications[other].next_of_membership;
+                if at == Some(publication) {
+                    self.publications[other].next_of_membership = next_of_membership;
+                    break;
+                }
+            }
+        }
+        if self.manifests[manifest].publications == Some(publication) {
+            self.manifests[manifest].publications = next_of_manifest;
+        } else {
+            let mut at = self.manifests[manifest].publications;
+            while let Some(other) = at {
+                at = self.publications[other].next_of_manifest;
+                if at == Some(publication) {
+                    self.publications[other].next_of_manifest = next_of_manifest;
+                    break;
+                }
+            }
+        }
+        let made = &mut self.users[user].shares_made;
+        *made = made.saturating_sub(1);
+        let group = self.group_of(share);
+        if let Some(tally) = self.tallies.get_mut(&(user, group)) {
+            tally.made = tally.made.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn set_withdrawn(&mut self, publication: PublicationKey, withdrawn: Option<At>) {
+        self.publications[publication].withdrawn = withdrawn;
+        self.refresh_publication(publication);
+    }
+
+    /// Finds out anew whether a publication stands, and is seen.
+    pub(super) fn refresh_publication(&mut self, publication: PublicationKey) {
+        let row = &self.publications[publication];
+        let Some(fact) = row.fact else { return };
+        let stands = row.withdrawn.is_none() && self.memberships[fact.membership].live.is_some();
+        let listed = stands && self.manifests[fact.manifest].head.is_some();
+        self.show_publication(publication, fact, (stands, listed));
+    }
+
+    fn show_publication(&mut self, publication: PublicationKey, fact: Publication, (stands, listed): (bool, bool)) {
+        let row = &mut self.publications[publication];
+        let stood = std::mem::replace(&mut row.stands, stands);
+        let was_listed = std::mem::replace(&mut row.listed, listed);
+        if stood != stands {
+            let group = self.group_of(fact.share);
+            let standing = &mut self.tallies.entry((fact.user, group)).or_default().standing;
+            *standing = if stands { *standing + 1 } else { standing.saturating_sub(1) };
+        }
+        if was_listed != listed {
+            let first = self.first_of(fact.share);
+            let of_share = &mut self.shares[fact.share].listed;
+            let entry = (fact.at.hlc(), publication);
+            if listed {
+                of_share.insert(entry)
+            } else {
+                of_share.remove(&entry)
+            };
+            self.refresh_share(fact.share, first);
+        }
+    }
+
+    /// Brings the lists that a share is in up to date, whose first publication was another.
+    fn refresh_share(&mut self, share: ShareKey, before: Option<Hlc>) {
+        let now = self.first_of(share);
+        if before == now {
+            return;
+        }
+        let (file, name) = (self.shares[share].file, self.shares[share].name.clone());
+        let group = self.files[file].group;
+        if let Some(before) = before {
+            self.files[file].shares.remove(&(before, share));
+        }
+        if let Some(now) = now {
+            self.files[file].shares.insert((now, share));
+        }
+        if before.is_some() != now.is_some() {
+            let listed = &mut self.groups[group].listed;
+            if now.is_some() {
+                listed.insert((name, share))
+            } else {
+                listed.remove(&(name, share))
+            };
+            let seen = !self.files[file].shares.is_empty();
+            let entry = (beginning(self.files[file].id), file);
+            let files = &mut self.groups[group].files;
+            if seen {
+                files.insert(entry)
+            } else {
+                files.remove(&entry)
+            };
+        }
+    }
+
+    fn first_of(&self, share: ShareKey) -> Option<Hlc> {
+        self.shares[share].listed.first().map(|(hlc, _)| *hlc)
+    }
+
+    fn group_of(&self, share: ShareKey) -> GroupKey {
+        self.files[self.shares[share].file].group
+    }
+
+    /// The publication that speaks for a share, if it is seen.
+    fn speaker(&self, share: ShareKey) -> Option<(Stamp, PublicationKey)> {
+        let listed = &self.shares[share].listed;
+        let (first, _) = listed.first()?;
+        // Of the same time, by the rest of the stamp.
+        let together = listed.iter().take_while(|(hlc, _)| hlc == first);
+        together.filter_map(|(_, p)| Some((self.stamp(self.publications[*p].fact?.at), *p))).min()
+    }
+
+    /// Shares that are seen under a name that they were given, the first one first.
+    fn named(&self, group: GroupKey, name: &FileName) -> Vec<(Stamp, PublicationKey, ShareKey)> {
+        let all = self.groups[group].listed.from((name.clone(), ShareKey::MIN)).take_while(|(n, _)| n == name);
+        let mut all: Vec<_> =
+            all.filter_map(|(_, share)| self.speaker(*share).map(|(stamp, p)| (stamp, p, *share))).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// The name that is shown for a share, of which `first` is the first under the name that it was given.
+    fn shown(&self, share: ShareKey, first: ShareKey) -> Option<FileName> {
+        let row = &self.shares[share];
+        let name = &row.name;
+        if share == first {
+            return Some(name.clone());
+        }
+        let cut = match name.as_str().len() > MAX_SHOWN_BYTES {
+            true => name.as_str().chars().take(CUT_CHARS).collect(),
+            false => name.as_str().to_owned(),
+        };
+        FileName::try_from(format!("{cut}~{}", digits(self.files[row.file].id.as_bytes()))).ok()
+    }
+
+    fn share(&self, publication: PublicationKey, shown: FileName) -> Option<Share> {
+        let row = &self.publications[publication];
+        let fact = row.fact?;
+        let manifest = &self.manifests[fact.manifest];
+        let ManifestHead { layout, sha1 } = manifest.head?;
+        Some(Share {
+            publication: row.id,
+            name: shown,
+            file: self.files[self.shares[fact.share].file].id,
+            manifest: manifest.id,
+            layout,
+            sha1,
+            uploader: self.users[fact.user].shown.clone()?,
+        })
+    }
+
+    /// The same, with the name that is shown found out.
+    fn share_as_shown(&self, group: GroupKey, share: ShareKey) -> Option<Share> {
+        let (_, publication) = self.speaker(share)?;
+        let (.., first) = *self.named(group, &self.shares[share].name).first()?;
+        self.share(publication, self.shown(share, first)?)
+    }
+
+    /// Up to `most` shares of a group, by name, after `after`.
+    pub fn shares_after(&self, group: GroupId, after: Option<&FileName>, most: usize) -> Vec<Share> {
+        let Some(group) = self.groups.find(&group) else { return Vec::new() };
+        let listed = &self.groups[group].listed;
+        // A name that is shown is that which was given, or stands for one that is told apart.
+        let given = after.map(|after| match self.named(group, after).is_empty() {
+            true => split_reference(after.as_str()).0.parse().unwrap_or_else(|_| after.clone()),
+            false => after.clone(),
+        });
+        let mut next = match &given {
+            Some(given) => listed.from((given.clone(), ShareKey::MIN)),
+            None => listed.iter(),
+        }
+        .peekable();
+        let mut page = Vec::new();
+        while let Some((name, _)) = next.peek().copied() {
+            let mut same_name = Vec::new();
+            while let Some((_, share)) = next.next_if(|(n, _)| n == name) {
+                same_name.extend(self.speaker(*share).map(|(stamp, p)| (stamp, p, *share)));
+            }
+            let Some((.., first)) = same_name.iter().min().copied() else { continue };
+            let named = |(stamp, p, share)| Some((self.shown(share, first)?, stamp, p));
+            let mut shown: Vec<_> = same_name.into_iter().filter_map(named).collect();
+            shown.sort_unstable();
+            let is_after = |shown: &FileName| given.as_ref() != Some(name) || after.is_none_or(|after| shown > after);
+            let shares = shown.into_iter().filter(|(shown, ..)| is_after(shown));
+            page.extend(shares.filter_map(|(shown, _, p)| self.share(p, shown)));
+            if page.len() >= most {
+                page.truncate(most);
+                break;
+            }
+        }
+        page
+    }
+
+    /// The share of this name.
+    pub fn share_named(&self, group: GroupId, name: &FileName) -> Option<Share> {
+        let group = self.groups.find(&group)?;
+        let mut found = Vec::new();
+        let base: Option<FileName> = split_reference(name.as_str()).0.parse().ok();
+        for given in std::iter::once(name).chain(base.as_ref().filter(|base| *base != name)) {
+            let all = self.named(group, given);
+            let Some((.., first)) = all.first().copied() else { continue };
+            let shown = |share| self.shown(share, first).is_some_and(|shown| shown == *name);
+            found.extend(all.into_iter().filter(|(.., share)| shown(*share)));
+        }
+        let known = |p: PublicationKey| self.share(p, name.clone());
+        found.sort_unstable();
+        found.into_iter().find_map(|(_, p, _)| known(p))
+    }
+
+    /// The share of this content that was published first.
+    pub fn share_of(&self, group: GroupId, file: FileId) -> Option<Share> {
+        let group = self.groups.find(&group)?;
+        let shares = &self.files[self.files.find(&(group, file))?].shares;
+        let (first, _) = shares.first()?;
+        let together = shares.iter().take_while(|(hlc, _)| hlc == first);
+        let (_, share) = together.filter_map(|(_, share)| Some((self.speaker(*share)?, *share))).min()?;
+        self.share_as_shown(group, share)
+    }
+
+    /// Shares whose file id lies in a range; of each file the one that was published first comes
+    /// first. At most `most`.
+    pub fn shares_between(&self, group: GroupId, low: FileId, high: FileId, most: usize) -> Vec<Share> {
+        let Some(group) = self.groups.find(&group) else { return Vec::new() };
+        let last = beginning(high);
+        let near = self.groups[group].files.from((beginning(low), FileKey::MIN)).take_while(|(b, _)| *b <= last);
+        let mut page = Vec::new();
+        let mut near = near.map(|(b, file)| (*b, *file)).peekable();
+        while let Some((begins, _)) = near.peek().copied() {
+            let mut files = Vec::new();
+            while let Some((_, file)) = near.next_if(|(b, _)| *b == begins) {
+                files.push((self.files[file].id, file));
+            }
+            files.sort_unstable();
+            for (_, file) in files.into_iter().filter(|(id, _)| (low..=high).contains(id)) {
+                let shares = self.files[file].shares.iter();
+                let mut shares: Vec<_> = shares.filter_map(|(_, s)| Some((self.speaker(*s)?, *s))).collect();
+                shares.sort_unstable();
+                page.extend(shares.into_iter().filter_map(|(_, share)| self.share_as_shown(group, share)));
+            }
+            if page.len() >= most {
+                page.truncate(most);
+                break;
+            }
+        }
+        page
+    }
+
+    /// Every publication under a name that is still seen.
+    pub fn publications_named(&self, group: GroupId, name: &FileName) -> Vec<PublicationId> {
+        let Some(group) = self.groups.find(&group) else { return Vec::new() };
+        let shares = self.named(group, name).into_iter().flat_map(|(.., share)| self.shares[share].listed.iter());
+        shares.map(|(_, p)| self.publications[*p].id).collect()
+    }
+
+    /// Whether this membership carries a publication of this file under this name.
+    pub fn has_published(&self, membership: MembershipId, name: &FileName, file: FileId) -> bool {
+        let Some((key, row)) = self.memberships.get(&membership) else { return false };
+        let share = row.asked.and_then(|asked| self.files.find(&(asked.group, file)));
+        let share = share.and_then(|file| self.shares.find(&(file, name.clone())));
+        let carries = |p: &PublicationKey| self.publications[*p].fact.is_some_and(|f| f.membership == key);
+        share.is_some_and(|share| self.shares[share].listed.iter().any(|(_, p)| carries(p)))
+    }
+
+    /// How many shares nobody else has published, and go when this user does.
+    pub fn shares_only_of(&self, group: GroupId, user: UserId) -> u32 {
+        let Some((group, user)) = self.groups.find(&group).zip(self.users.find(&user)) else { return 0 };
+        let theirs = self.of_place(group, user).flat_map(|m| self.publications_on(m));
+        let shares = theirs.filter(|p| self.publications[*p].listed).filter_map(|p| self.publications[p].fact);
+        let shares: BTreeSet<ShareKey> = shares.map(|fact| fact.share).collect();
+        let alone = |share: &ShareKey| self.published_only_by(*share, user) && self.group_of(*share) == group;
+        u32::try_from(shares.iter().filter(|share| alone(share)).count()).unwrap_or(u32::MAX)
+    }
+
+    fn publications_on(&self, membership: MembershipKey) -> impl Iterator<Item = PublicationKey> {
+        let first = self.memberships[membership].publications;
+        std::iter::successors(first, |p| self.publications[*p].next_of_membership)
+    }
+
+    fn published_only_by(&self, share: ShareKey, user: UserKey) -> bool {
+        let by = |p: PublicationKey| self.publications[p].fact.map(|fact| fact.user);
+        self.shares[share].listed.iter().all(|(_, p)| by(*p) == Some(user))
+    }
+}
+
+/// By what files are found in order.
+fn beginning(id: FileId) -> [u8; 8] {
+    id.as_bytes().first_chunk().copied().unwrap_or_default()
+}

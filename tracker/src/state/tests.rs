@@ -1,0 +1,223 @@
+//! The laws, over random histories: the same state in whatever order facts come, and whatever is taken away and joined
+//! anew; and the same answers as the tables of the database give by SQL, question by question.
+
+use common::id::{DeviceId, FileId, GroupId, MembershipId, OriginId, PublicationId, SessionId, Sha1Digest, UserId};
+use common::pieces::PieceLayout;
+use proptest::prelude::*;
+
+use super::{ManifestHead, State};
+use crate::fact::{CredentialId, Delta, EndReason, Hlc, KickId, ManifestId, Stamp};
+use crate::vote::{Claim, NameKind, Vote};
+
+mod size;
+
+/// What comes in.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Fact(Stamp, Delta),
+    Manifest(u8, bool),
+}
+
+/// Few things, so that facts meet.
+fn thing<const N: usize, T: From<[u8; N]> + std::fmt::Debug>() -> impl Strategy<Value = T> {
+    (0..4u8).prop_map(|b| T::from([b; N]))
+}
+
+fn text<T: TryFrom<String> + std::fmt::Debug>(pattern: &'static str) -> impl Strategy<Value = T> {
+    pattern.prop_filter_map("a name", |s: String| T::try_from(s).ok())
+}
+
+/// A membership belongs to one user of one group, for good: these follow from its number. Users have two in a group.
+fn place_of(membership: u8) -> (GroupId, UserId) {
+    (GroupId::new([membership % 2; 16]), UserId::new([membership / 4; 16]))
+}
+
+fn membership_delta() -> impl Strategy<Value = Delta> {
+    let kicks = || proptest::collection::btree_set(thing::<16, KickId>(), 0..4);
+    let reason = prop_oneof![Just(EndReason::Left), Just(EndReason::Rejected), Just(EndReason::Kicked)];
+    let requested = |m: u8| {
+        let (group, user) = place_of(m);
+        Delta::Requested { membership: MembershipId::new([m; 16]), group, user }
+    };
+    let accepted = |(m, seen): (u8, std::collections::BTreeSet<KickId>)| Delta::Accepted {
+        membership: MembershipId::new([m; 16]),
+        kicks_seen: seen.into_iter().collect(),
+    };
+    prop_oneof![
+        4 => (0..12u8).prop_map(requested),
+        5 => (0..12u8, kicks()).prop_map(accepted),
+        1 => (0..12u8, reason).prop_map(|(m, reason)| Delta::Ended { membership: MembershipId::new([m; 16]), reason }),
+        1 => (0..4u8).prop_map(|k| {
+            let (group, user) = place_of(k * 3);
+            Delta::Kicked { id: KickId([k; 16]), group, user }
+        }),
+        1 => (0..4u8, 0..12u8).prop_map(|(group, m)| Delta::Admin {
+            group: GroupId::new([group % 2; 16]),
+            user: place_of(m).1,
+            membership: MembershipId::new([m; 16]),
+        }),
+    ]
+}
+
+fn share_delta() -> impl Strategy<Value = Delta> {
+    let name =
+        || prop_oneof![text("[ab]"), Just(format!("a~{}", "01".repeat(4))).prop_map(|s| s.try_into().expect("a name"))];
+    prop_oneof![
+        4 => (0..12u8, 0..12u8, name(), thing::<32, FileId>()).prop_map(|(id, m, name, file)| {
+            let (group, user) = place_of(m);
+            let (membership, manifest) = (MembershipId::new([m; 16]), ManifestId(*file.as_bytes()));
+            Delta::Published { id: PublicationId::new([id; 16]), group, name, file, manifest, user, membership }
+        }),
+        1 => (0..12u8).prop_map(|id| Delta::Withdrawn { publication: PublicationId::new([id; 16]) }),
+        2 => (thing::<32, FileId>(), thing::<32, DeviceId>(), 0..12u8, any::<bool>()).prop_map(|(file, device, m, on)| {
+            let (group, user) = place_of(m);
+            Delta::Seeding { group, file, device, user, membership: MembershipId::new([m; 16]), on }
+        }),
+    ]
+}
+
+fn account_delta() -> impl Strategy<Value = Delta> {
+    prop_oneof![
+        (thing(), text("[abA]")).prop_map(|(id, name)| Delta::User { id, name }),
+        (thing(), text("[abA]"), thing()).prop_map(|(id, name, creator)| Delta::Group { id, name, creator }),
+        (thing::<16, CredentialId>(), thing(), "[xy]").prop_map(|(id, user, phc)| Delta::Credential { id, user, phc }),
+        (thing::<16, SessionId>(), thing(), thing::<32, DeviceId>(), 0..9u64)
+            .prop_map(|(id, user, device, expires)| Delta::Session { id, user, device, expires }),
+        (thing(), 0..4u32).prop_map(|(session, credentials)| Delta::SessionBound { session, credentials }),
+        thing().prop_map(|session| Delta::SessionEnded { session }),
+    ]
+}
+
+/// A history: facts with stamps of their own, as events have, and manifests that come and go.
+pub(crate) fn history() -> impl Strategy<Value = Vec<Step>> {
+    let fact = (prop_oneof![2 => account_delta(), 3 => membership_delta(), 3 => share_delta()], 0..6u8, 0..2u8);
+    let step = prop_oneof![
+        12 => fact.prop_map(|(delta, ms, run)| (Some(delta), ms, run)),
+        1 => (0..4u8, 0..4u8).prop_map(|(m, there)| (None, m, there)),
+    ];
+    proptest::collection::vec(step, 1..80).prop_map(|steps| {
+        let stamped = |(n, (delta, ms, run)): (usize, (Option<Delta>, u8, u8))| match delta {
+            // The place in the list makes the stamp unique, the rest its order arbitrary.
+            Some(delta) => {
+                let hlc = Hlc::from_stored(i64::from(ms) << 16 | n as i64);
+                Step::Fact(Stamp { hlc, origin: OriginId::new([run; 16]) }, delta)
+            }
+            None => Step::Manifest(ms, run > 0),
+        };
+        steps.into_iter().enumerate().map(stamped).collect()
+    })
+}
+
+pub(crate) fn head(manifest: u8) -> ManifestHead {
+    let layout = PieceLayout::new((u64::from(manifest) + 1) << 20, 1 << 14).expect("a layout");
+    ManifestHead { layout, sha1: Sha1Digest::new([manifest; 20]) }
+}
+
+fn take(state: &mut State, step: &Step) {
+    match step {
+        Step::Fact(stamp, delta) => drop(state.join(*stamp, delta)),
+        Step::Manifest(m, true) => state.add_manifest(ManifestId([*m; 32]), head(*m)),
+        Step::Manifest(m, false) => state.remove_manifest(ManifestId([*m; 32])),
+    }
+}
+
+fn facts(history: &[Step]) -> Vec<(Stamp, Delta)> {
+    let fact = |step: &Step| match step {
+        Step::Fact(stamp, delta) => Some((*stamp, delta.clone())),
+        Step::Manifest(..) => None,
+    };
+    history.iter().filter_map(fact).collect()
+}
+
+/// All manifests but one are here, and some names have votes.
+fn state_of<'a>(facts: impl IntoIterator<Item = &'a (Stamp, Delta)>) -> State {
+    let mut state = State::default();
+    for m in 0..3 {
+        state.add_manifest(ManifestId([m; 32]), head(m));
+    }
+    for (kind, name, owner) in [(NameKind::User, "a", 0), (NameKind::User, "b", 1), (NameKind::Group, "a", 0)] {
+        let stamp = Stamp { hlc: Hlc::default(), origin: OriginId::new([0; 16]) };
+        state.set_vote(kind, name, Vote::first(Claim { stamp, owner: [owner; 16] }));
+    }
+    for (stamp, delta) in facts {
+        state.join(*stamp, delta);
+    }
+    state
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn neither_order_nor_repetition_matters(
+        (all, shuffled) in history().prop_flat_map(|h| {
+            let all = facts(&h);
+            let twice: Vec<_> = all.iter().chain(all.iter().take(all.len() / 2)).cloned().collect();
+            (Just(all), Just(twice).prop_shuffle())
+        })
+    ) {
+        prop_assert_eq!(state_of(&all).said(), state_of(&shuffled).said());
+    }
+
+    #[test]
+    fn what_is_joined_again_is_nothing_new(history in history()) {
+        let all = facts(&history);
+        let mut state = state_of(&all);
+        let said = state.said();
+        for (stamp, delta) in &all {
+            prop_assert!(!state.join(*stamp, delta), "{:?}", delta);
+        }
+        prop_assert_eq!(state.said(), said);
+    }
+
+    #[test]
+    fn the_facts_of_a_state_make_the_same_state(history in history()) {
+        let state = state_of(&facts(&history));
+        prop_assert_eq!(state_of(&state.facts()).said(), state.said());
+    }
+
+    #[test]
+    fn what_is_taken_away_leaves_no_trace(history in history(), gone in 0..80usize) {
+        let all = facts(&history);
+        let Some((_, gone)) = all.get(gone % all.len().max(1)) else { return Ok(()) };
+        let mut state = state_of(&all);
+        state.forget(gone);
+        let without: Vec<_> = state.facts();
+        prop_assert_eq!(&state.said(), &state_of(&without).said());
+        for (stamp, delta) in &all {
+            state.join(*stamp, delta);
+        }
+        prop_assert_eq!(state.said(), state_of(&all).said());
+    }
+
+    #[test]
+    fn manifests_and_votes_may_come_at_any_time(history in history(), owner in 0..4u8, at in 0..80usize) {
+        let stamp = Stamp { hlc: Hlc::default(), origin: OriginId::new([0; 16]) };
+        let vote = Vote::first(Claim { stamp, owner: [owner; 16] });
+        let (mut before, mut after) = (state_of(&[]), state_of(&[]));
+        let mut manifests: Vec<u8> = vec![0, 1, 2];
+        for (n, step) in history.iter().enumerate() {
+            if n == at % history.len() {
+                before.set_vote(NameKind::User, "a", vote);
+                before.set_vote(NameKind::Group, "b", vote);
+            }
+            take(&mut before, step);
+            match step {
+                Step::Fact(stamp, delta) => drop(after.join(*stamp, delta)),
+                Step::Manifest(m, there) => {
+                    manifests.retain(|other| other != m);
+                    if *there { manifests.push(*m) }
+                }
+            }
+        }
+        for m in 0..4 {
+            after.remove_manifest(ManifestId([m; 32]));
+        }
+        for m in manifests {
+            after.add_manifest(ManifestId([m; 32]), head(m));
+        }
+        after.set_vote(NameKind::User, "a", vote);
+        after.set_vote(NameKind::Group, "b", vote);
+        prop_assert_eq!(before.said(), after.said());
+    }
+}
