@@ -221,7 +221,7 @@ impl Shares {
 
     async fn bring_back_those(&self, which: impl Fn(&Share) -> bool) {
         let Ok(user) = self.user() else { return };
-        let _one = self.0.caring.lock().await;
+        let _one = self.0.rechecking.lock().await;
         let shares: Vec<Share> =
             self.registry(|r| r.shares().iter().filter(|s| s.user == user && which(s)).cloned().collect());
         self.bring_back_all(shares).await;

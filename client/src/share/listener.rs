@@ -1,8 +1,8 @@
-//! The door that other peers come to: accepts connections, finds out which device each is, and hands it
+//! The socket that other peers come to: accepts connections, finds out which device each is, and hands it
 //! to [`upload::serve`].
 //!
 //! Invariant: a connection is accepted only when there is a permit for it, so that neither descriptors nor
-//! memory run out; who may keep it is for the [`Door`] to say.
+//! memory run out; who may keep it is for the [`ConnectionLimiter`] to say.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,10 +17,10 @@ use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::door::{Door, Limits, Visitor};
+use super::connection_limiter::{ConnectionLimiter, ConnectionSlot, Limits};
 use super::upload::{self, Counted, Host};
 
-/// Connections at a time: all that have a place at the door, and some that have lost it a moment ago.
+/// Connections at a time: all that have a place at the limiter, and some that have lost it a moment ago.
 const MAX_CONNECTIONS: usize = Limits::DEFAULT.strangers + Limits::DEFAULT.members + 16;
 /// Bytes read from the socket at a time: a leecher says little.
 const READ_BUFFER: usize = 16 << 10;
@@ -32,7 +32,7 @@ pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     pub(crate) acceptor: PeerAcceptor,
     pub(crate) host: Arc<Host>,
-    pub(crate) door: Arc<Door>,
+    pub(crate) connection_limiter: Arc<ConnectionLimiter>,
     pub(crate) tasks: TaskGroup,
 }
 
@@ -46,8 +46,8 @@ impl Listener {
             match self.socket.accept().await {
                 Ok((stream, address)) => {
                     backoff.reset();
-                    let visitor = self.door.enter(address.ip());
-                    self.tasks.spawn("serve", self.connection(stream, address, visitor, permit));
+                    let connection_slot = self.connection_limiter.enter(address.ip());
+                    self.tasks.spawn("serve", self.connection(stream, address, connection_slot, permit));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -61,7 +61,7 @@ impl Listener {
         &self,
         stream: TcpStream,
         address: SocketAddr,
-        visitor: Visitor,
+        connection_slot: ConnectionSlot,
         permit: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + use<> {
         let (acceptor, host) = (self.acceptor.clone(), Arc::clone(&self.host));
@@ -71,17 +71,17 @@ impl Listener {
                 tracing::debug!(%error, %address, "cannot set up a connection");
                 return;
             }
-            let stream = Counted::new(stream, visitor.taken.clone());
+            let stream = Counted::new(stream, connection_slot.taken.clone());
             let accepted = tokio::select! {
                 biased;
-                () = visitor.shown_out() => return tracing::debug!(%address, "another stranger took its place"),
+                () = connection_slot.evicted() => return tracing::debug!(%address, "another stranger took its place"),
                 accepted = acceptor.accept(BufReader::with_capacity(READ_BUFFER, stream)) => accepted,
             };
             let (stream, device) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => return tracing::debug!(%error, %address, "a handshake failed"),
             };
-            let end = upload::serve(stream, device, &host, &visitor).await;
+            let end = upload::serve(stream, device, &host, &connection_slot).await;
             tracing::debug!(%address, device = %format_args!("{device:.16}"), "stopped serving: {end}");
         }
     }

@@ -1,5 +1,5 @@
 //! What this device serves: publishing files, remembering them, noticing when they change, and the
-//! door that other peers come to.
+//! socket that other peers come to.
 //!
 //! Owns the registry of shares and the table of offers. Invariant: what is on offer belongs to the
 //! user who is logged in, was hashed or verified by this device, and has not changed since as far as its
@@ -9,8 +9,7 @@
 //! `Shares::offer_partial`.
 
 mod announce;
-mod care;
-mod door;
+mod connection_limiter;
 pub mod hash;
 mod list;
 mod listener;
@@ -19,6 +18,7 @@ mod notice;
 mod offer;
 mod publish;
 mod queue;
+mod recheck;
 mod registry;
 mod slots;
 mod stats;
@@ -41,7 +41,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
 
 use self::announce::Unsettled;
-use self::door::Door;
+use self::connection_limiter::ConnectionLimiter;
 pub use self::hash::HashProgress;
 pub use self::list::{ShareRow, ShareState};
 use self::listener::Listener;
@@ -97,7 +97,7 @@ struct Inner {
     host: Arc<Host>,
     notices: broadcast::Sender<Notice>,
     /// One restore or recheck at a time.
-    caring: tokio::sync::Mutex<()>,
+    rechecking: tokio::sync::Mutex<()>,
     /// Shared by those who tell the trackers that a share is seeded, held alone by who tells that it is not: the last
     /// word is the true one.
     telling: tokio::sync::RwLock<()>,
@@ -140,15 +140,22 @@ impl Shares {
             directory: trackers,
             host: Arc::clone(&host),
             notices: broadcast::Sender::new(NOTICES),
-            caring: tokio::sync::Mutex::default(),
+            rechecking: tokio::sync::Mutex::default(),
             telling: tokio::sync::RwLock::default(),
         };
         let shares = Self(Arc::new(inner));
         tasks.spawn(
             "listener",
-            Listener { socket, acceptor, host, door: Door::new(door::Limits::DEFAULT), tasks: tasks.clone() }.run(),
+            Listener {
+                socket,
+                acceptor,
+                host,
+                connection_limiter: ConnectionLimiter::new(connection_limiter::Limits::DEFAULT),
+                tasks: tasks.clone(),
+            }
+            .run(),
         );
-        shares.spawn_care(&tasks, troubles);
+        shares.spawn_rechecks(&tasks, troubles);
         Ok(shares)
     }
 

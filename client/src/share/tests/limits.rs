@@ -148,7 +148,7 @@ async fn a_slow_leecher_still_gets_the_right_bytes() {
 async fn one_user_has_so_many_connections() {
     let stage = Stage::new();
     let mut inside = Vec::new();
-    for _ in 0..super::door::Limits::DEFAULT.members_per_user {
+    for _ in 0..super::connection_limiter::Limits::DEFAULT.members_per_user {
         inside.push(stage.enter(4096).await);
     }
     let hello = LeecherFrame::Hello(stage.hello(stage.signed(&stage.ticket())));
@@ -158,7 +158,7 @@ async fn one_user_has_so_many_connections() {
     let other = Ticket { user: UserId::new([9; 16]), ..stage.ticket() };
     stage.enter_with(4096, &other).await;
     drop(inside.pop());
-    until("the place is free", || stage.door.is_free_for(stage.ticket().user)).await;
+    until("the place is free", || stage.connection_limiter.is_free_for(stage.ticket().user)).await;
     stage.enter(4096).await;
 }
 
@@ -285,7 +285,7 @@ async fn a_member_with_many_connections_that_reads_nothing_does_not_slow_another
 
     let mallory = Arc::new(Member::new(&alice, &up, "mallory"));
     let attack = TaskGroup::new();
-    for _ in 0..super::door::Limits::DEFAULT.members_per_user {
+    for _ in 0..super::connection_limiter::Limits::DEFAULT.members_per_user {
         attack.spawn("attack", Arc::clone(&mallory).attack());
     }
     // From the first connection on, and beyond the time after which those who take nothing are dropped.

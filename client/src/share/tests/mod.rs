@@ -1,7 +1,7 @@
 //! The seeder's side: who is let in, what they get, and what becomes of shares on the disk.
 
-mod care;
 mod limits;
+mod recheck;
 mod serve;
 
 use std::fs;

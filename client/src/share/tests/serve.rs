@@ -14,7 +14,7 @@ use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::share::door::{self, Door};
+use crate::share::connection_limiter::{self, ConnectionLimiter};
 use crate::share::upload::{Counted, End, Host, serve};
 use crate::transfer::stamp::Stamp;
 
@@ -24,7 +24,7 @@ pub(super) const LEECHER: DeviceId = DeviceId::new([7; 32]);
 /// A host with one file of three and a bit pieces, and its key.
 pub(super) struct Stage {
     pub(super) key: ClusterKey,
-    pub(super) door: Arc<Door>,
+    pub(super) connection_limiter: Arc<ConnectionLimiter>,
     pub(super) host: Arc<Host>,
     offer: Arc<Offer>,
     pub(super) bytes: Vec<u8>,
@@ -51,7 +51,7 @@ impl Stage {
         let offer = host.offers.put(Offer::complete(of, layout, path.clone(), stamp));
         Self {
             key,
-            door: Door::new(door::Limits::DEFAULT),
+            connection_limiter: ConnectionLimiter::new(connection_limiter::Limits::DEFAULT),
             host: Arc::new(host),
             offer,
             bytes,
@@ -91,9 +91,9 @@ impl Stage {
     /// A connection through a pipe that holds `room` bytes.
     pub(super) fn connect(&self, room: usize) -> Leecher {
         let (ours, theirs) = duplex(room);
-        let (host, visitor) = (Arc::clone(&self.host), self.door.enter([127, 0, 0, 1].into()));
-        let ours = Counted::new(ours, visitor.taken.clone());
-        let end = TaskGroup::new().spawn("serve", async move { serve(ours, LEECHER, &host, &visitor).await });
+        let (host, connection_slot) = (Arc::clone(&self.host), self.connection_limiter.enter([127, 0, 0, 1].into()));
+        let ours = Counted::new(ours, connection_slot.taken.clone());
+        let end = TaskGroup::new().spawn("serve", async move { serve(ours, LEECHER, &host, &connection_slot).await });
         let (reader, writer) = split(theirs, MAX_PEER_FRAME);
         Leecher { reader, writer, end }
     }

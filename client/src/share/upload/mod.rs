@@ -1,7 +1,7 @@
 //! One leecher, served: from its ticket to its last block.
 //!
 //! Four things go on at once on a connection, in one task: **intake** reads the leecher's frames into a
-//! queue, **outflow** answers from it (the only writer), the **gate** watches whether the leecher may still be
+//! queue, **block sender** answers from it (the only writer), the **gate** watches whether the leecher may still be
 //! here, and the **pace** whether it takes what is sent. When the gate closes, the others are dropped where
 //! they stand, in the middle of a run if need be.
 //!
@@ -12,9 +12,9 @@
 //! Knows no sockets: the stream is generic. Knows nothing of downloads.
 
 mod allowance;
-mod guest;
-mod outflow;
+mod block_sender;
 mod pace;
+mod session;
 
 use std::io;
 use std::sync::Arc;
@@ -28,9 +28,9 @@ use common::wire::peer::{Goodbye, LeecherFrame, SeederFrame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::time::{timeout, timeout_at};
 
-use self::guest::Guest;
 pub(crate) use self::pace::{Counted, Taken};
-use super::door::Visitor;
+use self::session::UploadSession;
+use super::connection_limiter::ConnectionSlot;
 use super::memory::Memory;
 use super::offer::{Offer, Offers, ReadError};
 use super::slots::Slots;
@@ -75,7 +75,7 @@ pub(crate) enum End {
     Slow,
     /// Its place went to somebody else before it had shown a ticket.
     #[error("another stranger took its place")]
-    ShownOut,
+    Evicted,
     /// The line failed.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
@@ -98,11 +98,11 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
     stream: S,
     device: DeviceId,
     host: &Host,
-    visitor: &Visitor,
+    connection_slot: &ConnectionSlot,
 ) -> End {
     let (mut reader, mut writer) = split::<S, LeecherFrame, SeederFrame>(stream, MAX_PEER_FRAME);
-    let (end, between_frames) = match hello(&mut reader, device, host, visitor).await {
-        Ok(guest) => guest.stay(&mut reader, &mut writer).await,
+    let (end, between_frames) = match hello(&mut reader, device, host, connection_slot).await {
+        Ok(session) => session.stay(&mut reader, &mut writer).await,
         Err(end) => (end, true),
     };
     farewell(&mut reader, &mut writer, end, between_frames).await
@@ -113,17 +113,17 @@ async fn hello<'a, S: AsyncRead + AsyncWrite>(
     reader: &mut Reader<S>,
     device: DeviceId,
     host: &'a Host,
-    visitor: &'a Visitor,
-) -> Result<Guest<'a>, End> {
+    connection_slot: &'a ConnectionSlot,
+) -> Result<UploadSession<'a>, End> {
     let first = tokio::select! {
         biased;
-        () = visitor.shown_out() => return Err(End::ShownOut),
-        first = timeout_at(visitor.by, reader.next()) => first.map_err(|_| Goodbye::Violation)??,
+        () = connection_slot.evicted() => return Err(End::Evicted),
+        first = timeout_at(connection_slot.by, reader.next()) => first.map_err(|_| Goodbye::Violation)??,
     };
     let Some(LeecherFrame::Hello(hello)) = first else {
         return Err(if first.is_none() { End::Left } else { Goodbye::Violation.into() });
     };
-    Guest::admit(hello, device, host, visitor).map_err(End::Goodbye)
+    UploadSession::admit(hello, device, host, connection_slot).map_err(End::Goodbye)
 }
 
 /// Tells the leecher why, if a frame can be sent at all, and lets what was sent arrive.
@@ -136,7 +136,7 @@ async fn farewell<S: AsyncRead + AsyncWrite>(
     let goodbye = match &end {
         End::Goodbye(goodbye) => *goodbye,
         End::Connection(e) if e.is_violation() => Goodbye::Violation,
-        End::Connection(_) | End::Left | End::Slow | End::ShownOut => return end,
+        End::Connection(_) | End::Left | End::Slow | End::Evicted => return end,
     };
     if between_frames {
         let patience = if goodbye == Goodbye::Revoked { FAREWELL_REVOKED } else { FAREWELL };

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::guest::Guest;
+use super::session::UploadSession;
 use super::{End, Writer};
 use crate::share::memory::Held;
 use crate::share::offer::ReadError;
@@ -46,8 +46,8 @@ const STALLED: Duration = Duration::from_millis(100);
 const HEADROOM: usize = 16;
 
 /// Writes everything that goes to the leecher.
-pub(super) struct Outflow<'a, S> {
-    guest: &'a Guest<'a>,
+pub(super) struct BlockSender<'a, S> {
+    session: &'a UploadSession<'a>,
     writer: &'a mut Writer<S>,
     /// The pieces on offer, and those that the leecher knows of.
     pieces: watch::Receiver<Bitfield>,
@@ -116,26 +116,26 @@ impl Turn {
     }
 
     /// Waits for `work`; gives the place up when others wait for it and the leecher takes nothing, or has had its turn.
-    async fn wait_for<T>(&mut self, work: impl Future<Output = T>, guest: &Guest<'_>) -> T {
+    async fn wait_for<T>(&mut self, work: impl Future<Output = T>, session: &UploadSession<'_>) -> T {
         let mut work = pin!(work);
-        let mut taken = guest.visitor.taken.bytes();
+        let mut taken = session.connection_slot.taken.bytes();
         loop {
             if let Ok(done) = timeout(STALLED, &mut work).await {
                 return done;
             }
-            let before = std::mem::replace(&mut taken, guest.visitor.taken.bytes());
+            let before = std::mem::replace(&mut taken, session.connection_slot.taken.bytes());
             if self.slot.as_ref().is_some_and(|slot| slot.is_over() || (taken == before && slot.is_wanted())) {
-                self.give_up(&guest.queue);
+                self.give_up(&session.queue);
             }
         }
     }
 }
 
-impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
-    pub(super) fn new(guest: &'a Guest<'a>, writer: &'a mut Writer<S>) -> Self {
-        let mut pieces = guest.offer.pieces();
+impl<'a, S: AsyncRead + AsyncWrite> BlockSender<'a, S> {
+    pub(super) fn new(session: &'a UploadSession<'a>, writer: &'a mut Writer<S>) -> Self {
+        let mut pieces = session.offer.pieces();
         let told = pieces.borrow_and_update().clone();
-        Self { guest, writer, pieces, told, turn: Turn::default(), output: None, flush_each: false }
+        Self { session, writer, pieces, told, turn: Turn::default(), output: None, flush_each: false }
     }
 
     /// Until the line fails.
@@ -153,25 +153,25 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
             tokio::select! {
                 biased;
                 _ = self.pieces.changed() => self.tell_changes().await?,
-                () = self.guest.queue.filled() => self.serve_queue().await?,
+                () = self.session.queue.filled() => self.serve_queue().await?,
             }
         }
     }
 
     async fn say(&mut self, message: &SeederFrame) -> Result<(), End> {
-        self.guest.pushing.store(true, Ordering::Relaxed);
-        self.guest.writing.store(true, Ordering::Relaxed);
-        self.turn.wait_for(self.writer.send(message), self.guest).await?;
-        self.guest.writing.store(false, Ordering::Relaxed);
-        self.guest.pushing.store(false, Ordering::Relaxed);
+        self.session.pushing.store(true, Ordering::Relaxed);
+        self.session.writing.store(true, Ordering::Relaxed);
+        self.turn.wait_for(self.writer.send(message), self.session).await?;
+        self.session.writing.store(false, Ordering::Relaxed);
+        self.session.pushing.store(false, Ordering::Relaxed);
         Ok(())
     }
 
     /// Lets everything leave, and gives back what was held for it.
     async fn flush(&mut self) -> Result<(), End> {
-        self.guest.pushing.store(true, Ordering::Relaxed);
-        self.turn.wait_for(self.writer.flush(), self.guest).await?;
-        self.guest.pushing.store(false, Ordering::Relaxed);
+        self.session.pushing.store(true, Ordering::Relaxed);
+        self.turn.wait_for(self.writer.flush(), self.session).await?;
+        self.session.pushing.store(false, Ordering::Relaxed);
         self.output = None;
         Ok(())
     }
@@ -179,7 +179,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
     /// Announces pieces that came or went since they were told.
     async fn tell_changes(&mut self) -> Result<(), End> {
         let now = self.pieces.borrow_and_update().clone();
-        let layout = self.guest.offer.layout;
+        let layout = self.session.offer.layout;
         let changed: Vec<_> = layout.pieces().filter(|&p| now.has(p) != self.told.has(p)).collect();
         self.told = now;
         for piece in changed {
@@ -197,8 +197,8 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
     /// Answers what is queued, for one turn or until nothing is.
     async fn serve_queue(&mut self) -> Result<(), End> {
         // Not with a place that others wait for.
-        self.guest.host.memory.room(self.guest.user, least()).await;
-        self.turn.slot = self.guest.host.slots.take(self.guest.user).await;
+        self.session.host.memory.room(self.session.user, least()).await;
+        self.turn.slot = self.session.host.slots.take(self.session.user).await;
         loop {
             self.read_ahead().await?;
             let Some(read) = self.turn.ahead.pop_front() else { break };
@@ -208,17 +208,17 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
             }
         }
         self.flush().await?;
-        self.turn.give_up(&self.guest.queue);
+        self.turn.give_up(&self.session.queue);
         Ok(())
     }
 
     /// Reads blocks until enough are at hand or others should have their turn.
     async fn read_ahead(&mut self) -> Result<(), End> {
         while !self.turn.is_over() && self.turn.ahead.len() < self.wanted_ahead() {
-            let Some(asked) = self.guest.queue.pop() else { break };
+            let Some(asked) = self.session.queue.pop() else { break };
             let read = if self.can_be_read(&asked) {
                 let Some(Grant { held, len }) = self.memory_for(&asked).await? else {
-                    self.guest.queue.put_back(asked);
+                    self.session.queue.put_back(asked);
                     break;
                 };
                 Reading { asked, len, bytes: self.read(&asked, len, held) }
@@ -236,11 +236,11 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
 
     /// Whether the leecher has taken so much that it is certain to read what it asks for.
     fn is_proven(&self) -> bool {
-        self.guest.visitor.taken.bytes() >= PROVEN
+        self.session.connection_slot.taken.bytes() >= PROVEN
     }
 
     fn can_be_read(&self, asked: &Asked) -> bool {
-        let offer = &self.guest.offer;
+        let offer = &self.session.offer;
         !asked.cancelled && offer.layout.piece(asked.block.piece).is_some_and(|p| offer.has(p))
     }
 
@@ -263,7 +263,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
             }
         }
         let len = left.min(LITTLE);
-        let held = self.guest.host.memory.try_take(self.guest.user, buffer_len(len) + LITTLE_OUTPUT);
+        let held = self.session.host.memory.try_take(self.session.user, buffer_len(len) + LITTLE_OUTPUT);
         Ok(held.map(|mut held| {
             self.output = held.split(LITTLE_OUTPUT);
             self.flush_each = true;
@@ -273,7 +273,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
 
     /// For `len` bytes and, unless that is held already, all that the stream may hold.
     fn memory_for_all(&mut self, len: u32) -> Option<Held> {
-        let (memory, user) = (&self.guest.host.memory, self.guest.user);
+        let (memory, user) = (&self.session.host.memory, self.session.user);
         if self.output.is_some() && !self.flush_each {
             return memory.try_take(user, buffer_len(len));
         }
@@ -289,8 +289,8 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
     /// Reads the next `len` bytes of a block at once if they are in the page cache, which saves two hand-overs between threads, each
     /// about as long as the reading. If not, starts to on a thread that may block.
     fn read(&mut self, asked: &Asked, len: u32, held: Held) -> Bytes {
-        let offer = Arc::clone(&self.guest.offer);
-        let mut buffer = self.guest.host.pool.take(buffer_len(len));
+        let offer = Arc::clone(&self.session.offer);
+        let mut buffer = self.session.host.pool.take(buffer_len(len));
         let at = offer.layout.position(asked.block) + u64::from(asked.sent);
         if let Some(file) = &self.turn.file {
             let read = offer.source().read_cached(file, at, &mut runs(&mut buffer));
@@ -310,10 +310,10 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
     async fn send_block(&mut self, read: Reading) -> Result<(), End> {
         let Reading { mut asked, len, bytes } = read;
         let end = asked.sent + len;
-        let (number, guest) = (asked.number, self.guest);
+        let (number, session) = (asked.number, self.session);
         let block = match bytes {
             Bytes::Gone => {
-                guest.queue.forget(number);
+                session.queue.forget(number);
                 return self.say(&SeederFrame::Cancelled { number }).await;
             }
             Bytes::Ready(block) => block,
@@ -327,24 +327,24 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
             Err(error) => return self.cannot_read(number, asked.block, &error).await,
         };
         for run in block.buffer.chunks_mut(HEADROOM + MAX_RUN as usize) {
-            if guest.queue.is_cancelled(number) {
-                guest.queue.forget(number);
+            if session.queue.is_cancelled(number) {
+                session.queue.forget(number);
                 return self.say(&SeederFrame::Cancelled { number }).await;
             }
             if self.turn.slot.is_none() {
                 // Given up in the middle: the rest is read again in a later turn.
-                guest.queue.put_back(asked);
+                session.queue.put_back(asked);
                 return Ok(());
             }
             let len = (run.len() - HEADROOM) as u32;
-            guest.host.up.take(len.into()).await;
+            session.host.up.take(len.into()).await;
             self.send_run(number, run).await?;
             asked.sent += len;
         }
         if end < asked.block.len {
-            guest.queue.put_back(asked);
+            session.queue.put_back(asked);
         } else {
-            guest.queue.forget(number);
+            session.queue.forget(number);
         }
         if self.flush_each { self.flush().await } else { Ok(()) }
     }
@@ -355,12 +355,12 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
         let header = frame(&SeederFrame::Run { number, len: len as u32 }, HEADROOM).map_err(ConnectionError::from)?;
         let start = HEADROOM - header.len();
         run[start..HEADROOM].copy_from_slice(&header);
-        self.guest.pushing.store(true, Ordering::Relaxed);
-        self.guest.writing.store(true, Ordering::Relaxed);
-        self.turn.wait_for(self.writer.write_raw(&run[start..]), self.guest).await?;
-        self.guest.writing.store(false, Ordering::Relaxed);
-        self.guest.pushing.store(false, Ordering::Relaxed);
-        self.guest.connected.add(len as u64);
+        self.session.pushing.store(true, Ordering::Relaxed);
+        self.session.writing.store(true, Ordering::Relaxed);
+        self.turn.wait_for(self.writer.write_raw(&run[start..]), self.session).await?;
+        self.session.writing.store(false, Ordering::Relaxed);
+        self.session.pushing.store(false, Ordering::Relaxed);
+        self.session.connected.add(len as u64);
         if let Some(slot) = &mut self.turn.slot {
             slot.spend(len as u64);
         }
@@ -369,12 +369,12 @@ impl<'a, S: AsyncRead + AsyncWrite> Outflow<'a, S> {
 
     /// The block cannot be had: this piece is off the offer, or the whole file if it changed.
     async fn cannot_read(&mut self, number: u32, block: BlockRange, error: &ReadError) -> Result<(), End> {
-        let guest = self.guest;
-        guest.queue.forget(number);
-        if let (ReadError::Io(_), Some(piece)) = (error, guest.offer.layout.piece(block.piece)) {
-            guest.offer.lose(piece);
+        let session = self.session;
+        session.queue.forget(number);
+        if let (ReadError::Io(_), Some(piece)) = (error, session.offer.layout.piece(block.piece)) {
+            session.offer.lose(piece);
         }
-        (guest.host.trouble)(&guest.offer, error);
+        (session.host.trouble)(&session.offer, error);
         self.say(&SeederFrame::Cancelled { number }).await
     }
 }

@@ -25,7 +25,7 @@ impl Shares {
     /// and announced; one that looks changed is read again, and withdrawn if it is.
     pub async fn restore(&self) {
         let Ok(user) = self.user() else { return };
-        let _one = self.0.caring.lock().await;
+        let _one = self.0.rechecking.lock().await;
         let shares: Vec<Share> = self.registry(|r| r.shares().iter().filter(|s| s.user == user).cloned().collect());
         self.bring_back_all(shares).await;
     }
@@ -107,8 +107,8 @@ impl Shares {
         self.tell(Notice { group, name: share.name.clone(), path: share.path.clone(), reason });
     }
 
-    pub(super) fn spawn_care(&self, tasks: &TaskGroup, troubles: mpsc::Receiver<Key>) {
-        tasks.spawn("share-care", self.clone().look_after(troubles));
+    pub(super) fn spawn_rechecks(&self, tasks: &TaskGroup, troubles: mpsc::Receiver<Key>) {
+        tasks.spawn("share-recheck", self.clone().look_after(troubles));
         tasks.spawn("share-news", self.clone().follow_pushes(self.0.directory.pushes()));
         tasks.spawn("share-session", self.clone().follow_session());
     }
@@ -132,7 +132,7 @@ impl Shares {
     /// Compares the metadata of what is offered (or of `only`), and reads again what looks changed.
     async fn recheck(&self, only: Option<Key>) {
         let Ok(user) = self.user() else { return };
-        let _one = self.0.caring.lock().await;
+        let _one = self.0.rechecking.lock().await;
         let offered = |s: &&Share| {
             s.user == user && only.is_none_or(|k| k == key_of(s)) && self.0.host.offers.get(key_of(s)).is_some()
         };

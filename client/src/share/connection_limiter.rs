@@ -5,7 +5,7 @@
 //! means well shows its ticket within moments. A member keeps its place, up to so many per
 //! user; when all are taken, a user with few gets one of the user with most (max-min fairness).
 //!
-//! Invariant: a visitor is counted in one crowd, the strangers or the members, until it has been shown out or
+//! Invariant: a connection is counted in one crowd, the strangers or the members, until it is told to end or its slot
 //! is dropped. Knows no sockets.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::upload::Taken;
 
-/// How long a visitor may take to show a ticket, the handshake included.
+/// How long a connection may take to show a ticket, the handshake included.
 const ADMISSION: Duration = Duration::from_secs(10);
 
-/// How many visitors there may be.
+/// How many connections there may be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Who have not shown a ticket yet.
@@ -43,9 +43,9 @@ impl Limits {
         Self { strangers: 96, strangers_per_subscriber: 64, members: 400, members_per_user: 64 };
 }
 
-/// The door. Shared by [`Arc`].
+/// The limiter. Shared by [`Arc`].
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct ConnectionLimiter {
     limits: Limits,
     /// Guards both crowds.
     state: Mutex<State>,
@@ -58,7 +58,7 @@ struct State {
     members: Crowd<UserId>,
 }
 
-/// Visitors by age, and by whose they are.
+/// Connections by age, and by whose they are.
 #[derive(Debug)]
 struct Crowd<K> {
     by_age: BTreeMap<u64, (K, CancellationToken)>,
@@ -101,7 +101,7 @@ impl<K: Copy + Eq + Hash> Crowd<K> {
         Some(out)
     }
 
-    fn show_out(&mut self, which: impl FnOnce(&BTreeSet<u64>) -> Option<&u64>, key: K) {
+    fn evict(&mut self, which: impl FnOnce(&BTreeSet<u64>) -> Option<&u64>, key: K) {
         let number = self.by_key.get(&key).and_then(which).copied();
         if let Some(out) = number.and_then(|number| self.remove(number)) {
             out.cancel();
@@ -109,13 +109,13 @@ impl<K: Copy + Eq + Hash> Crowd<K> {
     }
 }
 
-impl Door {
+impl ConnectionLimiter {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self { limits, state: Mutex::default() })
     }
 
     /// Lets a stranger in, if need be in place of another.
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Visitor {
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> ConnectionSlot {
         let from = subscriber(address);
         let out = CancellationToken::new();
         let mut state = self.lock();
@@ -125,13 +125,13 @@ impl Door {
             state.strangers.largest().map(|(key, _)| key).filter(|_| state.strangers.len() >= self.limits.strangers)
         };
         if let Some(crowd) = crowd {
-            state.strangers.show_out(BTreeSet::first, crowd);
+            state.strangers.evict(BTreeSet::first, crowd);
         }
         let number = state.next;
         state.next += 1;
         state.strangers.insert(number, from, out.clone());
-        let (door, taken, by) = (Arc::clone(self), Taken::default(), Instant::now() + ADMISSION);
-        Visitor { door, number, out, by, taken }
+        let (connection_limiter, taken, by) = (Arc::clone(self), Taken::default(), Instant::now() + ADMISSION);
+        ConnectionSlot { connection_limiter, number, out, by, taken }
     }
 
     #[cfg(test)]
@@ -146,8 +146,8 @@ impl Door {
 
 /// One connection's place; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Visitor {
-    door: Arc<Door>,
+pub(crate) struct ConnectionSlot {
+    connection_limiter: Arc<ConnectionLimiter>,
     number: u64,
     out: CancellationToken,
     /// Until when a ticket is to be shown.
@@ -156,11 +156,11 @@ pub(crate) struct Visitor {
     pub(crate) taken: Taken,
 }
 
-impl Visitor {
-    /// The visitor has shown a ticket of `user`: whether there is a place among the members.
+impl ConnectionSlot {
+    /// The connection has shown a ticket of `user`: whether there is a place among the members.
     pub(crate) fn admit(&self, user: UserId) -> bool {
-        let limits = self.door.limits;
-        let mut guard = self.door.lock();
+        let limits = self.connection_limiter.limits;
+        let mut guard = self.connection_limiter.lock();
         let State { strangers, members, .. } = &mut *guard;
         let own = members.of(user);
         if own >= limits.members_per_user || !strangers.by_age.contains_key(&self.number) {
@@ -171,7 +171,7 @@ impl Visitor {
             if n <= own + 1 {
                 return false;
             }
-            members.show_out(BTreeSet::last, largest);
+            members.evict(BTreeSet::last, largest);
         }
         strangers.remove(self.number);
         members.insert(self.number, user, self.out.clone());
@@ -179,14 +179,14 @@ impl Visitor {
     }
 
     /// Resolves when the place goes to somebody else.
-    pub(crate) async fn shown_out(&self) {
+    pub(crate) async fn evicted(&self) {
         self.out.cancelled().await;
     }
 }
 
-impl Drop for Visitor {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut state = self.door.lock();
+        let mut state = self.connection_limiter.lock();
         state.strangers.remove(self.number);
         state.members.remove(self.number);
     }
@@ -206,38 +206,38 @@ mod tests {
         UserId::new([n; 16])
     }
 
-    fn gone(visitors: &[Visitor]) -> Vec<bool> {
-        visitors.iter().map(|v| v.out.is_cancelled()).collect()
+    fn gone(connections: &[ConnectionSlot]) -> Vec<bool> {
+        connections.iter().map(|v| v.out.is_cancelled()).collect()
     }
 
     #[test]
     fn strangers_push_out_their_own_oldest_and_never_a_member() {
-        let door = Door::new(LIMITS);
-        let member = door.enter(ip(1));
+        let connection_limiter = ConnectionLimiter::new(LIMITS);
+        let member = connection_limiter.enter(ip(1));
         assert!(member.admit(user(1)));
-        let crowd: Vec<_> = (0..6).map(|_| door.enter(ip(1))).collect();
+        let crowd: Vec<_> = (0..6).map(|_| connection_limiter.enter(ip(1))).collect();
         assert_eq!(gone(&crowd), [true, true, false, false, false, false]);
         assert!(!member.out.is_cancelled());
     }
 
     #[test]
     fn a_newcomer_gets_in_at_the_cost_of_the_most_crowded_subscriber() {
-        let door = Door::new(LIMITS);
-        let quiet = door.enter(ip(1));
-        let crowd: Vec<_> = (0..4).map(|_| door.enter(ip(2))).collect();
-        let newcomers: Vec<_> = (3..6).map(|n| door.enter(ip(n))).collect();
+        let connection_limiter = ConnectionLimiter::new(LIMITS);
+        let quiet = connection_limiter.enter(ip(1));
+        let crowd: Vec<_> = (0..4).map(|_| connection_limiter.enter(ip(2))).collect();
+        let newcomers: Vec<_> = (3..6).map(|n| connection_limiter.enter(ip(n))).collect();
         assert_eq!(gone(&crowd), [true, true, false, false]);
         assert!(!quiet.out.is_cancelled() && gone(&newcomers).iter().all(|gone| !gone));
-        let late = door.lock().strangers.len();
+        let late = connection_limiter.lock().strangers.len();
         assert_eq!(late, LIMITS.strangers);
     }
 
     #[test]
     fn one_user_cannot_take_all_places_and_gives_up_what_others_lack() {
-        let door = Door::new(LIMITS);
+        let connection_limiter = ConnectionLimiter::new(LIMITS);
         let admit = |n| {
-            let visitor = door.enter(ip(n));
-            visitor.admit(user(n)).then_some(visitor)
+            let connection_slot = connection_limiter.enter(ip(n));
+            connection_slot.admit(user(n)).then_some(connection_slot)
         };
         let greedy: Vec<_> = (0..4).filter_map(|_| admit(1)).collect();
         assert_eq!(greedy.len(), LIMITS.members_per_user);
@@ -249,12 +249,12 @@ mod tests {
     }
 
     #[test]
-    fn who_was_shown_out_is_not_admitted_any_more_and_places_are_given_back() {
-        let door = Door::new(LIMITS);
-        let visitors: Vec<_> = (0..5).map(|_| door.enter(ip(1))).collect();
-        assert!(!visitors[0].admit(user(1)) && visitors[1].admit(user(1)));
-        drop(visitors);
-        let state = door.lock();
+    fn who_was_evicted_is_not_admitted_any_more_and_places_are_given_back() {
+        let connection_limiter = ConnectionLimiter::new(LIMITS);
+        let connections: Vec<_> = (0..5).map(|_| connection_limiter.enter(ip(1))).collect();
+        assert!(!connections[0].admit(user(1)) && connections[1].admit(user(1)));
+        drop(connections);
+        let state = connection_limiter.lock();
         assert!(state.strangers.by_age.is_empty() && state.strangers.by_key.is_empty());
         assert!(state.members.by_age.is_empty() && state.members.by_key.is_empty());
     }

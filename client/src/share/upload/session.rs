@@ -12,19 +12,19 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::allowance::Statements;
-use super::outflow::Outflow;
+use super::block_sender::BlockSender;
 use super::pace::{LOOK, Pace};
 use super::{End, Host, Reader, Writer};
-use crate::share::door::Visitor;
+use crate::share::connection_limiter::ConnectionSlot;
 use crate::share::offer::{Key, Offer};
 use crate::share::queue::{Asked, Queue};
 use crate::share::stats::Connected;
 
 /// A leecher that was let in.
-pub(super) struct Guest<'a> {
+pub(super) struct UploadSession<'a> {
     // Immutable.
     pub(super) host: &'a Host,
-    pub(super) visitor: &'a Visitor,
+    pub(super) connection_slot: &'a ConnectionSlot,
     pub(super) offer: Arc<Offer>,
     pub(super) connected: Connected,
     device: DeviceId,
@@ -41,8 +41,13 @@ pub(super) struct Guest<'a> {
     pub(super) pushing: AtomicBool,
 }
 
-impl<'a> Guest<'a> {
-    pub(super) fn admit(hello: Hello, device: DeviceId, host: &'a Host, visitor: &'a Visitor) -> Result<Self, Goodbye> {
+impl<'a> UploadSession<'a> {
+    pub(super) fn admit(
+        hello: Hello,
+        device: DeviceId,
+        host: &'a Host,
+        connection_slot: &'a ConnectionSlot,
+    ) -> Result<Self, Goodbye> {
         if hello.version != VERSION {
             return Err(Goodbye::Version(VERSION));
         }
@@ -55,12 +60,12 @@ impl<'a> Guest<'a> {
             return Err(Goodbye::Revoked);
         }
         let offer = host.offers.get(Key { group: hello.group, file_id: hello.file_id }).ok_or(Goodbye::NotShared)?;
-        if !visitor.admit(ticket.user) {
+        if !connection_slot.admit(ticket.user) {
             return Err(Goodbye::Busy);
         }
         Ok(Self {
             host,
-            visitor,
+            connection_slot,
             connected: host.stats.connect(offer.key),
             offer,
             device,
@@ -83,7 +88,7 @@ impl<'a> Guest<'a> {
             biased;
             goodbye = self.gate() => goodbye.into(),
             end = self.intake(reader) => end,
-            end = Outflow::new(self, writer).run() => end,
+            end = BlockSender::new(self, writer).run() => end,
             () = self.pace() => End::Slow,
         };
         (end, !self.writing.load(Ordering::Relaxed))
@@ -109,7 +114,7 @@ impl<'a> Guest<'a> {
                 _ = revocations.changed() => {}
                 () = sleep(left) => {}
                 () = self.offer.ended() => return Goodbye::NotShared,
-                () = self.visitor.shown_out() => return Goodbye::Busy,
+                () = self.connection_slot.evicted() => return Goodbye::Busy,
             }
         }
     }
@@ -133,7 +138,7 @@ impl<'a> Guest<'a> {
                 pace = None;
                 continue;
             }
-            let (now, taken) = (Instant::now(), self.visitor.taken.bytes());
+            let (now, taken) = (Instant::now(), self.connection_slot.taken.bytes());
             let pace = pace.get_or_insert_with(|| Pace::new(now, taken));
             if pace.is_too_slow(now, taken, self.host.memory.is_short_because_of(self.user)) {
                 return;
