@@ -18,7 +18,7 @@ use common::id::{FileId, FileName, MAX_FILE_NAME_BYTES};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::medium;
+use super::durable_io;
 use crate::error::{Error, shown};
 
 /// Names tried for the unfinished file, when those before are taken.
@@ -178,7 +178,7 @@ impl Destination {
     #[cfg_attr(test, track_caller)]
     fn sync(&self) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        medium::sync_names(&File::from(rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?))
+        durable_io::sync_names(&File::from(rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?))
     }
 
     /// Removes the unfinished file, if it is there.

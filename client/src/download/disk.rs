@@ -16,8 +16,8 @@ use common::manifest::Manifest;
 use common::pieces::{Bitfield, MAX_BLOCK_LEN, PieceIndex, PieceLayout};
 
 use super::destination::Destination;
+use super::durable_io;
 use super::journal::{Journal, Recovered};
-use super::medium;
 use super::verify::{RawPiece, VerifiedPiece, verify};
 use crate::error::Error;
 use crate::transfer::pool::Pool;
@@ -62,7 +62,7 @@ impl Disk {
         Journal::void(journal_path).map_err(failed)?;
         let (part, file) = destination.create_part(manifest.file_id(), note)?;
         let layout = manifest.layout();
-        let made = medium::allocate(&file, layout.len()).and_then(|()| {
+        let made = durable_io::allocate(&file, layout.len()).and_then(|()| {
             let inode = Stamp::of(&file.metadata()?).inode;
             Journal::create(journal_path, layout, manifest.file_id(), inode)
         });
@@ -123,7 +123,7 @@ impl Disk {
             Some((journal, recovered)) => trust(layout, journal, recovered, &stamp),
             None => {
                 Journal::void(journal_path).map_err(failed)?;
-                medium::allocate(&file, layout.len()).map_err(failed)?;
+                durable_io::allocate(&file, layout.len()).map_err(failed)?;
                 let journal = Journal::create(journal_path, layout, manifest.file_id(), stamp.inode).map_err(failed)?;
                 (journal, Bitfield::empty(layout), layout.pieces().collect())
             }
@@ -181,7 +181,7 @@ impl Disk {
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut at = self.layout.range(piece.piece()).start;
         for part in piece.parts() {
-            medium::write_at(&self.file, part, at)?;
+            durable_io::write_at(&self.file, part, at)?;
             at += part.len() as u64;
         }
         Ok(())
@@ -197,7 +197,7 @@ impl Disk {
     pub(crate) fn sync(&self) -> io::Result<()> {
         let unsynced = self.unsynced.swap(0, Ordering::Relaxed);
         let records = self.journal().len();
-        if let Err(e) = medium::sync_data(&self.file) {
+        if let Err(e) = durable_io::sync_data(&self.file) {
             self.unsynced.fetch_add(unsynced, Ordering::Relaxed);
             self.journal().doubt()?;
             return Err(e);
@@ -208,12 +208,12 @@ impl Disk {
             journal.file()
         };
         // Not under the lock: pieces are written meanwhile.
-        medium::sync_data(&journal)
+        durable_io::sync_data(&journal)
     }
 
     /// Leaves everything so that the next run has to reread nothing. Nothing may be written after this.
     pub(crate) fn close(&self) -> io::Result<()> {
-        if let Err(e) = medium::sync_all(&self.file) {
+        if let Err(e) = durable_io::sync_all(&self.file) {
             self.journal().doubt()?;
             return Err(e);
         }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use common::id::FileId;
 use common::pieces::{Bitfield, PieceIndex, PieceLayout};
 
-use super::medium;
+use super::durable_io;
 use crate::transfer::stamp::Stamp;
 
 const MAGIC: &[u8; 8] = b"shoaljn1";
@@ -149,8 +149,8 @@ impl Journal {
     pub(crate) fn void(path: &Path) -> io::Result<()> {
         match OpenOptions::new().write(true).open(path) {
             Ok(file) => {
-                medium::set_len(&file, 0)?;
-                medium::sync_all(&file)
+                durable_io::set_len(&file, 0)?;
+                durable_io::sync_all(&file)
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e),
@@ -161,9 +161,9 @@ impl Journal {
     /// durable with the first mark that does.
     pub(crate) fn create(path: &Path, layout: PieceLayout, file_id: FileId, inode: u64) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        medium::set_len(&file, 0)?;
+        durable_io::set_len(&file, 0)?;
         let salt = rand::random();
-        medium::write_at(&file, &header(layout, file_id, salt), 0)?;
+        durable_io::write_at(&file, &header(layout, file_id, salt), 0)?;
         let mut journal = Self::at(file, salt, 0);
         journal.append(Record::Inode(inode))?;
         Ok(journal)
@@ -181,8 +181,8 @@ impl Journal {
         let len = HEADER as u64 + records * RECORD as u64;
         if bytes.len() as u64 > len {
             // Durably: what is cut off could follow the records to come, and be taken for one of them.
-            medium::set_len(&file, len)?;
-            medium::sync_data(&file)?;
+            durable_io::set_len(&file, len)?;
+            durable_io::sync_data(&file)?;
         }
         Ok(Some((Self::at(file, salt, records), recovered)))
     }
@@ -248,7 +248,7 @@ impl Journal {
         self.durable(self.records)?;
         let nanos = u32::try_from(stamp.nanos).unwrap_or_default();
         self.append(Record::Clean { nanos, seconds: stamp.seconds.cast_unsigned() })?;
-        medium::sync_data(&self.file)
+        durable_io::sync_data(&self.file)
     }
 
     /// The journal's file, for whoever makes it durable.
@@ -258,7 +258,7 @@ impl Journal {
 
     fn append(&mut self, record: Record) -> io::Result<()> {
         let at = HEADER as u64 + self.records * RECORD as u64;
-        medium::write_at(&self.file, &encode(&self.salt, self.records, record), at)?;
+        durable_io::write_at(&self.file, &encode(&self.salt, self.records, record), at)?;
         self.records += 1;
         Ok(())
     }

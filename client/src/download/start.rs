@@ -33,7 +33,7 @@ impl Downloads {
     ) -> Result<DownloadId, Error> {
         let _one = self.0.starting.lock().await;
         let user = self.user()?;
-        // The ticket will be needed; over a long line each question costs a round trip. If there is none, the scout
+        // The ticket will be needed; over a long line each question costs a round trip. If there is none, the discovery of peers
         // will say why.
         let (info, _) = tokio::join!(self.find(&group, file), self.0.ground.directory.ticket(&group));
         let info = info?;

@@ -1,4 +1,4 @@
-//! What comes: from connections, from the cores that verify and write, and from the scout.
+//! What comes: from connections, from the cores that verify and write, and from the discovery of peers.
 //!
 //! Each event changes the picker and what is kept; what is asked for because of it is decided in
 //! [`orders`](super::orders), after every event.
@@ -12,8 +12,8 @@ use common::wire::peer::Goodbye;
 use super::Swarm;
 use crate::download::assembly::{Checked, Origin, Trouble};
 use crate::download::peer::{FromPeer, PeerEnd, ToPeer};
+use crate::download::peer_discovery::News;
 use crate::download::picker::{BlockOutcome, PeerKey};
-use crate::download::scout::News;
 use crate::download::verify::Rejected;
 use crate::error::Error;
 use crate::transfer::pool::Buffer;
@@ -23,26 +23,26 @@ impl Swarm<'_> {
         let now = Instant::now();
         match event {
             FromPeer::Ready { has, round_trip } => {
-                let Some(line) = self.lines.get_mut(&key) else { return };
-                line.ready(now, round_trip);
-                self.contacts.useful(line.device);
+                let Some(connection) = self.connections.get_mut(&key) else { return };
+                connection.ready(now, round_trip);
+                self.contacts.useful(connection.device);
                 if let Some(ticket) = &self.ticket {
                     // It may have been renewed while we dialled.
-                    line.order(ToPeer::Renew(ticket.clone()));
+                    connection.order(ToPeer::Renew(ticket.clone()));
                 }
                 self.picker.add_peer(key, &has);
                 self.picker.set_memory(self.memory());
             }
             FromPeer::Have(piece) => {
                 self.picker.peer_have(key, piece);
-                if let Some(line) = self.lines.get_mut(&key) {
-                    line.starved = true;
+                if let Some(connection) = self.connections.get_mut(&key) {
+                    connection.starved = true;
                 }
             }
             FromPeer::Lost(piece) => self.picker.peer_lost(key, piece),
             FromPeer::Block(block, bytes) => self.on_block(now, key, block, bytes),
             FromPeer::Cancelled(block) => {
-                let ours = self.lines.get_mut(&key).is_some_and(|l| l.answered(block));
+                let ours = self.connections.get_mut(&key).is_some_and(|l| l.answered(block));
                 if !ours && let Some(piece) = self.task.manifest.layout().piece(block.piece) {
                     self.picker.peer_lost(key, piece);
                 }
@@ -53,12 +53,12 @@ impl Swarm<'_> {
     }
 
     fn on_block(&mut self, now: Instant, key: PeerKey, block: BlockRange, bytes: Buffer) {
-        let Some(line) = self.lines.get_mut(&key) else { return };
-        let fresh = line.look(now);
-        line.answered(block);
-        line.starved = true;
-        line.snubbed = false;
-        let device = line.device;
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        let fresh = connection.look(now);
+        connection.answered(block);
+        connection.starved = true;
+        connection.snubbed = false;
+        let device = connection.device;
         self.picker.on_bytes(now, key, fresh);
         let BlockOutcome::Accepted { complete } = self.picker.on_block(now, key, block) else { return };
         if let Some(piece) = self.task.manifest.layout().piece(block.piece) {
@@ -89,7 +89,7 @@ impl Swarm<'_> {
 
     fn on_written(&mut self, piece: PieceIndex, origin: &Origin) {
         self.picker.on_written(piece);
-        self.tally.credit(&origin.bytes);
+        self.stats.credit(&origin.bytes);
         match &self.offer {
             Some(offer) => offer.add(piece),
             None => self.put_on_offer(),
@@ -99,17 +99,17 @@ impl Swarm<'_> {
     fn on_bad(&mut self, piece: PieceIndex, contributors: &[PeerKey]) {
         self.picker.on_bad(piece, contributors);
         let [liar] = *contributors else { return };
-        let Some(line) = self.lines.get(&liar) else { return };
-        let device = line.device;
+        let Some(connection) = self.connections.get(&liar) else { return };
+        let device = connection.device;
         tracing::warn!(device = %format_args!("{device:.16}"), piece = piece.get(), "a seeder sent a bad piece, and is dropped");
         self.contacts.ban(device);
-        self.tally.note(device, "sent wrong data and is not asked again");
-        self.drop_line(liar);
+        self.stats.note(device, "sent wrong data and is not asked again");
+        self.drop_connection(liar);
     }
 
     pub(super) fn on_ended(&mut self, now: Instant, key: PeerKey, end: &PeerEnd) {
-        let Some(line) = self.lines.get(&key) else { return };
-        let device = line.device;
+        let Some(connection) = self.connections.get(&key) else { return };
+        let device = connection.device;
         let note = match end {
             PeerEnd::Violation(_) => {
                 self.contacts.ban(device);
@@ -131,16 +131,16 @@ impl Swarm<'_> {
             }
         };
         if let Some(note) = note {
-            self.tally.note(device, note);
+            self.stats.note(device, note);
         }
-        self.tally.peer_trouble(device, end);
+        self.stats.peer_trouble(device, end);
         tracing::debug!(device = %format_args!("{device:.16}"), "a seeder is gone: {end}");
-        self.drop_line(key);
+        self.drop_connection(key);
     }
 
-    fn drop_line(&mut self, key: PeerKey) {
-        if let Some(line) = self.lines.remove(&key) {
-            self.tally.ended(line.total());
+    fn drop_connection(&mut self, key: PeerKey) {
+        if let Some(connection) = self.connections.remove(&key) {
+            self.stats.ended(connection.total());
         }
         self.picker.remove_peer(key);
         self.mark_starved();
@@ -151,14 +151,14 @@ impl Swarm<'_> {
         match news {
             News::Peers(rows) => {
                 self.contacts.replace(now, rows);
-                self.tally.answered();
+                self.stats.answered();
             }
             News::Peer(row) => self.contacts.appeared(now, row),
             News::Ticket(ticket) => {
                 self.order_all(|| ToPeer::Renew(ticket.clone()));
                 self.ticket = Some(ticket);
             }
-            News::Trouble(error) => self.tally.trouble(Some(error.to_string())),
+            News::Trouble(error) => self.stats.trouble(Some(error.to_string())),
             News::Fatal(error) => return Err(error),
         }
         Ok(())

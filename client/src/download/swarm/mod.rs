@@ -1,6 +1,6 @@
 //! One running download: the picker, the connections, and the way of a piece from one to the other.
 //!
-//! One task owns everything here; connections, hashing, syncing and the scout run beside it and send
+//! One task owns everything here; connections, hashing, syncing and the discovery of peers run beside it and send
 //! it [`events`]. It never waits for the network or the disk itself. Invariant: every block that comes is either
 //! in `parts` (its piece is begun), in a piece that is being verified and written, or dropped.
 
@@ -29,12 +29,12 @@ use tokio_util::sync::CancellationToken;
 use super::assembly::Assembly;
 use super::contacts::Contacts;
 use super::disk::Disk;
-use super::line::Line;
 use super::peer::Event;
+use super::peer_connection::PeerConnection;
+use super::peer_discovery::{News, PeerDiscovery, Wish};
 use super::picker::{PeerKey, Picker, Strategy};
 use super::progress::Progress;
-use super::scout::{News, Scout, Wish};
-use super::tally::Tally;
+use super::stats::DownloadStats;
 use crate::error::Error;
 use crate::share::{Key, Known, Offer, Shares};
 use crate::transfer::Directory;
@@ -104,7 +104,7 @@ pub(crate) struct Swarm<'a> {
 
     picker: Picker,
     contacts: Contacts,
-    lines: HashMap<PeerKey, Line>,
+    connections: HashMap<PeerKey, PeerConnection>,
     revocations: watch::Receiver<Known>,
     last_key: u32,
     assembly: Assembly,
@@ -113,7 +113,7 @@ pub(crate) struct Swarm<'a> {
     account: Account,
     ticket: Option<Signed<Ticket>>,
     offer: Option<Arc<Offer>>,
-    tally: Tally,
+    stats: DownloadStats,
     ticks: u32,
 }
 
@@ -130,7 +130,7 @@ impl<'a> Swarm<'a> {
         let (news, mut news_in) = mpsc::channel(EVENTS);
         let mut swarm = Self::new(ground, task, progress, events);
         let _guard = swarm.group.guard();
-        swarm.group.spawn("scout", swarm.scout(news).run());
+        swarm.group.spawn("peer_discovery", swarm.peer_discovery(news).run());
         if task.have.ones() > 0 {
             swarm.put_on_offer();
         }
@@ -157,7 +157,7 @@ impl<'a> Swarm<'a> {
             announced: Arc::default(),
             picker: Picker::new(layout, task.have.clone(), task.strategy, rand::random()),
             contacts: Contacts::new(ground.own),
-            lines: HashMap::new(),
+            connections: HashMap::new(),
             revocations: ground.shares.revocations().watch(),
             last_key: 0,
             assembly: Assembly::new(Arc::clone(&task.manifest), Arc::clone(&task.disk)),
@@ -166,13 +166,13 @@ impl<'a> Swarm<'a> {
             account: ground.budget.account(),
             ticket: None,
             offer: None,
-            tally: Tally::new(now, have),
+            stats: DownloadStats::new(now, have),
             ticks: 0,
         }
     }
 
-    fn scout(&self, news: mpsc::Sender<News>) -> Scout {
-        Scout {
+    fn peer_discovery(&self, news: mpsc::Sender<News>) -> PeerDiscovery {
+        PeerDiscovery {
             directory: Arc::clone(&self.ground.directory),
             group: self.task.group.clone(),
             names: self.ground.shares.group_names().clone(),
@@ -239,7 +239,7 @@ impl<'a> Swarm<'a> {
         if let Some(syncing) = self.syncing.take() {
             let _ = syncing.await;
         }
-        self.lines.clear();
+        self.connections.clear();
         self.tell_progress(Instant::now());
     }
 }

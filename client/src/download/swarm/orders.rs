@@ -12,10 +12,10 @@ use common::wire::peer::{Hello, VERSION};
 use tokio::sync::mpsc;
 
 use super::Swarm;
-use crate::download::line::Line;
 use crate::download::peer::{Fetch, FromPeer, PeerEnd, ToPeer, dial, fetch};
+use crate::download::peer_connection::PeerConnection;
 use crate::download::picker::{Action, PeerKey};
-use crate::download::strands::fetch_over_two;
+use crate::download::striped_peer::fetch_striped;
 use crate::share::Key;
 
 /// Seeders of one download that are connected.
@@ -27,7 +27,7 @@ const ORDERS: usize = 256;
 
 impl Swarm<'_> {
     pub(super) fn order_all(&self, order: impl Fn() -> ToPeer) {
-        self.lines.values().filter(|l| l.is_ready()).for_each(|l| {
+        self.connections.values().filter(|l| l.is_ready()).for_each(|l| {
             l.order(order());
         });
     }
@@ -35,7 +35,7 @@ impl Swarm<'_> {
     /// Tells the seeders which tickets are void: one that the trackers cannot reach learns it from us.
     pub(super) fn pass_on_revocations(&mut self, now: Instant) {
         let known = self.revocations.borrow_and_update();
-        self.lines.values_mut().filter(|l| l.is_ready()).for_each(|l| l.tell_of(now, &known));
+        self.connections.values_mut().filter(|l| l.is_ready()).for_each(|l| l.tell_of(now, &known));
     }
 
     /// After every event: what the picker wants done, new connections, new requests.
@@ -52,13 +52,13 @@ impl Swarm<'_> {
         while let Some(action) = self.picker.poll_action() {
             match action {
                 Action::Cancel(key, block) => {
-                    if let Some(line) = self.lines.get_mut(&key) {
-                        line.cancel(block);
+                    if let Some(connection) = self.connections.get_mut(&key) {
+                        connection.cancel(block);
                     }
                 }
                 Action::Snubbed(key) => {
-                    if let Some(line) = self.lines.get_mut(&key) {
-                        line.snubbed = true;
+                    if let Some(connection) = self.connections.get_mut(&key) {
+                        connection.snubbed = true;
                     }
                 }
                 Action::Release(piece) => self.assembly.release(piece),
@@ -69,21 +69,21 @@ impl Swarm<'_> {
     fn request_some(&mut self, now: Instant) {
         let layout = self.task.manifest.layout();
         let block = layout.piece_len().min(u64::from(MAX_BLOCK_LEN));
-        let ready = self.lines.values().filter(|l| l.is_ready()).count().max(1) as u64;
+        let ready = self.connections.values().filter(|l| l.is_ready()).count().max(1) as u64;
         let most = (self.account.used() + self.account.free()) / ready;
         let mut deaf = Vec::new();
-        for (&key, line) in &mut self.lines {
-            if !line.starved || !line.is_ready() {
+        for (&key, connection) in &mut self.connections {
+            if !connection.starved || !connection.is_ready() {
                 continue;
             }
-            let room = line.room(most, block);
+            let room = connection.room(most, block);
             if room < block {
-                line.starved = false;
+                connection.starved = false;
                 continue;
             }
             let blocks = self.picker.next(now, key, room);
-            line.starved = false;
-            if !blocks.is_empty() && !line.request(blocks) {
+            connection.starved = false;
+            if !blocks.is_empty() && !connection.request(blocks) {
                 deaf.push(key);
             }
         }
@@ -95,7 +95,7 @@ impl Swarm<'_> {
 
     /// Something may have become available for those who had nothing to do.
     pub(super) fn mark_starved(&mut self) {
-        self.lines.values_mut().for_each(|l| l.starved = true);
+        self.connections.values_mut().for_each(|l| l.starved = true);
     }
 
     fn dial_some(&mut self, now: Instant) {
@@ -116,9 +116,10 @@ impl Swarm<'_> {
         let (orders, orders_in) = mpsc::channel(ORDERS);
         let gauge = Arc::default();
         let two = self.task.manifest.layout().len() >= LARGE && self.contacts.hopeful() == 1;
-        self.lines.insert(key, Line::new(now, row.device, 1 + u64::from(two), orders, Arc::clone(&gauge)));
+        self.connections
+            .insert(key, PeerConnection::new(now, row.device, 1 + u64::from(two), orders, Arc::clone(&gauge)));
         let PeerRow { device, user, address } = row;
-        self.tally.meet(device, user);
+        self.stats.meet(device, user);
         let Key { group, file_id } = self.task.key;
         let hello = Hello { version: VERSION, group, file_id, ticket };
         let connector = self.ground.connector.clone();
@@ -131,7 +132,7 @@ impl Swarm<'_> {
                     let this = Fetch { key, layout, round_trip, pool, down, gauge, events: events.clone() };
                     if two {
                         let again = async move { dial(&connector, address, device).await };
-                        fetch_over_two(stream, again, hello, this, orders_in, tasks).await
+                        fetch_striped(stream, again, hello, this, orders_in, tasks).await
                     } else {
                         fetch(stream, hello, this, orders_in).await
                     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{IDLE_TICK, Swarm, TICK};
-use crate::download::line::Line;
+use crate::download::peer_connection::PeerConnection;
 use crate::download::picker::PeerKey;
-use crate::download::tally::Moment;
+use crate::download::stats::Moment;
 use crate::error::Error;
 
 /// Bytes that may wait to be verified and written while as much is under way as windows allow,
@@ -24,12 +24,12 @@ const SYNC_BYTES: u64 = 64 << 20;
 impl Swarm<'_> {
     pub(super) async fn on_tick(&mut self) -> Result<(), Error> {
         let now = Instant::now();
-        for (&key, line) in &mut self.lines {
-            let fresh = line.look(now);
+        for (&key, connection) in &mut self.connections {
+            let fresh = connection.look(now);
             if fresh > 0 {
                 self.picker.on_bytes(now, key, fresh);
             }
-            if line.is_held_back() {
+            if connection.is_held_back() {
                 self.picker.on_held_back(now, key);
             }
         }
@@ -48,7 +48,7 @@ impl Swarm<'_> {
 
     /// When to look again: soon while anything goes on, else when a seeder is to be dialled.
     pub(super) fn next_tick(&self, now: Instant) -> Instant {
-        let busy = !self.lines.is_empty() || self.assembly.is_busy() || self.syncing.is_some();
+        let busy = !self.connections.is_empty() || self.assembly.is_busy() || self.syncing.is_some();
         if busy || self.task.disk.unsynced() > 0 {
             return now + TICK;
         }
@@ -59,7 +59,7 @@ impl Swarm<'_> {
     /// Bytes that unfinished pieces may take: what is under way, and enough behind it to keep the
     /// cores busy, as far as the budget goes.
     pub(super) fn memory(&self) -> u64 {
-        let under_way: u64 = self.lines.values().filter(|l| l.is_ready()).map(Line::window).sum();
+        let under_way: u64 = self.connections.values().filter(|l| l.is_ready()).map(PeerConnection::window).sum();
         let behind = BEHIND.max(BEHIND_PIECES * self.task.manifest.layout().piece_len());
         (under_way + behind).min(self.account.used() + self.account.free())
     }
@@ -82,20 +82,22 @@ impl Swarm<'_> {
 
     /// Whether anything comes, or could be asked for.
     fn is_fruitful(&self) -> bool {
-        let fruitful = |(&key, line): (&PeerKey, &Line)| {
-            line.is_ready() && !line.snubbed && (self.picker.in_flight(key) > 0 || self.picker.is_interesting(key))
+        let fruitful = |(&key, connection): (&PeerKey, &PeerConnection)| {
+            connection.is_ready()
+                && !connection.snubbed
+                && (self.picker.in_flight(key) > 0 || self.picker.is_interesting(key))
         };
-        self.assembly.is_busy() || self.lines.iter().any(fruitful)
+        self.assembly.is_busy() || self.connections.iter().any(fruitful)
     }
 
     pub(super) fn tell_progress(&mut self, now: Instant) {
         let moment = Moment {
-            received: self.lines.values().map(Line::total).sum(),
-            rates: self.lines.values().map(|l| (l.device, l.rate())).collect(),
+            received: self.connections.values().map(PeerConnection::total).sum(),
+            rates: self.connections.values().map(|l| (l.device, l.rate())).collect(),
             fruitful: self.is_fruitful(),
-            served: self.lines.values().any(Line::is_ready),
+            served: self.connections.values().any(PeerConnection::is_ready),
             hopeful: self.contacts.hopeful() > 0,
         };
-        self.progress.send_modify(|progress| self.tally.tell(now, &moment, progress));
+        self.progress.send_modify(|progress| self.stats.tell(now, &moment, progress));
     }
 }

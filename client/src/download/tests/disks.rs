@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use super::*;
-use crate::download::medium::fault::{Deed, Fault};
+use crate::download::durable_io::fault::{Deed, Fault};
 
 /// A small file system of its own, gone at the end. Needs root.
 struct SmallDisk(PathBuf);

@@ -2,11 +2,11 @@
 
 mod disks;
 mod fetch;
-mod hearsay;
 mod hostile;
 mod power;
+mod revocation_gossip;
 mod slow;
-mod strands;
+mod striped_peer;
 mod whole;
 
 use std::fs;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::time::SystemTime;
 
-use crate::download::medium::seen::{Seen, Step};
+use crate::download::durable_io::seen::{Seen, Step};
 
 type Names = BTreeMap<OsString, u64>;
 

@@ -21,8 +21,8 @@ use after::Durable;
 use super::*;
 use crate::download::destination::Destination;
 use crate::download::disk::{Disk, Resumed};
-use crate::download::medium::fault::{Deed, Fault};
-use crate::download::medium::seen::{self, Seen, Step};
+use crate::download::durable_io::fault::{Deed, Fault};
+use crate::download::durable_io::seen::{self, Seen, Step};
 use crate::download::verify::{RawPiece, VerifiedPiece, verify};
 use crate::transfer::pool::Pool;
 

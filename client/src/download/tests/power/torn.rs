@@ -10,8 +10,8 @@ use common::pieces::PieceLayout;
 
 use super::Site;
 use super::after::Kept;
+use crate::download::durable_io::seen::{self, Step};
 use crate::download::journal::Journal;
-use crate::download::medium::seen::{self, Step};
 use crate::transfer::stamp::Stamp;
 
 const STAMP: Stamp = Stamp { len: 3 << 14, seconds: 0, nanos: 0, device: 1, inode: 77 };

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::download::peer::{Event, Fetch, FromPeer, Gauge, PeerEnd, ToPeer};
 use crate::download::picker::PeerKey;
-use crate::download::strands::fetch_over_two;
+use crate::download::striped_peer::fetch_striped;
 use crate::transfer::pool::Pool;
 use crate::transfer::rate::RateLimit;
 
@@ -95,7 +95,7 @@ impl Stage {
         let (second, comes) = oneshot::channel();
         let dial = async { Ok((comes.await.expect("a second connection"), Duration::ZERO)) };
         let tasks = TaskGroup::new();
-        let end = tasks.spawn("fetch", fetch_over_two(ours, dial, hello(), this, orders_in, tasks.child()));
+        let end = tasks.spawn("fetch", fetch_striped(ours, dial, hello(), this, orders_in, tasks.child()));
         let mut stage = Self { orders, events: events_in, end, second: Some(second) };
         let mut first = End::new(theirs);
         first.greet().await;

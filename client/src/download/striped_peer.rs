@@ -29,7 +29,7 @@ const ORDERS: usize = 256;
 
 /// Fetches over `first` what `orders` ask for, and over what `dial` connects to as soon as the seeder serves us, until
 /// the orders end or the first connection does.
-pub(crate) async fn fetch_over_two<S, D>(
+pub(crate) async fn fetch_striped<S, D>(
     first: S,
     dial: D,
     hello: Hello,
@@ -47,7 +47,7 @@ where
     let (say, said) = mpsc::channel(ORDERS);
     let mut end = pin!(fetch(first, hello.clone(), strand(FIRST), said));
     let mut dial = Some(dial);
-    let mut strands = Strands { first: Some(Strand::new(say)), second: None, ticket: None };
+    let mut striped_peer = Strands { first: Some(Strand::new(say)), second: None, ticket: None };
     let tell = async |event| drop(this.events.send((this.key, event)).await);
     loop {
         tokio::select! {
@@ -59,23 +59,23 @@ where
                 }
                 return end;
             }
-            order = orders.recv(), if strands.first.is_some() => match order {
-                Some(order) => if !strands.pass_on(order) {
+            order = orders.recv(), if striped_peer.first.is_some() => match order {
+                Some(order) => if !striped_peer.pass_on(order) {
                     return DEAF;
                 }
                 // The first ends by itself when nothing more can be ordered of it.
-                None => strands = Strands::default(),
+                None => striped_peer = Strands::default(),
             },
             Some((key, event)) = heard.recv() => {
                 if let (FIRST, FromPeer::Ready { .. }) = (key, &event)
                     && let Some(dial) = dial.take()
                 {
                     let (say, said) = mpsc::channel(ORDERS);
-                    strands.second = Some(Second { strand: Strand::new(say), serves: false });
+                    striped_peer.second = Some(Second { strand: Strand::new(say), serves: false });
                     let (hello, this) = (hello.clone(), strand(SECOND));
                     tasks.spawn("fetch", second(dial, hello, this, said));
                 }
-                match strands.hear(key, event) {
+                match striped_peer.hear(key, event) {
                     Ok(news) => for event in news {
                         tell(event).await;
                     },

@@ -40,7 +40,7 @@ pub(crate) enum News {
     Fatal(Error),
 }
 
-/// What the swarm wants of the scout.
+/// What the swarm wants of the discovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Wish {
     /// More seeders are needed.
@@ -49,8 +49,8 @@ pub(crate) struct Wish {
     pub(crate) void_tickets: u64,
 }
 
-/// The scout of one download.
-pub(crate) struct Scout {
+/// The discovery of peers for one download.
+pub(crate) struct PeerDiscovery {
     pub(crate) directory: Arc<dyn Directory>,
     /// What the group was called once.
     pub(crate) group: GroupName,
@@ -61,7 +61,7 @@ pub(crate) struct Scout {
     pub(crate) news: mpsc::Sender<News>,
 }
 
-impl Scout {
+impl PeerDiscovery {
     /// Scouts until cancelled.
     pub(crate) async fn run(mut self) {
         let mut pushes = self.directory.pushes();

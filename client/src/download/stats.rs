@@ -12,7 +12,7 @@ use crate::transfer::meter::Meter;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct DownloadStats {
     peers: HashMap<DeviceId, PeerProgress>,
     /// Verified bytes on the disk.
     have: u64,
@@ -39,7 +39,7 @@ pub(crate) struct Moment {
     pub(crate) hopeful: bool,
 }
 
-impl Tally {
+impl DownloadStats {
     /// Begins at `now` with `have` bytes on the disk.
     pub(crate) fn new(now: Instant, have: u64) -> Self {
         Self {
@@ -156,44 +156,44 @@ mod tests {
     #[test]
     fn the_reason_names_what_is_missing() {
         let now = Instant::now();
-        let mut tally = Tally::new(now, 5);
+        let mut stats = DownloadStats::new(now, 5);
         let device = DeviceId::new([1; 32]);
-        tally.meet(device, "carol".parse().expect("a name"));
+        stats.meet(device, "carol".parse().expect("a name"));
         let mut progress = Progress::begun(100);
-        tally.answered();
-        let mut reason = |tally: &mut Tally, moment| {
-            tally.tell(now, &moment, &mut progress);
+        stats.answered();
+        let mut reason = |stats: &mut DownloadStats, moment| {
+            stats.tell(now, &moment, &mut progress);
             assert_eq!(progress.have, 5);
             progress.reason.clone().unwrap_or_default()
         };
-        assert_eq!(reason(&mut tally, moment(true, true, true)), "");
-        assert!(reason(&mut tally, moment(false, false, false)).contains("no seeder of this file"));
-        assert!(reason(&mut tally, moment(false, true, true)).contains("none of the missing pieces"));
-        tally.peer_trouble(device, &"it cannot be reached");
-        assert!(reason(&mut tally, moment(false, false, true)).contains("the device of `carol`: it cannot be reached"));
+        assert_eq!(reason(&mut stats, moment(true, true, true)), "");
+        assert!(reason(&mut stats, moment(false, false, false)).contains("no seeder of this file"));
+        assert!(reason(&mut stats, moment(false, true, true)).contains("none of the missing pieces"));
+        stats.peer_trouble(device, &"it cannot be reached");
+        assert!(reason(&mut stats, moment(false, false, true)).contains("the device of `carol`: it cannot be reached"));
     }
 
     #[test]
     fn a_beginning_is_not_called_waiting_until_something_is_wrong() {
         let now = Instant::now();
-        let mut tally = Tally::new(now, 0);
+        let mut stats = DownloadStats::new(now, 0);
         let device = DeviceId::new([1; 32]);
         let mut progress = Progress::begun(100);
-        let mut state = |tally: &mut Tally, moment| {
-            tally.tell(now, &moment, &mut progress);
+        let mut state = |stats: &mut DownloadStats, moment| {
+            stats.tell(now, &moment, &mut progress);
             assert_eq!(progress.reason.is_some(), progress.state == State::Waiting);
             assert!(progress.waiting.is_some(), "scripts count from here all the same");
             progress.state
         };
-        assert_eq!(state(&mut tally, moment(false, false, false)), State::Downloading, "nobody has answered yet");
-        tally.answered();
-        tally.meet(device, "carol".parse().expect("a name"));
-        assert_eq!(state(&mut tally, moment(false, false, true)), State::Downloading, "being dialled");
-        tally.peer_trouble(device, &"it cannot be reached");
-        assert_eq!(state(&mut tally, moment(false, false, true)), State::Waiting);
-        tally.answered();
-        assert_eq!(state(&mut tally, moment(false, false, false)), State::Waiting, "nobody seeds it");
-        let mut unreachable = Tally::new(now, 0);
+        assert_eq!(state(&mut stats, moment(false, false, false)), State::Downloading, "nobody has answered yet");
+        stats.answered();
+        stats.meet(device, "carol".parse().expect("a name"));
+        assert_eq!(state(&mut stats, moment(false, false, true)), State::Downloading, "being dialled");
+        stats.peer_trouble(device, &"it cannot be reached");
+        assert_eq!(state(&mut stats, moment(false, false, true)), State::Waiting);
+        stats.answered();
+        assert_eq!(state(&mut stats, moment(false, false, false)), State::Waiting, "nobody seeds it");
+        let mut unreachable = DownloadStats::new(now, 0);
         unreachable.trouble(Some("no tracker".to_owned()));
         assert_eq!(state(&mut unreachable, moment(false, false, false)), State::Waiting);
     }
@@ -201,12 +201,12 @@ mod tests {
     #[test]
     fn waiting_counts_from_when_things_last_went_well() {
         let (start, step) = (Instant::now(), std::time::Duration::from_secs(1));
-        let mut tally = Tally::new(start, 0);
+        let mut stats = DownloadStats::new(start, 0);
         let mut progress = Progress::begun(100);
-        tally.tell(start + step, &moment(true, true, true), &mut progress);
+        stats.tell(start + step, &moment(true, true, true), &mut progress);
         assert!(progress.waiting.is_none());
-        tally.tell(start + 2 * step, &moment(false, false, true), &mut progress);
-        tally.tell(start + 3 * step, &moment(false, false, false), &mut progress);
+        stats.tell(start + 2 * step, &moment(false, false, true), &mut progress);
+        stats.tell(start + 3 * step, &moment(false, false, false), &mut progress);
         assert_eq!(progress.waiting, Some(Waiting { since: start + step, listed: false }));
     }
 }

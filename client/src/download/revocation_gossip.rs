@@ -14,7 +14,7 @@ const PER_SECOND: f64 = 2.0;
 
 /// What one connection's seeder is to hear of.
 #[derive(Debug)]
-pub(crate) struct Hearsay {
+pub(crate) struct RevocationGossip {
     /// Numbers that are to be told, ascending and apart from each other.
     ranges: Vec<Range<u64>>,
     /// All before this number have been heard of.
@@ -23,7 +23,7 @@ pub(crate) struct Hearsay {
     counted: Instant,
 }
 
-impl Hearsay {
+impl RevocationGossip {
     /// Nothing heard, nothing told.
     pub(crate) const fn new(now: Instant) -> Self {
         Self { ranges: Vec::new(), next: 0, allowance: BURST, counted: now }
@@ -66,9 +66,9 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn told(hearsay: &mut Hearsay, now: Instant) -> Vec<u64> {
+    fn told(revocation_gossip: &mut RevocationGossip, now: Instant) -> Vec<u64> {
         let mut told = Vec::new();
-        hearsay.tell(now, |n| {
+        revocation_gossip.tell(now, |n| {
             told.push(n);
             Some(true)
         });
@@ -78,36 +78,39 @@ mod tests {
     #[test]
     fn all_are_told_once_newest_first_and_in_measure() {
         let start = Instant::now();
-        let mut hearsay = Hearsay::new(start);
-        hearsay.heard(40);
-        assert_eq!(told(&mut hearsay, start), (8..40).rev().collect::<Vec<_>>());
-        assert!(told(&mut hearsay, start).is_empty());
-        hearsay.heard(42);
-        hearsay.heard(41);
+        let mut revocation_gossip = RevocationGossip::new(start);
+        revocation_gossip.heard(40);
+        assert_eq!(told(&mut revocation_gossip, start), (8..40).rev().collect::<Vec<_>>());
+        assert!(told(&mut revocation_gossip, start).is_empty());
+        revocation_gossip.heard(42);
+        revocation_gossip.heard(41);
         let mut rest = Vec::new();
         for quarter in 1..=20 {
-            let now = told(&mut hearsay, start + Duration::from_millis(250) * quarter);
+            let now = told(&mut revocation_gossip, start + Duration::from_millis(250) * quarter);
             assert!(now.len() <= 1, "two per second");
             rest.extend(now);
         }
         assert_eq!(rest, [41, 40, 7, 6, 5, 4, 3, 2, 1, 0]);
-        assert!(told(&mut hearsay, start + Duration::from_secs(99)).is_empty());
-        hearsay.heard(42);
-        assert!(told(&mut hearsay, start + Duration::from_secs(99)).is_empty());
+        assert!(told(&mut revocation_gossip, start + Duration::from_secs(99)).is_empty());
+        revocation_gossip.heard(42);
+        assert!(told(&mut revocation_gossip, start + Duration::from_secs(99)).is_empty());
     }
 
     #[test]
     fn what_could_not_be_told_is_told_later_and_what_is_forgotten_costs_nothing() {
         let start = Instant::now();
-        let mut hearsay = Hearsay::new(start);
-        hearsay.heard(100);
+        let mut revocation_gossip = RevocationGossip::new(start);
+        revocation_gossip.heard(100);
         let mut tried = Vec::new();
-        hearsay.tell(start, |n| {
+        revocation_gossip.tell(start, |n| {
             tried.push(n);
             (n > 50).then_some(n > 98)
         });
         assert_eq!(tried, [99, 98]);
-        hearsay.tell(start, |n| (n < 31).then_some(true));
-        assert!(told(&mut hearsay, start + Duration::from_secs(60)).is_empty(), "31 old ones were within the burst");
+        revocation_gossip.tell(start, |n| (n < 31).then_some(true));
+        assert!(
+            told(&mut revocation_gossip, start + Duration::from_secs(60)).is_empty(),
+            "31 old ones were within the burst"
+        );
     }
 }

@@ -12,8 +12,8 @@ use common::pieces::BlockRange;
 use common::wire::limits::MAX_QUEUE;
 use tokio::sync::mpsc;
 
-use super::hearsay::Hearsay;
 use super::peer::{Gauge, ToPeer};
+use super::revocation_gossip::RevocationGossip;
 use crate::share::Known;
 use crate::transfer::meter::Meter;
 
@@ -28,7 +28,7 @@ const MAX_REQUESTS: usize = MAX_QUEUE - 32;
 
 /// One seeder, on one connection or two.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct PeerConnection {
     pub(crate) device: DeviceId,
     orders: mpsc::Sender<ToPeer>,
     gauge: Arc<Gauge>,
@@ -37,7 +37,7 @@ pub(crate) struct Line {
     /// Of what has come, what there was when the window was last set, and when that was.
     measured: (Instant, u64),
     meter: Meter,
-    /// The round trip of the empty line, once the seeder serves us.
+    /// The round trip of the empty connection, once the seeder serves us.
     round_trip: Option<Duration>,
     window: u64,
     /// Requests and bytes that are neither answered nor refused.
@@ -45,14 +45,14 @@ pub(crate) struct Line {
     bytes: u64,
     cancelling: HashSet<BlockRange>,
     /// Revocations that the seeder is to hear of.
-    hearsay: Hearsay,
+    revocation_gossip: RevocationGossip,
     /// The picker had less for it than there was room for.
     pub(crate) starved: bool,
     /// The picker calls it silent.
     pub(crate) snubbed: bool,
 }
 
-impl Line {
+impl PeerConnection {
     /// So many connections that are being made.
     pub(crate) fn new(
         now: Instant,
@@ -73,7 +73,7 @@ impl Line {
             requests: 0,
             bytes: 0,
             cancelling: HashSet::new(),
-            hearsay: Hearsay::new(now),
+            revocation_gossip: RevocationGossip::new(now),
             starved: false,
             snubbed: false,
         }
@@ -135,7 +135,7 @@ impl Line {
         self.meter.rate()
     }
 
-    /// How many more bytes to ask for, in blocks of `block` bytes, if this line may have `most` under way.
+    /// How many more bytes to ask for, in blocks of `block` bytes, if this connection may have `most` under way.
     pub(crate) fn room(&self, most: u64, block: u64) -> u64 {
         let window = self.window.min(most).max(block);
         let by_count = (MAX_REQUESTS.saturating_sub(self.requests) as u64).saturating_mul(block);
@@ -164,9 +164,9 @@ impl Line {
 
     /// Tells the seeder of revocations, as many as are due.
     pub(crate) fn tell_of(&mut self, now: Instant, known: &Known) {
-        let Self { hearsay, orders, .. } = self;
-        hearsay.heard(known.next());
-        hearsay.tell(now, |number| {
+        let Self { revocation_gossip, orders, .. } = self;
+        revocation_gossip.heard(known.next());
+        revocation_gossip.tell(now, |number| {
             let order = ToPeer::Revoked(known.fresh(number)?.signed.clone());
             Some(orders.try_send(order).is_ok())
         });
@@ -182,45 +182,45 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn line(now: Instant) -> (Line, Arc<Gauge>, mpsc::Receiver<ToPeer>) {
+    fn connection(now: Instant) -> (PeerConnection, Arc<Gauge>, mpsc::Receiver<ToPeer>) {
         let (orders, taken) = mpsc::channel(8);
         let gauge = Arc::default();
-        (Line::new(now, DeviceId::new([1; 32]), 1, orders, Arc::clone(&gauge)), gauge, taken)
+        (PeerConnection::new(now, DeviceId::new([1; 32]), 1, orders, Arc::clone(&gauge)), gauge, taken)
     }
 
     #[test]
     fn the_window_grows_to_what_a_long_line_holds_and_no_further() {
         let start = Instant::now();
-        let (mut line, gauge, _taken) = line(start);
-        line.ready(start, Duration::from_millis(200));
-        assert_eq!(line.room(u64::MAX, 1 << 20), FIRST_WINDOW);
-        // What a line of 100 MB/s gives a window, looked at with every block.
+        let (mut connection, gauge, _taken) = connection(start);
+        connection.ready(start, Duration::from_millis(200));
+        assert_eq!(connection.room(u64::MAX, 1 << 20), FIRST_WINDOW);
+        // What a link of 100 MB/s gives a window, looked at with every block.
         for i in 1..=2000u32 {
-            let rate = (line.window as f64 / 0.2).min(100e6);
+            let rate = (connection.window as f64 / 0.2).min(100e6);
             gauge.received.fetch_add((rate * 0.005) as u64, Ordering::Relaxed);
-            line.look(start + Duration::from_millis(5) * i);
+            connection.look(start + Duration::from_millis(5) * i);
         }
-        assert!((39_000_000..=41_000_000).contains(&line.window), "{}", line.window);
+        assert!((39_000_000..=41_000_000).contains(&connection.window), "{}", connection.window);
         for i in 1..=20u32 {
             gauge.received.fetch_add(1 << 30, Ordering::Relaxed);
-            line.look(start + Duration::from_secs(10) + Duration::from_millis(250) * i);
+            connection.look(start + Duration::from_secs(10) + Duration::from_millis(250) * i);
         }
-        assert_eq!(line.window, MAX_WINDOW);
-        assert_eq!(line.room(1000, 16 << 10), 16 << 10, "one block is always allowed");
+        assert_eq!(connection.window, MAX_WINDOW);
+        assert_eq!(connection.room(1000, 16 << 10), 16 << 10, "one block is always allowed");
     }
 
     #[test]
     fn requests_are_bounded_in_bytes_and_in_number() {
         let now = Instant::now();
-        let (mut line, _, mut taken) = line(now);
+        let (mut connection, _, mut taken) = connection(now);
         let block = |n| BlockRange { piece: n, offset: 0, len: 16 << 10 };
-        assert!(line.request((0..MAX_REQUESTS as u32 - 1).map(block).collect()));
-        assert_eq!(line.room(u64::MAX, 16 << 10), 16 << 10);
-        assert!(line.request(vec![block(999)]));
-        assert_eq!(line.room(u64::MAX, 16 << 10), 0);
-        assert!(line.cancel(block(999)));
-        assert!(line.answered(block(999)) && !line.answered(block(0)));
-        assert_eq!(line.room(u64::MAX, 16 << 10), 32 << 10);
+        assert!(connection.request((0..MAX_REQUESTS as u32 - 1).map(block).collect()));
+        assert_eq!(connection.room(u64::MAX, 16 << 10), 16 << 10);
+        assert!(connection.request(vec![block(999)]));
+        assert_eq!(connection.room(u64::MAX, 16 << 10), 0);
+        assert!(connection.cancel(block(999)));
+        assert!(connection.answered(block(999)) && !connection.answered(block(0)));
+        assert_eq!(connection.room(u64::MAX, 16 << 10), 32 << 10);
         assert!(matches!(taken.try_recv(), Ok(ToPeer::Request(_))));
     }
 }
