@@ -189,16 +189,16 @@ impl<'a> Swarm<'a> {
         news: &mut mpsc::Receiver<News>,
         stop: &CancellationToken,
     ) -> End {
-        let mut tick_at = Instant::now();
+        let mut tick_at = tokio::time::Instant::now();
         while !self.picker.is_complete() {
             let mut event = true;
             let outcome = tokio::select! {
                 biased;
                 // The rare ones first: blocks may come without a pause.
                 () = stop.cancelled() => return End::Stopped,
-                () = sleep_until(tick_at.into()) => {
+                () = sleep_until(tick_at) => {
                     let ticked = self.on_tick().await;
-                    tick_at = self.next_tick(Instant::now());
+                    tick_at = tokio::time::Instant::now() + self.until_next_tick(Instant::now());
                     event = false;
                     ticked
                 }
@@ -222,7 +222,7 @@ impl<'a> Swarm<'a> {
             self.follow_up();
             if event {
                 // It may have ended the quiet.
-                tick_at = tick_at.min(Instant::now() + TICK);
+                tick_at = tick_at.min(tokio::time::Instant::now() + TICK);
             }
         }
         End::Complete

@@ -46,14 +46,14 @@ impl Swarm<'_> {
         self.sync_some(now).await
     }
 
-    /// When to look again: soon while anything goes on, else when a seeder is to be dialled.
-    pub(super) fn next_tick(&self, now: Instant) -> Instant {
+    /// How long to wait before looking again: not long while anything goes on, else until a seeder is to be dialled.
+    pub(super) fn until_next_tick(&self, now: Instant) -> Duration {
         let busy = !self.connections.is_empty() || self.assembly.is_busy() || self.syncing.is_some();
         if busy || self.task.disk.unsynced() > 0 {
-            return now + TICK;
+            return TICK;
         }
-        let idle = now + IDLE_TICK;
-        self.contacts.next_due().map_or(idle, |due| due.clamp(now + TICK, idle))
+        let dial = self.contacts.next_due().map(|due| due.saturating_duration_since(now));
+        dial.map_or(IDLE_TICK, |dial| dial.clamp(TICK, IDLE_TICK))
     }
 
     /// Bytes that unfinished pieces may take: what is under way, and enough behind it to keep the

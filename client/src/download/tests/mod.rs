@@ -7,6 +7,7 @@ mod power;
 mod revocation_gossip;
 mod slow;
 mod striped_peer;
+mod waiting;
 mod whole;
 
 use std::fs;
