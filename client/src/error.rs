@@ -5,10 +5,10 @@
 //! escaped when they are put in.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use common::address::HostPort;
 use common::escape::Escaped;
 use common::secret::ClusterPin;
 use common::wire::refusal::Refusal;
@@ -62,7 +62,7 @@ pub enum Error {
     )]
     UntrustedTracker {
         /// Which tracker.
-        address: SocketAddr,
+        address: HostPort,
         /// The pin we hold.
         expected: ClusterPin,
         /// The pin it showed.

@@ -28,6 +28,11 @@ impl Display for Escaped<'_> {
 /// characters, bidirectional formatting (UAX #9), zero-width and other format characters,
 /// unusual line separators, and blanks that are not the space.
 pub fn is_invisible(c: char) -> bool {
+    is_always_refused(c) || matches!(c, '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}')
+}
+
+/// Those of them that no name of a file ever had. A list for good: names that were given must be read.
+pub(crate) fn is_always_refused(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{00a0}' | '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}'

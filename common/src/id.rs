@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::escape::{Escaped, is_invisible};
+use crate::escape::{Escaped, is_always_refused};
 
 /// Longest user or group name, in characters (all of them ASCII).
 pub const MAX_NAME_CHARS: usize = 64;
@@ -29,6 +29,14 @@ pub enum InvalidId {
     /// A file name that could not be stored safely under a directory.
     #[error("`{}` is not a valid file name: {reason}", Escaped(.name))]
     FileName {
+        /// The offending name.
+        name: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A file name that stands for what is there already, and is not given to anything new.
+    #[error("`{}` is not a good name to share a file under: {reason}; give it another with `--name`", Escaped(.name))]
+    NewName {
         /// The offending name.
         name: String,
         /// Which rule it breaks.
@@ -85,7 +93,7 @@ fn check_file_name(s: &str) -> Result<(), InvalidId> {
     if s.contains(['/', '\\']) {
         return refuse("it contains a path separator");
     }
-    if s.contains(is_invisible) {
+    if s.contains(is_always_refused) {
         return refuse("it contains a control, bidirectional or zero-width character");
     }
     // Windows takes these for other files and says nothing. What it refuses aloud (`?`, say) may be shared.
@@ -195,7 +203,8 @@ impl GroupName {
 
 name_type!(
     /// The name of a share: one path component, at most 255 bytes, harmless in every terminal, and the name of
-    /// the same file on every system that takes it. Never `id:…`, which means a file by its id.
+    /// the same file on every system that takes it. Never `id:…`, which means a file by its id. For new shares
+    /// [`crate::look`] has further rules.
     FileName, check_file_name
 );
 

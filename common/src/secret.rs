@@ -21,6 +21,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub(crate) mod file;
 
+pub use file::check_directory;
+
 /// Length of the cluster's secret, in bytes.
 pub const SECRET_BYTES: usize = 32;
 
@@ -51,6 +53,18 @@ pub enum SecretError {
     #[error("{} is open to others (mode {mode:03o}): run `chmod 600 {}`", path.display(), path.display())]
     LoosePermissions {
         /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Others may put files of their own in place of those in the directory.
+    #[error(
+        "others can write to {} (mode {mode:03o}), and could have put their own keys there: run `chmod go-w {}`, and \
+         make sure that what it holds is yours",
+        path.display(), path.display()
+    )]
+    LooseDirectory {
+        /// The directory.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -320,6 +334,26 @@ mod tests {
             assert_eq!(a.0.0, b.0.0);
             assert!(a.1 ^ b.1, "exactly one of them created it");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_that_anybody_can_write_is_refused_with_the_remedy() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let dir = directory();
+        let path = dir.path().join("cluster.secret");
+        let mode = |mode| fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o777);
+        let refused = ClusterSecret::load_or_create(&path).map(|_| ()).unwrap_err();
+        assert!(matches!(refused, SecretError::LooseDirectory { mode: 0o777, .. }) && !path.exists());
+        assert!(refused.to_string().contains(&format!("chmod go-w {}", dir.path().display())), "{refused}");
+        mode(0o700);
+        ClusterSecret::load_or_create(&path).unwrap();
+        mode(0o1777);
+        assert!(matches!(ClusterSecret::load_or_create(&path), Err(SecretError::LooseDirectory { .. })));
+        mode(0o775);
+        ClusterSecret::load_or_create(&path).unwrap();
     }
 
     #[cfg(unix)]

@@ -1,11 +1,11 @@
-//! The list of trackers: a text file, one `IP:PORT` or `IP PORT` a line, with blank lines and `#`
-//! comments, and at most one line `cluster sha256:<base32>` that pins the cluster's key.
+//! The list of trackers: a text file, one `IP:PORT` or `IP PORT` a line, or a name in place of the IP, with blank
+//! lines and `#` comments, and at most one line `cluster sha256:<base32>` that pins the cluster's key.
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::address::HostPort;
 use crate::escape::Escaped;
 use crate::secret::ClusterPin;
 
@@ -18,7 +18,7 @@ const MAX_TRACKERS: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackerInfo {
     /// Where they listen; tracker number 1 is the first.
-    pub trackers: Vec<SocketAddr>,
+    pub trackers: Vec<HostPort>,
     /// The pinned key, if the file names one.
     pub pin: Option<ClusterPin>,
 }
@@ -53,14 +53,14 @@ pub enum TrackerInfoError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// Not an address.
-    #[error("`{}` is not an address of the form IP:PORT or IP PORT", Escaped(.0))]
+    #[error("`{}` is not an address of the form IP:PORT or IP PORT (a name may stand for the IP)", Escaped(.0))]
     Address(String),
     /// Port 0 cannot be dialled.
     #[error("port 0 cannot be reached; name the port that the tracker listens on")]
     PortZero,
     /// Named before.
     #[error("{0} is listed twice")]
-    Twice(SocketAddr),
+    Twice(HostPort),
     /// Not a pin.
     #[error("`{}` is not a pin of the form sha256:<52 base32 digits>", Escaped(.0))]
     Pin(String),
@@ -130,8 +130,8 @@ impl TrackerInfo {
     }
 
     /// The address of tracker `number`, from 1.
-    pub fn address_of(&self, number: usize) -> Option<SocketAddr> {
-        self.trackers.get(number.checked_sub(1)?).copied()
+    pub fn address_of(&self, number: usize) -> Option<&HostPort> {
+        self.trackers.get(number.checked_sub(1)?)
     }
 }
 
@@ -144,15 +144,14 @@ impl fmt::Display for TrackerInfo {
     }
 }
 
-fn parse_address(line: &str) -> Option<SocketAddr> {
+fn parse_address(line: &str) -> Option<HostPort> {
     if let Ok(address) = line.parse() {
         return Some(address);
     }
     let mut words = line.split_whitespace();
-    let (ip, port, end) = (words.next()?, words.next()?, words.next());
-    let ip: IpAddr = ip.parse().ok()?;
+    let (host, port, end) = (words.next()?, words.next()?, words.next());
     let port = port.parse().ok()?;
-    end.is_none().then_some(SocketAddr::new(ip, port))
+    HostPort::new(host, port).ok().filter(|_| end.is_none())
 }
 
 fn clip(s: &str) -> String {
@@ -169,14 +168,16 @@ mod tests {
 
     #[test]
     fn both_forms_comments_and_blank_lines() {
+        let names = parse("localhost:5000\ntracker.LAB.example 5001").expect("a list");
+        assert_eq!(names.to_string(), "localhost:5000\ntracker.lab.example:5001\n");
         let info =
             parse("# trackers\r\n127.0.0.1:5000\n\n  127.0.0.1 5001  # the other\n[::1]:7\n::1 8\n").expect("a list");
-        let expected: Vec<SocketAddr> = ["127.0.0.1:5000", "127.0.0.1:5001", "[::1]:7", "[::1]:8"]
+        let expected: Vec<HostPort> = ["127.0.0.1:5000", "127.0.0.1:5001", "[::1]:7", "[::1]:8"]
             .iter()
             .map(|s| s.parse().expect("address"))
             .collect();
         assert_eq!(info.trackers, expected);
-        assert_eq!(info.address_of(2), Some(expected[1]));
+        assert_eq!(info.address_of(2), Some(&expected[1]));
         assert_eq!((info.address_of(0), info.address_of(5)), (None, None));
         assert_eq!(parse(&info.to_string()), Ok(info));
     }
@@ -185,7 +186,10 @@ mod tests {
     fn a_bad_line_is_named() {
         for (text, what) in [
             ("127.0.0.1:5000\nnonsense", "t.txt, line 2: `nonsense` is not an address"),
-            ("localhost:5000", "line 1"),
+            ("localhost", "line 1: `localhost` is not an address"),
+            ("lab_tracker:0", "port 0"),
+            ("a:1\nA 1", "line 2: a:1 is listed twice"),
+            ("256.1.1.1:5000", "line 1"),
             ("1.2.3.4:99999", "line 1"),
             ("1.2.3.4 5 6", "line 1"),
             ("1.2.3.4:0", "port 0"),

@@ -1,10 +1,11 @@
 //! Arguments and files to a configuration; what is wrong with them in one sentence.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use common::address::HostPort;
 use common::escape::Escaped;
 use common::secret::{ClusterKey, ClusterPin, ClusterSecret, SecretError};
 use common::tracker_info::{TrackerInfo, TrackerInfoError};
@@ -12,6 +13,7 @@ use common::tracker_info::{TrackerInfo, TrackerInfoError};
 use crate::admission::Limits;
 use crate::quota::Quota;
 use crate::server::{Config, StartError};
+use crate::store::BackupError;
 
 /// Files that the process needs besides its connections: the database, its log, the terminal.
 const OTHER_FILES: u64 = 128;
@@ -20,10 +22,12 @@ const OTHER_FILES: u64 = 128;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "tracker", version, about)]
 pub struct Arguments {
-    /// The list of trackers: one IP:PORT a line
-    pub tracker_info: PathBuf,
+    /// The list of trackers: one IP:PORT or NAME:PORT a line
+    #[arg(required_unless_present = "trial")]
+    pub tracker_info: Option<PathBuf>,
     /// Which line of it is this tracker, from 1
-    pub tracker_no: u16,
+    #[arg(required_unless_present = "trial")]
+    pub tracker_no: Option<u16>,
     /// Where the database is [default: ./data/tracker-<TRACKER_NO>]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -33,9 +37,16 @@ pub struct Arguments {
     /// How many times the usual bounds one user may take: groups, requests, shares. 0 for no bounds
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub quota_factor: u16,
+    /// Copy the database to this new file and leave; a tracker that runs goes on meanwhile
+    #[arg(long, value_name = "FILE")]
+    pub backup: Option<PathBuf>,
     /// Print the cluster's pin, for the list that members get, and leave
     #[arg(long)]
     pub fingerprint: bool,
+    /// Start a complete trial on this machine: both trackers, and the line that starts a client. In ./trial, or in
+    /// --data-dir; `quit` tidies up
+    #[arg(long, conflicts_with_all = ["tracker_info", "cluster_secret", "backup", "fingerprint"])]
+    pub trial: bool,
 }
 
 /// Why the tracker does not start.
@@ -53,6 +64,16 @@ pub enum Refused {
         number: u16,
         /// How many there are.
         listed: usize,
+    },
+    /// The machine's own name means nothing.
+    #[error("{}, tracker {number}: {source}; correct the name, or write the address", Escaped(&.path.to_string_lossy()))]
+    Lookup {
+        /// The list.
+        path: PathBuf,
+        /// Which tracker of it.
+        number: u16,
+        /// Why.
+        source: io::Error,
     },
     /// More trackers than can agree.
     #[error(
@@ -83,6 +104,17 @@ pub enum Refused {
     /// The secret.
     #[error("the cluster's secret: {0}")]
     Secret(#[from] SecretError),
+    /// No trial.
+    #[error("cannot start a trial in {}: {source}", Escaped(&.directory.to_string_lossy()))]
+    Trial {
+        /// Where it would be.
+        directory: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No backup.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// Anything later.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -95,32 +127,53 @@ impl Refused {
     /// 2 for what was asked wrongly, 1 for what went wrong.
     pub const fn exit_status(&self) -> u8 {
         match self {
-            Self::List(_) | Self::Number { .. } | Self::Pin { .. } | Self::TooMany { .. } => 2,
-            Self::Secret(_) | Self::Start(_) | Self::System(_) => 1,
+            Self::List(_) | Self::Number { .. } | Self::Lookup { .. } | Self::Pin { .. } | Self::TooMany { .. } => 2,
+            Self::Secret(_) | Self::Trial { .. } | Self::Backup(_) | Self::Start(_) | Self::System(_) => 1,
         }
     }
 }
 
 impl Arguments {
+    /// The list of trackers. There is always one, except for a trial, which makes its own.
+    fn list(&self) -> &Path {
+        self.tracker_info.as_deref().unwrap_or(Path::new("tracker_info.txt"))
+    }
+
+    /// Which tracker of the list this is.
+    fn number(&self) -> u16 {
+        self.tracker_no.unwrap_or_default()
+    }
+
+    /// Where the database is.
+    pub fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| PathBuf::from(format!("data/tracker-{}", self.number())))
+    }
+
     fn secret_path(&self) -> PathBuf {
-        let beside = || self.tracker_info.parent().unwrap_or(Path::new("")).join("cluster.secret");
+        let beside = || self.list().parent().unwrap_or(Path::new("")).join("cluster.secret");
         self.cluster_secret.clone().unwrap_or_else(beside)
     }
 
+    /// Where this tracker listens. Blocks while a name is looked up.
     fn address(&self, info: &TrackerInfo) -> Result<SocketAddr, Refused> {
-        info.address_of(self.tracker_no.into()).ok_or_else(|| Refused::Number {
-            path: self.tracker_info.clone(),
-            number: self.tracker_no,
+        let listed = info.address_of(self.number().into()).ok_or_else(|| Refused::Number {
+            path: self.list().to_owned(),
+            number: self.number(),
             listed: info.trackers.len(),
-        })
+        })?;
+        let unknown = |source| Refused::Lookup { path: self.list().to_owned(), number: self.number(), source };
+        let found = listed.resolve_now().map_err(unknown)?;
+        // A name may have addresses that are not this machine's.
+        let ours = found.iter().find(|a| TcpListener::bind((a.ip(), 0)).is_ok());
+        Ok(*ours.or(found.first()).ok_or_else(|| unknown(io::ErrorKind::NotFound.into()))?)
     }
 
     /// The other tracker of the list, if there is one.
-    fn sibling(&self, info: &TrackerInfo) -> Result<Option<(u16, SocketAddr)>, Refused> {
+    fn sibling(&self, info: &TrackerInfo) -> Result<Option<(u16, HostPort)>, Refused> {
         match info.trackers.as_slice() {
             [_] => Ok(None),
-            [first, second] => Ok(Some(if self.tracker_no == 1 { (2, *second) } else { (1, *first) })),
-            all => Err(Refused::TooMany { path: self.tracker_info.clone(), listed: all.len() }),
+            [first, second] => Ok(Some(if self.number() == 1 { (2, second.clone()) } else { (1, first.clone()) })),
+            all => Err(Refused::TooMany { path: self.list().to_owned(), listed: all.len() }),
         }
     }
 
@@ -133,9 +186,7 @@ impl Arguments {
         let key = loaded.cluster_key();
         let ours = key.public().pin();
         match info.pin {
-            Some(pinned) if pinned != ours => {
-                Err(Refused::Pin { list: self.tracker_info.clone(), pinned, secret, ours })
-            }
+            Some(pinned) if pinned != ours => Err(Refused::Pin { list: self.list().to_owned(), pinned, secret, ours }),
             _ => Ok(key),
         }
     }
@@ -145,11 +196,10 @@ impl Arguments {
     /// # Errors
     /// See [`Refused`].
     pub fn configure(&self) -> Result<Config, Refused> {
-        let info = TrackerInfo::read(&self.tracker_info)?;
+        let info = TrackerInfo::read(self.list())?;
         let listen = self.address(&info)?;
         let key = self.key(&info)?;
-        let number = self.tracker_no;
-        let data_dir = self.data_dir.clone().unwrap_or_else(|| PathBuf::from(format!("data/tracker-{number}")));
+        let (number, data_dir) = (self.number(), self.data_dir());
         let limits = within(raise_file_limit(), Limits::default());
         let sibling = self.sibling(&info)?;
         let quota = Quota::times(self.quota_factor);
@@ -206,6 +256,21 @@ mod tests {
             let refused = arguments(dir.path(), list, wrong).configure().expect_err(wrong);
             assert_eq!(refused.exit_status(), 2);
             assert!(refused.to_string().contains("lists 2 tracker(s)"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_tracker_may_be_listed_by_name() {
+        let dir = tempfile::tempdir().expect("directory");
+        let config = arguments(dir.path(), "localhost:5000\nlocalhost:5001\n", "2").configure().expect("configured");
+        assert!(config.listen.ip().is_loopback() && config.listen.port() == 5001, "{}", config.listen);
+        assert_eq!(config.sibling.map(|(n, a)| (n, a.to_string())), Some((1, "localhost:5000".to_owned())));
+        let refused = arguments(dir.path(), "127.0.0.1:1\nno-such-machine.invalid:5000\n", "2").configure();
+        let refused = refused.expect_err("RFC 2606");
+        assert_eq!(refused.exit_status(), 2);
+        for part in ["tracker_info.txt, tracker 2", "`no-such-machine.invalid` cannot be looked up", "correct the name"]
+        {
+            assert!(refused.to_string().contains(part), "{refused}");
         }
     }
 

@@ -2,28 +2,35 @@
 //! prints.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module owns the terminal")]
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
 use clap::Parser;
+use common::address::HostPort;
+use common::escape::Escaped;
+use common::terminal::Stdin;
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Arguments, Refused};
 use crate::server::Server;
+use crate::store::{BackupError, back_up};
+use crate::trial::Trial;
 
 /// Exit status after a second signal.
 const INTERRUPTED: u8 = 130;
 
 const HELP: &str = "\
-quit    finish what runs, and stop
-status  connections, users, groups, events in the log, and the mode
-help    this";
+quit           finish what runs, and stop
+status         connections, users, groups, events in the log, and the mode
+backup <file>  copy the database to a new file, while everything goes on
+help           this";
 
 /// What the executable does.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|e| explain(&e));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -36,11 +43,45 @@ pub fn main() -> ExitCode {
     ran.unwrap_or_else(|refused| refuse(&refused))
 }
 
-/// Runs a tracker until it is told to stop.
+/// Says what is wrong with the arguments, and leaves. Shapes of other programs of this kind are known.
+fn explain(wrong: &clap::Error) -> ! {
+    let given: Vec<_> = std::env::args().skip(1).collect();
+    if let Some(address) = other_shape(&given) {
+        let list = Path::new("tracker_info.txt");
+        let make = if list.exists() { String::new() } else { format!("    echo {address} > {}\n", list.display()) };
+        let us = std::env::args().next().unwrap_or_else(|| "tracker".to_owned());
+        eprintln!(
+            "tracker: here a list says where the trackers are, and a number which of them to start:\n\
+             {make}    {us} {} 1\n`{us} --trial` starts a complete trial on this machine.",
+            list.display()
+        );
+        std::process::exit(2);
+    }
+    wrong.exit()
+}
+
+/// The address in `tracker <port>`, `tracker <ip> <port>` and `tracker <ip:port>`.
+fn other_shape(given: &[String]) -> Option<HostPort> {
+    match given {
+        [port] if port.parse::<u16>().is_ok_and(|p| p > 0) => format!("127.0.0.1:{port}").parse().ok(),
+        [address] => address.parse().ok(),
+        [ip, port] => HostPort::new(&ip.parse::<std::net::IpAddr>().ok()?.to_string(), port.parse().ok()?).ok(),
+        _ => None,
+    }
+}
+
+/// Runs a tracker, or a trial, until it is told to stop.
 ///
 /// # Errors
 /// See [`Refused`].
 pub async fn run(arguments: &Arguments) -> Result<ExitCode, Refused> {
+    if arguments.trial {
+        return run_trial(arguments).await;
+    }
+    if let Some(file) = &arguments.backup {
+        saved(back_up(&arguments.data_dir(), file)?, file);
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = arguments.configure()?;
     let pin = config.key.public().pin();
     if arguments.fingerprint {
@@ -53,39 +94,82 @@ pub async fn run(arguments: &Arguments) -> Result<ExitCode, Refused> {
     let server = Server::bind(config).await?;
     eprintln!("cluster {pin}");
     println!("tracker {number} ready on {}", server.local_addr());
-    attend(&server, &mut signals).await;
+    attend(std::slice::from_ref(&server), &mut signals).await;
     tokio::select! {
         () = server.stop() => Ok(ExitCode::SUCCESS),
         () = signals.next() => Ok(ExitCode::from(INTERRUPTED)),
     }
 }
 
-/// Answers the operator until `quit` or a signal.
-async fn attend(server: &Server, signals: &mut Signals) {
+async fn run_trial(arguments: &Arguments) -> Result<ExitCode, Refused> {
+    let mut signals = Signals::new()?;
+    let trial = Trial::start(arguments).await?;
+    for (i, server) in trial.servers.iter().enumerate() {
+        println!("tracker {} ready on {}", i + 1, server.local_addr());
+    }
+    println!("{}", trial.welcome());
+    attend(&trial.servers, &mut signals).await;
+    let left = tokio::select! {
+        left = trial.stop() => left?,
+        () = signals.next() => return Ok(ExitCode::from(INTERRUPTED)),
+    };
+    match left {
+        Some(directory) => println!("left: your own files in {}", Escaped(&directory.to_string_lossy())),
+        None => println!("everything of the trial is removed"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Answers the operator until `quit` or a signal. A backup is of the first of the trackers.
+async fn attend(servers: &[Server], signals: &mut Signals) {
     let mut lines = typed_lines();
     loop {
-        tokio::select! {
+        let line = tokio::select! {
             () = signals.next() => return,
-            Some(line) = lines.recv() => match line.trim() {
-                "" => {}
-                "quit" | "exit" => return,
-                "status" => match server.status().await {
-                    Ok(status) => println!("{status}"),
-                    Err(e) => eprintln!("the database does not answer: {e}"),
-                },
-                "help" => println!("{HELP}"),
-                other => eprintln!("`{}` is not a command here; type `help`", common::escape::Escaped(other)),
+            Some(line) = lines.recv() => line,
+        };
+        let (command, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
+        match (command, rest.trim(), servers) {
+            ("", ..) => {}
+            ("quit" | "exit", "", _) => return,
+            ("status", "", _) => tell_status(servers).await,
+            ("backup", "", _) => eprintln!("name the new file: backup <file>"),
+            ("backup", file, [server, ..]) => tokio::select! {
+                done = server.back_up(Path::new(file)) => told(done, Path::new(file)),
+                () = signals.next() => return,
             },
+            ("help", "", _) => println!("{HELP}"),
+            _ => eprintln!("`{}` is not a command here; type `help`", Escaped(line.trim())),
         }
     }
 }
 
+async fn tell_status(servers: &[Server]) {
+    for server in servers {
+        match server.status().await {
+            Ok(status) => println!("{status}"),
+            Err(e) => eprintln!("the database does not answer: {e}"),
+        }
+    }
+}
+
+fn told(done: Result<u64, BackupError>, file: &Path) {
+    match done {
+        Ok(bytes) => saved(bytes, file),
+        Err(e) => eprintln!("{e}"),
+    }
+}
+
+fn saved(bytes: u64, file: &Path) {
+    println!("saved {} ({} KiB)", Escaped(&file.to_string_lossy()), bytes / 1024);
+}
+
 /// Lines of standard input, by a thread of their own: a blocking read would hold up the end. After the
-/// last line nothing more comes, and the tracker goes on.
+/// last line nothing more comes, and the tracker goes on; in the background it reads when it is brought to the front.
 fn typed_lines() -> mpsc::Receiver<String> {
     let (lines, typed) = mpsc::channel(16);
     let read = move || {
-        for line in io::stdin().lock().lines().map_while(Result::ok) {
+        for line in BufReader::new(Stdin::default()).lines().map_while(Result::ok) {
             if lines.blocking_send(line).is_err() {
                 break;
             }
@@ -138,4 +222,22 @@ impl Signals {
 pub fn refuse(refused: &Refused) -> ExitCode {
     eprintln!("tracker: {refused}");
     ExitCode::from(refused.exit_status())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::other_shape;
+
+    #[test]
+    fn shapes_of_other_programs_are_known() {
+        let shape = |line: &str| {
+            other_shape(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).map(|a| a.to_string())
+        };
+        assert_eq!(shape("5000").as_deref(), Some("127.0.0.1:5000"));
+        assert_eq!(shape("10.0.0.1 5000").as_deref(), Some("10.0.0.1:5000"));
+        assert_eq!(shape("localhost:5000").as_deref(), Some("localhost:5000"));
+        for other in ["", "0", "tracker_info.txt", "tracker_info.txt 1", "70000", "--no-such-option"] {
+            assert_eq!(shape(other), None, "{other}");
+        }
+    }
 }

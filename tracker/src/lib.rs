@@ -1,6 +1,6 @@
 //! The tracker: keeps accounts, groups, requests and who seeds what, and never sees a byte of content.
 //!
-//! Rooms, each in one sentence: [`config`] and [`console`] are the operator's side; [`server`] lets connections
+//! Rooms, each in one sentence: [`config`], [`console`] and `trial` are the operator's side; [`server`] lets connections
 //! in; `session` speaks with one client; `command` has a file for each thing that can be asked;
 //! [`rules`] says who may, and [`quota`] how much; [`state`] is what [`fact`]s add up to; [`store`] keeps [`fact`]s on disk; [`presence`] and [`hub`] know
 //! who is here; [`admission`], [`throttle`], [`password`], `inbound` and `replies` hold off who would take too much;
@@ -30,5 +30,6 @@ mod session;
 pub mod state;
 pub mod store;
 pub mod throttle;
+mod trial;
 mod turns;
 pub mod vote;

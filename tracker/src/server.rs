@@ -7,10 +7,11 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::address::HostPort;
 use common::backoff::Backoff;
 use common::secret::ClusterKey;
 use common::task::TaskGroup;
@@ -33,7 +34,7 @@ use crate::quota::Quota;
 use crate::replica::link::{self, Handles, Place};
 use crate::replica::{Replica, View, clocks_apart};
 use crate::session::{self, Context, Peer};
-use crate::store::{Counts, LogBounds, OpenError, Store, StoreError, WallClock};
+use crate::store::{BackupError, Counts, LogBounds, OpenError, Store, StoreError, WallClock};
 use crate::throttle::Throttle;
 
 /// Connections that the system may hold for us to accept.
@@ -64,7 +65,7 @@ pub struct Config {
     /// The cluster's key.
     pub key: ClusterKey,
     /// The other tracker: its line in tracker_info.txt, and where it listens.
-    pub sibling: Option<(u16, SocketAddr)>,
+    pub sibling: Option<(u16, HostPort)>,
     /// How many connections it takes.
     pub limits: Limits,
     /// How much one user may take.
@@ -135,7 +136,7 @@ pub struct Status {
     /// What is stored.
     pub counts: Counts,
     /// How the other tracker is; `None` if there is none.
-    pub other: Option<(View, SocketAddr)>,
+    pub other: Option<(View, HostPort)>,
     /// Whether both have everything.
     pub mode: Mode,
     /// Events in the log, and their weight in bytes.
@@ -197,7 +198,7 @@ pub struct Server {
     /// Takes the connections that the other tracker dials.
     sibling: Option<mpsc::Sender<link::Accepted>>,
     /// Where it listens.
-    other: Option<SocketAddr>,
+    other: Option<HostPort>,
 }
 
 impl fmt::Debug for Server {
@@ -226,7 +227,7 @@ impl Server {
         number: u16,
         listen: SocketAddr,
         key: ClusterKey,
-        sibling: Option<(u16, SocketAddr)>,
+        sibling: Option<(u16, HostPort)>,
         (limits, quota): (Limits, Quota),
         store: Store,
     ) -> Result<Self, StartError> {
@@ -240,6 +241,7 @@ impl Server {
         let since = ticket::now().saturating_sub(OLD_PRESENCE.as_secs());
         let here = store.read(move |state| state.presence(LEASE, since)).await?;
         let presence = Arc::new(Presence::restored(here, Instant::now()));
+        let other = sibling.as_ref().map(|(_, address)| address.clone());
         let link = sibling.map(|(sibling_number, sibling)| {
             let place = Place { number, sibling_number, sibling };
             link::start(place, store.clone(), connector, Arc::clone(&presence), &tasks)
@@ -265,15 +267,8 @@ impl Server {
         let connections = limits.connections.max(4);
         let permits = Arc::new(Semaphore::new(connections));
         let context = Context { services, inbound: Arc::default(), tasks, draining: CancellationToken::new() };
-        let server = Self {
-            address,
-            context,
-            permits,
-            connections,
-            sibling: accepted,
-            other: sibling.map(|(_, address)| address),
-        };
-        let admission = Admission::new(Limits { connections, ..limits }, server.other.map(|o| o.ip()));
+        let server = Self { address, context, permits, connections, sibling: accepted, other };
+        let admission = Admission::new(Limits { connections, ..limits }, server.other_ip().await);
         server.context.tasks.spawn("accept", server.clone().accept(listener, acceptor, admission));
         if let Some((heard, arrivals)) = heard {
             let services = &server.context.services;
@@ -290,6 +285,12 @@ impl Server {
         self.address
     }
 
+    /// The other tracker's machine. If its name cannot be looked up now, its connections have no privilege.
+    async fn other_ip(&self) -> Option<IpAddr> {
+        let found = self.other.as_ref()?.resolve().await;
+        found.inspect_err(|e| tracing::warn!("the other tracker: {e}")).ok()?.first().map(SocketAddr::ip)
+    }
+
     /// How it is.
     ///
     /// # Errors
@@ -300,12 +301,20 @@ impl Server {
             connections: self.connections - self.permits.available_permits(),
             logged_in: services.hub.len(),
             counts: services.store.read(|state| state.counts()).await?,
-            other: self.other.map(|address| (services.replica.view(), address)),
+            other: self.other.clone().map(|address| (services.replica.view(), address)),
             mode: services.mode(),
             log: services.store.read(|state| state.log_size()).await?,
             quarantined: services.store.quarantined().await?.len(),
             disk_has_room: services.store.disk_has_room(),
         })
+    }
+
+    /// Copies the database to the new file `to`; its length in bytes. Commands go on meanwhile.
+    ///
+    /// # Errors
+    /// See [`BackupError`]; nothing is left behind then.
+    pub async fn back_up(&self, to: &Path) -> Result<u64, BackupError> {
+        self.context.services.store.back_up(to).await
     }
 
     /// Stops taking connections and calls, finishes those that run, and closes the database.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::id::{FileId, FileName, GroupId, GroupName, Sha1Digest};
+use common::look::{check_new, composed};
 use common::manifest::Manifest;
 use common::pieces::PieceLayout;
 use common::wire::client::{Request, Response};
@@ -67,7 +68,10 @@ impl Shares {
         progress: impl Fn(HashProgress) + Send + Sync + 'static,
     ) -> Result<Uploaded, Error> {
         let user = self.user()?;
-        let name = name.map_or_else(|| share_name(path), Ok)?;
+        let name = match name {
+            Some(name) => new_name(name.as_str()),
+            None => share_name(path),
+        }?;
         // Before the long work: who may not share here learns it now.
         let group_id = self.group_id(&group).await?;
         let group = self.0.names.present(group_id, &group);
@@ -189,7 +193,13 @@ fn share_name(path: &Path) -> Result<FileName, Error> {
     let text = last
         .to_str()
         .ok_or_else(|| Error::InvalidArgument(format!("the name of {} is not UTF-8; {hint}", shown(path))))?;
-    text.parse().map_err(|e| Error::InvalidArgument(format!("{e}; {hint}")))
+    new_name(text)
+}
+
+/// The name in composed form: some keyboards and file systems give the other.
+fn new_name(text: &str) -> Result<FileName, Error> {
+    let name = composed(text).parse().and_then(|name| check_new(&name).map(|()| name));
+    name.map_err(|e| Error::InvalidArgument(e.to_string()))
 }
 
 impl Candidate {

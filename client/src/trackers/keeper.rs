@@ -3,10 +3,10 @@
 //!
 //! Knows nothing of calls or logins.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::address::HostPort;
 use common::backoff::Backoff;
 use common::task::TaskGroup;
 use common::tls::DeviceKey;
@@ -50,7 +50,7 @@ pub(super) enum Event {
 /// One tracker of the list.
 pub(super) struct Keeper {
     pub(super) index: usize,
-    pub(super) address: SocketAddr,
+    pub(super) address: HostPort,
     pub(super) device: DeviceKey,
     pub(super) trust: Arc<Trust>,
     pub(super) events: mpsc::Sender<Event>,
@@ -65,7 +65,7 @@ impl Keeper {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
         self.pause(head_start).await;
         loop {
-            match Link::dial(self.address, &self.device, &self.trust).await {
+            match Link::dial(&self.address, &self.device, &self.trust).await {
                 Ok(link) => {
                     let begun = Instant::now();
                     self.carry(link).await;

@@ -5,9 +5,9 @@
 //! business.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use common::address::HostPort;
 use common::connection::{self, ConnectionError, FrameReader, FrameWriter};
 use common::task::TaskGroup;
 use common::tls::{DeviceKey, Stream, TlsError, TrackerConnector};
@@ -57,14 +57,14 @@ pub(super) struct Link {
 
 impl Link {
     /// Dials the tracker. Dropping the future closes the connection.
-    pub(super) async fn dial(address: SocketAddr, device: &DeviceKey, trust: &Trust) -> Result<Self, DialError> {
-        let socket = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+    pub(super) async fn dial(address: &HostPort, device: &DeviceKey, trust: &Trust) -> Result<Self, DialError> {
+        let socket = timeout(CONNECT_TIMEOUT, address.connect()).await;
         let socket = socket.map_err(|_| silent())?.map_err(|e| DialError::Unreachable(e.to_string()))?;
         timeout(GREETING_TIMEOUT, Self::greet(address, socket, device, trust)).await.map_err(|_| silent())?
     }
 
     async fn greet(
-        address: SocketAddr,
+        address: &HostPort,
         socket: TcpStream,
         device: &DeviceKey,
         trust: &Trust,
@@ -152,7 +152,7 @@ fn turned_away(refusal: Option<Refusal>) -> DialError {
     }
 }
 
-fn tls_error(address: SocketAddr, trust: &Trust, error: TlsError) -> DialError {
+fn tls_error(address: &HostPort, trust: &Trust, error: TlsError) -> DialError {
     match error {
         TlsError::UntrustedCluster { expected, presented } => {
             DialError::Unusable(trust.mismatch(address, expected, presented))

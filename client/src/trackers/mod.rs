@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::address::HostPort;
 use common::id::GroupName;
 use common::secret::{ClusterPin, ClusterPublic};
 use common::task::TaskGroup;
@@ -79,20 +80,20 @@ pub enum Notice {
     /// A cluster was met for the first time and is remembered.
     FirstContact(ClusterPin),
     /// Calls go to this tracker now; there was none before.
-    Connected(SocketAddr),
+    Connected(HostPort),
     /// Calls go to another tracker now.
     Switched {
         /// The one that was lost.
-        from: SocketAddr,
+        from: HostPort,
         /// The one that took over.
-        to: SocketAddr,
+        to: HostPort,
     },
     /// This tracker lacks what was acknowledged by one that is away; it has been told of our own commands.
-    Behind(SocketAddr),
+    Behind(HostPort),
     /// The only tracker was lost.
     Lost {
         /// Which.
-        address: SocketAddr,
+        address: HostPort,
         /// Why.
         reason: String,
     },
@@ -107,10 +108,10 @@ pub enum Notice {
 }
 
 /// One tracker of the list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackerState {
     /// Where it is.
-    pub address: SocketAddr,
+    pub address: HostPort,
     /// Whether there is a connection.
     pub up: bool,
     /// Whether calls go to it.
@@ -143,7 +144,7 @@ struct View {
 #[derive(Debug)]
 struct Shared {
     // Immutable.
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<HostPort>,
     trust: Arc<Trust>,
     session_file: SessionFile,
     serial: Serial,
@@ -289,8 +290,8 @@ impl Trackers {
             lag = cluster.other.map(|_| cluster.lag);
         }
         let view = self.shared.view.borrow().clone();
-        let state = |(index, &address)| TrackerState {
-            address,
+        let state = |(index, address): (usize, &HostPort)| TrackerState {
+            address: address.clone(),
             up: view.up.get(index).copied().flatten().unwrap_or(false),
             current: view.current == Some(index),
         };

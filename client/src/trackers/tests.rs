@@ -177,7 +177,7 @@ fn client(dir: &Path, addresses: &[SocketAddr]) -> Client {
     let tasks = TaskGroup::new();
     let config = TrackersConfig {
         data_dir: dir.to_owned(),
-        info: TrackerInfo { trackers: addresses.to_vec(), pin: None },
+        info: TrackerInfo { trackers: addresses.iter().map(|&a| a.into()).collect(), pin: None },
         info_path: "tracker_info.txt".into(),
         device: DeviceKey::load_or_create(&dir.join("device.key")).expect("a key"),
         tasks: tasks.clone(),

@@ -4,11 +4,11 @@
 //! is remembered, and every later contact must show the same key. All trackers of one list are of one
 //! cluster. Invariant: once a key is expected, [`Trust::learn`] accepts no other.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use common::secret::{ClusterPin, ClusterPublic};
+use common::address::HostPort;
+use common::secret::{ClusterPin, ClusterPublic, check_directory};
 use common::tls::{ClusterCertificate, ClusterTrust};
 use common::tracker_info::TrackerInfo;
 use data_encoding::BASE64;
@@ -46,7 +46,10 @@ impl Trust {
         let file = data_dir.join(FILE_NAME);
         let known = match private_file::read(&file)? {
             None => None,
-            Some(text) => Some(parse(&text).ok_or_else(|| damaged(&file))?),
+            Some(text) => {
+                check_directory(data_dir).map_err(|e| Error::from_io("use", &file, std::io::Error::other(e)))?;
+                Some(parse(&text).ok_or_else(|| damaged(&file))?)
+            }
         };
         Ok(Self { pin: info.pin, list: list.to_owned(), file, known: Mutex::new(known) })
     }
@@ -72,7 +75,7 @@ impl Trust {
     /// # Errors
     /// [`Error::UntrustedTracker`] when another is expected, also if that has been learnt from a
     /// sibling during this very handshake; or when it cannot be remembered.
-    pub(crate) fn learn(&self, address: SocketAddr, seen: &ClusterCertificate) -> Result<Learnt, Error> {
+    pub(crate) fn learn(&self, address: &HostPort, seen: &ClusterCertificate) -> Result<Learnt, Error> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let expected = self.pin.or_else(|| known.as_ref().map(|c| c.public().pin()));
         let presented = seen.public().pin();
@@ -87,13 +90,13 @@ impl Trust {
     }
 
     /// The error for a tracker that showed another key.
-    pub(crate) fn mismatch(&self, address: SocketAddr, expected: ClusterPin, presented: ClusterPin) -> Error {
+    pub(crate) fn mismatch(&self, address: &HostPort, expected: ClusterPin, presented: ClusterPin) -> Error {
         let remedy = if self.pin.is_some() {
             format!("correct the `cluster` line of {}", shown(&self.list))
         } else {
             format!("remove {}", shown(&self.file))
         };
-        Error::UntrustedTracker { address, expected, presented, remedy }
+        Error::UntrustedTracker { address: address.clone(), expected, presented, remedy }
     }
 
     fn known(&self) -> Option<ClusterCertificate> {
@@ -149,7 +152,7 @@ mod tests {
         Trust::open(dir, &info, Path::new("list.txt"))
     }
 
-    fn address() -> SocketAddr {
+    fn address() -> HostPort {
         "127.0.0.1:5000".parse().expect("an address")
     }
 
@@ -159,9 +162,9 @@ mod tests {
         let (ours, other) = (certificate(&key()).await, certificate(&key()).await);
         let trust = open(dir.path(), None).expect("opened");
         assert_eq!(trust.expectation(), ClusterTrust::FirstContact);
-        assert_eq!(trust.learn(address(), &ours).expect("learnt"), Learnt::FirstContact(ours.public().pin()));
-        assert_eq!(trust.learn(address(), &ours).expect("learnt"), Learnt::Expected);
-        let error = trust.learn(address(), &other).expect_err("another cluster");
+        assert_eq!(trust.learn(&address(), &ours).expect("learnt"), Learnt::FirstContact(ours.public().pin()));
+        assert_eq!(trust.learn(&address(), &ours).expect("learnt"), Learnt::Expected);
+        let error = trust.learn(&address(), &other).expect_err("another cluster");
         assert_eq!(error.code(), "untrusted_tracker");
         for part in [&ours.public().pin().to_string(), &other.public().pin().to_string(), "known_trackers", "remove"] {
             assert!(error.to_string().contains(part), "{error}");
@@ -175,12 +178,23 @@ mod tests {
     async fn the_pin_of_the_list_wins_over_what_is_remembered() {
         let dir = tempfile::tempdir().expect("a directory");
         let (old, new) = (certificate(&key()).await, certificate(&key()).await);
-        open(dir.path(), None).expect("opened").learn(address(), &old).expect("learnt");
+        open(dir.path(), None).expect("opened").learn(&address(), &old).expect("learnt");
         let trust = open(dir.path(), Some(new.public().pin())).expect("opened");
         assert_eq!(trust.public(), None, "the remembered key is not the pinned one");
-        assert!(trust.learn(address(), &old).expect_err("not the pin").to_string().contains("list.txt"));
-        assert_eq!(trust.learn(address(), &new).expect("the pin"), Learnt::Expected);
+        assert!(trust.learn(&address(), &old).expect_err("not the pin").to_string().contains("list.txt"));
+        assert_eq!(trust.learn(&address(), &new).expect("the pin"), Learnt::Expected);
         assert_eq!(trust.public(), Some(new.public()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_anybody_could_have_put_there_is_not_trusted() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join(FILE_NAME), "cluster nonsense\n").expect("written");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).expect("opened up");
+        let refused = open(dir.path(), None).expect_err("open to all").to_string();
+        assert!(refused.contains("known_trackers") && refused.contains("chmod go-w"), "{refused}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(crate) fn load_or_create(
         Err(SecretError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
         done => return Ok((done?, false)),
     }
+    check_directory(directory_of(path))?;
     let text = make()?;
     if create(path, &text).map_err(|e| SecretError::io("create", path, e))? {
         return Ok((text, true));
@@ -43,6 +44,7 @@ fn load(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     if !fs::metadata(path).map_err(io)?.is_file() {
         return Err(SecretError::NotAFile { path: path.to_owned() });
     }
+    check_directory(directory_of(path))?;
     let file = File::open(path).map_err(io)?;
     refuse_loose_permissions(path, &file.metadata().map_err(io)?)?;
 
@@ -56,6 +58,43 @@ fn load(path: &Path) -> Result<Zeroizing<String>, SecretError> {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(_) => Err(SecretError::damaged(path, "it is not text")),
     }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Refuses a directory in which anybody could have put a file that decides whom we trust. One that its group can
+/// write is only warned of: many systems give each user a group of its own.
+///
+/// # Errors
+/// [`SecretError::LooseDirectory`].
+#[cfg(unix)]
+pub fn check_directory(path: &Path) -> Result<(), SecretError> {
+    use std::os::unix::fs::PermissionsExt;
+
+    // Whoever uses a directory that is not there will say so.
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o002 != 0 {
+        return Err(SecretError::LooseDirectory { path: path.to_owned(), mode });
+    }
+    if mode & 0o020 != 0 {
+        tracing::warn!("the group of {} can replace the keys there; `chmod g-w` it", path.display());
+    }
+    Ok(())
+}
+
+/// Elsewhere the directory's access list decides, and there is no mode to read.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn check_directory(_: &Path) -> Result<(), SecretError> {
+    Ok(())
 }
 
 #[cfg(unix)]
@@ -74,10 +113,7 @@ fn refuse_loose_permissions(_: &Path, _: &fs::Metadata) -> Result<(), SecretErro
 
 /// Makes the file, unless the name is taken: says whether it did.
 fn create(path: &Path, text: &str) -> io::Result<bool> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     let temporary = temporary_beside(path, directory)?;
     let linked = write_private(&temporary, text).and_then(|()| fs::hard_link(&temporary, path));
     let removed = fs::remove_file(&temporary);

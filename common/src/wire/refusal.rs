@@ -168,7 +168,8 @@ impl Refusal {
             }
             Self::RateLimited { .. } => "rate_limited",
             Self::Busy | Self::Stale => "busy",
-            Self::Version { .. } | Self::TrackerDiskFull | Self::Internal => "internal",
+            Self::TrackerDiskFull => "tracker_disk_full",
+            Self::Version { .. } | Self::Internal => "internal",
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 use common::codec;
 use common::escape::Escaped;
 use common::id::{FileName, GroupName, InvalidId, UserName};
+use common::look::{check_new, composed, look};
 use common::wire::client::FileSelector;
 use common::wire::limits::{MAX_FRAME, MAX_TEXT, Text};
 
@@ -28,7 +29,7 @@ pub fn run(data: &[u8]) {
     let file = judged(text.parse::<FileName>());
     if let Some(name) = &file {
         contained(name.as_str(), &text);
-        assert_eq!(name.to_string(), text, "a good name is shown as it is");
+        looks(name);
     }
     selector(&text, file.is_some());
 
@@ -93,7 +94,6 @@ fn plain(name: &str, text: &str) {
 /// A file name: one component of a path, whatever the directory.
 fn contained(name: &str, text: &str) {
     assert_eq!(name, text);
-    harmless(name);
     assert!((1..=255).contains(&name.len()));
     assert!(!name.contains(['/', '\\', '\0', '\n', '\r', '\u{1b}', '\u{202e}', '\u{200b}', '\u{feff}']));
     for directory in ["/srv/shoal", ".", "", "a/.."] {
@@ -106,6 +106,20 @@ fn contained(name: &str, text: &str) {
     let stem = name.to_ascii_lowercase();
     let stem = stem.split('.').next().unwrap_or_default().trim_end_matches(' ');
     assert!(!["con", "prn", "aux", "nul", "com1", "lpt9"].contains(&stem), "{name} is a device");
+}
+
+/// What a name looks like, which does not depend on how it is written; and what may be given to a new share.
+fn looks(name: &FileName) {
+    let text = name.as_str();
+    let once = look(text);
+    assert_eq!(look(&once), once, "a look looks like itself");
+    assert_eq!(look(&composed(text)), once);
+    if check_new(name).is_ok() {
+        harmless(text);
+        assert_eq!(name.to_string(), text, "a good name is shown as it is");
+        assert_eq!(composed(text), text);
+        assert!(!text.starts_with(['.', '-']));
+    }
 }
 
 /// How a file is named at the prompt: what is accepted means the same when shown and typed again.
@@ -122,7 +136,7 @@ fn selector(text: &str, is_name: bool) {
 }
 
 /// Good and hostile names.
-const NAMES: [&str; 32] = [
+const NAMES: [&str; 37] = [
     "alice",
     "Lab-7_b.2",
     ".hidden",
@@ -155,6 +169,11 @@ const NAMES: [&str; 32] = [
     "id:2020ABCD",
     "id:x",
     "a\\u{1b}",
+    "Gru\u{308}\u{df}e.pdf",
+    "r\u{435}sults.tar",
+    "\u{441}\u{43e}\u{441}\u{430}",
+    "a\u{1bca0}b",
+    "\u{fb01}le \u{1d41a}",
 ];
 
 /// Some names, and texts around the limits.

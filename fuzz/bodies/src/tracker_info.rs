@@ -26,7 +26,7 @@ pub fn run(data: &[u8]) {
     for (i, tracker) in info.trackers.iter().enumerate() {
         assert_ne!(tracker.port(), 0);
         assert!(!info.trackers[..i].contains(tracker), "{tracker} stands there twice");
-        assert_eq!(info.address_of(i + 1), Some(*tracker));
+        assert_eq!(info.address_of(i + 1), Some(tracker));
     }
     assert_eq!((info.address_of(0), info.address_of(info.trackers.len() + 1)), (None, None));
 }
@@ -45,7 +45,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         &many,
         &format!("{many}192.0.2.17:5000\n"),
         "127.0.0.1:0",
-        "localhost:5000",
+        "localhost:5000\nTracker.Lab.Example 5001",
+        "1.2.3:5000",
         "cluster",
         "1.2.3.4 5 6",
     ]

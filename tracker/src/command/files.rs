@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use common::id::{FileName, GroupId, GroupName};
+use common::look::composed;
 use common::wire::client::{FileInfo, FileRow, FileSelector, Response};
 use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
@@ -53,7 +54,14 @@ pub(super) async fn find(call: &Call, me: &Login, name: GroupName, file: FileSel
 fn select(state: &State<'_>, group: GroupId, name: &GroupName, file: &FileSelector) -> Result<Share, Halt> {
     let none = || Refusal::NoSuchFile { group: name.clone(), name: Text::clipped(&file.to_string()) };
     match file {
-        FileSelector::Name(file) => Ok(state.share_named(group, file)?.ok_or_else(none)?),
+        FileSelector::Name(file) => match state.share_named(group, file)? {
+            Some(share) => Ok(share),
+            // Keyboards and file systems may give the decomposed form of what was published composed.
+            None => {
+                let composed = composed(file.as_str()).parse().map_err(|_| none())?;
+                Ok(state.share_named(group, &composed)?.ok_or_else(none)?)
+            }
+        },
         FileSelector::IdPrefix(digits) => {
             let (low, high) =
                 prefix_range(digits.as_str()).ok_or(StoreError::Content("digits that are not hexadecimal"))?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use common::id::{FileId, FileName, GroupId, GroupName, PublicationId, Sha1Digest, UserId};
+use common::look::check_new;
 use common::manifest::{Manifest, PieceHash};
 use common::pieces::PieceLayout;
 use common::wire::limits::Text;
@@ -69,12 +70,29 @@ fn decide(
     }
     let (user, device) = (me.user, me.device);
     if !state.has_published(membership, &name, file)? {
+        if same_name.is_none() {
+            tells_itself_apart(state, group, &group_name, &name)?;
+        }
         within_quota(state, services.quota, group, user, &manifest)?;
         let manifest = manifest.id();
         deltas.push(Delta::Published { id: publication, group, name, file, manifest, user, membership });
     }
     deltas.push(Delta::Seeding { group, file, device, user, membership, on: true });
     Ok(Decision { manifest: Some(manifest), ..Decision::done(deltas) })
+}
+
+/// Whether a name that is new in the group is what it looks like, and looks like no other there.
+fn tells_itself_apart(state: &State<'_>, group: GroupId, shown: &GroupName, name: &FileName) -> Result<(), Halt> {
+    let refuse = |text: String| Refusal::Invalid(Text::clipped(&text));
+    check_new(name).map_err(|e| refuse(e.to_string()))?;
+    match state.twin_of(group, name)? {
+        Some(twin) => {
+            let text =
+                format!("`{name}` looks like `{twin}`, which `{shown}` has; publish it under a new name with `--name`");
+            Err(refuse(text).into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether the user may have one more share, with this manifest.
@@ -123,6 +141,58 @@ mod tests {
         let new = b.upload("lab", "f", b"other").await.expect("nobody seeded the old content");
         assert_eq!(a.file_names("lab").await, ["f"]);
         assert_eq!(a.find("lab", "f").await.expect("found").file_id, new);
+    }
+
+    #[tokio::test]
+    async fn a_twin_of_a_name_is_refused_by_name() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        let first = a.upload("lab", "Gr\u{fc}\u{df}e.pdf", b"1").await.expect("uploaded");
+        for twin in ["gr\u{fc}\u{df}e.pdf", "GR\u{dc}SSE.PDF", "Gr\u{fc}\u{df}e.\u{440}df"] {
+            let refused = b.upload("lab", twin, b"2").await;
+            let refused = refused.map(|_| twin).expect_err("a twin, or disguised");
+            assert!(matches!(&refused, Refusal::Invalid(t) if t.to_string().contains("--name")), "{refused}");
+        }
+        let refused = b.upload("lab", "gr\u{fc}\u{df}e.pdf", b"2").await.map(|_| ()).expect_err("a twin");
+        assert!(refused.to_string().contains("looks like `Gr\u{fc}\u{df}e.pdf`"), "{refused}");
+        for hidden in ["-rf", ".bashrc", "Gru\u{308}n", "a\u{1bca0}b"] {
+            assert!(matches!(b.upload("lab", hidden, b"2").await, Err(Refusal::Invalid(_))), "{hidden}");
+        }
+        b.upload("lab", "Gr\u{fc}\u{df}e.pdf", b"1").await.expect("the very name");
+        a.create_group("other").await.expect("created");
+        a.upload("other", "gr\u{fc}\u{df}e.pdf", b"2").await.expect("in another group nobody confuses them");
+        for member in [&a, &b] {
+            member.stop_seeding("lab", first).await.expect("stopped");
+        }
+        b.upload("lab", "gr\u{fc}\u{df}e.pdf", b"2").await.expect_err("it is still listed");
+    }
+
+    #[tokio::test]
+    async fn names_from_before_the_rule_are_still_served() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        a.upload("lab", "first", b"content").await.expect("uploaded");
+        let lab = a.ticket("lab").await.expect("a ticket");
+        let share = a.find("lab", "first").await.expect("found");
+        let old = ["-rf", "FIRST", "Gru\u{308}n", "a\u{1bca0}b", "\u{440}aypal"];
+        let published = |name: &str| Delta::Published {
+            id: PublicationId::random(),
+            group: lab.group,
+            name: name.parse().expect("a name"),
+            file: share.file_id,
+            manifest: NewManifest::new(manifest_of(b"content", 16 << 10)).id(),
+            user: a.user(),
+            membership: lab.membership,
+        };
+        f.state(old.iter().map(|n| published(n)).collect()).await;
+        for name in old {
+            assert_eq!(b.find("lab", name).await.expect("found").name.as_str(), name);
+            b.upload("lab", name, b"content").await.expect("seeded by another, too");
+        }
     }
 
     #[tokio::test]

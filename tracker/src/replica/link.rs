@@ -4,10 +4,10 @@
 //! accepted. A connection is served until it breaks or the machine has enough of it; jobs that it began are
 //! finished before the next one begins, so that nothing of an older connection is ever handled late.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::address::HostPort;
 use common::backoff::Backoff;
 use common::connection::{self, FrameReader, FrameWriter, Step};
 use common::task::TaskGroup;
@@ -17,7 +17,6 @@ use common::wire::sync::SyncFrame;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -51,14 +50,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub type Accepted = Box<dyn Io>;
 
 /// Who we are and where the sibling is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Place {
     /// Our line in tracker_info.txt, from 1.
     pub number: u16,
     /// The sibling's.
     pub sibling_number: u16,
     /// Where it listens.
-    pub sibling: SocketAddr,
+    pub sibling: HostPort,
 }
 
 /// What the rest of the tracker holds of a running link.
@@ -155,7 +154,7 @@ impl Link {
 
     /// Dials, and keeps the machine's time meanwhile.
     async fn dial(&mut self) -> Result<Accepted, String> {
-        let mut reached = Box::pin(reach(self.place.sibling, self.connector.clone()));
+        let mut reached = Box::pin(reach(self.place.sibling.clone(), self.connector.clone()));
         let reached = loop {
             let wake = self.wake();
             tokio::select! {
@@ -178,7 +177,7 @@ impl Link {
         let mut versions = self.store.watch();
         loop {
             if !self.machine.view().open
-                && let Ok(Err(_)) = timeout(DIAL, TcpStream::connect(self.place.sibling)).await
+                && let Ok(Err(_)) = timeout(DIAL, self.place.sibling.connect()).await
             {
                 self.machine.unreachable();
                 self.publish();
@@ -336,8 +335,8 @@ impl Link {
 }
 
 /// A connection to the sibling; or why there is none, and whether nobody listens there.
-async fn reach(sibling: SocketAddr, connector: SiblingConnector) -> Result<Accepted, (bool, String)> {
-    let socket = match timeout(DIAL, TcpStream::connect(sibling)).await {
+async fn reach(sibling: HostPort, connector: SiblingConnector) -> Result<Accepted, (bool, String)> {
+    let socket = match timeout(DIAL, sibling.connect()).await {
         Ok(socket) => socket.map_err(|e| (true, e.to_string()))?,
         Err(_) => return Err((false, format!("no answer within {} s", DIAL.as_secs()))),
     };

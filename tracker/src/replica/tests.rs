@@ -41,7 +41,7 @@ async fn tracker(dir: &Path, number: u16, addresses: [SocketAddr; 2], key: &Clus
     let store = Store::open(&dir.join(format!("{number}")), clock).expect("opened");
     let tasks = TaskGroup::new();
     let own = usize::from(number - 1);
-    let place = Place { number, sibling_number: 3 - number, sibling: addresses[1 - own] };
+    let place = Place { number, sibling_number: 3 - number, sibling: addresses[1 - own].into() };
     let connector = SiblingConnector::new(key).expect("connector");
     let presence = Arc::new(Presence::default());
     let handles = link::start(place, store.clone(), connector, Arc::clone(&presence), &tasks);

@@ -9,6 +9,7 @@ use rusqlite::{Connection, ToSql};
 
 use super::error::Result;
 use super::live::{refresh, refresh_of};
+use super::looks;
 use crate::fact::{Delta, Stamp};
 
 /// Adds `delta`, stated at `stamp`, to the state that `tx` writes. Says whether that was anything new.
@@ -48,18 +49,21 @@ pub(crate) fn join(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<bool>
             let new = run(KICKED, &[&id.0, group.as_bytes(), user.as_bytes()])?;
             refresh(tx, *group, *user).map(|()| new)
         }
-        Delta::Published { id, group, name, file, manifest, user, membership } => run(
-            PUBLISHED,
-            &[
-                id.as_bytes(),
-                group.as_bytes(),
-                &name.as_str(),
-                file.as_bytes(),
-                &manifest.0,
-                user.as_bytes(),
-                membership.as_bytes(),
-            ],
-        ),
+        Delta::Published { id, group, name, file, manifest, user, membership } => {
+            let new = run(
+                PUBLISHED,
+                &[
+                    id.as_bytes(),
+                    group.as_bytes(),
+                    &name.as_str(),
+                    file.as_bytes(),
+                    &manifest.0,
+                    user.as_bytes(),
+                    membership.as_bytes(),
+                ],
+            )?;
+            looks::note(tx, *group, name.as_str()).map(|()| new)
+        }
         Delta::Withdrawn { publication } => run(WITHDRAWN, &[publication.as_bytes()]),
         Delta::Seeding { group, file, device, user, membership, on } => run(
             SEEDING,

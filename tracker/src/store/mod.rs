@@ -3,12 +3,14 @@
 //! Every change of state goes through [`Store::write`]: it is decided on the state as it is at that
 //! moment, becomes facts, and is answered when they are on disk. Knows nothing of sockets and messages.
 
+mod backup;
 mod bounds;
 mod error;
 mod facts;
 mod join;
 mod live;
 mod log;
+mod looks;
 mod manifest;
 mod open;
 #[cfg(test)]
@@ -25,7 +27,7 @@ mod votes;
 mod writer;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -34,6 +36,7 @@ use common::ticket::UnixSeconds;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use crate::state::{Account, GroupEntry, LoginRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing};
+pub use backup::{BackupError, back_up};
 pub use bounds::LogBounds;
 pub use error::StoreError;
 pub use facts::{Cursor, Fact};
@@ -69,6 +72,7 @@ pub struct Store {
     clock: Clock,
     reserve: Arc<Reserve>,
     writer: Arc<Mutex<Option<thread::JoinHandle<()>>>>,
+    data_dir: PathBuf,
 }
 
 /// The wall clock, as the writer has it.
@@ -124,7 +128,8 @@ impl Store {
         let writer = thread::Builder::new().name("store writer".into()).spawn(move || writer.run(waiting));
         let writer = writer.map_err(|source| OpenError::Directory { path: data_dir.to_owned(), source })?;
         let (readers, writer) = (Readers::new(readers), Arc::new(Mutex::new(Some(writer))));
-        Ok(Self { jobs, readers, versions, origin, clock: Clock(clock), reserve, writer })
+        let data_dir = data_dir.to_owned();
+        Ok(Self { jobs, readers, versions, origin, clock: Clock(clock), reserve, writer, data_dir })
     }
 
     /// Decides a command on the state as it is, applies what it decides, and returns when that is
@@ -187,6 +192,17 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         self.readers.read(query).await
+    }
+
+    /// Copies the database, as it is at one moment, to the new file `to`; its length in bytes. Commands go on.
+    ///
+    /// # Errors
+    /// See [`BackupError`]; nothing is left behind then.
+    pub async fn back_up(&self, to: &Path) -> Result<u64, BackupError> {
+        let (data_dir, copy) = (self.data_dir.clone(), to.to_owned());
+        let done = tokio::task::spawn_blocking(move || back_up(&data_dir, &copy)).await;
+        let panicked = |_| BackupError::File { path: to.to_owned(), source: std::io::Error::other("it panicked") };
+        done.map_err(panicked)?
     }
 
     /// How much of the common history is here: everything that was acknowledged, and no less.

@@ -8,17 +8,19 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
+use super::looks;
+
 mod embedded {
     #![allow(missing_docs, clippy::unwrap_used, reason = "generated; it parses names that were checked at build time")]
     refinery::embed_migrations!("../migrations");
 }
 
 /// Name of the database within the data directory.
-const FILE: &str = "tracker.db";
+pub(super) const FILE: &str = "tracker.db";
 /// Held locked while a tracker uses the directory.
 const LOCK: &str = "tracker.lock";
 /// How long a statement waits for another connection's lock.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 128;
 /// Size to which the write-ahead log is cut back, in bytes.
@@ -44,12 +46,14 @@ pub enum OpenError {
     #[error("the data directory {} is in use by another tracker process; stop it, or name another with --data-dir", .0.display())]
     Locked(PathBuf),
     /// The database cannot be read as one.
-    #[error("the database {} is damaged ({reason}); restore it from a backup, or move it away to begin empty", path.display())]
+    #[error("the database {} is damaged ({reason}); {}", path.display(), mend(path, *.log))]
     Damaged {
         /// The file.
         path: PathBuf,
         /// How it shows.
         reason: String,
+        /// Whether a write-ahead log lies beside it, which may be another copy's.
+        log: bool,
     },
     /// A later release wrote it.
     #[error("the database {} has schema version {found}, and this release knows {known}; install the newer release", path.display())]
@@ -109,8 +113,12 @@ impl DataDir {
         // SQLite gives the files beside it the same mode.
         private().open(&path).map_err(|source| OpenError::Directory { path: path.clone(), source })?;
         let mut conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|e| sort(&path, e))?;
+        // Until the two are known to belong together, the log is not to be written into the file.
+        keep_log(&conn, true).map_err(|e| sort(&path, e))?;
         check(&path, &conn)?;
+        keep_log(&conn, false).map_err(|e| sort(&path, e))?;
         migrate(&path, &mut conn)?;
+        looks::bring_up_to_date(&mut conn).map_err(|e| sort(&path, e))?;
         durable(&conn).map_err(|e| sort(&path, e))?;
         Ok(conn)
     }
@@ -143,7 +151,7 @@ fn private() -> OpenOptions {
     options
 }
 
-fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(BUSY)?;
     // Without it SQLite plans a statement anew whenever other values are bound (it is built with SQLITE_ENABLE_STAT4):
@@ -151,6 +159,30 @@ fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(conn)
+}
+
+/// Whether the write-ahead log stays as it is when the connection is closed.
+fn keep_log(conn: &Connection, keep: bool) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(|_| ())
+}
+
+/// What the operator of a damaged database can do.
+fn mend(path: &Path, log: bool) -> String {
+    let mend = "restore it from a backup, or move it away to begin empty";
+    if !log {
+        return mend.to_owned();
+    }
+    let path = path.display();
+    format!(
+        "if you have just put a backup there, the log beside it is that of the old database: remove {path}-wal and \
+         {path}-shm and start again; otherwise remove both and {mend}"
+    )
+}
+
+fn damaged(path: &Path, reason: String) -> OpenError {
+    let log = PathBuf::from(format!("{}-wal", path.display()));
+    let log = log.metadata().is_ok_and(|m| m.len() > 0);
+    OpenError::Damaged { path: path.to_owned(), reason, log }
 }
 
 fn durable(conn: &Connection) -> rusqlite::Result<()> {
@@ -166,10 +198,7 @@ fn check(path: &Path, conn: &Connection) -> Result<(), OpenError> {
     let verdict: String = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(|e| sort(path, e))?;
     match verdict.as_str() {
         "ok" => Ok(()),
-        _ => Err(OpenError::Damaged {
-            path: path.to_owned(),
-            reason: verdict.lines().last().unwrap_or_default().to_owned(),
-        }),
+        _ => Err(damaged(path, verdict.lines().last().unwrap_or_default().to_owned())),
     }
 }
 
@@ -194,12 +223,9 @@ fn schema_version(conn: &Connection) -> rusqlite::Result<i64> {
 }
 
 fn sort(path: &Path, e: rusqlite::Error) -> OpenError {
-    let path = path.to_owned();
     match e.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            OpenError::Damaged { path, reason: e.to_string() }
-        }
-        _ => OpenError::Sqlite { path, source: e },
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => damaged(path, e.to_string()),
+        _ => OpenError::Sqlite { path: path.to_owned(), source: e },
     }
 }
 
@@ -274,6 +300,37 @@ mod tests {
         }
         fs::write(&file, &good).expect("written");
         assert!(opened(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_backup_beside_the_log_of_the_old_database_is_left_alone_and_the_log_named() {
+        let dir = tempfile::tempdir().expect("directory");
+        let data = dir.path().join("data");
+        let backup = dir.path().join("backup.db");
+        drop(opened(&data).expect("opened"));
+        super::super::back_up(&data, &backup).expect("saved");
+        let change = |sql, keep| {
+            let conn = Connection::open(data.join(FILE)).expect("opened");
+            keep_log(&conn, keep).expect("set");
+            conn.execute_batch(sql).expect("written");
+        };
+        change("CREATE TABLE later AS SELECT randomblob(99999) AS b", false);
+        // What is written from here on stays in the log, as after a kill.
+        change("CREATE TABLE last AS SELECT 1 AS b", true);
+        let file = data.join(FILE);
+        let log = data.join("tracker.db-wal");
+        let old_log = fs::read(&log).expect("a log");
+        let good = fs::read(&backup).expect("a backup");
+        fs::write(&file, &good).expect("put back");
+        let refused = opened(&data).expect_err("two that do not belong together").to_string();
+        for part in ["tracker.db-wal", "tracker.db-shm", "remove"] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        assert_eq!(fs::read(&file).expect("read"), good, "the backup is as it was");
+        assert!(fs::read(&log).expect("read") == old_log, "and so is the log");
+        fs::remove_file(&log).expect("removed");
+        let _ = fs::remove_file(data.join("tracker.db-shm"));
+        opened(&data).expect("restored");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Connections that come, go and fall silent; which of them is the current one.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use common::address::HostPort;
 use common::task::TaskGroup;
 use common::ticket::now as unix_now;
 use common::wire::client::{Call, Request, Welcome};
@@ -91,20 +91,20 @@ impl Hub {
         if self.current.is_some() {
             return;
         }
-        let address = |index: usize| self.shared.addresses.get(index).copied();
+        let address = |index: usize| self.shared.addresses.get(index).cloned();
         let lost = lost.and_then(|(index, reason)| Some((address(index)?, reason)));
         let there = |i: &usize| self.slots.get(*i).is_some_and(|s| s.up.is_some());
         let level = (0..self.slots.len()).find(|i| there(i) && !self.behind.contains(i));
         self.current = level.or_else(|| (0..self.slots.len()).find(there));
-        let chosen = self.current.and_then(address);
+        let chosen = self.current.and_then(&address);
         let notice = match (chosen, lost) {
             (Some(to), Some((from, _))) => Some(Notice::Switched { from, to }),
             (Some(to), None) => Some(Notice::Connected(to)),
             (None, Some((address, reason))) => Some(Notice::Lost { address, reason: reason.to_owned() }),
             (None, None) => None,
         };
-        self.lost_since = if chosen.is_some() { None } else { self.lost_since.or(Some(now)) };
-        self.met |= chosen.is_some();
+        self.lost_since = if self.current.is_some() { None } else { self.lost_since.or(Some(now)) };
+        self.met |= self.current.is_some();
         let current = self.current;
         self.shared.view.send_modify(|v| {
             v.connection += u64::from(current.is_some());
@@ -197,7 +197,7 @@ impl Hub {
 
 /// Why there is no tracker to ask: one that answers and may not be used is worth more words than
 /// those that do not answer.
-fn why_none<'a>(failures: impl Iterator<Item = &'a DialError>, addresses: &[SocketAddr]) -> Error {
+fn why_none<'a>(failures: impl Iterator<Item = &'a DialError>, addresses: &[HostPort]) -> Error {
     let mut reasons = Vec::new();
     for (failure, address) in failures.zip(addresses) {
         match failure {

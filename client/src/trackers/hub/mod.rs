@@ -139,10 +139,10 @@ impl Hub {
 
     fn start_keepers(&self, device: &DeviceKey, tasks: &TaskGroup) -> mpsc::Receiver<Event> {
         let (events, events_out) = mpsc::channel(EVENTS);
-        for (index, (slot, &address)) in self.slots.iter().zip(&self.shared.addresses).enumerate() {
+        for (index, (slot, address)) in self.slots.iter().zip(&self.shared.addresses).enumerate() {
             let keeper = Keeper {
                 index,
-                address,
+                address: address.clone(),
                 device: device.clone(),
                 trust: Arc::clone(&self.shared.trust),
                 events: events.clone(),

@@ -48,8 +48,8 @@ impl Hub {
         self.calls.go_back_to(&reply.seen);
         self.behind.clear();
         let told = self.again.replace(index) == Some(index);
-        if let Some(address) = self.shared.addresses.get(index).filter(|_| !told) {
-            self.notify(Notice::Behind(*address));
+        if let Some(address) = self.shared.addresses.get(index).cloned().filter(|_| !told) {
+            self.notify(Notice::Behind(address));
         }
     }
 

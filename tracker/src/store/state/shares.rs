@@ -9,7 +9,8 @@ use rusqlite::types::FromSqlError;
 use super::{State, id, name, split_reference};
 use crate::fact::ManifestId;
 use crate::state::{Seeder, SeedingFact, Share};
-use crate::store::error::Result;
+use crate::store::error::{Result, StoreError};
+use crate::store::looks;
 
 const COLUMNS: &str = "
     SELECT s.id, s.shown, s.file_id, s.manifest, s.len, s.piece_len, s.sha1, u.name
@@ -48,6 +49,12 @@ impl State<'_> {
         let base = split_reference(name.as_str()).0;
         let sql = format!("{COLUMNS} AND s.name IN (?2, ?3) AND s.shown = ?2 ORDER BY s.hlc, s.origin LIMIT 1");
         self.one(&sql, (group.as_bytes(), name.as_str(), base), share)
+    }
+
+    /// The name of another share that a person would take for this one.
+    pub fn twin_of(&self, group: GroupId, name: &FileName) -> Result<Option<FileName>> {
+        let twin = looks::twin(self.conn, group, name.as_str())?;
+        twin.map(|t| t.try_into().map_err(|_| StoreError::Content("a share without a name"))).transpose()
     }
 
     /// The share of this content that was published first.

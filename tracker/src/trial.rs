@@ -1,0 +1,197 @@
+//! `--trial`: a complete cluster on this machine for somebody who wants to see it work. One process runs both
+//! trackers, in a directory that it makes and tidies up again.
+//!
+//! Removes only what trackers and clients keep for themselves. Files that people put or fetched there stay.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use crate::config::{Arguments, Refused};
+use crate::server::{Config, Server};
+
+/// Where a trial is, unless `--data-dir` says otherwise.
+const DIRECTORY: &str = "trial";
+/// Held locked while the trial runs; what is left of one that was killed is known by it.
+const MARKER: &str = "trial.lock";
+/// What the trial makes beside it.
+const LIST: &str = "tracker_info.txt";
+const SECRET: &str = "cluster.secret";
+const DATA: &str = "data";
+
+/// A running trial.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    directory: PathBuf,
+    /// Held while it runs.
+    _marker: File,
+    /// Both trackers.
+    pub(crate) servers: Vec<Server>,
+}
+
+impl Trial {
+    /// Makes the directory and starts both trackers.
+    ///
+    /// # Errors
+    /// When the directory is not free for it, or a tracker does not start.
+    pub(crate) async fn start(arguments: &Arguments) -> Result<Self, Refused> {
+        let directory = arguments.data_dir.clone().unwrap_or_else(|| DIRECTORY.into());
+        let unusable = |source| Refused::Trial { directory: directory.clone(), source };
+        create_private(&directory).map_err(unusable)?;
+        let directory = directory.canonicalize().map_err(unusable)?;
+        let marker = claim(&directory).map_err(unusable)?;
+        let list: String = free_addresses().map_err(unusable)?.iter().map(|a| format!("{a}\n")).collect();
+        fs::write(directory.join(LIST), list).map_err(unusable)?;
+        let mut trial = Self { directory, _marker: marker, servers: Vec::new() };
+        for number in 1..=2 {
+            match trial.start_tracker(arguments, number).await {
+                Ok(server) => trial.servers.push(server),
+                Err(refused) => {
+                    trial.stop().await?;
+                    return Err(refused);
+                }
+            }
+        }
+        Ok(trial)
+    }
+
+    async fn start_tracker(&self, arguments: &Arguments, number: u16) -> Result<Server, Refused> {
+        let tracker = Arguments {
+            tracker_info: Some(self.directory.join(LIST)),
+            tracker_no: Some(number),
+            cluster_secret: None,
+            data_dir: Some(self.directory.join(DATA).join(format!("tracker-{number}"))),
+            ..arguments.clone()
+        };
+        let config: Config = tracker.configure()?;
+        Ok(Server::bind(config).await?)
+    }
+
+    /// What the person who started it should know.
+    pub(crate) fn welcome(&self) -> String {
+        let quoted = |path: &Path| {
+            let path = path.to_string_lossy().into_owned();
+            shlex::try_quote(&path).map(|q| q.into_owned()).unwrap_or(path)
+        };
+        let (here, client) = (self.directory.join("alice"), beside_us("client"));
+        format!(
+            "A trial in {}: both trackers run in this process, and `quit` tidies up what they keep.\n\
+             This line, in another terminal, starts a client; take another name for each person:\n    \
+             mkdir -p {here} && cd {here} && {} 127.0.0.1:0 ../{LIST}",
+            quoted(&self.directory),
+            quoted(&client),
+            here = quoted(&here),
+        )
+    }
+
+    /// Stops both trackers and tidies up; what people put there and is therefore left.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub(crate) async fn stop(self) -> Result<Option<PathBuf>, Refused> {
+        futures::future::join_all(self.servers.iter().map(Server::stop)).await;
+        let unusable = |source| Refused::Trial { directory: self.directory.clone(), source };
+        tidy(&self.directory).map_err(unusable)?;
+        remove(fs::remove_file(self.directory.join(MARKER))).map_err(unusable)?;
+        // Fails while anything else is there.
+        Ok(fs::remove_dir(&self.directory).err().map(|_| self.directory))
+    }
+}
+
+#[cfg(unix)]
+fn create_private(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+#[cfg(not(unix))]
+fn create_private(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)
+}
+
+/// Takes the directory, and tidies up after a trial that was killed there. Trackers of another kind are left alone.
+fn claim(directory: &Path) -> io::Result<File> {
+    let path = directory.join(MARKER);
+    let was_trial = path.exists();
+    if let Some(other) = [LIST, SECRET, DATA].into_iter().find(|n| !was_trial && directory.join(n).exists()) {
+        return Err(io::Error::other(format!(
+            "`{other}` is there already, and not from a trial; name another --data-dir"
+        )));
+    }
+    let marker = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    match marker.try_lock() {
+        Ok(()) => tidy(directory).map(|()| marker),
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::other("another trial runs there; use that one, or name another --data-dir"))
+        }
+        Err(TryLockError::Error(e)) => Err(e),
+    }
+}
+
+/// Removes what the trackers keep, and what clients in directories within keep.
+fn tidy(directory: &Path) -> io::Result<()> {
+    for file in [LIST, SECRET] {
+        remove(fs::remove_file(directory.join(file)))?;
+    }
+    remove(fs::remove_dir_all(directory.join(DATA)))?;
+    for person in fs::read_dir(directory)? {
+        let (person, data) = person.map(|p| (p.path(), p.path().join(DATA)))?;
+        let Ok(kept) = fs::read_dir(&data) else { continue };
+        for kept in kept {
+            let kept = kept?;
+            if kept.file_name().as_encoded_bytes().starts_with(b"client-") {
+                remove(fs::remove_dir_all(kept.path()))?;
+            }
+        }
+        // These stay if anything else is in them.
+        let _ = fs::remove_dir(&data).and_then(|()| fs::remove_dir(&person));
+    }
+    Ok(())
+}
+
+/// What is not there is removed.
+fn remove(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
+}
+
+/// Addresses for both trackers that nobody uses at this moment.
+fn free_addresses() -> io::Result<Vec<SocketAddr>> {
+    // Held together, so that they differ.
+    let listeners = (0..2).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>()?;
+    listeners.iter().map(TcpListener::local_addr).collect()
+}
+
+/// The program that was installed with this one; else whatever the shell finds under that name.
+fn beside_us(name: &str) -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|us| us.with_file_name(name));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| name.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_programs_keep_is_tidied_up() {
+        let dir = tempfile::tempdir().expect("directory");
+        let at = |path: &str| dir.path().join(path);
+        for kept in ["data/tracker-1", "alice/data/client-127.0.0.1-0", "bob/data/client-127.0.0.1-0", "bob/data/other"]
+        {
+            fs::create_dir_all(at(kept)).expect("made");
+        }
+        for file in [LIST, SECRET, "bob/results.tar", "data/tracker-1/tracker.db"] {
+            fs::write(at(file), "x").expect("written");
+        }
+        let other = claim(dir.path()).expect_err("trackers that are no trial's").to_string();
+        assert!(other.contains("tracker_info.txt") && other.contains("--data-dir"), "{other}");
+        assert!(at(LIST).exists());
+        fs::write(at(MARKER), "").expect("written");
+        let held = claim(dir.path()).expect("what a killed trial left");
+        assert!(!at(LIST).exists() && !at(SECRET).exists() && !at(DATA).exists() && !at("alice").exists());
+        assert!(at("bob/results.tar").exists() && at("bob/data/other").exists());
+        assert!(!at("bob/data/client-127.0.0.1-0").exists());
+        assert!(claim(dir.path()).expect_err("in use").to_string().contains("another trial"));
+        drop(held);
+    }
+}
