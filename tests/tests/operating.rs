@@ -69,10 +69,12 @@ fn trackers_and_clients_find_each_other_by_name() {
 #[test]
 fn shapes_of_other_programs_are_answered_with_the_line_that_does_it() {
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(harness::binary("tracker")).current_dir(dir.path()).arg("5000").output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    for part in ["echo 127.0.0.1:5000 > tracker_info.txt", "tracker_info.txt 1", "--trial"] {
-        assert!(said.contains(part), "{said}");
+    for shape in [&["5000"][..], &["127.0.0.1", "5000"], &["127.0.0.1:5000"]] {
+        let output = Command::new(harness::binary("tracker")).current_dir(dir.path()).args(shape).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        for part in ["echo 127.0.0.1:5000 > tracker_info.txt", "tracker_info.txt 1", "--trial"] {
+            assert!(said.contains(part), "{said}");
+        }
     }
 }

@@ -30,7 +30,11 @@ help           this";
 
 /// What the executable does.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::try_parse().unwrap_or_else(|e| explain(&e));
+    let given: Vec<_> = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    if let Some(address) = other_shape(&given).filter(|_| given.first().is_none_or(|g| !Path::new(g).exists())) {
+        return explain(&address);
+    }
+    let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -43,21 +47,18 @@ pub fn main() -> ExitCode {
     ran.unwrap_or_else(|refused| refuse(&refused))
 }
 
-/// Says what is wrong with the arguments, and leaves. Shapes of other programs of this kind are known.
-fn explain(wrong: &clap::Error) -> ! {
-    let given: Vec<_> = std::env::args().skip(1).collect();
-    if let Some(address) = other_shape(&given) {
-        let list = Path::new("tracker_info.txt");
-        let make = if list.exists() { String::new() } else { format!("    echo {address} > {}\n", list.display()) };
-        let us = std::env::args().next().unwrap_or_else(|| "tracker".to_owned());
-        eprintln!(
-            "tracker: here a list says where the trackers are, and a number which of them to start:\n\
-             {make}    {us} {} 1\n`{us} --trial` starts a complete trial on this machine.",
-            list.display()
-        );
-        std::process::exit(2);
-    }
-    wrong.exit()
+/// Answers a line as other programs of this kind take it with the lines that do the same here.
+fn explain(address: &HostPort) -> ExitCode {
+    let list = Path::new("tracker_info.txt");
+    let make = if list.exists() { String::new() } else { format!("    echo {address} > {}\n", list.display()) };
+    let us = std::env::args_os().next().map_or("tracker".to_owned(), |us| us.to_string_lossy().into_owned());
+    let us = Escaped(&us);
+    eprintln!(
+        "tracker: here a list says where the trackers are, and a number which of them to start:\n\
+         {make}    {us} {} 1\n`{us} --trial` starts a complete trial on this machine.",
+        list.display()
+    );
+    ExitCode::from(2)
 }
 
 /// The address in `tracker <port>`, `tracker <ip> <port>` and `tracker <ip:port>`.

@@ -173,3 +173,14 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_at_a_tracker_is_no_internal_fault() {
+        assert_eq!(Refusal::TrackerDiskFull.code(), "tracker_disk_full");
+        assert_eq!(Refusal::Internal.code(), "internal");
+    }
+}

@@ -71,7 +71,7 @@ fn decide(
     let (user, device) = (me.user, me.device);
     if !state.has_published(membership, &name, file)? {
         if same_name.is_none() {
-            tells_itself_apart(state, group, &group_name, &name)?;
+            tells_itself_apart(state, group, &name)?;
         }
         within_quota(state, services.quota, group, user, &manifest)?;
         let manifest = manifest.id();
@@ -82,7 +82,7 @@ fn decide(
 }
 
 /// Whether a name that is new in the group is what it looks like, and looks like no other there.
-fn tells_itself_apart(state: &State<'_>, group: GroupId, shown: &GroupName, name: &FileName) -> Result<(), Halt> {
+fn tells_itself_apart(state: &State<'_>, group: GroupId, name: &FileName) -> Result<(), Halt> {
     let refuse = |text: String| Refusal::Invalid(Text::clipped(&text));
     check_new(name).map_err(|e| refuse(e.to_string()))?;
     match state.twin_of(group, name)? {
