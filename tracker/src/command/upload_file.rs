@@ -88,7 +88,7 @@ fn tells_itself_apart(state: &State<'_>, group: GroupId, name: &FileName) -> Res
     match state.twin_of(group, name)? {
         Some(twin) => {
             let text =
-                format!("`{name}` looks like `{twin}`, which `{shown}` has; publish it under a new name with `--name`");
+                format!("`{name}` looks like `{twin}`, which is shared there; give it another name with `--name`");
             Err(refuse(text).into())
         }
         None => Ok(()),
