@@ -1,12 +1,16 @@
 //! The command line, and what it stands for: the list of trackers, and the data directory that
 //! belongs to this process alone.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Parser;
+use common::address::{HostPort, NotAnAddress};
+use common::escape::Escaped;
 use common::tracker_info::{TrackerInfo, TrackerInfoError};
 
 use crate::error::{Error, shown};
@@ -16,20 +20,30 @@ use crate::units;
 /// Name of the file whose lock says that the directory is in use.
 const LOCK: &str = "lock";
 
+/// What stands below the options in `--help`.
+const AFTER_HELP: &str = "\
+Exit status: 0 all well; 1 a command failed; 2 wrong usage, or the client could not start (address or data \
+directory in use, a list or script that cannot be read); 3 no tracker reachable; 130 interrupted; 143 terminated. \
+With --json each of these is an object on stdout, too.
+
+Passwords: whoever is on this machine sees in `ps` what is given with -c. Where a line leaves the password out, a script takes it \
+from --password-fd, or else from the variable SHOAL_PASSWORD, and a person at a terminal is asked for it.";
+
 /// Shares files with the members of your groups, and downloads theirs.
 ///
 /// Without -c and -f, and with a terminal on stdin, this is an interactive prompt; type `help` there.
-/// Lines that are piped in are run as a script.
+/// Lines that are piped in are run as a script. Started in the background of a terminal it reads nothing and seeds.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "client", version, max_term_width = 100)]
+#[command(name = "client", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Args {
-    /// Where this client serves pieces to others; port 0 lets the system choose.
-    #[arg(value_name = "IP:PORT")]
-    pub listen: SocketAddr,
+    /// Where this client serves pieces to others: an address of this machine, or a name for one, such as localhost:7000.
+    /// Port 0 lets the system choose.
+    #[arg(value_name = "IP:PORT", value_parser = parse_address)]
+    pub listen: HostPort,
     /// The list of trackers: a text file with one IP:PORT a line.
     #[arg(value_name = "TRACKER_INFO")]
     pub tracker_info: PathBuf,
-    /// Run this line, then the next -c, then leave.
+    /// Run this line, then the next -c, then leave. Others on this machine can see it (`ps`): leave passwords out.
     #[arg(short = 'c', long = "command", value_name = "LINE", allow_hyphen_values = true)]
     pub commands: Vec<String>,
     /// Run the lines of a file (after those of -c), then leave.
@@ -44,6 +58,10 @@ pub struct Args {
     /// Do not stop at the first failing line.
     #[arg(long)]
     pub keep_going: bool,
+    /// Take each password that a line leaves out from this file descriptor, a line for each:
+    /// `--password-fd 3 3<FILE`.
+    #[arg(long, value_name = "N")]
+    pub password_fd: Option<u32>,
     /// Where keys, known trackers, shares, unfinished downloads and the login are kept
     /// (default: `./data/client-<IP>-<PORT>`)
     #[arg(long, value_name = "DIR")]
@@ -61,17 +79,67 @@ impl Args {
     ///
     /// # Errors
     /// With file, line and reason.
-    pub fn read_tracker_info(&self) -> Result<TrackerInfo, TrackerInfoError> {
-        TrackerInfo::read(&self.tracker_info)
+    pub fn read_tracker_info(&self) -> Result<TrackerInfo, Error> {
+        TrackerInfo::read(&self.tracker_info).map_err(|e| match e {
+            TrackerInfoError::Unreadable { path, source } => {
+                let action = format!("read the list of trackers {}", shown(&path));
+                Error::Io { action, source: Arc::new(source) }
+            }
+            wrong => Error::InvalidArgument(wrong.to_string()),
+        })
+    }
+
+    /// The address to serve at: of a name the first one, IPv4 before IPv6. Blocks on the resolver.
+    ///
+    /// # Errors
+    /// When the name has no address.
+    pub fn listen_at(&self) -> Result<SocketAddr, Error> {
+        let wrong = |why: String| Error::InvalidArgument(format!("{why}; write an IP address of this machine"));
+        let found = self.listen.resolve_now().map_err(|e| wrong(e.to_string()))?;
+        found.first().copied().ok_or_else(|| wrong(format!("{} has no address", self.listen)))
     }
 
     /// Where this client keeps its things: a directory of its own for each address.
     pub fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| {
             // Colons of IPv6 are not for file names.
-            let ip = self.listen.ip().to_string().replace(':', "_");
-            PathBuf::from(format!("data/client-{ip}-{}", self.listen.port()))
+            let address = match &self.listen {
+                HostPort::Ip(address) => format!("{}-{}", address.ip().to_string().replace(':', "_"), address.port()),
+                HostPort::Name { host, port } => format!("{host}-{port}"),
+            };
+            PathBuf::from(format!("data/client-{address}"))
         })
+    }
+}
+
+fn parse_address(text: &str) -> Result<HostPort, String> {
+    let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+    text.parse().map_err(|e: NotAnAddress| match port {
+        "" => format!("`{}` has no port; write IP:PORT, for example 127.0.0.1:7000", Escaped(text)),
+        _ => format!("`{}` is {e}", Escaped(text)),
+    })
+}
+
+/// The command line that was meant, where `arguments` (without the program's name) have a shape that this program does
+/// not know but others do: `client 127.0.0.1 7000`, `client 7000 tracker_info.txt`, or the two arguments swapped.
+pub fn meant(arguments: &[OsString]) -> Option<String> {
+    let words: Vec<_> = arguments.iter().map(|a| a.to_str()).collect::<Option<_>>()?;
+    let is_port = |word: &str| word.parse::<u16>().is_ok();
+    let is_address = |word: &str| word.parse::<HostPort>().is_ok();
+    let is_host = |word: &str| !is_port(word) && !word.ends_with(".txt") && is_address(&format!("{word}:0"));
+    let (address, list) = match words.as_slice() {
+        [host, port, rest @ ..] if is_port(port) && is_host(host) => (format!("{host}:{port}"), rest),
+        [port, rest @ ..] if is_port(port) => (format!("127.0.0.1:{port}"), rest),
+        [list, address] if is_address(address) && !is_address(list) => ((*address).to_owned(), &words[..1]),
+        [address] if is_address(address) => ((*address).to_owned(), &[][..]),
+        _ => return None,
+    };
+    match list {
+        [] => Some(format!("client {address} tracker_info.txt")),
+        [list] if !list.starts_with('-') => {
+            Some(format!("client {address} {}", shlex::try_quote(list).unwrap_or_else(|_| "tracker_info.txt".into())))
+        }
+        _ => None,
     }
 }
 
@@ -103,7 +171,7 @@ impl DataDir {
                 private_file::tidy(&path).map_err(|e| Error::from_io("tidy", &path, e))?;
                 Ok(Self { path, _lock: lock })
             }
-            Err(TryLockError::WouldBlock) => Err(Error::InvalidArgument(format!(
+            Err(TryLockError::WouldBlock) => Err(Error::InUse(format!(
                 "the data directory {} is in use by another client; stop that one, or choose another IP:PORT or --data-dir",
                 shown(&path)
             ))),
@@ -138,6 +206,7 @@ mod tests {
         let dir = |line: &str| args(line).expect("good arguments").data_dir();
         assert_eq!(dir("127.0.0.1:7000 t.txt"), Path::new("data/client-127.0.0.1-7000"));
         assert_eq!(dir("[fe80::1]:7000 t.txt"), Path::new("data/client-fe80__1-7000"));
+        assert_eq!(dir("localhost:7000 t.txt"), Path::new("data/client-localhost-7000"));
         assert_eq!(dir("0.0.0.0:0 t.txt --data-dir d"), Path::new("d"));
     }
 
@@ -146,8 +215,39 @@ mod tests {
         let a = args("127.0.0.1:0 t.txt -c whoami -c -x --limit-up 10M --stay --json --keep-going").expect("good");
         assert_eq!(a.commands, ["whoami", "-x"]);
         assert_eq!((a.limit_up.map(NonZeroU64::get), a.stay, a.json, a.keep_going), (Some(10 << 20), true, true, true));
-        for bad in ["", "127.0.0.1:0", "localhost:1 t.txt", "127.0.0.1 t.txt", "127.0.0.1:0 t.txt --limit-up 0"] {
+        for bad in ["", "127.0.0.1:0", "local host:1 t.txt", "127.0.0.1 t.txt", "127.0.0.1:0 t.txt --limit-up 0"] {
             assert!(args(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_be_a_name_and_needs_a_port() {
+        let listen = |address: &str| args(&format!("{address} t.txt")).and_then(|a| Ok(a.listen_at().expect("known")));
+        assert_eq!(listen("localhost:7000").expect("good"), SocketAddr::from(([127, 0, 0, 1], 7000)));
+        for (bad, what) in [("127.0.0.1", "has no port"), ("localhost", "has no port"), ("127.0.0:1", "not an address")]
+        {
+            let refused = listen(bad).expect_err(bad).to_string();
+            assert!(refused.contains(what), "{refused}");
+        }
+        let nowhere = args("no-such-machine.invalid:1 t.txt").expect("a name").listen_at().expect_err("RFC 2606");
+        assert_eq!(nowhere.code(), "invalid_argument");
+    }
+
+    #[test]
+    fn the_shapes_of_other_systems_are_answered_with_ours() {
+        let meant = |line: &str| meant(&line.split_whitespace().map(Into::into).collect::<Vec<_>>());
+        for (typed, ours) in [
+            ("127.0.0.1 7000", "client 127.0.0.1:7000 tracker_info.txt"),
+            ("localhost 7000 list.txt", "client localhost:7000 list.txt"),
+            ("7000", "client 127.0.0.1:7000 tracker_info.txt"),
+            ("7000 tracker_info.txt", "client 127.0.0.1:7000 tracker_info.txt"),
+            ("127.0.0.1:7000", "client 127.0.0.1:7000 tracker_info.txt"),
+            ("list.txt 127.0.0.1:7000", "client 127.0.0.1:7000 list.txt"),
+        ] {
+            assert_eq!(meant(typed).as_deref(), Some(ours), "{typed}");
+        }
+        for none in ["", "127.0.0.1", "127.0.0.1:7000 a b", "list.txt", "127.0.0.1 7000 --json", "--no-such-option"] {
+            assert_eq!(meant(none), None, "{none}");
         }
     }
 
@@ -161,7 +261,9 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(fs::metadata(&path).expect("made").permissions().mode() & 0o777, 0o700);
         }
-        let refused = DataDir::open(&path).expect_err("taken").to_string();
+        let refused = DataDir::open(&path).expect_err("taken");
+        assert_eq!(refused.code(), "in_use");
+        let refused = refused.to_string();
         assert!(refused.contains(&shown(first.path())), "{refused}");
         drop(first);
         DataDir::open(&path).expect("free again");

@@ -73,6 +73,12 @@ pub enum Error {
     /// The answer did not come in time.
     #[error("{0}")]
     Timeout(String),
+    /// The data directory or the port belongs to another process.
+    #[error("{0}")]
+    InUse(String),
+    /// The user or the system asked to stop before the command was done.
+    #[error("interrupted before it was done")]
+    Interrupted,
     /// A defect of ours, or of the tracker.
     #[error("{0}")]
     Internal(String),
@@ -94,6 +100,8 @@ impl Error {
             Self::TrackersUnreachable(_) => "trackers_unreachable",
             Self::UntrustedTracker { .. } => "untrusted_tracker",
             Self::Timeout(_) => "timeout",
+            Self::InUse(_) => "in_use",
+            Self::Interrupted => "interrupted",
             Self::Internal(_) => "internal",
         }
     }
@@ -104,11 +112,15 @@ impl Error {
         Self::from_io_about(format!("{verb} {}", shown(path)), source)
     }
 
-    /// As [`Error::from_io`] where there is no path: `action` is a verb and its object, already escaped.
+    /// As [`Error::from_io`] where there is no path: `action` is a verb and its object, already escaped. A port that
+    /// another process listens on becomes [`Error::InUse`].
     pub fn from_io_about(action: impl Into<String>, source: io::Error) -> Self {
         let action = action.into();
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { action },
+            io::ErrorKind::AddrInUse => Self::InUse(format!(
+                "cannot {action}: another program does already; stop that one, or choose another port"
+            )),
             _ => Self::Io { action, source: Arc::new(source) },
         }
     }

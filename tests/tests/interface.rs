@@ -197,7 +197,7 @@ fn two_clients_in_one_directory_do_not_disturb_each_other_and_one_data_directory
     let mut second = alice.command();
     let out = second.args(["-c", "whoami"]).output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert_eq!(out.status.code(), Some(2), "{said}");
     assert!(said.contains(&*alice.home().join("data").to_string_lossy()), "the directory is named: {said}");
     drop(live);
 
@@ -264,4 +264,144 @@ fn stay_seeds_until_it_is_told_to_end() {
     assert!(p.stdout.wait_for(Duration::from_millis(300), |_| None::<()>).is_none());
     p.signal("TERM");
     assert_eq!(p.wait(PATIENCE).code(), Some(0));
+}
+
+/// What a client that is called with these arguments says on stdout, as JSON, and its exit status.
+fn json_of(command: &mut Command) -> (serde_json::Value, Option<i32>) {
+    let out = command.output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "one object: {text}");
+    (serde_json::from_str(&text).unwrap(), out.status.code())
+}
+
+#[test]
+fn whatever_keeps_a_client_from_starting_is_an_object_and_exit_status_2() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    std::fs::write(cluster.dir().join("bad.txt"), "nonsense\n").unwrap();
+    let mut live = alice.live();
+    live.ok("whoami");
+    let of = |arguments: &[&str]| {
+        let mut command = Command::new(binary("client"));
+        command.current_dir(cluster.dir()).args(arguments).args(["--json", "-c", "whoami"]);
+        json_of(&mut command)
+    };
+    let data = alice.home().join("data");
+    let list = "tracker_info.txt";
+    for (arguments, code) in [
+        (&[port.as_str(), list][..], "in_use"),
+        (&["127.0.0.1:0", list, "--data-dir", data.to_str().unwrap()], "in_use"),
+        (&["127.0.0.1:0", "missing.txt"], "io"),
+        (&["127.0.0.1:0", "bad.txt"], "invalid_argument"),
+        (&["127.0.0.1:0", list, "-f", "missing"], "io"),
+        (&["no-such-machine.invalid:0", list], "invalid_argument"),
+        (&["127.0.0.1", "7000"], "usage"),
+        (&["127.0.0.1:0", list, "--no-such-option"], "usage"),
+        (&["127.0.0.1:0", list, "--password-fd", "77"], "io"),
+    ] {
+        let (said, status) = of(arguments);
+        assert_eq!((&said["error"]["code"], status), (&code.into(), Some(2)), "{arguments:?}: {said}");
+        assert!(said["command"].is_null() && said["ok"] == false && said["v"] == 1, "{said}");
+    }
+    let (said, _) = of(&["127.0.0.1", "7000"]);
+    let message = said["error"]["message"].as_str().unwrap();
+    // With options it is not clear what was meant.
+    assert!(message.contains("has no port"), "{message}");
+    let out = Command::new(binary("client")).args(["127.0.0.1", "7000"]).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains("`client 127.0.0.1:7000 tracker_info.txt`"), "{said}");
+}
+
+#[test]
+fn an_interrupted_script_says_so_and_which_signal_it_was() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    alice.ok(&["create_group lab"]);
+    let large = alice.home().join("large.bin");
+    // Takes a minute to hash, and no room.
+    std::fs::File::create(&large).unwrap().set_len(256 << 30).unwrap();
+    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+        for busy in [false, true] {
+            let mut command = alice.command();
+            let mut p = Process::start(command.arg("--json"));
+            p.type_line("whoami");
+            assert!(p.stdout.wait_for(PATIENCE, |l| l.contains("whoami").then_some(())).is_some());
+            if busy {
+                p.type_line("upload_file large.bin lab");
+                let fds = format!("/proc/{}/fd", p.id());
+                let is_open = || {
+                    let links = std::fs::read_dir(&fds).unwrap().flatten().map(|e| std::fs::read_link(e.path()));
+                    links.flatten().any(|path| path.ends_with("large.bin"))
+                };
+                let deadline = std::time::Instant::now() + PATIENCE;
+                while !is_open() {
+                    assert!(std::time::Instant::now() < deadline, "never hashed");
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+            p.signal(signal);
+            assert_eq!(p.wait(PATIENCE).code(), Some(status));
+            let last: serde_json::Value = serde_json::from_str(p.stdout.lines().last().unwrap()).unwrap();
+            let command = if busy { "upload_file".into() } else { serde_json::Value::Null };
+            assert_eq!((&last["command"], &last["error"]["code"]), (&command, &"interrupted".into()), "{last}");
+        }
+    }
+}
+
+#[test]
+fn passwords_come_from_a_descriptor_or_the_environment() {
+    let cluster = Cluster::start(1);
+    let carol = cluster.client("carol");
+    carol.refused("create_user carol", "usage");
+    std::fs::write(carol.home().join("passwords"), "first-password\nfirst-password\nsecond-password\n").unwrap();
+    let client = carol.command();
+    let line: Vec<_> = std::iter::once(client.get_program()).chain(client.get_args()).collect();
+    let line = line.iter().map(|word| format!("'{}'", word.to_string_lossy())).collect::<Vec<_>>().join(" ");
+    let lines =
+        "-c 'create_user carol' -c 'login carol' -c 'change_password first-password third-password' -c 'login carol'";
+    let script = format!("{line} --json --password-fd 3 {lines} 3<passwords");
+    let out = Command::new("sh").current_dir(carol.home()).args(["-c", &script]).output().unwrap();
+    let said = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(said.lines().filter(|l| l.contains(r#""ok":true"#)).count(), 3, "{said}");
+    assert!(said.lines().last().unwrap().contains("bad_credentials"), "the third line is the second password: {said}");
+    let mut command = carol.command();
+    command.env("SHOAL_PASSWORD", "third-password").args(["--json", "-c", "login carol"]);
+    assert_eq!(json_of(&mut command).1, Some(0));
+}
+
+#[test]
+fn an_upload_of_a_script_that_ends_says_that_nobody_seeds_it() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    random_file(&alice.home().join("data.bin"), 1000).unwrap();
+    let said = alice.run(&["create_group lab", "upload_file data.bin lab"]);
+    assert!(said.stderr.contains("not seeded") && said.stderr.contains("`--stay`"), "{said:?}");
+    let mut live = alice.live();
+    live.ok("upload_file data.bin lab --name other.bin");
+    assert!(!live.process.stderr.text().contains("not seeded"), "{:?}", live.process);
+}
+
+#[test]
+fn a_client_may_be_called_by_a_name_of_this_machine() {
+    let cluster = Cluster::start(1);
+    let mut command = Command::new(binary("client"));
+    command.current_dir(cluster.dir()).args(["localhost:0", "tracker_info.txt", "--json", "-c", "status"]);
+    let (said, status) = json_of(&mut command);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said["data"]["listen"].as_str().unwrap().starts_with("127.0.0.1:"), "{said}");
+    assert!(cluster.dir().join("data/client-localhost-0").is_dir());
+}
+
+#[test]
+fn leaving_tells_a_request_from_a_membership() {
+    let cluster = Cluster::start(1);
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    alice.ok(&["create_group lab"]);
+    assert_eq!(bob.ok(&["join_group lab", "leave_group lab"])["was"], "pending");
+    bob.ok(&["join_group lab"]);
+    alice.ok(&["accept_request lab bob"]);
+    assert_eq!(bob.ok(&["leave_group lab"])["was"], "member");
+    bob.refused("leave_group lab", "not_a_member");
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::io::{Read, Write};
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,16 +22,20 @@ struct Terminal {
 
 impl Terminal {
     fn open(client: &Client) -> Self {
-        let size = PtySize { rows: ROWS, cols: COLS, pixel_width: 0, pixel_height: 0 };
+        Self::open_as("xterm-256color", COLS, client, client.command())
+    }
+
+    /// Runs `command` in a terminal that says it is a `term`, with so many columns.
+    fn open_as(term: &str, cols: u16, client: &Client, command: Command) -> Self {
+        let size = PtySize { rows: ROWS, cols, pixel_width: 0, pixel_height: 0 };
         let pty = native_pty_system().openpty(size).unwrap();
-        let command = client.command();
         let mut builder = CommandBuilder::new(command.get_program());
         builder.args(command.get_args());
         builder.cwd(client.home());
-        builder.env("TERM", "xterm-256color");
+        builder.env("TERM", term);
         let child = pty.slave.spawn_command(builder).unwrap();
         drop(pty.slave);
-        let screen = Arc::new((Mutex::new(vt100::Parser::new(ROWS, COLS, 1000)), Condvar::new()));
+        let screen = Arc::new((Mutex::new(vt100::Parser::new(ROWS, cols, 1000)), Condvar::new()));
         let (mut output, to) = (pty.master.try_clone_reader().unwrap(), Arc::clone(&screen));
         let keys = pty.master.take_writer().unwrap();
         std::thread::spawn(move || {
@@ -239,4 +244,150 @@ fn mistakes_are_met_with_the_nearest_command_and_the_usage() {
     t.until_prompt();
     t.press("\x04");
     assert_eq!(t.exit_code(), 0);
+}
+
+#[test]
+fn pasted_lines_run_one_after_the_other_and_their_passwords_are_not_kept() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    let mut t = Terminal::open(&alice);
+    t.until_prompt();
+    t.press(
+        "\x1b[200~whoami\nlogin alice password-of-alice\r\nlogn alice password-of-alice\ncreate_group lab\n\x1b[201~",
+    );
+    t.until("the pasted text", |t| t.text().contains("create_group lab"));
+    t.press("\r");
+    t.until_text("group `lab` created");
+    assert!(t.text().contains("logged in as alice"), "{}", t.text());
+    t.until_prompt();
+    t.press("\x1b[A\x1b[A");
+    t.until("the line before those with passwords", |t| t.line().ends_with("whoami"));
+    t.press("\x15quit\r");
+    assert_eq!(t.exit_code(), 0);
+    let kept = history(&alice);
+    assert!(kept.contains("whoami\ncreate_group lab\n") && !kept.contains("password-of"), "{kept}");
+}
+
+#[test]
+fn a_wrong_line_is_recalled_unless_it_may_hold_a_password() {
+    let cluster = Cluster::start(1);
+    let mut t = Terminal::open(&cluster.client("alice"));
+    t.enter("lst_groups");
+    t.until_text("did you mean `list_groups`?");
+    t.enter("logni alice some-secret-pass");
+    t.until_text("did you mean `login`?");
+    t.until_prompt();
+    t.press("\x1b[A");
+    t.until("the wrong line", |t| t.line().ends_with("lst_groups"));
+    t.press("\x15\x04");
+    assert_eq!(t.exit_code(), 0);
+}
+
+#[test]
+fn in_a_dumb_terminal_an_interrupted_password_swallows_no_line() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.client("alice");
+    let mut t = Terminal::open_as("dumb", COLS, &alice, alice.command());
+    t.until_prompt();
+    t.press("login alice\r");
+    t.until("the question", |t| t.line().contains("password of alice"));
+    t.press("half-a-passw\x03");
+    t.until_prompt();
+    t.press("help whoami\r");
+    t.until_text("Show who is logged in");
+    assert!(!t.text().contains("half-a"), "{}", t.text());
+    t.until_prompt();
+    t.press("quit\r");
+    assert_eq!(t.exit_code(), 0);
+}
+
+#[test]
+fn an_upload_shows_how_far_it_is_and_can_be_interrupted() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    alice.ok(&["create_group lab"]);
+    // Takes a minute to hash, and no room.
+    std::fs::File::create(alice.home().join("large.bin")).unwrap().set_len(256 << 30).unwrap();
+    let mut t = Terminal::open(&alice);
+    t.enter("upload_file large.bin lab");
+    t.until("progress", |t| t.text().lines().any(|l| l.starts_with("hashing large.bin") && l.contains("% ")));
+    t.press("\x03");
+    t.until_text("interrupted");
+    t.until_prompt();
+    t.until("nothing stale is left", |t| !t.text().contains("hashing"));
+    t.press("\x04");
+    assert_eq!(t.exit_code(), 0);
+}
+
+#[test]
+fn progress_fits_80_columns_leaves_nothing_stale_and_goes_on_at_the_next_start() {
+    const NAME: &str = "measurements-of-the-second-year.tar.gz";
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    random_file(&alice.home().join(NAME), 24 << 20).unwrap();
+    let mut a = alice.live();
+    a.ok("create_group lab");
+    a.ok(&format!("upload_file {NAME} lab"));
+    let bob = cluster.user("bob");
+    bob.ok(&["join_group lab"]);
+    a.ok("accept_request lab bob");
+    let open = |rate: &str| {
+        let mut command = bob.command();
+        command.args(["--limit-down", rate]);
+        Terminal::open_as("xterm-256color", 80, &bob, command)
+    };
+    let is_row = |line: &str| line.contains("% ") && line.contains('[');
+    let mut t = open("256K");
+    t.enter(&format!("download_file lab {NAME} downloads"));
+    for command in ["whoami", "list_groups", "help quit"] {
+        t.until("progress directly above the prompt", |t| {
+            let text = t.text();
+            let rows: Vec<_> = text.lines().collect();
+            let [.., above, prompt] = rows.as_slice() else { return false };
+            prompt.trim_end().ends_with('>') && is_row(above)
+        });
+        let text = t.text();
+        let rows: Vec<_> = text.lines().filter(|l| is_row(l)).collect();
+        assert_eq!(rows.len(), 1, "nothing stale\n{text}");
+        assert!(rows[0].starts_with("1 measure…r.tar.gz ["), "a name leaves room for figures\n{text}");
+        t.enter(command);
+    }
+    t.enter("quit");
+    t.until_text("1 unfinished download goes on when this client is started again");
+    assert!(!t.text().lines().any(is_row), "{}", t.text());
+    assert_eq!(t.exit_code(), 0);
+    let t = open("100M");
+    t.until_text("1 unfinished download goes on: `show_downloads`");
+    t.until_text("download 1 complete");
+}
+
+#[test]
+fn a_client_in_the_background_is_not_stopped_by_its_terminal() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    let client = alice.command();
+    let line: Vec<_> = std::iter::once(client.get_program()).chain(client.get_args()).collect();
+    let line = line.iter().map(|word| format!("'{}'", word.to_string_lossy())).collect::<Vec<_>>().join(" ");
+    for options in ["--stay", "", "--json", "-f - --stay", "--stay -c whoami"] {
+        let mut shell = Command::new("sh");
+        // With job control, as an interactive shell has it.
+        shell.args(["-c", &format!("set -m; {line} {options} & echo \"pid $! .\"; wait; echo ended")]);
+        let mut t = Terminal::open_as("xterm-256color", COLS, &alice, shell);
+        t.until_text(" .");
+        let pid = t.text().lines().find_map(|l| Some(l.strip_prefix("pid ")?.strip_suffix(" .")?.to_owned())).unwrap();
+        let lock = std::fs::File::open(alice.home().join("data/lock")).unwrap();
+        t.until("it has begun", |_| match lock.try_lock() {
+            Ok(()) => lock.unlock().is_err(),
+            Err(_) => true,
+        });
+        t.press("list_groups\r");
+        if options != "--json" {
+            t.until_text("staying to seed");
+        }
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let state = stat.rsplit(')').next().unwrap().trim_start().chars().next().unwrap();
+        assert!("RSD".contains(state), "{options:?}: {stat}\n{}", t.text());
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        t.until_text("ended");
+    }
 }

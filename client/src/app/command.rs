@@ -7,10 +7,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use common::escape::Escaped;
 use common::id::{DeviceId, FileName, GroupName, UserName};
 use common::wire::client::FileSelector;
 use zeroize::Zeroizing;
 
+use super::paths;
 use crate::units;
 
 /// A line at the prompt or in a script.
@@ -135,7 +137,7 @@ pub enum Command {
     #[command(visible_alias = "upload")]
     UploadFile {
         /// The file
-        #[arg(value_name = "path")]
+        #[arg(value_name = "path", value_parser = paths::parser())]
         path: PathBuf,
         /// With whom
         #[arg(value_name = "group")]
@@ -163,7 +165,7 @@ pub enum Command {
         #[arg(value_name = "file_name")]
         file_name: FileSelector,
         /// A directory, or the path to give the file
-        #[arg(value_name = "destination")]
+        #[arg(value_name = "destination", value_parser = paths::parser())]
         destination: PathBuf,
         /// In which order pieces are fetched
         #[arg(long, value_name = "strategy", value_enum, default_value = "rarest")]
@@ -177,19 +179,19 @@ pub enum Command {
     /// Pause a download
     PauseDownload {
         /// Its number in show_downloads
-        #[arg(value_name = "n")]
+        #[arg(value_name = "n", value_parser = download_number)]
         n: u64,
     },
     /// Go on with a paused or failed download
     ResumeDownload {
         /// Its number in show_downloads
-        #[arg(value_name = "n")]
+        #[arg(value_name = "n", value_parser = download_number)]
         n: u64,
     },
     /// Give a download up, and remove what it has fetched
     CancelDownload {
         /// Its number in show_downloads
-        #[arg(value_name = "n")]
+        #[arg(value_name = "n", value_parser = download_number)]
         n: u64,
     },
     /// List what this device seeds: state, rate, peers and bytes given
@@ -222,6 +224,11 @@ pub enum Command {
     /// Leave (also Ctrl-D); shares are seeded again at the next start
     #[command(visible_alias = "exit")]
     Quit,
+}
+
+fn download_number(text: &str) -> Result<u64, String> {
+    let wrong = |_| format!("`{}` is not the number of a download; `show_downloads` shows them", Escaped(text));
+    text.parse().map_err(wrong)
 }
 
 /// In which order pieces are fetched.

@@ -7,11 +7,12 @@ pub mod command;
 mod devices;
 mod listing;
 pub mod outcome;
+pub(crate) mod paths;
 mod progress;
 mod transfers;
 
 use common::id::DeviceId;
-use common::wire::client::{Password, Request, Response};
+use common::wire::client::{Password, Relation, Request, Response};
 use common::wire::limits::{MAX_PASSWORD, MIN_PASSWORD};
 use common::wire::refusal::Refusal;
 
@@ -176,9 +177,16 @@ impl App {
         }
     }
 
+    /// Leaves, or withdraws a request: the answer does not tell which, but only members may see the members.
     async fn leave(&self, group: common::id::GroupName) -> Result<Outcome, Error> {
         // Before: afterwards the name may be another group's.
         let shared_in = self.shares.group_known_as(&group);
+        let members = Request::ListMembers { group: group.clone(), after: None };
+        let was = match self.trackers.call(members).await {
+            Err(Error::Refused(Refusal::NotAMember(_))) => Relation::Pending,
+            Err(e) if !matches!(e, Error::Refused(_)) => return Err(e),
+            _ => Relation::Member,
+        };
         let withdrawn = match self.trackers.call(Request::LeaveGroup { group: group.clone() }).await? {
             Response::Left { withdrawn } => u64::from(withdrawn),
             _ => return Err(unexpected()),
@@ -186,7 +194,7 @@ impl App {
         if let Some(group) = shared_in {
             self.shares.leave(group).await;
         }
-        Ok(Outcome::Left { group, withdrawn })
+        Ok(Outcome::Left { group, was, withdrawn })
     }
 
     async fn status(&self) -> Status {
@@ -226,7 +234,9 @@ fn present_password(secret: Option<Secret>) -> Result<Password, Error> {
 
 fn no_password() -> Error {
     Error::Usage(
-        "a password is needed: there is no terminal to ask for it, so write it after the user's name".to_owned(),
+        "a password is needed, and there is no terminal to ask for it: set SHOAL_PASSWORD (for one password), or give each a \
+         line of a file that `--password-fd 3 3<FILE` opens, or write it after the user's name, where `ps` shows it to others"
+            .to_owned(),
     )
 }
 

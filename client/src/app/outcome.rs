@@ -50,6 +50,9 @@ pub enum Outcome {
     Left {
         /// Where.
         group: GroupName,
+        /// What the user was to it: a member, or one who has asked.
+        #[serde(serialize_with = "relation")]
+        was: Relation,
         /// Shares of the user that went with it.
         withdrawn: u64,
     },

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use common::escape::Escaped;
 use common::id::{FileName, GroupName};
 use common::wire::client::{FileSelector, Request};
 use common::wire::refusal::Refusal;
@@ -53,13 +54,14 @@ impl App {
         self.trackers.serve_at(self.shares.listen_addr());
         let asked_for = file.to_string();
         let id = self.downloads.start(group.clone(), file, &destination, strategy(order), force).await?;
+        // `id:` and digits stand for a name.
         let row = self.downloads.row(id);
-        let name = row.as_ref().map_or(asked_for, |row| row.name.to_string());
+        let name = row.as_ref().map_or(asked_for, |row| row.name.as_str().to_owned());
         let group = row.map_or(group, |row| row.group);
         match self.downloading {
             Downloading::Background => Ok(Outcome::Downloading { n: id.0, group, name }),
             Downloading::Wait => {
-                let bar = self.bars.add(name);
+                let bar = self.bars.add(Escaped(&name).to_string());
                 let done = tokio::select! {
                     done = self.downloads.finished(id) => done?,
                     // It stays, and goes on after the next login.

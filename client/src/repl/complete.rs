@@ -8,6 +8,7 @@ use common::id::GroupName;
 
 use super::names::{List, Names};
 use crate::app::command::{Argument, Line};
+use crate::app::paths::expand;
 
 /// Most candidates that are offered.
 const MOST: usize = 500;
@@ -77,7 +78,11 @@ pub(super) fn complete(line: &str, source: &impl Source) -> (usize, Vec<Candidat
     let only = found.len() == 1;
     let typed = |name: &str| {
         let complete = !name.ends_with(MAIN_SEPARATOR);
-        let quoted = quoted(name, words.quote, only && complete);
+        let mut quoted = quoted(name, words.quote, only && complete);
+        // Not to be taken for an option; those are completed only where one has been begun.
+        if name.starts_with('-') && words.current.is_empty() && !words.before.iter().any(|word| word == "--") {
+            quoted.insert_str(0, "-- ");
+        }
         if only && complete { quoted + " " } else { quoted }
     };
     let candidates = found.iter().map(|name| Candidate { shown: last_part(name).to_owned(), typed: typed(name) });
@@ -93,7 +98,7 @@ fn candidates(words: &Words, source: &impl Source) -> Vec<String> {
         let values = option.get_possible_values();
         return beginning(words, values.iter().map(|v| v.get_name().to_owned()));
     }
-    if words.current.starts_with('-') {
+    if words.current.starts_with('-') && !args.iter().any(|arg| arg == "--") {
         let longs = command.get_arguments().filter_map(Arg::get_long).map(|long| format!("--{long}"));
         return beginning(words, longs.filter(|long| !args.contains(long)));
     }
@@ -111,7 +116,7 @@ fn candidates(words: &Words, source: &impl Source) -> Vec<String> {
         }),
         Argument::File => group.map_or_else(Vec::new, |group| beginning(words, source.names(&List::Files(group)))),
         Argument::Download => beginning(words, source.names(&List::Downloads)),
-        Argument::Path => paths(&words.current),
+        Argument::Path => paths(&words.current, std::env::home_dir().as_deref()),
         Argument::Other => Vec::new(),
     }
 }
@@ -137,12 +142,14 @@ fn is_flag(arg: &Arg) -> bool {
 /// The arguments among `args` that are no options and no values of options.
 fn positionals<'a>(command: &clap::Command, args: &'a [String]) -> Vec<&'a str> {
     let mut found = Vec::new();
-    let mut skip = false;
+    let (mut skip, mut no_options) = (false, false);
     for arg in args {
         let value = std::mem::take(&mut skip);
-        if option(command, arg).is_some() {
+        if !no_options && option(command, arg).is_some() {
             skip = true;
-        } else if !value && !arg.starts_with("--") {
+        } else if !value && !no_options && arg == "--" {
+            no_options = true;
+        } else if !value && (no_options || !arg.starts_with("--")) {
             found.push(arg.as_str());
         }
     }
@@ -150,10 +157,14 @@ fn positionals<'a>(command: &clap::Command, args: &'a [String]) -> Vec<&'a str> 
 }
 
 /// Paths that begin with what is typed; directories end with a separator.
-fn paths(typed: &str) -> Vec<String> {
+fn paths(typed: &str, home: Option<&Path>) -> Vec<String> {
     let (directory, prefix) =
         typed.rsplit_once(MAIN_SEPARATOR).map_or(("", typed), |(_, p)| (&typed[..typed.len() - p.len()], p));
-    let listed = std::fs::read_dir(if directory.is_empty() { Path::new(".") } else { Path::new(directory) });
+    if typed == "~" {
+        return vec![format!("~{MAIN_SEPARATOR}")];
+    }
+    let directory_path = if directory.is_empty() { ".".into() } else { expand(directory.as_ref(), home) };
+    let listed = std::fs::read_dir(directory_path);
     let mut found: Vec<_> = listed
         .into_iter()
         .flatten()
@@ -163,7 +174,9 @@ fn paths(typed: &str) -> Vec<String> {
             let hidden = name.starts_with('.') && !prefix.starts_with('.');
             let fits = name.starts_with(prefix) && !hidden && !name.contains(char::is_control);
             let end = if entry.path().is_dir() { MAIN_SEPARATOR.to_string() } else { String::new() };
-            fits.then(|| format!("{directory}{name}{end}"))
+            // Where it begins a path, a `~` is the home directory.
+            let here = if directory.is_empty() && name == "~" { "./" } else { "" };
+            fits.then(|| format!("{here}{directory}{name}{end}"))
         })
         .take(MOST)
         .collect();
@@ -185,7 +198,8 @@ fn quoted(name: &str, quote: Option<char>, close: bool) -> String {
             Some('"') => matches!(c, '"' | '\\' | '$' | '`'),
             Some(_) => false,
             None => {
-                !(c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | '+' | ',' | '=' | ':' | '@' | '%' | '^'))
+                !(c.is_alphanumeric()
+                    || matches!(c, '.' | '_' | '-' | '/' | '+' | ',' | '=' | ':' | '@' | '%' | '^' | '~'))
             }
         };
         match (quote, c) {
@@ -301,6 +315,32 @@ mod tests {
         assert_eq!(typed(&format!("upload_file {root}/sub")), [format!("{root}/sub/")], "no blank after a directory");
         assert_eq!(complete(&format!("upload_file {root}/s"), &Fixed).1[0].shown, "sub/");
         assert_eq!(typed(&format!("upload_file {root}/.h")), [format!("{root}/.hidden ")]);
+    }
+
+    #[test]
+    fn the_home_directory_is_completed_and_stays_a_tilde() {
+        let home = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(home.path().join("in")).expect("made");
+        std::fs::write(home.path().join("in/my film.mkv"), "").expect("made");
+        let paths = |typed: &str| paths(typed, Some(home.path()));
+        assert_eq!(paths("~"), ["~/"]);
+        assert_eq!(paths("~/i"), ["~/in/"]);
+        assert_eq!(paths("~/in/my"), ["~/in/my film.mkv"]);
+        assert_eq!(quoted("~/in/my film.mkv", None, true), "~/in/my\\ film.mkv", "as it has to be typed");
+    }
+
+    #[test]
+    fn a_name_like_an_option_is_completed_behind_two_dashes() {
+        struct Dashed;
+        impl Source for Dashed {
+            fn names(&self, list: &List) -> Vec<String> {
+                if matches!(list, List::Files(_)) { vec!["-rf".to_owned()] } else { Vec::new() }
+            }
+        }
+        let typed = |line: &str| complete(line, &Dashed).1.into_iter().map(|c| c.typed).collect::<Vec<_>>();
+        assert_eq!(typed("download_file lab "), ["-- -rf "]);
+        assert_eq!(typed("download_file lab -- -r"), ["-rf "]);
+        assert_eq!(hint("download_file lab -- -rf ").as_deref(), Some("<destination>"));
     }
 
     #[test]

@@ -12,11 +12,15 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use indicatif::MultiProgress;
+use unicode_width::UnicodeWidthStr;
 
 /// Messages that may wait for the writing thread.
 const WAITING: usize = 64;
 /// How long a command's output may take to appear before the next prompt is drawn all the same.
 const FLUSH: Duration = Duration::from_millis(300);
+/// Size of a terminal that is not known.
+const COLUMNS: usize = 80;
+const ROWS: usize = 24;
 
 /// Writes to the terminal while a line is being typed.
 pub(super) trait Printer: Send {
@@ -43,15 +47,23 @@ enum Out {
 enum Message {
     Text(String),
     Live(Vec<String>),
-    /// A line is about to be typed, or has been.
-    Typing(bool),
+    /// A line was typed that takes so many rows with its prompt.
+    Typed(usize),
+    /// There is no further prompt.
+    Over,
     Flush(SyncSender<()>),
 }
 
 /// Whether this terminal may be animated and coloured.
 pub(super) fn is_lively(stream: &impl IsTerminal) -> bool {
     let unset = |name| std::env::var_os(name).is_none_or(|v| v.is_empty());
-    stream.is_terminal() && unset("NO_COLOR") && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+    stream.is_terminal() && unset("NO_COLOR") && !is_dumb()
+}
+
+/// Whether the line editor can do nothing with this terminal, and reads plain lines.
+pub(super) fn is_dumb() -> bool {
+    let term = std::env::var("TERM").unwrap_or_default();
+    ["dumb", "cons25", "emacs"].iter().any(|dumb| term.eq_ignore_ascii_case(dumb))
 }
 
 impl Console {
@@ -106,11 +118,24 @@ impl Console {
         }
     }
 
-    /// Tells whether a line is being typed.
-    pub(super) fn typing(&self, typing: bool) {
+    /// Tells that `line` was typed after `prompt`: what is written next comes below it.
+    pub(super) fn typed(&self, prompt: &str, line: &str) {
         if let Out::Prompt(messages) = &self.out {
-            send(messages, Message::Typing(typing));
+            send(messages, Message::Typed(rows_of_input(prompt, line, stdout_size().columns)));
         }
+    }
+
+    /// Ends the lines of progress for good.
+    pub(super) fn over(&self) {
+        if let Out::Prompt(messages) = &self.out {
+            send(messages, Message::Over);
+        }
+        self.flush();
+    }
+
+    /// Columns for text that wraps.
+    pub(super) fn columns(&self) -> usize {
+        stdout_size().columns
     }
 
     /// Waits until what was written so far is on the terminal. Blocks for a moment.
@@ -131,46 +156,108 @@ fn send(messages: &SyncSender<Message>, message: Message) {
 fn write(mut printer: Box<dyn Printer>, messages: &Receiver<Message>) {
     let mut live = Live::default();
     while let Ok(message) = messages.recv() {
-        match message {
-            Message::Flush(done) => drop(done.send(())),
-            Message::Typing(typing) => live = Live { typing, ..Live::default() },
-            Message::Text(text) => printer.print(live.insert(&text)),
-            Message::Live(lines) => live.replace(lines).into_iter().for_each(|text| printer.print(text)),
-        }
+        let text = match message {
+            Message::Flush(done) => {
+                let _ = done.send(()); // Nobody waits any more.
+                None
+            }
+            Message::Text(text) => Some(live.insert(&text, stdout_size())),
+            Message::Live(lines) => live.replace(lines, stdout_size()),
+            Message::Typed(rows) => live.lift(rows, stdout_size()),
+            Message::Over => live.end(stdout_size()),
+        };
+        text.into_iter().for_each(|text| printer.print(text));
     }
 }
 
-/// The lines directly above the prompt.
+/// The lines directly above the cursor's row: above the prompt, or last while a command runs.
 #[derive(Debug, Default)]
 struct Live {
-    typing: bool,
     lines: Vec<String>,
+    over: bool,
 }
 
 impl Live {
     /// What to write so that `text` stands above the live lines.
-    fn insert(&self, text: &str) -> String {
-        format!("{}{text}\n{}", self.erase(), self.draw())
+    fn insert(&self, text: &str, size: Size) -> String {
+        format!("{}{text}\n{}", self.erase(size), self.draw())
     }
 
     /// What to write so that `lines` stand in place of the present ones, if that changes anything.
-    /// While a command runs there is no place for them.
-    fn replace(&mut self, lines: Vec<String>) -> Option<String> {
-        if !self.typing || self.lines == lines {
+    fn replace(&mut self, lines: Vec<String>, size: Size) -> Option<String> {
+        if self.over || self.lines == lines {
             return None;
         }
-        let erase = self.erase();
+        let erase = self.erase(size);
         self.lines = lines;
         Some(erase + &self.draw())
     }
 
+    /// What to write so that the live lines go away from above a line that was typed in so many `rows`: it stays, as
+    /// part of what was said, and what comes next is written below it.
+    fn lift(&mut self, rows: usize, size: Size) -> Option<String> {
+        let live = self.rows(size);
+        self.lines.clear();
+        // What has left the screen is out of reach.
+        let in_reach = live > 0 && live + rows < size.rows;
+        in_reach.then(|| format!("\r\u{1b}[{}A\u{1b}[{live}M\u{1b}[{rows}B", live + rows))
+    }
+
+    /// What to write so that there are no live lines any more.
+    fn end(&mut self, size: Size) -> Option<String> {
+        let erase = self.replace(Vec::new(), size);
+        self.over = true;
+        erase
+    }
+
     /// Up to the first live line, and clear from there.
-    fn erase(&self) -> String {
-        if self.lines.is_empty() { String::new() } else { format!("\u{1b}[{}A\r\u{1b}[J", self.lines.len()) }
+    fn erase(&self, size: Size) -> String {
+        match self.rows(size) {
+            0 => String::new(),
+            rows => format!("\u{1b}[{rows}A\r\u{1b}[J"),
+        }
+    }
+
+    /// Rows that the live lines take. They were drawn to fit; in a terminal that has become narrower they are wrapped.
+    fn rows(&self, size: Size) -> usize {
+        self.lines.iter().map(|line| line.width().max(1).div_ceil(size.columns)).sum()
     }
 
     fn draw(&self) -> String {
         self.lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
+    }
+}
+
+/// Rows that a line takes with its prompt; the cursor's row counts, also where it is empty. A pasted one has several
+/// lines.
+fn rows_of_input(prompt: &str, line: &str, columns: usize) -> usize {
+    let mut before = prompt.width();
+    let rows = line.split('\n').map(|part| std::mem::take(&mut before) + part.width());
+    rows.map(|width| width / columns.max(1) + 1).sum()
+}
+
+/// How large a terminal is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+}
+
+/// The size of the terminal on stdout; what is usual where there is none.
+pub(super) fn stdout_size() -> Size {
+    size_of(io::stdout())
+}
+
+/// The size of the terminal on stderr; what is usual where there is none.
+pub(super) fn stderr_size() -> Size {
+    size_of(io::stderr())
+}
+
+fn size_of(terminal: impl std::os::fd::AsFd) -> Size {
+    let usual = |n: u16, usual| if n == 0 { usual } else { usize::from(n) };
+    match rustix::termios::tcgetwinsize(terminal) {
+        Ok(size) => Size { rows: usual(size.ws_row, ROWS), columns: usual(size.ws_col, COLUMNS) },
+        Err(_) => Size { rows: ROWS, columns: COLUMNS },
     }
 }
 
@@ -199,6 +286,18 @@ pub(super) fn fatal(text: &str) {
     eprintln!("client: {text}");
 }
 
+/// The same for `--json`: the one object, on stdout.
+pub(super) fn fatal_data(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush()); // Nobody reads it: the exit status says it, too.
+}
+
+/// A prompt for a line that is being read already.
+pub(super) fn show_prompt(prompt: &str) {
+    let mut out = io::stdout().lock();
+    let _ = write!(out, "{prompt}").and_then(|()| out.flush()); // The terminal is gone: nobody is there to see it.
+}
+
 /// A line break, where something interrupted left the cursor in the middle of a line.
 pub(super) fn end_line() {
     eprintln!();
@@ -214,16 +313,47 @@ pub(super) fn end_typing() {
 mod tests {
     use super::*;
 
+    const SIZE: Size = Size { rows: 24, columns: 40 };
+
+    fn lines(lines: &[&str]) -> Vec<String> {
+        lines.iter().map(|s| (*s).to_owned()).collect()
+    }
+
     #[test]
     fn live_lines_are_rewritten_in_place_and_stay_below_messages() {
-        let mut live = Live { typing: true, lines: Vec::new() };
-        let lines = |l: &[&str]| l.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        assert_eq!(live.replace(lines(&["a 1%"])).as_deref(), Some("a 1%\n"));
-        assert_eq!(live.replace(lines(&["a 1%"])), None, "nothing has changed");
-        assert_eq!(live.replace(lines(&["a 2%", "b"])).as_deref(), Some("\u{1b}[1A\r\u{1b}[Ja 2%\nb\n"));
-        assert_eq!(live.insert("news"), "\u{1b}[2A\r\u{1b}[Jnews\na 2%\nb\n");
-        assert_eq!(live.replace(Vec::new()).as_deref(), Some("\u{1b}[2A\r\u{1b}[J"));
-        live.typing = false;
-        assert_eq!(live.replace(lines(&["a 3%"])), None, "a command runs");
+        let mut live = Live::default();
+        assert_eq!(live.replace(lines(&["a 1%"]), SIZE).as_deref(), Some("a 1%\n"));
+        assert_eq!(live.replace(lines(&["a 1%"]), SIZE), None, "nothing has changed");
+        assert_eq!(live.replace(lines(&["a 2%", "b"]), SIZE).as_deref(), Some("\u{1b}[1A\r\u{1b}[Ja 2%\nb\n"));
+        assert_eq!(live.insert("news", SIZE), "\u{1b}[2A\r\u{1b}[Jnews\na 2%\nb\n");
+        assert_eq!(live.end(SIZE).as_deref(), Some("\u{1b}[2A\r\u{1b}[J"));
+        assert_eq!(live.replace(lines(&["a 3%"]), SIZE), None, "it is over");
+    }
+
+    #[test]
+    fn live_lines_that_are_wrapped_by_a_narrower_terminal_are_erased_whole() {
+        let mut live = Live::default();
+        assert!(live.replace(lines(&[&"x".repeat(39), "b"]), SIZE).is_some());
+        let narrow = Size { columns: 20, ..SIZE };
+        assert_eq!(live.replace(lines(&["c"]), narrow).as_deref(), Some("\u{1b}[3A\r\u{1b}[Jc\n"));
+    }
+
+    #[test]
+    fn live_lines_go_away_from_above_a_typed_line() {
+        let mut live = Live::default();
+        assert!(live.lift(1, SIZE).is_none(), "there are none");
+        let _ = live.replace(lines(&["a", "b"]), SIZE);
+        assert_eq!(live.lift(1, SIZE).as_deref(), Some("\r\u{1b}[3A\u{1b}[2M\u{1b}[1B"));
+        assert_eq!(live.replace(lines(&["a"]), SIZE).as_deref(), Some("a\n"), "and begin anew");
+        assert!(live.lift(30, SIZE).is_none(), "out of reach");
+    }
+
+    #[test]
+    fn the_rows_of_a_typed_line_are_counted() {
+        for (line, rows) in
+            [("", 1), ("123", 1), ("12345", 1), ("123456", 2), ("1\n2\n", 3), ("日本", 1), ("日本語", 2)]
+        {
+            assert_eq!(rows_of_input("> ", line, 8), rows, "{line:?}");
+        }
     }
 }

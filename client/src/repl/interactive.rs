@@ -8,16 +8,18 @@ use common::task::TaskGroup;
 use common::wire::client::Push;
 use tokio::sync::{broadcast, mpsc};
 
-use super::console::{Console, end_typing};
+use super::console::{Console, end_typing, is_dumb, show_prompt};
 use super::names::{List, Names};
 use super::parse::{self, Parsed};
 use super::progress::Drawn;
 use super::prompt::{Answer, Prompt};
-use super::render;
 use super::script::{DONE, ask, execute, needs_password, show};
 use super::signals::{Signals, Stop};
+use super::{render, secrecy};
 use crate::app::{App, Bar, Bars, Command, Outcome, note};
 use crate::download::{DownloadId, DownloadRow, State};
+use crate::error::Error;
+use crate::units::count;
 
 /// Two Ctrl-C within this time leave.
 const TWICE: Duration = Duration::from_millis(1500);
@@ -41,43 +43,89 @@ impl Interactive {
     pub(super) async fn run(self, signals: &mut Signals) -> u8 {
         self.console.message("Shoal. `help` shows all commands, Tab completes them, Ctrl-D leaves.");
         self.greet(signals).await;
-        let mut remember = None;
+        let mut remember = Vec::new();
         let mut interrupted = Interrupts::default();
         loop {
             self.console.flush();
-            self.console.typing(true);
-            let typed = self.typed(remember.take(), &mut interrupted, signals).await;
-            self.console.typing(false);
-            let line = match typed {
-                Answer::Typed(line) => line,
-                Answer::Interrupted if interrupted.again() => return DONE,
+            let next = match self.typed(std::mem::take(&mut remember), &mut interrupted, signals).await {
+                Answer::Typed(typed) => self.lines(&typed, &mut remember, signals).await,
+                Answer::Interrupted if interrupted.again() => Next::Leave,
                 Answer::Interrupted => {
                     self.console.message(ONCE_MORE);
-                    continue;
+                    Next::Prompt
                 }
-                Answer::End => return DONE,
+                Answer::End => Next::Leave,
             };
-            let Some(parsed) = parse::parse(&line) else { continue };
-            remember = parse::is_harmless(&parsed).then(|| line.trim().to_owned());
-            if self.line(parsed, signals).await == Next::Leave {
+            if next == Next::Leave {
+                self.console.over();
+                self.take_leave();
                 return DONE;
             }
         }
     }
 
+    /// Runs what was typed: a line, or several that were pasted, one after the other. Those that may be kept go to
+    /// `remember`.
+    async fn lines(&self, typed: &str, remember: &mut Vec<String>, signals: &mut Signals) -> Next {
+        let parsed = typed.lines().filter_map(|line| parse::parse(line).map(|parsed| (line.trim(), parsed)));
+        let parsed: Vec<_> = parsed.collect();
+        let several = parsed.len() > 1;
+        let mut left = parsed.len();
+        for (line, parsed) in parsed {
+            left -= 1;
+            let is_harmless = secrecy::is_harmless(line, &parsed);
+            if several {
+                // What is said next belongs to it.
+                let shown = if is_harmless { line } else { parsed.name.as_str() };
+                self.console.message(&format!("> {}", common::escape::Escaped(shown)));
+            }
+            remember.extend(is_harmless.then(|| line.to_owned()));
+            match self.line(parsed, signals).await {
+                Next::Prompt => {}
+                Next::Interrupted if left > 0 => {
+                    let rest = count(left as u64, "pasted line was not run", "pasted lines were not run");
+                    self.console.message(&rest);
+                    return Next::Prompt;
+                }
+                Next::Interrupted => return Next::Prompt,
+                Next::Leave => return Next::Leave,
+            }
+        }
+        Next::Prompt
+    }
+
+    /// Says what goes on when the client is started again.
+    fn take_leave(&self) {
+        let unfinished = |row: &&DownloadRow| matches!(row.progress.state, State::Downloading | State::Waiting);
+        let unfinished = self.app.downloads().list().iter().filter(unfinished).count() as u64;
+        if unfinished > 0 {
+            let what = count(unfinished, "unfinished download goes on", "unfinished downloads go on");
+            self.console.message(&format!("{what} when this client is started again"));
+            self.console.flush();
+        }
+    }
+
     /// What is typed. A signal to interrupt counts as Ctrl-C: it may be one that was meant for a
     /// command which ended first.
-    async fn typed(&self, remember: Option<String>, interrupted: &mut Interrupts, signals: &mut Signals) -> Answer {
-        let mut line = std::pin::pin!(self.prompt.line(self.label(), remember));
+    async fn typed(&self, remember: Vec<String>, interrupted: &mut Interrupts, signals: &mut Signals) -> Answer {
+        let label = self.label();
+        let mut line = std::pin::pin!(self.prompt.line(label.clone(), remember));
         loop {
             tokio::select! {
-                typed = &mut line => return typed,
+                typed = &mut line => {
+                    let text = if let Answer::Typed(text) = &typed { text.as_str() } else { "" };
+                    self.console.typed(&label, text);
+                    return typed;
+                }
                 stop = signals.next() => if stop == Stop::Terminate || interrupted.again() {
                     end_typing();
                     return Answer::End;
                 },
             }
             self.console.message(ONCE_MORE);
+            if is_dumb() {
+                show_prompt(&label); // The editor shows it by itself.
+            }
         }
     }
 
@@ -103,18 +151,18 @@ impl Interactive {
 
     async fn line(&self, parsed: Parsed, signals: &mut Signals) -> Next {
         let command = match parsed.command {
-            Ok(command) if needs_password(&command) => match ask(&self.prompt, command).await {
-                Some(command) => command,
-                None => return Next::Prompt,
+            Ok(command) if needs_password(&command) => match self.with_password(command, signals).await {
+                Ok(command) => command,
+                Err(next) => return next,
             },
             command => command,
         };
         let result = match command {
             Ok(command) => tokio::select! {
-                result = execute(&self.app, command) => result,
+                result = execute(&self.app, command, self.console.columns()) => result,
                 stop = signals.next() => {
                     self.console.message("interrupted");
-                    return if stop == Stop::Terminate { Next::Leave } else { Next::Prompt };
+                    return if stop == Stop::Terminate { Next::Leave } else { Next::Interrupted };
                 }
             },
             Err(e) => Err(e),
@@ -127,6 +175,24 @@ impl Interactive {
             Err(e) => self.console.message(&render::error(e)),
         }
         if matches!(result, Ok(Outcome::Quit {})) { Next::Leave } else { Next::Prompt }
+    }
+
+    /// Asks for the password that a command lacks.
+    async fn with_password(&self, command: Command, signals: &mut Signals) -> Result<Result<Command, Error>, Next> {
+        let mut asked = std::pin::pin!(ask(&self.prompt, &self.console, command));
+        loop {
+            tokio::select! {
+                command = &mut asked => return command.ok_or(Next::Interrupted),
+                stop = signals.next() => match stop {
+                    Stop::Terminate => return Err(Next::Leave),
+                    Stop::Interrupt if self.prompt.abandon() => {
+                        self.console.message("");
+                        return Err(Next::Interrupted);
+                    }
+                    Stop::Interrupt => {}
+                },
+            }
+        }
     }
 
     /// Starts what goes on beside the prompt.
@@ -153,6 +219,8 @@ impl Interrupts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Prompt,
+    /// The prompt, without what was pasted with the line.
+    Interrupted,
     Leave,
 }
 

@@ -9,11 +9,14 @@ mod history;
 mod interactive;
 mod names;
 mod parse;
+mod passwords;
 mod progress;
 mod prompt;
 mod render;
 mod run;
 mod script;
+mod secrecy;
 mod signals;
+mod suggest;
 
-pub use self::run::run;
+pub use self::run::start;

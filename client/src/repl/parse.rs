@@ -7,9 +7,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 use common::escape::Escaped;
 
+use super::suggest;
 use crate::app::Command;
 use crate::app::command::Line;
 use crate::error::Error;
+
+/// Columns of the usages in the list of all commands; longer ones have a line of their own.
+const USAGE_COLUMNS: usize = 32;
 
 /// A line that was understood, or not.
 #[derive(Debug)]
@@ -29,52 +33,71 @@ pub(crate) fn parse(line: &str) -> Option<Parsed> {
     let typed = words.first()?.clone();
     let mut table = Line::command();
     let known = table.find_subcommand(&typed).map(|c| c.get_name().to_owned());
-    let parsed = table.try_get_matches_from_mut(words).and_then(|m| Line::from_arg_matches(&m));
+    let parsed = table.try_get_matches_from_mut(&words).and_then(|m| Line::from_arg_matches(&m));
     match parsed {
         Ok(line) => Some(Parsed { name: line.command.name().to_owned(), command: Ok(line.command) }),
         Err(e) => {
-            let command = Err(explain(&e, known.as_deref(), &typed));
+            let command = Err(explain(&e, known.as_deref(), &words));
             Some(Parsed { name: known.unwrap_or(typed), command })
         }
     }
 }
 
-/// The help for all commands, or for one.
+/// The help for all commands, or for one, in lines of at most so many columns.
 ///
 /// # Errors
 /// When there is no such command.
-pub(crate) fn help(command: Option<&str>) -> Result<String, Error> {
+pub(crate) fn help(command: Option<&str>, columns: usize) -> Result<String, Error> {
     let mut table = Line::command();
     match command {
-        None => Ok(overview(&mut table)),
+        None => Ok(overview(&mut table, columns)),
         Some(name) => match table.find_subcommand_mut(name) {
             Some(found) => {
-                let mut found = found.clone().disable_help_flag(true);
+                let mut found = found.clone().disable_help_flag(true).term_width(columns);
                 Ok(found.render_help().to_string().trim_end().to_owned())
             }
-            None => Err(unknown(name, None)),
+            None => Err(unknown(name)),
         },
     }
 }
 
 /// All commands: usage and a line about each.
-fn overview(table: &mut clap::Command) -> String {
+fn overview(table: &mut clap::Command, columns: usize) -> String {
     let rows: Vec<_> = table
         .get_subcommands_mut()
         .map(|c| (usage_of(c), c.get_about().map(ToString::to_string).unwrap_or_default()))
         .collect();
     // What is longer has a line of its own.
-    let width = rows.iter().map(|(usage, _)| usage.len()).filter(|w| *w <= 32).max().unwrap_or_default();
-    let lines = rows.iter().map(|(usage, about)| match usage.len() <= width {
-        true => format!("  {usage:width$}  {about}"),
-        false => format!("  {usage}\n  {:width$}  {about}", ""),
+    let width = rows.iter().map(|(usage, _)| usage.len()).filter(|w| *w <= USAGE_COLUMNS).max().unwrap_or_default();
+    let rows = rows.iter().map(|(usage, about)| {
+        let about = wrap(about, columns.saturating_sub(width + 4));
+        let (first, about) = match usage.len() <= width {
+            true => (format!("  {usage:width$}  "), about),
+            false => {
+                (format!("  {}\n  {:width$}  ", wrap(usage, columns.saturating_sub(2)).join("\n      "), ""), about)
+            }
+        };
+        first + &about.join(&format!("\n  {:width$}  ", ""))
     });
-    let lines: Vec<_> = lines.collect();
-    format!(
-        "{}\n\n`help <command>` tells more. A file is named, or chosen by `id:` and digits of its id.\n\
-         Quote what has spaces: 'my file.pdf'.",
-        lines.join("\n")
-    )
+    let rows: Vec<_> = rows.collect();
+    let foot = "`help <command>` tells more. A file is named, or chosen by `id:` and digits of its id. \
+                Quote what has spaces: 'my file.pdf'. `~` is your home directory.";
+    format!("{}\n\n{}", rows.join("\n"), wrap(foot, columns).join("\n"))
+}
+
+/// `text` in lines of at most so many columns, broken between words; only a word that is longer makes a longer line.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// `login <user> [password]`
@@ -88,9 +111,10 @@ pub(crate) fn usage(name: &str) -> Option<String> {
     Line::command().find_subcommand_mut(name).map(usage_of)
 }
 
-fn explain(error: &clap::Error, known: Option<&str>, typed: &str) -> Error {
+/// What is wrong with `words`, the first of which is the command `known` if that is in the table.
+fn explain(error: &clap::Error, known: Option<&str>, words: &[String]) -> Error {
     let Some(name) = known else {
-        return unknown(typed, suggested(error));
+        return unknown(words.first().map_or("", String::as_str));
     };
     let usage = usage(name).unwrap_or_default();
     match error.kind() {
@@ -105,8 +129,9 @@ fn explain(error: &clap::Error, known: Option<&str>, typed: &str) -> Error {
             _ => Error::Usage(format!("a value is missing; usage: {usage}")),
         },
         ErrorKind::MissingRequiredArgument => {
-            let missing = list(error, ContextKind::InvalidArg).unwrap_or_default().join(" and ");
-            Error::Usage(format!("{missing} is missing; usage: {usage}"))
+            let missing = are_missing(&list(error, ContextKind::InvalidArg).unwrap_or_default());
+            let meant = meant(name, words).map(|line| format!("; {line}")).unwrap_or_default();
+            Error::Usage(format!("{missing}; usage: {usage}{meant}"))
         }
         ErrorKind::UnknownArgument => {
             Error::Usage(format!("an argument too many, or an unknown option; usage: {usage}"))
@@ -116,27 +141,43 @@ fn explain(error: &clap::Error, known: Option<&str>, typed: &str) -> Error {
     }
 }
 
-fn unknown(typed: &str, suggestion: Option<String>) -> Error {
-    let typed: String = typed.chars().take(80).collect();
-    let nearest = suggestion.or_else(|| nearest(&typed));
-    let remedy = nearest.map_or_else(|| "`help` shows all".to_owned(), |n| format!("did you mean `{n}`?"));
-    Error::Usage(format!("there is no command `{}`; {remedy}", Escaped(&typed)))
+/// `<group>, <file_name> and <destination> are missing`
+fn are_missing(names: &[String]) -> String {
+    match names {
+        [] => "an argument is missing".to_owned(),
+        [one] => format!("{one} is missing"),
+        [first @ .., last] => format!("{} and {last} are missing", first.join(", ")),
+    }
 }
 
-fn suggested(error: &clap::Error) -> Option<String> {
-    match error.get(ContextKind::SuggestedSubcommand)? {
-        ContextValue::String(s) => Some(s.clone()),
-        ContextValue::Strings(all) => all.last().cloned(), // The best comes last.
+/// The line that was meant, where the group was left out, as other systems have it, or the destination.
+fn meant(name: &str, words: &[String]) -> Option<String> {
+    let words: Vec<_> = words.get(1..)?.iter().map(|word| typed(word)).collect::<Option<_>>()?;
+    match (name, words.as_slice()) {
+        ("upload_file", [path]) => {
+            Some(format!("a file is shared with a group: `upload_file {path} <group>` (`list_groups` shows yours)"))
+        }
+        ("download_file", [file]) => Some(format!(
+            "a file is fetched from a group: `download_file <group> {file} .` (`list_files <group>` shows its files)"
+        )),
+        ("download_file", [group, file]) => {
+            Some(format!("`download_file {group} {file} .` puts it into the directory that the client was started in"))
+        }
         _ => None,
     }
 }
 
-/// The command that `typed` begins, if there is only one, or that it is nearly.
-fn nearest(typed: &str) -> Option<String> {
-    let table = Line::command();
-    let mut begun = table.get_subcommands().filter(|c| !typed.is_empty() && c.get_name().starts_with(typed));
-    let only = begun.next().filter(|_| begun.next().is_none()).map(|c| c.get_name().to_owned());
-    only.or_else(|| suggested(&Line::command().try_get_matches_from([typed]).err()?))
+/// A word as it would have to be typed, if that is possible; options are not words.
+fn typed(word: &str) -> Option<String> {
+    let quoted = shlex::try_quote(word).ok().filter(|_| !word.starts_with('-'))?;
+    Some(Escaped(&quoted).to_string())
+}
+
+fn unknown(typed: &str) -> Error {
+    let remedy = suggest::remedy(typed);
+    // A whole line in quotes is one word, and may hold a password.
+    let typed: String = typed.split_whitespace().next().unwrap_or_default().chars().take(80).collect();
+    Error::Usage(format!("there is no command `{}`; {remedy}", Escaped(&typed)))
 }
 
 fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
@@ -156,21 +197,6 @@ fn list(error: &clap::Error, kind: ContextKind) -> Option<Vec<String>> {
 
 fn choices(error: &clap::Error) -> Option<String> {
     list(error, ContextKind::ValidValue).filter(|all| !all.is_empty()).map(|all| all.join(", "))
-}
-
-/// Whether a line may be kept in the history: it is known not to hold a password.
-pub(crate) fn is_harmless(parsed: &Parsed) -> bool {
-    match &parsed.command {
-        Ok(command) => !command.holds_password(),
-        // A password may be on a line that was mistyped: keep it only if it is about something else.
-        Err(_) => !may_mean_password(&parsed.name),
-    }
-}
-
-fn may_mean_password(name: &str) -> bool {
-    const WITH_PASSWORD: [&str; 3] = ["create_user", "login", "change_password"];
-    // What is not in the table may be one of these three, mistyped.
-    Line::command().find_subcommand(name).is_none_or(|known| WITH_PASSWORD.contains(&known.get_name()))
 }
 
 #[cfg(test)]
@@ -222,6 +248,8 @@ mod tests {
         for (line, what) in [
             ("join_group", "<group> is missing; usage: join_group <group>"),
             ("accept_request lab", "<user> is missing; usage: accept_request <group> <user>"),
+            ("accept_request", "<group> and <user> are missing; usage"),
+            ("download_file", "<group>, <file_name> and <destination> are missing; usage"),
             ("change_password onlyone", "usage: change_password [old] [new]"),
             ("logout now", "usage: logout"),
             ("list_files lab --all", "usage: list_files <group>"),
@@ -241,7 +269,8 @@ mod tests {
             ("download_file lab id:12 .", "8 to 64 hexadecimal"),
             ("download_file lab a/b .", "path separator"),
             ("upload_file f lab --piece-size big", "not a size"),
-            ("pause_download one", "invalid digit"),
+            ("pause_download x", "`x` is not the number of a download; `show_downloads` shows them"),
+            ("pause_download -- -1", "not the number of a download"),
             ("download_file lab f . --strategy luck", "random, rarest, sequential"),
         ] {
             let error = error(line);
@@ -258,40 +287,46 @@ mod tests {
             "login b/b s3cret-pass",
             "change_password s3cret-pass",
             "create_user a s3cret-pass --x",
+            "'login bob s3cret-pass'",
         ] {
             assert!(!error(line).to_string().contains("s3cret"), "{line}");
         }
     }
 
     #[test]
-    fn lines_with_passwords_are_not_kept() {
-        let kept = |line: &str| is_harmless(&parse(line).expect("a command"));
-        for line in [
-            "login bob secret99",
-            "create_user bob secret99",
-            "change_password a b",
-            "login bob secret99 extra",
-            "logn bob secret99",
-            "LOGIN bob secret99",
-            "login 'bob secret99",
-            "change_password onlyone",
+    fn a_missing_group_or_destination_is_answered_with_the_line_that_was_meant() {
+        for (line, what) in [
+            ("upload results.tar", "`upload_file results.tar <group>`"),
+            ("upload 'my results.tar'", "`upload_file 'my results.tar' <group>`"),
+            ("download results.tar", "`download_file <group> results.tar .`"),
+            ("download_file lab results.tar", "`download_file lab results.tar .`"),
         ] {
-            assert!(!kept(line), "{line}");
+            let error = error(line);
+            assert!(error.code() == "usage" && error.to_string().contains(what), "{line}: {error}");
         }
-        for line in ["login bob", "list_groups", "list_files", "download_file lab x .", "upload_file"] {
-            assert!(kept(line), "{line}");
+    }
+
+    #[test]
+    fn help_is_wrapped_between_words() {
+        for columns in [40, 60, 80, 100] {
+            let texts = [None, Some("download_file"), Some("upload_file")].map(|c| help(c, columns).expect("help"));
+            let words: Vec<_> = texts.iter().flat_map(|t| t.split_whitespace()).collect();
+            let wide = help(None, 1000).expect("help");
+            assert!(wide.split_whitespace().all(|w| words.contains(&w)), "no word is broken at {columns}");
+            let longest = texts.iter().flat_map(|t| t.lines()).map(|l| l.chars().count()).max();
+            assert!(columns < 80 || longest.is_some_and(|l| l <= columns), "{columns}: {}", texts.join("\n"));
         }
     }
 
     #[test]
     fn every_command_has_help() {
-        let all = help(None).expect("an overview");
+        let all = help(None, 80).expect("an overview");
         for command in Line::command().get_subcommands() {
             let name = command.get_name();
             assert!(all.contains(name), "{name}");
-            assert!(help(Some(name)).expect(name).contains("Usage: "), "{name}");
+            assert!(help(Some(name), 80).expect(name).contains("Usage: "), "{name}");
         }
-        assert!(help(Some("upload")).expect("an alias").contains("--piece-size"));
-        assert_eq!(help(Some("nonsense")).expect_err("none").code(), "usage");
+        assert!(help(Some("upload"), 80).expect("an alias").contains("--piece-size"));
+        assert_eq!(help(Some("nonsense"), 80).expect_err("none").code(), "usage");
     }
 }

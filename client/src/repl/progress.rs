@@ -1,130 +1,323 @@
-//! Bars by indicatif: on stderr in scripts, as live lines above the prompt. Neither where the
+//! Rows of progress: on stderr in scripts (by indicatif), as live lines above the prompt. Neither where the
 //! terminal is not to be animated.
+//!
+//! A row fits the terminal, has the same columns every time, and shortens what is too long for them.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use common::task::TaskGroup;
-use indicatif::{InMemoryTerm, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::sync::Notify;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::console::{Console, is_lively};
+use super::console::{Console, is_lively, stderr_size, stdout_size};
 use crate::app::{Bar, Bars};
+use crate::units::{count, duration, rate, size};
 
 /// How often live lines are rewritten.
 const REDRAW: Duration = Duration::from_millis(500);
 /// Most live lines.
-const MOST_LINES: u16 = 6;
-/// Columns of a terminal whose width is not known.
-const COLUMNS: u16 = 80;
-/// Columns below which bars make no sense.
-const MIN_COLUMNS: u16 = 20;
+const MAX_LINES: usize = 6;
+/// Columns below which rows make no sense.
+const MIN_COLUMNS: usize = 20;
+/// Columns of a row besides the label and the note: blanks, bar, percentage, length.
+const FIXED_COLUMNS: usize = 29;
+/// How long a rate is measured before it means anything.
+const MEASURED: Duration = Duration::from_millis(500);
+/// Columns of the bar itself.
+const BAR_COLUMNS: usize = 8;
+/// Columns that the note should have.
+const NOTE_COLUMNS: usize = 32;
 
-const TEMPLATE: &str = "{prefix:.bold} [{bar:12}] {percent:>3}% {binary_bytes}/{binary_total_bytes} {wide_msg}";
-/// As above while the rate is measured here.
-const WITH_RATE: &str =
-    "{prefix:.bold} [{bar:12}] {percent:>3}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left";
-
-/// Bars that are drawn together.
+/// Progress that is drawn together.
 #[derive(Clone)]
-pub(super) struct Drawn(MultiProgress);
+pub(super) enum Drawn {
+    /// On stderr.
+    Stderr(MultiProgress),
+    /// Above the prompt.
+    Prompt(Arc<Rows>),
+}
+
+/// The rows above the prompt, in the order in which they began.
+pub(super) struct Rows {
+    /// The number of the last one, and those that are there.
+    rows: Mutex<(u64, BTreeMap<u64, Row>)>,
+    changed: Notify,
+    console: Console,
+}
+
+impl Rows {
+    fn new(console: Console) -> Self {
+        Self { rows: Mutex::default(), changed: Notify::new(), console }
+    }
+
+    /// Writes them as they are now.
+    fn show(&self) {
+        self.console.live(self.draw(usable(stdout_size().columns)));
+    }
+
+    fn locked(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Row>)> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is drawn in a terminal of so many columns.
+    fn draw(&self, columns: usize) -> Vec<String> {
+        let rows = self.locked();
+        let mut lines: Vec<_> = rows.1.values().take(MAX_LINES).map(|row| row.draw(columns)).collect();
+        if rows.1.len() > MAX_LINES {
+            let rest = (rows.1.len() - MAX_LINES) as u64;
+            lines.push(format!("… and {}: `show_downloads` shows all", count(rest, "more", "more")));
+        }
+        lines
+    }
+}
 
 impl Drawn {
     /// On stderr, if that is a terminal.
     pub(super) fn on_stderr() -> Self {
         let target = if is_lively(&io::stderr()) { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self(MultiProgress::with_draw_target(target))
+        Self::Stderr(MultiProgress::with_draw_target(target))
     }
 
-    /// As live lines of `console`, rewritten by a task of `tasks`.
+    /// As live lines of `console`, rewritten by a task of `tasks`. It sleeps while nothing changes.
     pub(super) fn above_prompt(console: Console, tasks: &TaskGroup) -> Self {
         if !is_lively(&io::stdout()) {
-            return Self(MultiProgress::with_draw_target(ProgressDrawTarget::hidden()));
+            return Self::Stderr(MultiProgress::with_draw_target(ProgressDrawTarget::hidden()));
         }
-        let term = InMemoryTerm::new(MOST_LINES, columns());
-        let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
+        let rows = Arc::new(Rows::new(console));
+        let drawn = Arc::clone(&rows);
         tasks.spawn("progress", async move {
-            let mut tick = tokio::time::interval(REDRAW);
             loop {
-                tick.tick().await;
-                let shown = term.contents();
-                // The terminal may have become narrower.
-                let columns = usize::from(columns());
-                let lines = shown.lines().map(|l| l.trim_end().chars().take(columns).collect::<String>());
-                console.live(lines.filter(|l| !l.is_empty()).collect());
+                drawn.changed.notified().await;
+                drawn.show();
+                tokio::time::sleep(REDRAW).await;
             }
         });
-        Self(MultiProgress::with_draw_target(target))
+        Self::Prompt(rows)
     }
 
-    /// What has to be lifted out of the way of other output.
+    /// What has to be lifted out of the way of other output on stderr.
     pub(super) fn multi(&self) -> MultiProgress {
-        self.0.clone()
+        match self {
+            Self::Stderr(multi) => multi.clone(),
+            Self::Prompt(_) => MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
+        }
     }
-}
-
-/// A little narrower than the terminal: a line that wraps would count for two.
-fn columns() -> u16 {
-    let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
-    if columns == 0 { COLUMNS } else { columns.max(MIN_COLUMNS) - 1 }
 }
 
 impl Bars for Drawn {
     fn add(&self, label: String) -> Box<dyn Bar> {
-        let bar = self.0.add(ProgressBar::no_length());
-        bar.set_prefix(label);
-        Box::new(DrawnBar { bar, styled: std::sync::OnceLock::new() })
+        match self {
+            Self::Stderr(multi) => {
+                let bar = multi.add(ProgressBar::no_length());
+                // The template is a constant, and tested.
+                bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+                Box::new(StderrBar { bar, label, began: OnceLock::new() })
+            }
+            Self::Prompt(rows) => {
+                let mut locked = rows.locked();
+                locked.0 += 1;
+                let number = locked.0;
+                locked.1.insert(number, Row { label, done: 0, total: 0, note: String::new() });
+                Box::new(PromptBar { rows: Arc::clone(rows), number, began: OnceLock::new() })
+            }
+        }
     }
 }
 
-struct DrawnBar {
+struct StderrBar {
     bar: ProgressBar,
-    styled: std::sync::OnceLock<()>,
+    label: String,
+    began: OnceLock<Instant>,
 }
 
-impl Bar for DrawnBar {
+impl Bar for StderrBar {
     fn set(&self, done: u64, total: u64, note: &str) {
-        self.styled.get_or_init(|| self.bar.set_style(style(if note.is_empty() { WITH_RATE } else { TEMPLATE })));
-        self.bar.set_length(total);
-        self.bar.set_message(note.to_owned());
-        self.bar.set_position(done);
+        let began = *self.began.get_or_init(Instant::now);
+        let row = Row { label: self.label.clone(), done, total, note: note_of(note, done, total, began.elapsed()) };
+        self.bar.set_message(row.draw(usable(stderr_size().columns)));
     }
 }
 
-impl Drop for DrawnBar {
+impl Drop for StderrBar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    // The templates are constants, and tested.
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    style.progress_chars("=> ")
+struct PromptBar {
+    rows: Arc<Rows>,
+    number: u64,
+    began: OnceLock<Instant>,
+}
+
+impl Bar for PromptBar {
+    fn set(&self, done: u64, total: u64, note: &str) {
+        let began = *self.began.get_or_init(Instant::now);
+        if let Some(row) = self.rows.locked().1.get_mut(&self.number) {
+            (row.done, row.total, row.note) = (done, total, note_of(note, done, total, began.elapsed()));
+        }
+        self.rows.changed.notify_one();
+    }
+}
+
+impl Drop for PromptBar {
+    fn drop(&mut self) {
+        self.rows.locked().1.remove(&self.number);
+        // At once: what is over is not to be seen beside what came of it.
+        self.rows.show();
+    }
+}
+
+/// The note, or the rate since the beginning and what it leaves to wait where there is none.
+fn note_of(note: &str, done: u64, total: u64, elapsed: Duration) -> String {
+    let per_second = (done as f64 / elapsed.as_secs_f64()) as u64;
+    if !note.is_empty() || elapsed < MEASURED || per_second == 0 {
+        return note.to_owned();
+    }
+    let left = duration(Duration::from_secs(total.saturating_sub(done) / per_second));
+    format!("{}, {left} left", rate(per_second))
+}
+
+/// A little narrower than the terminal: a row that reaches the edge may wrap.
+fn usable(columns: usize) -> usize {
+    columns.max(MIN_COLUMNS) - 1
+}
+
+/// One row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Row {
+    label: String,
+    done: u64,
+    total: u64,
+    note: String,
+}
+
+impl Row {
+    /// In at most so many columns.
+    fn draw(&self, columns: usize) -> String {
+        let Self { label, done, total, note } = self;
+        let label_columns = columns.saturating_sub(FIXED_COLUMNS + NOTE_COLUMNS).clamp(12, 40);
+        let label = shorten_middle(label, label_columns);
+        let blanks = " ".repeat(label_columns.saturating_sub(label.width()));
+        let part = if *total == 0 { 0.0 } else { (*done as f64 / *total as f64).min(1.0) };
+        let full = (part * BAR_COLUMNS as f64) as usize;
+        let tip = if full < BAR_COLUMNS && *done > 0 { ">" } else { "" };
+        let bar = format!("{}{tip}", "=".repeat(full));
+        let percent = (part * 100.0) as u64;
+        let row = format!("{label}{blanks} [{bar:BAR_COLUMNS$}] {percent:>3}% {:>10}", size(*total));
+        let left = columns.saturating_sub(row.width() + 2);
+        let note = if left < 2 { String::new() } else { fit_note(note, left) };
+        shorten_end(format!("{row}  {note}").trim_end(), columns)
+    }
+}
+
+/// As many of the note's parts as fit.
+fn fit_note(note: &str, columns: usize) -> String {
+    if note.width() <= columns {
+        return note.to_owned();
+    }
+    let ends = note.match_indices(", ").map(|(at, _)| &note[..at]);
+    ends.filter(|part| part.width() <= columns).last().map_or_else(|| shorten_end(note, columns), ToOwned::to_owned)
+}
+
+/// `text` in so many columns, with an ellipsis where its end is missing.
+fn shorten_end(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    beginning(text.chars(), columns.saturating_sub(1)) + "…"
+}
+
+/// `text` in so many columns, with an ellipsis where its middle is missing: names differ in their ends.
+pub(super) fn shorten_middle(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let tail_columns = columns.saturating_sub(1) / 2;
+    let tail: String = beginning(text.chars().rev(), tail_columns).chars().rev().collect();
+    let head = beginning(text.chars(), columns.saturating_sub(1 + tail_columns));
+    format!("{head}…{tail}")
+}
+
+/// As many of the characters as fit into so many columns.
+fn beginning(text: impl Iterator<Item = char>, columns: usize) -> String {
+    let mut used = 0;
+    text.take_while(|c| {
+        used += c.width().unwrap_or(0);
+        used <= columns
+    })
+    .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn bars_show_label_share_and_note_and_go_away() {
-        let term = InMemoryTerm::new(MOST_LINES, 100);
-        let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
-        let drawn = Drawn(MultiProgress::with_draw_target(target));
-        let bar = drawn.add("a.bin".to_owned());
-        bar.set(512, 1024, "1.0 MiB/s, 3 s left, 2 peers");
-        let shown = term.contents();
-        for part in ["a.bin", " 50% ", "512 B/1.00 KiB", "1.0 MiB/s, 3 s left, 2 peers"] {
-            assert!(shown.contains(part), "{shown}");
-        }
-        drop(bar);
-        assert_eq!(term.contents().trim(), "");
+    fn row(label: &str, done: u64, total: u64, note: &str) -> Row {
+        Row { label: label.to_owned(), done, total, note: note.to_owned() }
     }
 
     #[test]
-    fn the_templates_are_sound() {
-        for template in [TEMPLATE, WITH_RATE] {
-            assert!(ProgressStyle::with_template(template).is_ok());
+    fn rows_have_fixed_columns_and_shortened_names() {
+        let rows = [
+            row("1 results.tar", 57 << 20, 286 << 20, "56.2 MiB/s, 4.1 s left, 2 peers"),
+            row(
+                "12 measurements-of-the-second-series-2024.tar.gz",
+                1,
+                3 << 30,
+                "waiting: no seeder of this file is there",
+            ),
+            row("hashing a", 5, 5, ""),
+        ];
+        let drawn: Vec<_> = rows.iter().map(|row| row.draw(79)).collect();
+        assert_eq!(
+            drawn,
+            [
+                "1 results.tar      [=>      ]  19%  286.0 MiB  56.2 MiB/s, 4.1 s left, 2 peers",
+                "12 measur…4.tar.gz [>       ]   0%    3.0 GiB  waiting: no seeder of this file…",
+                "hashing a          [========] 100%        5 B",
+            ]
+        );
+        for columns in 20..200 {
+            assert!(rows.iter().all(|row| row.draw(columns).width() <= columns), "{columns}");
         }
+    }
+
+    #[test]
+    fn names_are_shortened_by_columns_and_not_by_letters() {
+        assert_eq!(shorten_middle("abcdefghij", 10), "abcdefghij");
+        assert_eq!(shorten_middle("abcdefghijk", 10), "abcde…hijk");
+        assert_eq!(shorten_middle("日本語日本語.tar", 9), "日本….tar");
+        assert_eq!(shorten_end("日本語", 4), "日…");
+    }
+
+    #[test]
+    fn progress_appears_changes_and_goes_away() {
+        let rows = Arc::new(Rows::new(Console::plain(Drawn::on_stderr().multi())));
+        let drawn = Drawn::Prompt(Arc::clone(&rows));
+        let bars: Vec<_> = (0..MAX_LINES + 2).map(|n| drawn.add(format!("{n} a.bin"))).collect();
+        bars[0].set(512, 1024, "1.0 MiB/s, 3 s left, 2 peers");
+        let lines = rows.draw(100);
+        assert!(lines[0].contains(" 50% ") && lines[0].ends_with("2 peers"), "{lines:?}");
+        assert!(lines.len() == MAX_LINES + 1 && lines[MAX_LINES].contains("2 more"), "{lines:?}");
+        drop(bars);
+        assert!(rows.draw(100).is_empty());
+    }
+
+    #[test]
+    fn without_a_note_the_rate_is_shown() {
+        let note = note_of("", 100 << 20, 300 << 20, Duration::from_secs(2));
+        assert_eq!(note, "50.0 MiB/s, 4.0 s left");
+        assert_eq!(note_of("paused", 1, 2, Duration::from_secs(1)), "paused");
+        assert_eq!(note_of("", 0, 2, Duration::ZERO), "");
+    }
+
+    #[test]
+    fn the_template_is_sound() {
+        assert!(ProgressStyle::with_template("{msg}").is_ok());
     }
 }

@@ -2,12 +2,18 @@
 //!
 //! Owns the terminal's mode while a line is typed, and the history. Invariant: a password is never
 //! shown, completed, hinted or remembered. Does not know what lines mean.
+//!
+//! A terminal that cannot be edited on (TERM=dumb) gives whole lines, and Ctrl-C there is a signal to the process, which
+//! cannot end the read. So whoever asked may abandon its question; the line that is typed then answers the next one.
 
 use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use common::terminal;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::{CmdKind, Highlighter};
@@ -18,7 +24,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::complete;
-use super::console::Printer;
+use super::console::{Printer, is_dumb, show_prompt};
 use super::history::{History, MOST};
 use super::names::Names;
 
@@ -34,7 +40,7 @@ pub(super) enum Answer {
 }
 
 enum Ask {
-    Line { prompt: String, remember: Option<String> },
+    Line { prompt: String, remember: Vec<String> },
     Password { prompt: String },
 }
 
@@ -42,7 +48,9 @@ enum Ask {
 pub(super) struct Prompt {
     asks: SyncSender<(Ask, oneshot::Sender<Answer>)>,
     /// The terminal as it was; put back at the end, also if the thread is still reading.
-    _before: Before,
+    before: Before,
+    /// Whether the thread still reads for a question that was abandoned.
+    abandoned: AtomicBool,
 }
 
 /// What the thread sets up.
@@ -67,12 +75,25 @@ impl Prompt {
             .name("prompt".to_owned())
             .spawn(move || run(names, data_dir, colour, &ready, &asked))?;
         let printer = started.recv().map_err(|_| io::Error::other("the line editor did not start"))??;
-        Ok(Started { prompt: Self { asks, _before: before }, printer })
+        Ok(Started { prompt: Self { asks, before, abandoned: AtomicBool::new(false) }, printer })
     }
 
-    /// A line. `remember` is the one before, if it may be kept.
-    pub(super) async fn line(&self, prompt: String, remember: Option<String>) -> Answer {
+    /// A line, or several that were pasted. `remember` are those before that may be kept.
+    pub(super) async fn line(&self, prompt: String, remember: Vec<String>) -> Answer {
+        if self.abandoned.swap(false, Ordering::Relaxed) {
+            show_prompt(&prompt); // The thread is past the point where it does that.
+        }
         self.ask(Ask::Line { prompt, remember }).await
+    }
+
+    /// Gives up the question that is being asked, on a signal. `false` where the terminal makes a key of Ctrl-C: there the
+    /// answer says so itself.
+    pub(super) fn abandon(&self) -> bool {
+        if is_dumb() {
+            self.before.put_back();
+            self.abandoned.store(true, Ordering::Relaxed);
+        }
+        is_dumb()
     }
 
     /// A password.
@@ -114,24 +135,36 @@ fn run(
     if ready.send(Ok(printer)).is_err() {
         return;
     }
+    // The line that was typed when nobody waited for an answer any more.
+    let mut early = None;
     while let Ok((ask, answer)) = asked.recv() {
         let typed = match ask {
             Ask::Line { prompt, remember } => {
-                if let Some(line) = remember
-                    && editor.add_history_entry(line.as_str()).unwrap_or(false)
-                    && let Some(file) = &file
-                {
-                    file.add(&line);
-                }
-                editor.readline(&prompt)
+                remember.iter().for_each(|line| keep(&mut editor, file.as_ref(), line));
+                early.take().map_or_else(|| answer_of(editor.readline(&prompt)), Answer::Typed)
             }
-            Ask::Password { prompt } => unseen(&mut editor, &prompt),
+            Ask::Password { prompt } => answer_of(unseen(&mut editor, &prompt)),
         };
-        let _ = answer.send(match typed {
-            Ok(line) => Answer::Typed(Zeroizing::new(line)),
-            Err(ReadlineError::Interrupted) => Answer::Interrupted,
-            Err(_) => Answer::End,
-        });
+        if let Err(Answer::Typed(line)) = answer.send(typed) {
+            early = Some(line);
+        }
+    }
+}
+
+fn answer_of(typed: rustyline::Result<String>) -> Answer {
+    match typed {
+        Ok(line) => Answer::Typed(Zeroizing::new(line)),
+        Err(ReadlineError::Interrupted) => Answer::Interrupted,
+        Err(_) => Answer::End,
+    }
+}
+
+/// Keeps a line, in memory and in the file, unless it repeats the one before.
+fn keep(editor: &mut Line, file: Option<&History>, line: &str) {
+    if editor.add_history_entry(line).unwrap_or(false)
+        && let Some(file) = file
+    {
+        file.add(line);
     }
 }
 
@@ -148,10 +181,11 @@ fn editor(colour: bool) -> rustyline::Result<Line> {
 }
 
 /// Reads a line that is not shown. The mask is drawn by the highlighter, which colours would turn
-/// off, so they are forced on meanwhile.
+/// off, so they are forced on meanwhile. Where no line is edited the terminal itself is told not to show it.
 fn unseen(editor: &mut Line, prompt: &str) -> rustyline::Result<String> {
     use rustyline::config::Configurer;
     let colour = editor.helper().is_some_and(|h| h.colour);
+    let _silent = is_dumb().then(Silent::begin);
     editor.helper_mut().into_iter().for_each(|h| h.masking = true);
     editor.set_color_mode(ColorMode::Forced);
     let typed = editor.readline(prompt);
@@ -229,19 +263,43 @@ impl Highlighter for Assistant {
 }
 
 /// The terminal's mode before the first line: whatever happens, the user gets it back.
-struct Before(Option<rustix::termios::Termios>);
+struct Before(Option<Termios>);
 
 impl Before {
     fn take() -> Self {
-        Self(rustix::termios::tcgetattr(io::stdin()).ok())
+        Self(tcgetattr(io::stdin()).ok())
+    }
+
+    fn put_back(&self) {
+        // Whoever is in front now has the terminal as it wants it, and who is not would be stopped (SIGTTOU).
+        if let Some(before) = self.0.as_ref().filter(|_| !terminal::is_in_background()) {
+            // Best effort: there is no other way to tell.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+        }
     }
 }
 
 impl Drop for Before {
     fn drop(&mut self) {
-        if let Some(before) = &self.0 {
-            // Best effort: the process is about to end.
-            let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, before);
+        self.put_back();
+    }
+}
+
+/// While it lives the terminal does not show what is typed.
+struct Silent {
+    /// Puts the terminal back.
+    _before: Before,
+}
+
+impl Silent {
+    fn begin() -> Self {
+        let before = Before::take();
+        if let Some(mut silent) = before.0.clone() {
+            silent.local_modes.remove(LocalModes::ECHO);
+            // But the end of the line.
+            silent.local_modes.insert(LocalModes::ECHONL);
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &silent); // Then it is seen: asking is all that can be done.
         }
+        Self { _before: before }
     }
 }

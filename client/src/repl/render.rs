@@ -7,6 +7,7 @@ use common::escape::Escaped;
 use common::id::GroupName;
 use common::wire::client::{Push, Relation};
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use crate::app::Outcome;
 use crate::app::outcome::{
@@ -48,7 +49,7 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
             said(format!("group `{group}` created; you are its admin{provisional}"))
         }
         Outcome::JoinRequested(g) => said(format!("asked to join `{}`; its admin has to accept", g.group)),
-        Outcome::Left { group, withdrawn } => said(left(group, *withdrawn)),
+        Outcome::Left { group, was, withdrawn } => said(left(group, *was, *withdrawn)),
         Outcome::Accepted(m) => said(format!("{} is a member of `{}` now", m.user, m.group)),
         Outcome::Rejected(m) => said(format!("the request of {} to join `{}` is turned down", m.user, m.group)),
         Outcome::Removed(m) => said(format!("{} is no longer a member of `{}`", m.user, m.group)),
@@ -92,8 +93,9 @@ fn rows(table: String, none: &str) -> (String, String) {
     if table.is_empty() { said(none.to_owned()) } else { (table, String::new()) }
 }
 
-fn left(group: &GroupName, withdrawn: u64) -> String {
+fn left(group: &GroupName, was: Relation, withdrawn: u64) -> String {
     match withdrawn {
+        _ if was == Relation::Pending => format!("your request to join `{group}` is withdrawn"),
         0 => format!("you are no longer in `{group}`"),
         n => format!("you are no longer in `{group}`; {} there withdrawn", count(n, "share", "shares")),
     }
@@ -114,11 +116,9 @@ fn hint(outcome: &Outcome) -> Option<String> {
         Outcome::Accepted(m) => Some(format!("list_requests {}", m.group)),
         Outcome::Rejected(m) | Outcome::Removed(m) | Outcome::AdminMade(m) => Some(format!("list_members {}", m.group)),
         Outcome::Uploaded(u) => Some(format!("list_files {}", u.group)),
-        Outcome::Files { group, files } => files.first().map(|first| {
-            // As it would have to be typed.
-            let name = shlex::try_quote(first.name.as_str()).map_or_else(|_| first.name.to_string(), Into::into);
-            format!("download_file {group} {name} .")
-        }),
+        Outcome::Files { group, files } => {
+            files.first().map(|first| format!("download_file {group} {} .", as_argument(first.name.as_str())))
+        }
         Outcome::Downloading { .. } => Some("show_downloads".to_owned()),
         Outcome::Paused { n } => Some(format!("resume_download {n}")),
         Outcome::Shares { shares } => shares.first().map(|first| {
@@ -135,6 +135,12 @@ fn hint(outcome: &Outcome) -> Option<String> {
     }
 }
 
+/// A name as it has to be typed for an argument: quoted where needed, and not to be taken for an option.
+fn as_argument(name: &str) -> String {
+    let quoted = shlex::try_quote(name).map_or_else(|_| Escaped(name).to_string(), Into::into);
+    if name.starts_with('-') { format!("-- {quoted}") } else { quoted }
+}
+
 fn after_groups(groups: &[GroupRow]) -> String {
     let mine = groups.iter().find(|g| matches!(g.relation, Relation::Admin | Relation::Member));
     let other = groups.iter().find(|g| g.relation == Relation::None);
@@ -145,7 +151,10 @@ fn after_groups(groups: &[GroupRow]) -> String {
     }
 }
 
-// --- tables: names that may be of any width come last ---
+// --- tables: names that may be of any width come last, and elsewhere a long one puts only its own row out of line ---
+
+/// Widest column; what is longer pushes the rest of its row aside.
+const MAX_COLUMN: usize = 24;
 
 fn groups_table(groups: &[GroupRow]) -> String {
     table(
@@ -241,7 +250,9 @@ fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]
     if rows.len() == 1 {
         return String::new();
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].width()).filter(|width| *width <= MAX_COLUMN).max().unwrap_or_default()
+    };
     let widths: [usize; N] = std::array::from_fn(width);
     let line = |row: &[String; N]| {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
@@ -359,7 +370,7 @@ pub(crate) fn push(push: &Push) -> Option<String> {
 #[derive(Serialize)]
 struct Success<'a> {
     v: u32,
-    command: &'a str,
+    command: Option<&'a str>,
     ok: bool,
     data: &'a Outcome,
 }
@@ -367,7 +378,7 @@ struct Success<'a> {
 #[derive(Serialize)]
 struct Failure<'a> {
     v: u32,
-    command: &'a str,
+    command: Option<&'a str>,
     ok: bool,
     error: Cause<'a>,
 }
@@ -378,8 +389,8 @@ struct Cause<'a> {
     message: String,
 }
 
-/// The one line for a command in `--json`.
-pub(crate) fn json(command: &str, result: &Result<Outcome, Error>) -> String {
+/// The one line for a command in `--json`, or for what happened before there was one.
+pub(crate) fn json(command: Option<&str>, result: &Result<Outcome, Error>) -> String {
     let written = match result {
         Ok(data) => serde_json::to_string(&Success { v: 1, command, ok: true, data }),
         Err(e) => {
@@ -389,7 +400,7 @@ pub(crate) fn json(command: &str, result: &Result<Outcome, Error>) -> String {
     };
     // Maps have string keys and nothing else can fail; a line there must be.
     written.unwrap_or_else(|_| {
-        r#"{"v":1,"command":"","ok":false,"error":{"code":"internal","message":"cannot be written as JSON"}}"#
+        r#"{"v":1,"command":null,"ok":false,"error":{"code":"internal","message":"cannot be written as JSON"}}"#
             .to_owned()
     })
 }

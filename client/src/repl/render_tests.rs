@@ -63,7 +63,7 @@ fn status_row() -> Status {
 }
 
 fn data(outcome: Outcome) -> String {
-    let line = json("x", &Ok(outcome));
+    let line = json(Some("x"), &Ok(outcome));
     let data = line.strip_prefix(r#"{"v":1,"command":"x","ok":true,"data":"#).and_then(|l| l.strip_suffix('}'));
     data.expect("the envelope").to_owned()
 }
@@ -76,6 +76,10 @@ fn json_has_the_shapes_of_the_interface() {
         (Outcome::Whoami(user("alice")), r#"{"user":"alice"}"#.to_owned()),
         (Outcome::LoggedOut {}, "{}".to_owned()),
         (Outcome::Quit {}, "{}".to_owned()),
+        (
+            Outcome::Left { group: name("lab"), was: Relation::Pending, withdrawn: 0 },
+            r#"{"group":"lab","was":"pending","withdrawn":0}"#.to_owned(),
+        ),
         (
             Outcome::GroupCreated { group: name("lab"), provisional: false },
             r#"{"group":"lab","provisional":false}"#.to_owned(),
@@ -137,11 +141,13 @@ fn json_has_the_shapes_of_the_interface() {
 
 #[test]
 fn json_errors_have_a_code_and_a_sentence() {
-    let line = json("login", &Err(Refusal::BadCredentials.into()));
+    let line = json(Some("login"), &Err(Refusal::BadCredentials.into()));
     let expected =
         r#"{"v":1,"command":"login","ok":false,"error":{"code":"bad_credentials","message":"wrong user or password"}}"#;
     assert_eq!(line, expected);
-    let hostile = json("\u{1b}\n", &Err(Error::Usage("x".to_owned())));
+    let before = json(None, &Err(Error::InUse("taken".to_owned())));
+    assert_eq!(before, r#"{"v":1,"command":null,"ok":false,"error":{"code":"in_use","message":"taken"}}"#);
+    let hostile = json(Some("\u{1b}\n"), &Err(Error::Usage("x".to_owned())));
     assert!(!hostile.contains('\u{1b}') && !hostile.contains('\n'), "{hostile}");
 }
 
@@ -167,6 +173,28 @@ N  STATE    DONE  SIZE    RATE  PEERS  GROUP  NAME
 }
 
 #[test]
+fn a_long_name_puts_only_its_own_row_out_of_line() {
+    let long = "n".repeat(64);
+    let groups = vec![group_row("lab", Relation::Admin), group_row(&long, Relation::Member)];
+    let expected = format!(
+        "\
+GROUP  ADMIN  MEMBERS  YOU
+lab    alice  2        admin
+{long}  alice  2        member"
+    );
+    assert_eq!(text(&Outcome::Groups { groups }).data, expected);
+}
+
+#[test]
+fn a_name_like_an_option_is_suggested_in_a_form_that_works() {
+    let row = FileRow { name: name("-rf"), ..file_row() };
+    let hint = text(&Outcome::Files { group: name("lab"), files: vec![row] }).hint.expect("a hint");
+    assert_eq!(hint, "download_file lab -- -rf .");
+    let parsed = crate::repl::parse::parse(&hint).expect("a command").command.expect("a good one");
+    assert!(matches!(parsed, crate::app::Command::DownloadFile { file_name, .. } if file_name.to_string() == "-rf"));
+}
+
+#[test]
 fn data_goes_to_stdout_and_messages_to_stderr() {
     let empty = text(&Outcome::Groups { groups: Vec::new() });
     assert_eq!((empty.data.as_str(), empty.message.as_str()), ("", "there are no groups yet"));
@@ -174,8 +202,10 @@ fn data_goes_to_stdout_and_messages_to_stderr() {
     assert_eq!(text(&Outcome::Whoami(user("alice"))).data, "alice");
     let made = text(&Outcome::UserCreated { user: name("alice"), provisional: false });
     assert_eq!((made.data.as_str(), made.hint.as_deref()), ("", Some("login alice")));
-    let left = text(&Outcome::Left { group: name("lab"), withdrawn: 2 });
+    let left = text(&Outcome::Left { group: name("lab"), was: Relation::Member, withdrawn: 2 });
     assert_eq!(left.message, "you are no longer in `lab`; 2 shares there withdrawn");
+    let withdrawn = text(&Outcome::Left { group: name("lab"), was: Relation::Pending, withdrawn: 0 });
+    assert_eq!(withdrawn.message, "your request to join `lab` is withdrawn");
     let files = text(&Outcome::Files { group: name("lab"), files: vec![file_row()] });
     assert_eq!(files.hint.as_deref(), Some("download_file lab 'my file.pdf' ."));
     let removed = text(&Outcome::Removed(Member { group: name("lab"), user: name("bob") }));

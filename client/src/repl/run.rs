@@ -1,10 +1,14 @@
 //! From arguments to an exit status: starts the rooms, runs the prompt or the script, stops the rooms.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser;
+use common::id::UserId;
 use common::task::TaskGroup;
+use common::terminal;
 use common::tls::DeviceKey;
 use common::tracker_info::TrackerInfo;
 use tokio::sync::{broadcast, mpsc};
@@ -12,49 +16,73 @@ use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::console::{Console, LogWriter, fatal, is_lively};
+use super::console::{Console, LogWriter, fatal, fatal_data, is_lively};
 use super::interactive::Interactive;
 use super::names::Names;
+use super::passwords::Passwords;
 use super::progress::Drawn;
 use super::prompt::{Prompt, Started};
 use super::render;
-use super::script::{DONE, End, FAILED, Script, Source, USAGE};
+use super::script::{DONE, End, Script, Source, USAGE};
 use super::signals::Signals;
 use crate::app::{App, Bars, Downloading, NoBars};
-use crate::config::{Args, DataDir};
-use crate::download::{DownloadConfig, Downloads};
+use crate::config::{self, Args, DataDir};
+use crate::download::{DownloadConfig, DownloadRow, Downloads, State};
 use crate::error::Error;
 use crate::share::{ShareConfig, Shares};
 use crate::trackers::{Notice, Trackers, TrackersConfig};
 use crate::transfer::Limits;
+use crate::units::count;
 
 /// How long unfinished work may take to be put down.
 const STOP_WORK: Duration = Duration::from_secs(3);
 /// How long tasks may take to end.
 const STOP_TASKS: Duration = Duration::from_secs(2);
 
-/// Runs the client; the exit status.
-pub fn run(args: Args) -> u8 {
-    let info = match args.read_tracker_info() {
-        Ok(info) => info,
-        Err(e) => return fault(USAGE, &e),
-    };
-    let data_dir = match DataDir::open(&args.data_dir()) {
-        Ok(data_dir) => data_dir,
-        Err(e) => return fault(FAILED, &e),
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return fault(FAILED, &e),
-    };
-    let status = runtime.block_on(serve(&args, info, &data_dir)).unwrap_or_else(|e| fault(FAILED, &e));
-    // A thread that waits for the next piped line would keep a patient runtime for ever.
-    runtime.shutdown_background();
-    status
+/// Runs the client as its command line says; the exit status.
+pub fn start(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    match Args::try_parse_from(&arguments) {
+        Ok(args) => run(&args).unwrap_or_else(|e| fault(args.json, &e)),
+        Err(e) => misused(&e, &arguments),
+    }
 }
 
-fn fault(status: u8, error: &dyn std::fmt::Display) -> u8 {
+/// The answer to a command line that asks for help, or is none of ours.
+fn misused(error: &clap::Error, arguments: &[OsString]) -> u8 {
+    let _ = error.print(); // Nowhere left to complain.
+    if !error.use_stderr() {
+        return DONE;
+    }
+    let meant = config::meant(arguments.get(1..).unwrap_or_default());
+    let meant = meant.map(|line| format!("here it is `{line}`"));
+    meant.iter().for_each(|text| fatal(text));
+    if arguments.iter().any(|a| a == "--json") {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let text = meant.map_or_else(|| first.to_owned(), |meant| format!("{first}; {meant}"));
+        fatal_data(&render::json(None, &Err(Error::Usage(text))));
+    }
+    USAGE
+}
+
+/// Says why the client did not start; the exit status.
+fn fault(json: bool, error: &Error) -> u8 {
     fatal(&error.to_string());
+    if json {
+        fatal_data(&render::json(None, &Err(error.clone())));
+    }
+    USAGE
+}
+
+fn run(args: &Args) -> Result<u8, Error> {
+    let info = args.read_tracker_info()?;
+    let data_dir = DataDir::open(&args.data_dir())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Error::from_io_about("start", e))?;
+    let status = runtime.block_on(serve(args, info, &data_dir));
+    // A thread that waits for the next piped line would keep a patient runtime for ever.
+    runtime.shutdown_background();
     status
 }
 
@@ -72,7 +100,8 @@ enum Manner {
 impl Manner {
     fn of(args: &Args) -> Self {
         let scripted = !args.commands.is_empty() || args.file.is_some() || args.json || !io::stdin().is_terminal();
-        match (scripted, args.stay) {
+        let background = would_be_stopped(args);
+        match (scripted || background, args.stay || background) {
             (false, _) => Self::Prompt,
             (true, false) => Self::Script,
             (true, true) => Self::Stay,
@@ -80,14 +109,18 @@ impl Manner {
     }
 }
 
+/// Whether lines would be read from a terminal that this process is in the background of, which would stop it with
+/// everything that it seeds (SIGTTIN).
+fn would_be_stopped(args: &Args) -> bool {
+    let reads_stdin = args.file.as_ref().map_or(args.commands.is_empty(), |file| file.as_os_str() == "-");
+    reads_stdin && io::stdin().is_terminal() && terminal::is_in_background()
+}
+
 async fn serve(args: &Args, info: TrackerInfo, data_dir: &DataDir) -> Result<u8, Error> {
     let mut signals = Signals::listen().map_err(|e| Error::from_io_about("listen to signals", e))?;
     let tasks = TaskGroup::new();
     let manner = Manner::of(args);
-    let sources = match sources(args).await {
-        Ok(sources) => sources,
-        Err(e) => return Ok(fault(USAGE, &e)),
-    };
+    let lines = Lines { sources: sources(args).await?, passwords: Passwords::open(args.password_fd).await? };
     let front = Front::open(manner, data_dir, &tasks)?;
     log_to(&front, manner);
     let (app, notices) = open_rooms(args, info, data_dir, &tasks, &front, manner).await?;
@@ -96,9 +129,9 @@ async fn serve(args: &Args, info: TrackerInfo, data_dir: &DataDir) -> Result<u8,
     tasks.spawn("share notices", tell_share_notices(app.shares().notices(), front.console.clone()));
     if manner != Manner::Script {
         app.trackers().serve_at(app.shares().listen_addr());
-        tasks.spawn("restore", restore(Arc::clone(&app)));
+        tasks.spawn("restore", restore(Arc::clone(&app), front.console.clone()));
     }
-    let status = front.run(args, sources, &app, &tasks, &mut signals).await;
+    let status = front.run(args, manner, lines, &app, &tasks, &mut signals).await;
     let _ = timeout(STOP_WORK, app.downloads().shutdown()).await; // What is on disk is resumed from.
     let _ = timeout(STOP_TASKS, tasks.stop()).await; // The process ends, whatever is stuck.
     Ok(status)
@@ -126,7 +159,7 @@ async fn open_rooms(
     let (id, device) = (device.id(), Arc::new(device));
     let shares = Shares::open(ShareConfig {
         data_dir: path.clone(),
-        listen: args.listen,
+        listen: args.listen_at()?,
         device: Arc::clone(&device),
         trackers: Arc::new(trackers.clone()),
         tasks: tasks.clone(),
@@ -187,7 +220,8 @@ impl Front {
     async fn run(
         self,
         args: &Args,
-        sources: Vec<Source>,
+        manner: Manner,
+        lines: Lines,
         app: &Arc<App>,
         tasks: &TaskGroup,
         signals: &mut Signals,
@@ -198,10 +232,12 @@ impl Front {
             interactive.spawn_background(tasks, wants, bars);
             return interactive.run(signals).await;
         }
-        let attended = io::stdin().is_terminal() && io::stderr().is_terminal();
-        let Args { json, keep_going, stay, .. } = *args;
-        let script = Script { app, console: &console, json, keep_going, stay, attended };
-        match script.run(sources, signals).await {
+        let Args { json, keep_going, .. } = *args;
+        let stay = manner == Manner::Stay;
+        let attended = io::stdin().is_terminal() && io::stderr().is_terminal() && !terminal::is_in_background();
+        let mut script = Script::new(app, &console, &lines.passwords);
+        (script.json, script.keep_going, script.stay, script.attended) = (json, keep_going, stay, attended);
+        match script.run(lines.sources, signals).await {
             End::Over(status) if stay && (status == DONE || keep_going) => {
                 if !json {
                     console.message("staying to seed; SIGINT or SIGTERM ends it");
@@ -214,6 +250,13 @@ impl Front {
     }
 }
 
+/// What a script runs.
+struct Lines {
+    sources: Vec<Source>,
+    /// For lines that leave theirs out.
+    passwords: Passwords,
+}
+
 /// What is to be run: `-c`, then `-f`, or else stdin.
 async fn sources(args: &Args) -> Result<Vec<Source>, Error> {
     let mut sources = Vec::new();
@@ -221,28 +264,46 @@ async fn sources(args: &Args) -> Result<Vec<Source>, Error> {
         sources.push(Source::given(args.commands.clone()));
     }
     if let Some(path) = &args.file {
-        let stdin = path.as_os_str() == "-";
-        sources.push(if stdin { Source::stdin() } else { Source::file(path).await? });
-    }
-    if sources.is_empty() {
+        let is_stdin = path.as_os_str() == "-";
+        if !is_stdin {
+            sources.push(Source::file(path).await?);
+        } else if !would_be_stopped(args) {
+            sources.push(Source::stdin());
+        }
+    } else if sources.is_empty() && !would_be_stopped(args) {
         sources.push(Source::stdin());
     }
     Ok(sources)
 }
 
 /// Brings shares and downloads back whenever somebody is logged in.
-async fn restore(app: Arc<App>) {
+async fn restore(app: Arc<App>, console: Console) {
     let mut session = app.trackers().session();
+    let mut told: Option<UserId> = None;
     loop {
         let user = session.borrow_and_update().as_ref().map(|s| s.user_id);
         if user.is_some() {
             app.shares().restore().await;
             app.downloads().restore().await;
+            if told != user {
+                going_on(&app.downloads().list()).iter().for_each(|text| console.message(text));
+                told = user;
+            }
         }
         if session.changed().await.is_err() {
             return;
         }
     }
+}
+
+/// What there is to say of the unfinished downloads of an earlier run.
+fn going_on(rows: &[DownloadRow]) -> Option<String> {
+    let number = |wanted: &[State]| rows.iter().filter(|row| wanted.contains(&row.progress.state)).count() as u64;
+    let (going, paused) = (number(&[State::Downloading, State::Waiting]), number(&[State::Paused]));
+    let going = (going > 0).then(|| count(going, "unfinished download goes on", "unfinished downloads go on"));
+    let paused = (paused > 0).then(|| count(paused, "download is paused", "downloads are paused"));
+    let all: Vec<_> = going.into_iter().chain(paused).collect();
+    (!all.is_empty()).then(|| format!("{}: `show_downloads` shows them", all.join(", ")))
 }
 
 async fn tell_notices(mut notices: mpsc::Receiver<Notice>, console: Console, manner: Manner) {

@@ -2,18 +2,21 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::escape::Escaped;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 use zeroize::Zeroizing;
 
 use super::console::{Console, end_line};
+use super::passwords::Passwords;
 use super::prompt::{Answer, Prompt};
 use super::signals::{Signals, Stop};
 use super::{parse, render};
 use crate::app::command::Secret;
 use crate::app::{App, Command, Outcome};
 use crate::error::{Error, shown};
+use crate::units::count;
 
 /// Longest line, in bytes: far beyond any command, and little to keep in memory.
 const MAX_LINE: u64 = 64 << 10;
@@ -22,12 +25,14 @@ const MAX_LINE: u64 = 64 << 10;
 pub(super) const DONE: u8 = 0;
 /// A command failed.
 pub(super) const FAILED: u8 = 1;
-/// The program was called wrongly.
+/// The program was called wrongly, or could not start.
 pub(super) const USAGE: u8 = 2;
 /// No tracker could be reached.
 pub(super) const UNREACHABLE: u8 = 3;
 /// Interrupted: 128 and the number of SIGINT, as shells have it.
 pub(super) const INTERRUPTED: u8 = 130;
+/// Terminated: 128 and the number of SIGTERM.
+pub(super) const TERMINATED: u8 = 143;
 
 /// How a script ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +96,7 @@ impl Source {
 type Line = Result<Zeroizing<String>, Error>;
 
 /// A line without its end; one that is too long or not text is an error in its place.
-async fn read_line(from: &mut (impl AsyncBufRead + Unpin + ?Sized)) -> io::Result<Option<Line>> {
+pub(super) async fn read_line(from: &mut (impl AsyncBufRead + Unpin + ?Sized)) -> io::Result<Option<Line>> {
     use tokio::io::AsyncReadExt;
     let mut bytes = Zeroizing::new(Vec::new());
     if (&mut *from).take(MAX_LINE).read_until(b'\n', &mut bytes).await? == 0 {
@@ -123,35 +128,64 @@ async fn skip_line(from: &mut (impl AsyncBufRead + Unpin + ?Sized)) -> io::Resul
 pub(super) struct Script<'a> {
     pub(super) app: &'a App,
     pub(super) console: &'a Console,
+    pub(super) passwords: &'a Passwords,
     pub(super) json: bool,
     pub(super) keep_going: bool,
     pub(super) stay: bool,
     /// Whether somebody at a terminal reads hints and can be asked for passwords.
     pub(super) attended: bool,
+    /// Files published so far.
+    uploads: AtomicU64,
 }
 
-impl Script<'_> {
+impl<'a> Script<'a> {
+    /// A script that stops at the first failing line and at its end, and whose lines nobody watches.
+    pub(super) fn new(app: &'a App, console: &'a Console, passwords: &'a Passwords) -> Self {
+        let uploads = AtomicU64::new(0);
+        Self { app, console, passwords, json: false, keep_going: false, stay: false, attended: false, uploads }
+    }
+
     /// Runs the lines of `sources`.
     pub(super) async fn run(&self, sources: Vec<Source>, signals: &mut Signals) -> End {
+        let end = self.run_lines(sources, signals).await;
+        let uploads = self.uploads.load(Ordering::Relaxed);
+        let is_told_to_end = self.stay && matches!(end, End::Over(_) | End::Left(DONE));
+        if uploads > 0 && !is_told_to_end {
+            let what = count(uploads, "upload is", "uploads are");
+            self.console.message(&format!(
+                "{what} not seeded from here after this script: `--stay`, or any client on this data directory that stays, \
+                 seeds again"
+            ));
+        }
+        end
+    }
+
+    async fn run_lines(&self, sources: Vec<Source>, signals: &mut Signals) -> End {
         let mut first_failure = DONE;
         for mut source in sources {
             loop {
                 let line = tokio::select! {
                     biased;
                     // Whoever feeds a process that stays lets it go when it has nothing to do.
-                    stop = signals.next() => return if self.stay { End::Left(DONE) } else { self.stopped(stop) },
+                    stop = signals.next() => return if self.stay { End::Left(DONE) } else { self.stopped(stop, None) },
                     line = source.next() => line,
                 };
-                let step = tokio::select! {
-                    biased;
-                    stop = signals.next() => return self.stopped(stop),
-                    step = self.step(line) => step,
+                let step = match self.read(line) {
+                    Read::Step(step) => step,
+                    Read::Line(parsed, place) => {
+                        let name = parsed.name.clone();
+                        tokio::select! {
+                            biased;
+                            stop = signals.next() => return self.stopped(stop, Some(&name)),
+                            step = self.line(parsed, place) => step,
+                        }
+                    }
                 };
                 match step {
                     Step::Nothing => {}
                     Step::Over => break,
                     Step::Quit => return End::Left(first_failure),
-                    Step::Interrupted => return End::Left(INTERRUPTED),
+                    Step::Interrupted => return self.stopped(Stop::Interrupt, None),
                     Step::Failed(status) if self.keep_going => {
                         first_failure = if first_failure == DONE { status } else { first_failure };
                     }
@@ -162,49 +196,61 @@ impl Script<'_> {
         End::Over(first_failure)
     }
 
-    fn stopped(&self, stop: Stop) -> End {
-        if self.attended && !self.json {
+    /// Told to stop while `command` ran, or between two lines.
+    fn stopped(&self, stop: Stop, command: Option<&str>) -> End {
+        if self.json {
+            self.console.data(&render::json(command, &Err(Error::Interrupted)));
+        } else if self.attended {
             end_line(); // After the ^C that the terminal shows.
         }
         match stop {
             Stop::Interrupt => End::Left(INTERRUPTED),
-            Stop::Terminate => End::Left(128 + 15),
+            Stop::Terminate => End::Left(TERMINATED),
         }
     }
 
-    async fn step(&self, line: io::Result<Option<(Line, Option<String>)>>) -> Step {
-        match line {
+    fn read(&self, line: io::Result<Option<(Line, Option<String>)>>) -> Read {
+        Read::Step(match line {
             Ok(None) => Step::Over,
             Ok(Some((Ok(line), place))) => match parse::parse(&line) {
-                Some(parsed) => self.line(parsed, place).await,
+                Some(parsed) => return Read::Line(parsed, place),
                 // Somebody went to the trouble of a `-c` with nothing in it.
                 None if place.is_none() => {
-                    self.show("", Err(Error::Usage("there is no command on the line".to_owned())), None)
+                    self.show(None, Err(Error::Usage("there is no command on the line".to_owned())), None)
                 }
                 None => Step::Nothing,
             },
-            Ok(Some((Err(error), place))) => self.show("", Err(error), place),
-            Err(e) => self.show("", Err(Error::from_io_about("read the next line", e)), None),
-        }
+            Ok(Some((Err(error), place))) => self.show(None, Err(error), place),
+            Err(e) => self.show(None, Err(Error::from_io_about("read the next line", e)), None),
+        })
     }
 
     async fn line(&self, parsed: parse::Parsed, place: Option<String>) -> Step {
         let parse::Parsed { name, command } = parsed;
         let command = match command {
-            Ok(command) if self.attended && needs_password(&command) => match ask_in_script(command).await {
-                Some(command) => command,
-                None => return Step::Interrupted,
-            },
+            Ok(command) => self.passwords.fill(command).await,
+            wrong => wrong,
+        };
+        let command = match command {
+            Ok(command) if self.attended && needs_password(&command) => {
+                match ask_in_script(self.console, command).await {
+                    Some(command) => command,
+                    None => return Step::Interrupted,
+                }
+            }
             command => command,
         };
         let result = match command {
-            Ok(command) => execute(self.app, command).await,
+            Ok(command) => execute(self.app, command, self.console.columns()).await,
             Err(e) => Err(e),
         };
-        self.show(&name, result, place)
+        self.show(Some(&name), result, place)
     }
 
-    fn show(&self, name: &str, result: Result<Outcome, Error>, place: Option<String>) -> Step {
+    fn show(&self, name: Option<&str>, result: Result<Outcome, Error>, place: Option<String>) -> Step {
+        if matches!(result, Ok(Outcome::Uploaded(_))) {
+            self.uploads.fetch_add(1, Ordering::Relaxed);
+        }
         if self.json {
             self.console.data(&render::json(name, &result));
         } else {
@@ -224,6 +270,12 @@ impl Script<'_> {
     }
 }
 
+/// What was read: a command, or what comes of a line that is none.
+enum Read {
+    Line(parse::Parsed, Option<String>),
+    Step(Step),
+}
+
 /// What a line leads to.
 enum Step {
     Nothing,
@@ -233,10 +285,10 @@ enum Step {
     Failed(u8),
 }
 
-/// Carries out a command; the texts of `help` are known here.
-pub(super) async fn execute(app: &App, command: Command) -> Result<Outcome, Error> {
+/// Carries out a command; the texts of `help` are known here, and are as wide as so many columns allow.
+pub(super) async fn execute(app: &App, command: Command, columns: usize) -> Result<Outcome, Error> {
     match command {
-        Command::Help { command } => parse::help(command.as_deref()).map(|help| Outcome::Help { help }),
+        Command::Help { command } => parse::help(command.as_deref(), columns).map(|help| Outcome::Help { help }),
         command => app.run(command).await,
     }
 }
@@ -267,22 +319,22 @@ pub(super) fn needs_password(command: &Command) -> bool {
 
 /// Asks for the passwords that were left out. `None` if the user would rather not; an error if the
 /// two times that a new one is typed differ.
-pub(super) async fn ask(prompt: &Prompt, command: Command) -> Option<Result<Command, Error>> {
+pub(super) async fn ask(prompt: &Prompt, console: &Console, command: Command) -> Option<Result<Command, Error>> {
     let filled = match command {
         Command::Login { user, password: None } => {
-            let password = Some(one(prompt, &format!("password of {user}: ")).await?);
+            let password = Some(one(prompt, console, &format!("password of {user}: ")).await?);
             Command::Login { user, password }
         }
         Command::CreateUser { user, password: None } => {
-            let password = twice(prompt, &format!("new password for {user}: ")).await?;
+            let password = twice(prompt, console, &format!("new password for {user}: ")).await?;
             match password {
                 Ok(password) => Command::CreateUser { user, password: Some(password) },
                 Err(e) => return Some(Err(e)),
             }
         }
         Command::ChangePassword { old: None, .. } => {
-            let old = Some(one(prompt, "present password: ").await?);
-            match twice(prompt, "new password: ").await? {
+            let old = Some(one(prompt, console, "present password: ").await?);
+            match twice(prompt, console, "new password: ").await? {
                 Ok(new) => Command::ChangePassword { old, new: Some(new) },
                 Err(e) => return Some(Err(e)),
             }
@@ -292,25 +344,31 @@ pub(super) async fn ask(prompt: &Prompt, command: Command) -> Option<Result<Comm
     Some(Ok(filled))
 }
 
-async fn one(prompt: &Prompt, question: &str) -> Option<Secret> {
-    match prompt.password(&Escaped(question).to_string()).await {
+async fn one(prompt: &Prompt, console: &Console, question: &str) -> Option<Secret> {
+    let question = Escaped(question).to_string();
+    let answer = prompt.password(&question).await;
+    let typed = match answer {
         Answer::Typed(typed) => Some(Secret::new(typed.as_str().to_owned())),
         Answer::Interrupted | Answer::End => None,
-    }
+    };
+    // What is seen of it.
+    let mask = "*".repeat(typed.as_ref().map_or(0, |t| t.as_str().chars().count()));
+    console.typed(&question, &mask);
+    typed
 }
 
-async fn twice(prompt: &Prompt, question: &str) -> Option<Result<Secret, Error>> {
-    let first = one(prompt, question).await?;
-    let again = one(prompt, "the same password again: ").await?;
+async fn twice(prompt: &Prompt, console: &Console, question: &str) -> Option<Result<Secret, Error>> {
+    let first = one(prompt, console, question).await?;
+    let again = one(prompt, console, "the same password again: ").await?;
     let differ = || Error::InvalidArgument("the two passwords differ; try again".to_owned());
     Some(if first == again { Ok(first) } else { Err(differ()) })
 }
 
 /// A script at a terminal may ask as the prompt does. A terminal that cannot be used leaves the
 /// command as it is: it is refused with its usage.
-async fn ask_in_script(command: Command) -> Option<Result<Command, Error>> {
+async fn ask_in_script(console: &Console, command: Command) -> Option<Result<Command, Error>> {
     match Prompt::start(None, None, false) {
-        Ok(started) => ask(&started.prompt, command).await,
+        Ok(started) => ask(&started.prompt, console, command).await,
         Err(_) => Some(Ok(command)),
     }
 }
