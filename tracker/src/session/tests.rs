@@ -153,6 +153,17 @@ async fn who_does_not_greet_is_not_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_does_not_take_its_greeting_is_left() {
+    let w = World::new().await;
+    for version in [VERSION, VERSION + 1] {
+        let (mut client, serving) = w.raw(1, 2);
+        client.writer.send(&ClientFrame::Hello(Hello { version })).await.expect("sent");
+        let ended = timeout(2 * WRITE_TIMEOUT + HELLO_TIMEOUT, serving).await;
+        assert!(ended.is_ok(), "a client of version {version} holds a connection for good");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_ends_it() {
     let world = World::new().await;
     let (_c, serving) = world.raw(1, 64);
