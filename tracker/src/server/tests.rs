@@ -303,3 +303,35 @@ async fn a_port_in_use_and_a_directory_in_use_are_named() {
     assert!(matches!(far, Err(StartError::NotOurs(_))));
     tracker.server.stop().await;
 }
+
+#[test]
+fn status_tells_what_an_operator_must_know() {
+    let ago = Instant::now().checked_sub(Duration::from_secs(35)).expect("a machine that runs for longer");
+    let alarms = crate::replica::Alarms { clock_ahead_s: Some(-90), ..Default::default() };
+    let view = View {
+        mode: Mode::Solo,
+        mode_since: ago,
+        linked: false,
+        acked: 0,
+        open: true,
+        level: false,
+        sibling: None,
+        lag: 812,
+        votes: 0,
+        alarms,
+    };
+    let status = Status {
+        connections: 0,
+        logged_in: 0,
+        counts: Counts { users: 0, groups: 0, events: 0 },
+        other: Some((view, "127.0.0.1:1".parse().expect("address"))),
+        mode: Mode::Solo,
+        log: (0, 0),
+        quarantined: 0,
+        disk_has_room: false,
+    };
+    let said = status.to_string();
+    for part in ["away, lacks 812 events", "solo for 35 s", "NEARLY FULL", "clock is 90 s behind this one's"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
