@@ -14,15 +14,15 @@ use crate::store::Fact;
 
 /// Facts that came at once and are looked at, but for those that revoke, which all are; of more, as when a
 /// tracker catches up, clients that come back ask for themselves.
-const MOST: usize = 2000;
+const MAX_OTHER_FACTS: usize = 2000;
 /// Facts that are looked at in one reading: what they revoke is told before the next.
-const AT_ONCE: usize = 500;
+const FACTS_PER_READING: usize = 500;
 
 /// Passes on what is heard, for as long as the link runs.
 pub(crate) async fn pass_on(services: Arc<Services>, mut heard: mpsc::Receiver<Vec<Fact>>) {
     while let Some(facts) = heard.recv().await {
         let batch = Arc::new(FactBatch::of(facts.iter().map(|(_, delta)| delta)));
-        for some in worth_telling(facts).chunks(AT_ONCE) {
+        for some in worth_telling(facts).chunks(FACTS_PER_READING) {
             let (told, batch, some) = (Arc::clone(&services), Arc::clone(&batch), some.to_vec());
             let news = services.store.read(move |state| news::of_facts(state, &told, &some, &batch));
             match news.await {
@@ -50,7 +50,7 @@ fn note_ends(services: &Services, news: &[News]) {
 /// Everything that revokes, and the last of the rest, in the order in which they came.
 fn worth_telling(facts: Vec<Fact>) -> Vec<Delta> {
     let rest = facts.iter().filter(|(_, delta)| !delta.revokes()).count();
-    let mut skip = rest.saturating_sub(MOST);
+    let mut skip = rest.saturating_sub(MAX_OTHER_FACTS);
     let mut worth = |(_, delta): Fact| {
         if delta.revokes() || skip == 0 {
             return Some(delta);

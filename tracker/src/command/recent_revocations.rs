@@ -11,7 +11,7 @@ use common::ticket::{CLOCK_TOLERANCE, Revocation, TICKET_LIFE};
 /// How long an end matters: tickets from before it have run out by then.
 const MATTERS: Duration = TICKET_LIFE.saturating_add(CLOCK_TOLERANCE);
 /// Ends that are kept at most; the oldest go first.
-const MOST: usize = 4096;
+const MAX_REVOCATIONS: usize = 4096;
 
 /// The ends, the oldest first.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ impl RecentRevocations {
     /// Takes note of what was heard at `now`.
     pub(super) fn note(&self, end: Revocation, now: Instant) {
         let mut ends = self.lock();
-        if ends.len() >= MOST {
+        if ends.len() >= MAX_REVOCATIONS {
             ends.pop_front();
         }
         ends.push_back((now, end));
@@ -57,6 +57,6 @@ mod tests {
         assert_eq!(kept.recent(begin + MATTERS), [end(1), end(2)]);
         assert_eq!(kept.recent(begin + MATTERS + Duration::from_millis(1)), [end(2)]);
         (0..5000).for_each(|n| kept.note(end(n), begin + MATTERS));
-        assert_eq!(kept.recent(begin + MATTERS).len(), MOST);
+        assert_eq!(kept.recent(begin + MATTERS).len(), MAX_REVOCATIONS);
     }
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use crate::store::Versions;
 
 /// How long the sibling has to keep up after the first loss.
-const FIRST: Duration = Duration::from_secs(2);
+const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// The longest that this grows to.
-const MOST: Duration = Duration::from_secs(64);
+const MAX_WAIT: Duration = Duration::from_secs(64);
 /// After so long in dual, losses are forgotten.
 const FORGIVEN: Duration = Duration::from_secs(60);
 /// A commit that has waited for longer is not "keeping up".
@@ -94,7 +94,7 @@ impl ModeHysteresis {
     fn needed(&self) -> Duration {
         match self.losses {
             0 => Duration::ZERO,
-            n => FIRST.saturating_mul(1 << (n - 1).min(16)).min(MOST),
+            n => FIRST_WAIT.saturating_mul(1 << (n - 1).min(16)).min(MAX_WAIT),
         }
     }
 
@@ -168,12 +168,12 @@ mod tests {
             assert!(!s.is_dual());
         }
         s.begin(t, all(1), &all(1));
-        t += MOST;
+        t += MAX_WAIT;
         s.advance(t, false);
         assert!(s.is_dual());
         s.lost(t + FORGIVEN);
         s.begin(t, all(1), &all(1));
-        s.advance(t + FIRST, false);
+        s.advance(t + FIRST_WAIT, false);
         assert!(s.is_dual(), "forgiven");
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::store::Fact;
 
 /// Facts owed at most before the sibling has to wait.
-const MOST_OWED: usize = 1 << 16;
+const MAX_OWED_FACTS: usize = 1 << 16;
 
 /// The way to the clients.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl NotificationQueue {
 
     /// Whether the sibling must wait.
     pub(super) const fn is_behind(&self) -> bool {
-        self.owed.len() > MOST_OWED
+        self.owed.len() > MAX_OWED_FACTS
     }
 
     /// Waits until everything that is owed is told.
@@ -106,7 +106,7 @@ mod tests {
         let (news, _heard) = mpsc::channel(1);
         let mut queue = NotificationQueue::new(news);
         queue.tell(vec![group(1)]);
-        queue.tell((0..MOST_OWED as i64).map(kick).collect());
+        queue.tell((0..MAX_OWED_FACTS as i64).map(kick).collect());
         assert!(!queue.is_behind());
         queue.tell(vec![kick(1)]);
         assert!(queue.is_behind());

@@ -31,7 +31,7 @@ fn many() -> Vec<Delta> {
         group: GroupId::new([1; 16]),
         user: UserId::new([1; 16]),
     };
-    (0..MOST + 500).map(requested).collect()
+    (0..MAX_OTHER_FACTS + 500).map(requested).collect()
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ fn of_the_rest_the_last_is_told_and_order_is_kept() {
     all.insert(100, end());
     all.insert(0, end());
     let told = worth_telling(all.iter().cloned().map(|d| (stamp, d)).collect());
-    assert_eq!(told.len(), MOST + 3);
+    assert_eq!(told.len(), MAX_OTHER_FACTS + 3);
     assert_eq!(told[..2], [end(), end()]);
     assert_eq!(told[2..], all[502..]);
 }
