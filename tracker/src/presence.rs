@@ -89,16 +89,16 @@ impl Presence {
     pub fn announce(&self, row: PresenceRow, connection: ConnectionId, now: Instant) -> Announced {
         let mut inner = self.lock();
         let before = inner.latest(row.device, now);
-        if before.is_some_and(|b| b.serial > row.serial) {
+        let here = inner.here.get(&row.device).filter(|e| holds(e, now)).copied();
+        if here.is_some_and(|e| e.row.serial > row.serial) {
             return Announced::Outdated;
         }
-        let moved = |b: PresenceRow| b.address != row.address || b.user != row.user;
-        let entry = Entry { row, seen: now, said_on: Some(connection) };
-        let here = inner.here.insert(row.device, entry).filter(|e| holds(e, now) && e.said_on.is_some());
+        inner.here.insert(row.device, Entry { row, seen: now, said_on: Some(connection) });
         inner.unsaved.insert(row.device);
-        let news = before.is_none_or(moved);
+        // What was said to the sibling later holds, and this is known besides: the device may leave there.
+        let news = before.is_none_or(|b| b.serial <= row.serial && !b.said(&row));
         // As long as nothing has changed, the sibling goes on believing what it was told.
-        if news || here.is_none_or(|e| moved(e.row)) {
+        if news || here.is_none_or(|e| e.said_on.is_none() || !e.row.said(&row)) {
             self.tell(&mut inner, row.device);
         }
         if news { Announced::News } else { Announced::Renewed }
@@ -409,6 +409,7 @@ mod tests {
         for p in [&a, &b] {
             assert_eq!(p.address(row(5).device, row(5).user, t), Some(elsewhere(7).address));
         }
+        assert_eq!(a.announce(row(6), ConnectionId(1), t), Announced::Renewed, "older than what was said to the other");
         b.leave(row(5).device, ConnectionId(2));
         tell(&b, &a, t);
         for p in [&a, &b] {

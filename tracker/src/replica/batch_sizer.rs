@@ -2,7 +2,7 @@
 //!
 //! A message is lost as a whole when the connection breaks, and everything behind it waits; so it is small where
 //! the line is slow. The size doubles while messages that fill it are acknowledged quickly, and follows the
-//! measured rate down when one takes too long. What has been learnt outlives a connection. Pure; time is passed in.
+//! measured rate down when one takes too long, unless a shorter one takes as long. What has been learnt outlives a connection. Pure; time is passed in.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -32,11 +32,16 @@ pub(super) struct BatchSizer {
     in_flight: VecDeque<InFlight>,
     /// When the line was last known to be free for the next message.
     free_since: Option<Instant>,
+    /// What a message takes however short it is.
+    latency: Duration,
+    /// The last message that took too long: its bytes, and how long it took besides.
+    shrunk: Option<(usize, Duration)>,
 }
 
 impl Default for BatchSizer {
     fn default() -> Self {
-        Self { limit: FIRST_BYTES, in_flight: VecDeque::new(), free_since: None }
+        let (in_flight, latency) = (VecDeque::new(), Duration::ZERO);
+        Self { limit: FIRST_BYTES, in_flight, free_since: None, latency, shrunk: None }
     }
 }
 
@@ -68,7 +73,16 @@ impl BatchSizer {
 
     /// So many bytes took so long.
     pub(super) fn observe(&mut self, bytes: usize, took: Duration) {
+        self.latency = self.latency.min(took);
+        let took = took.saturating_sub(self.latency);
         if took > TARGET {
+            let before = self.shrunk.replace((bytes, took));
+            if before.is_some_and(|(more, longer)| 2 * bytes <= more && 4 * took > 3 * longer) {
+                // Half of it took as long: that is the way or the disk, whatever the size.
+                self.latency += took;
+                self.shrunk = None;
+                return;
+            }
             let fitting = (bytes as u128 * TARGET.as_millis() / took.as_millis()) as usize;
             self.limit = self.limit.min(fitting).max(MIN_BYTES);
         } else if took < TARGET / 2 && bytes >= self.limit / 2 {
@@ -83,6 +97,8 @@ impl BatchSizer {
         }
         self.in_flight.clear();
         self.free_since = None;
+        self.latency = Duration::ZERO;
+        self.shrunk = None;
     }
 
     /// How long so many bytes take if they are given half of the line.
@@ -141,6 +157,20 @@ mod tests {
         assert_eq!((sizer.limit(), sizer.slowest(0)), (8 << 10, Duration::ZERO));
         sizer.disconnected();
         assert_eq!(sizer.limit(), 8 << 10, "nothing was on its way");
+    }
+
+    #[test]
+    fn where_every_message_takes_long_a_short_one_does_not_help() {
+        // A failing disk, or a way around the world: two seconds each, whatever their size.
+        let mut sizer = BatchSizer::default();
+        for _ in 0..12 {
+            sizer.observe(sizer.limit(), 4 * TARGET);
+        }
+        assert_eq!(sizer.limit(), MAX_BATCH_BYTES);
+        // It is mended, and the line becomes slow.
+        sizer.observe(sizer.limit(), Duration::from_millis(100));
+        sizer.observe(sizer.limit(), Duration::from_secs(200));
+        assert!(sizer.limit() <= 2 << 10, "{}", sizer.limit());
     }
 
     #[test]
