@@ -213,7 +213,7 @@ fn a_seeder_that_reaches_only_one_tracker_is_found_through_the_other() {
     harness::random_file(&content, 100_000).expect("a file");
     for (seeds_at, asks_at) in [(1, 2), (2, 1)] {
         let mut seeder = alice.with_info(&cluster.info_of(seeds_at)).live();
-        seeder.ok("upload_file lab data.bin");
+        seeder.ok("upload_file data.bin lab");
         let copy = bob.downloads().join(format!("by-{asks_at}"));
         let line = format!("download_file lab data.bin {}", copy.display());
         bob.with_info(&cluster.info_of(asks_at)).ok(&[&line]);

@@ -100,6 +100,12 @@ impl Tracker {
         self.store.read::<_, StoreError, _>(move |s| s.user_name(user)).await.expect("read").is_some()
     }
 
+    /// Who has come to the other tracker, next.
+    async fn arrival(&mut self) -> Vec<PresenceRow> {
+        let arrived = tokio::time::timeout(Duration::from_secs(10), self.handles.arrivals.recv());
+        arrived.await.expect("in time").expect("running")
+    }
+
     async fn dual(&self) {
         let mut view = self.handles.replica.view.clone();
         let dual = view.wait_for(|v| v.mode == Mode::Dual);
@@ -201,10 +207,9 @@ async fn a_device_that_reaches_one_tracker_is_known_to_both() {
     // Before they have met, and after.
     one.presence.announce(row(1), ConnectionId(1), Instant::now());
     let mut two = tracker(dir.path(), 2, at, &key).await;
-    let met = two.handles.arrivals.recv().await.expect("running");
-    assert_eq!(met, [row(1)]);
+    assert_eq!(two.arrival().await, [row(1)]);
     one.presence.announce(row(2), ConnectionId(2), Instant::now());
-    assert_eq!(two.handles.arrivals.recv().await.expect("running"), [row(2)]);
+    assert_eq!(two.arrival().await, [row(2)]);
     let known = |n| two.presence.address(row(n).device, row(n).user, Instant::now());
     assert_eq!([known(1), known(2)], [Some(row(1).address), Some(row(2).address)]);
     one.presence.leave(row(1).device, ConnectionId(1));
