@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn an_address_may_be_a_name_and_needs_a_port() {
-        let listen = |address: &str| args(&format!("{address} t.txt")).and_then(|a| Ok(a.listen_at().expect("known")));
+        let listen = |address: &str| args(&format!("{address} t.txt")).map(|a| a.listen_at().expect("known"));
         assert_eq!(listen("localhost:7000").expect("good"), SocketAddr::from(([127, 0, 0, 1], 7000)));
         for (bad, what) in [("127.0.0.1", "has no port"), ("localhost", "has no port"), ("127.0.0:1", "not an address")]
         {
