@@ -72,6 +72,8 @@ pub struct Plan {
     pub name: &'static str,
     /// Commands of clients.
     pub commands: u32,
+    /// What half of them weigh besides, in bytes: so that much is to be sent.
+    pub bulk: usize,
     /// What is certain to happen, spread over the run.
     pub certain: Vec<Fault>,
     /// How many faults happen besides, by chance.
@@ -88,21 +90,21 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 
 impl Plan {
     fn of(name: &'static str, certain: Vec<Fault>) -> Self {
-        Self { name, commands: 40, certain, random: 0 }
+        Self { name, commands: 40, bulk: 0, certain, random: 0 }
     }
 
-    fn busy(name: &'static str, certain: Vec<Fault>) -> Self {
-        Self { name, commands: 200, certain, random: 0 }
+    fn busy(name: &'static str, bulk: usize, certain: Vec<Fault>) -> Self {
+        Self { name, commands: 200, bulk, certain, random: 0 }
     }
 
     /// The same over lines of any rate and delay, more of it, and nothing that is told by other plans.
     pub fn random_lines() -> Self {
-        Self { name: "random lines", commands: 120, certain: vec![], random: 8 }
+        Self { name: "random lines", commands: 120, bulk: 1_000, certain: vec![], random: 8 }
     }
 
     /// Any faults, in any order.
     pub fn random() -> Self {
-        Self { name: "random", commands: 60, certain: vec![], random: 6 }
+        Self { name: "random", commands: 60, bulk: 0, certain: vec![], random: 6 }
     }
 
     /// One plan for each fault of the list.
@@ -140,20 +142,23 @@ impl Plan {
             Self::of("messages malformed", vec![Malform; 5]),
             Self::of("a row altered", vec![FlipRow]),
             Self::of("a derived row lost", vec![LoseDerived; 3]),
-            Self::busy("a line of 40 KB/s", vec![Partition(S(30)), Line(line(40_000, 30))]),
-            Self::busy("a line of 2 KB/s", vec![Partition(S(30)), Line(line(2_000, 100))]),
-            Self::busy("a line of 2 KB/s one way", vec![Partition(S(30)), LineOneWay(line(2_000, 100))]),
+            Self::busy("a line of 40 KB/s", 10_000, vec![Partition(S(30)), Line(line(40_000, 30))]),
+            Self::busy("a line of 2 KB/s", 1_000, vec![Partition(S(30)), Line(line(2_000, 100))]),
+            Self::busy("a line of 2 KB/s one way", 1_000, vec![Partition(S(30)), LineOneWay(line(2_000, 100))]),
             Self::busy(
                 "a line of 2 KB/s that breaks",
+                1_000,
                 vec![Partition(S(20)), Line(line(2_000, 100)), Break, Break, Flap(S(5))],
             ),
             Self::busy(
                 "a line of 2 KB/s that stops",
+                1_000,
                 vec![Line(line(2_000, 100)), OneWay(S(10)), OneWay(S(3)), Partition(S(20))],
             ),
-            Self::busy("a line of a long delay", vec![Line(line(1_000_000, 400)), Partition(S(20))]),
+            Self::busy("a line of a long delay", 10_000, vec![Line(line(1_000_000, 400)), Partition(S(20))]),
             Self::busy(
                 "a wiped disk over a slow line",
+                1_000,
                 vec![Line(line(8_000, 50)), CutLog, CutLog, Wipe, Break, Break],
             ),
         ]

@@ -11,6 +11,8 @@ use tracker::store::{Asked, NewManifest, State, StoreError};
 pub(crate) struct Op {
     pub(crate) asked: Asked,
     pub(crate) what: What,
+    /// Bytes that it is longer than it need be.
+    bulk: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -35,10 +37,14 @@ pub(crate) struct Decided {
 }
 
 impl Op {
-    pub(crate) fn new(rng: &mut fastrand::Rng, users: &[UserId], groups: &[GroupId]) -> Self {
+    /// Any command; where they are to weigh `bulk` bytes and more, half of them are that.
+    pub(crate) fn new(rng: &mut fastrand::Rng, users: &[UserId], groups: &[GroupId], bulk: usize) -> Self {
         let asked = Asked { device: DeviceId::new([rng.u8(0..6); 32]), request: RequestId::new(bytes(rng)) };
         let user = rng.choice(users).copied();
         let group = rng.choice(groups).copied();
+        if let Some(user) = user.filter(|_| bulk > 0 && rng.bool()) {
+            return Self { asked, what: What::Password { user }, bulk };
+        }
         let what = match (rng.u8(0..16), user, group) {
             (0, ..) | (_, None, _) => What::User { name: rng.u8(0..6) },
             (1, Some(user), _) => What::Password { user },
@@ -54,7 +60,7 @@ impl Op {
             }
             (_, Some(user), Some(group)) => What::Seed { group, user, content: rng.u8(0..8), on: rng.bool() },
         };
-        Self { asked, what }
+        Self { asked, what, bulk: 0 }
     }
 
     /// An id that this command makes, the same wherever it is carried out.
@@ -102,7 +108,7 @@ impl Op {
     fn credential(&self, user: UserId) -> Delta {
         let id: [u8; 16] = self.mint("credential");
         // Salted, as in life: carried out twice it is not the same hash.
-        Delta::Credential { id: CredentialId(id), user, phc: format!("{id:x?}") }
+        Delta::Credential { id: CredentialId(id), user, phc: format!("{id:x?}{}", "x".repeat(self.bulk)) }
     }
 }
 

@@ -84,6 +84,7 @@ struct World {
     // What clients know.
     users: Vec<UserId>,
     groups: Vec<GroupId>,
+    bulk: usize,
     waiting: [Vec<Waiting>; 2],
     acknowledged: Vec<Acknowledged>,
     // What is checked.
@@ -153,6 +154,7 @@ impl World {
             last_batch: None,
             users: Vec::new(),
             groups: Vec::new(),
+            bulk: plan.bulk,
             waiting: [Vec::new(), Vec::new()],
             acknowledged: Vec::new(),
             behind: None,
@@ -241,7 +243,7 @@ impl World {
             Event::Restart(i) => self.start(i),
             Event::Command => {
                 self.commands.pop();
-                let op = Op::new(&mut self.rng, &self.users, &self.groups);
+                let op = Op::new(&mut self.rng, &self.users, &self.groups, self.bulk);
                 let node = self.rng.usize(0..2);
                 self.command(node, op);
             }
