@@ -54,6 +54,12 @@ pub enum Error {
     /// No tracker of the list answers; for each its address and the reason.
     #[error("no tracker can be reached ({0}); are they running, and is the list of trackers right?")]
     TrackersUnreachable(String),
+    /// The only tracker that answers does not know the account that is logged in here.
+    #[error(
+        "the tracker {0} does not know your account: it has lost its data, or has not had it from the other tracker \
+         yet; try again when both are up, or `login` if the trackers were set up anew"
+    )]
+    AccountUnknown(String),
     /// A tracker showed a key that is not the one we know.
     #[error(
         "the tracker {address} is not of the cluster we know, and nothing was sent to it: expected {expected}, \
@@ -97,6 +103,7 @@ impl Error {
             Self::DiskFull { .. } => "disk_full",
             Self::Io { .. } => "io",
             Self::DestinationExists(_) => "destination_exists",
+            Self::AccountUnknown(_) => "busy",
             Self::TrackersUnreachable(_) => "trackers_unreachable",
             Self::UntrustedTracker { .. } => "untrusted_tracker",
             Self::Timeout(_) => "timeout",

@@ -203,6 +203,7 @@ impl App {
             address: t.address.to_string(),
             up: t.up,
             current: t.current,
+            disk_full: t.disk_full,
         };
         Status {
             trackers: status.trackers.iter().map(row).collect(),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use common::id::{FileId, FileName, GroupName, UserName};
 use common::wire::client::{self, Mode, Relation};
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::download::{DownloadRow as Row, Downloaded as DownloadedFile, PeerProgress, Progress, State};
@@ -157,6 +158,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct User {
     /// Name.
+    #[serde(flatten, serialize_with = "user_name")]
     pub user: UserName,
 }
 
@@ -180,6 +182,7 @@ pub struct Member {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GroupRow {
     /// Name.
+    #[serde(flatten, serialize_with = "group_name")]
     pub group: GroupName,
     /// Its admin.
     pub admin: UserName,
@@ -194,6 +197,7 @@ pub struct GroupRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MemberRow {
     /// Name.
+    #[serde(flatten, serialize_with = "user_name")]
     pub user: UserName,
     /// Whether the admin.
     pub admin: bool,
@@ -248,6 +252,9 @@ impl From<Row> for DownloadRow {
 pub struct FileRow {
     /// Name.
     pub name: FileName,
+    /// What it was published as, if other content got that name at the other tracker; left out if it has its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<String>,
     /// Length.
     pub size: u64,
     /// Content.
@@ -363,9 +370,9 @@ pub struct DeviceRow {
 pub struct Status {
     /// All of the list, in its order.
     pub trackers: Vec<TrackerRow>,
-    /// Whether both hold everything.
+    /// Whether both hold everything; `none` while no tracker can be reached.
     #[serde(serialize_with = "mode")]
-    pub mode: Mode,
+    pub mode: Option<Mode>,
     /// Events that the tracker that is not current is known to lack, if the current one says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
@@ -388,6 +395,14 @@ pub struct TrackerRow {
     pub up: bool,
     /// Whether commands go to it.
     pub current: bool,
+    /// Whether it has refused something because its disk is full; left out if it has not.
+    #[serde(skip_serializing_if = "is_false")]
+    pub disk_full: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl From<client::GroupRow> for GroupRow {
@@ -405,8 +420,30 @@ impl From<client::MemberRow> for MemberRow {
 impl From<client::FileRow> for FileRow {
     fn from(row: client::FileRow) -> Self {
         let client::FileRow { name, size, file_id, uploader, seeders } = row;
-        Self { name, size, file_id, uploader, seeders }
+        let tag = format!("~{:.8}", file_id);
+        let claimed = name.as_str().strip_suffix(&tag).map(str::to_owned);
+        Self { name, claimed, size, file_id, uploader, seeders }
     }
+}
+
+/// A user's name as `user`; and as `claimed` what it was to be, if somebody else got that.
+fn user_name<S: Serializer>(name: &UserName, s: S) -> Result<S::Ok, S::Error> {
+    named("user", name.as_str(), s)
+}
+
+/// A group's name as `group`; and as `claimed` what it was to be, if another group got that.
+fn group_name<S: Serializer>(name: &GroupName, s: S) -> Result<S::Ok, S::Error> {
+    named("group", name.as_str(), s)
+}
+
+fn named<S: Serializer>(key: &str, name: &str, s: S) -> Result<S::Ok, S::Error> {
+    let mut map = s.serialize_map(None)?;
+    map.serialize_entry(key, name)?;
+    // No name that is claimed has a tilde.
+    if let Some((claimed, _)) = name.rsplit_once('~') {
+        map.serialize_entry("claimed", claimed)?;
+    }
+    map.end()
 }
 
 /// The word for a relation, as scripts and people see it.
@@ -420,10 +457,11 @@ pub(crate) const fn relation_word(relation: Relation) -> &'static str {
 }
 
 /// The word for a mode.
-pub(crate) const fn mode_word(mode: Mode) -> &'static str {
+pub(crate) const fn mode_word(mode: Option<Mode>) -> &'static str {
     match mode {
-        Mode::Dual => "dual",
-        Mode::Solo => "solo",
+        Some(Mode::Dual) => "dual",
+        Some(Mode::Solo) => "solo",
+        None => "none",
     }
 }
 
@@ -431,7 +469,7 @@ fn relation<S: Serializer>(relation: &Relation, s: S) -> Result<S::Ok, S::Error>
     s.serialize_str(relation_word(*relation))
 }
 
-fn mode<S: Serializer>(mode: &Mode, s: S) -> Result<S::Ok, S::Error> {
+fn mode<S: Serializer>(mode: &Option<Mode>, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(mode_word(*mode))
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use common::escape::Escaped;
-use common::id::GroupName;
+use common::id::{GroupName, UserName};
 use common::wire::client::{Push, Relation};
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
@@ -295,12 +295,14 @@ fn status(s: &Status) -> String {
             (true, false) => "up",
             (false, _) => "down",
         };
-        format!("tracker    {} {state}", t.address)
+        let full = if t.disk_full { ", its disk is full" } else { "" };
+        format!("tracker    {} {state}{full}", t.address)
     };
     let mut lines: Vec<_> = s.trackers.iter().map(tracker).collect();
     let lag =
         s.lag.filter(|lag| *lag > 0).map(|lag| format!(", the other tracker lacks {}", count(lag, "event", "events")));
-    lines.push(format!("mode       {}{}", mode_word(s.mode), lag.unwrap_or_default()));
+    let none = if s.mode.is_none() { ": no tracker can be reached" } else { "" };
+    lines.push(format!("mode       {}{none}{}", mode_word(s.mode), lag.unwrap_or_default()));
     lines.push(format!(
         "user       {}",
         s.user.as_ref().map_or_else(|| "(not logged in)".to_owned(), ToString::to_string)
@@ -323,7 +325,9 @@ pub(crate) fn notice(notice: &Notice) -> String {
     match notice {
         Notice::FirstContact(pin) => format!("first contact with cluster {pin}; remembered"),
         Notice::Connected(address) => format!("connected to the tracker {address}"),
-        Notice::Switched { from, to } => format!("the tracker {from} is gone; {to} has taken over"),
+        Notice::Switched { from, to, reason } => {
+            format!("the tracker {to} has taken over from {from}: {}", Escaped(reason))
+        }
         Notice::Behind(address) => format!(
             "the tracker {address} does not have yet what only the other one had; going on without, until that one is back"
         ),
@@ -335,7 +339,7 @@ pub(crate) fn notice(notice: &Notice) -> String {
         Notice::SessionFile(e) => format!("the login is not stored as it should be: {e}"),
         Notice::ClockOff(seconds) => {
             let off = duration(Duration::from_secs(*seconds));
-            format!("this machine's clock and the tracker's differ by {off}; set it right, or tickets may look expired")
+            format!("this machine's clock and the tracker's differ by {off}; one of them should be set right")
         }
     }
 }
@@ -366,6 +370,35 @@ pub(crate) fn push(push: &Push) -> Option<String> {
 }
 
 // --- JSON ---
+
+/// News from the trackers in one line of JSON, for the stderr of `--json`; if it is for people.
+#[derive(Serialize)]
+struct Event<'a> {
+    v: u32,
+    event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a GroupName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a UserName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claimed: Option<&'a str>,
+}
+
+/// News from the trackers, as a line of JSON, if it is for people.
+pub(crate) fn event(push: &Push) -> Option<String> {
+    let event = |event, group, user, claimed| Event { v: 1, event, group, user, claimed };
+    let event = match push {
+        Push::JoinRequested { group, user } => event("join_requested", Some(group), Some(user), None),
+        Push::Accepted { group } => event("accepted", Some(group), None, None),
+        Push::Rejected { group } => event("rejected", Some(group), None, None),
+        Push::Removed { group, .. } => event("removed", Some(group), None, None),
+        Push::MadeAdmin { group } => event("made_admin", Some(group), None, None),
+        Push::UserRenamed { claimed, now } => event("user_renamed", None, Some(now), Some(claimed.as_str())),
+        Push::GroupRenamed { claimed, now } => event("group_renamed", Some(now), None, Some(claimed.as_str())),
+        Push::Revoked(_) | Push::SeederUp { .. } | Push::SessionEnded => return None,
+    };
+    serde_json::to_string(&event).ok()
+}
 
 #[derive(Serialize)]
 struct Success<'a> {

@@ -26,7 +26,14 @@ fn group_row(group: &str, relation: Relation) -> GroupRow {
 }
 
 fn file_row() -> FileRow {
-    FileRow { name: name("my file.pdf"), size: 3 << 20, file_id: file_id(), uploader: name("alice"), seeders: 2 }
+    FileRow {
+        name: name("my file.pdf"),
+        claimed: None,
+        size: 3 << 20,
+        file_id: file_id(),
+        uploader: name("alice"),
+        seeders: 2,
+    }
 }
 
 fn download_row(state: State) -> DownloadRow {
@@ -50,10 +57,10 @@ fn downloaded_row() -> Downloaded {
 }
 
 fn status_row() -> Status {
-    let row = |address: &str, up, current| TrackerRow { address: address.to_owned(), up, current };
+    let row = |address: &str, up, current| TrackerRow { address: address.to_owned(), up, current, disk_full: false };
     Status {
         trackers: vec![row("127.0.0.1:5000", true, true), row("127.0.0.1:5001", false, false)],
-        mode: Mode::Solo,
+        mode: Some(Mode::Solo),
         lag: None,
         user: Some(name("alice")),
         listen: "127.0.0.1:7000".to_owned(),
@@ -232,4 +239,44 @@ listening  127.0.0.1:7000
 device     ab
 fetching   0 B/s";
     assert_eq!(text(&Outcome::Status(status_row())).data, expected);
+}
+
+#[test]
+fn json_says_which_names_were_lost() {
+    let renamed = user("alice~0a1b2c3d");
+    assert_eq!(data(Outcome::Whoami(renamed.clone())), r#"{"user":"alice~0a1b2c3d","claimed":"alice"}"#);
+    let groups = data(Outcome::Groups { groups: vec![group_row("lab~0a1b2c3d", Relation::Member)] });
+    assert!(groups.starts_with(r#"{"groups":[{"group":"lab~0a1b2c3d","claimed":"lab","admin""#), "{groups}");
+    let members = data(Outcome::Members { members: vec![MemberRow { user: renamed.user, admin: false }] });
+    assert_eq!(members, r#"{"members":[{"user":"alice~0a1b2c3d","claimed":"alice","admin":false}]}"#);
+    let share = |text: &str| {
+        let row = common::wire::client::FileRow {
+            name: name(text),
+            size: 1,
+            file_id: file_id(),
+            uploader: name("alice"),
+            seeders: 0,
+        };
+        data(Outcome::Files { group: name("lab"), files: vec![row.into()] })
+    };
+    assert!(share("a.bin~abababab").contains(r#""name":"a.bin~abababab","claimed":"a.bin","#));
+    assert!(!share("a.bin~12345678").contains("claimed"), "that is its name");
+}
+
+#[test]
+fn json_news_are_objects() {
+    let renamed = Push::GroupRenamed { claimed: name("lab"), now: name("lab~0a1b2c3d") };
+    let line = event(&renamed).expect("for people");
+    assert_eq!(line, r#"{"v":1,"event":"group_renamed","group":"lab~0a1b2c3d","claimed":"lab"}"#);
+    let renamed = Push::UserRenamed { claimed: name("alice"), now: name("alice~0a1b2c3d") };
+    let line = event(&renamed).expect("for people");
+    assert_eq!(line, r#"{"v":1,"event":"user_renamed","user":"alice~0a1b2c3d","claimed":"alice"}"#);
+    assert_eq!(event(&Push::SessionEnded), None);
+}
+
+#[test]
+fn no_tracker_is_neither_dual_nor_solo() {
+    let status = Status { mode: None, ..status_row() };
+    assert!(data(Outcome::Status(status.clone())).contains(r#""mode":"none""#));
+    assert!(text(&Outcome::Status(status)).data.contains("no tracker can be reached"));
 }

@@ -11,6 +11,7 @@ use common::task::TaskGroup;
 use common::terminal;
 use common::tls::DeviceKey;
 use common::tracker_info::TrackerInfo;
+use common::wire::client::Push;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
@@ -126,6 +127,9 @@ async fn serve(args: &Args, info: TrackerInfo, data_dir: &DataDir) -> Result<u8,
     let (app, notices) = open_rooms(args, info, data_dir, &tasks, &front, manner).await?;
     let app = Arc::new(app);
     tasks.spawn("notices", tell_notices(notices, front.console.clone(), manner));
+    if manner != Manner::Prompt {
+        tasks.spawn("news", tell_news(app.trackers().pushes(), front.console.clone(), args.json));
+    }
     tasks.spawn("share notices", tell_share_notices(app.shares().notices(), front.console.clone()));
     if manner != Manner::Script {
         app.trackers().serve_at(app.shares().listen_addr());
@@ -313,6 +317,19 @@ async fn tell_notices(mut notices: mpsc::Receiver<Notice>, console: Console, man
         if for_scripts || manner == Manner::Prompt {
             console.message(&render::notice(&notice));
         }
+    }
+}
+
+/// Scripts hear, on stderr, what changes names; with `--json` all news, each as an object.
+async fn tell_news(mut pushes: broadcast::Receiver<Push>, console: Console, json: bool) {
+    loop {
+        let line = match pushes.recv().await {
+            Ok(push) if json => render::event(&push),
+            Ok(push @ (Push::UserRenamed { .. } | Push::GroupRenamed { .. })) => render::push(&push),
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => None,
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        line.into_iter().for_each(|line| console.message(&line));
     }
 }
 

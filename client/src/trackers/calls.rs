@@ -1,34 +1,27 @@
 //! The calls that wait for an answer: which connection each was sent on, and until when it waits.
 //!
-//! Owns the numbering, the request ids and the version vector that the client carries from one
-//! tracker to the other. Invariant: a call keeps its number and request id however often it is
-//! sent, so that it has one effect and one answer. Pure: time is passed in; knows no sockets.
+//! Owns the numbering and the version vector that the client carries from one tracker to the other. Invariant: a call
+//! keeps its number and request id however often it is sent, so that it has one effect and one answer. Pure: time and
+//! randomness are passed in; knows no sockets.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::id::{OriginId, RequestId};
-use common::wire::client::{Call, Request, Response};
+use common::wire::client::{Call, Request};
 use common::wire::limits::List;
 use common::wire::sync::VersionVector;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
-
-use crate::error::Error;
 
 /// How long a call waits for its answer, over all attempts.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Where an answer is awaited.
-pub(super) type Answer = oneshot::Sender<Result<Response, Error>>;
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a call is made for.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// Somebody waits for the answer; it is sent again if its connection ends first.
-    Caller(Answer),
+    Caller,
     /// As the above, but nothing is sent: it is answered once a connection is ready.
-    Ready(Answer),
+    Ready,
     /// Nobody waits: a command of ours that only a lost tracker has is carried out by this one too.
     Again,
     /// Binds one connection to the login.
@@ -38,27 +31,52 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    const fn outlives_connection(&self) -> bool {
-        matches!(self, Self::Caller(_) | Self::Ready(_))
-    }
-
-    fn is_abandoned(&self) -> bool {
-        matches!(self, Self::Caller(answer) | Self::Ready(answer) if answer.is_closed())
+    /// Whether somebody waits for the answer.
+    pub(super) const fn is_awaited(self) -> bool {
+        matches!(self, Self::Caller | Self::Ready)
     }
 }
 
 /// A call that has not been answered.
 #[derive(Debug)]
 pub(super) struct Pending {
+    pub(super) number: u64,
     pub(super) request: Request,
     pub(super) purpose: Purpose,
     pub(super) request_id: RequestId,
-    /// The connection it was sent on, by the tracker's place in the list.
-    on: Option<usize>,
+    /// The connection it was sent on last, by the tracker's place in the list, and when.
+    on: Option<(usize, Instant)>,
+    /// Connections that were left for another one, and may answer it all the same.
+    left: Vec<usize>,
     made: Instant,
     not_before: Instant,
     /// How often the client had gone back when it was sent last.
     gone_back: u64,
+    /// Whether it was ever sent.
+    was_sent: bool,
+    /// Whether whoever made it has gone away: its answer still counts, and it is not sent again.
+    abandoned: bool,
+}
+
+impl Pending {
+    /// Whether it may have had an effect.
+    pub(super) fn may_have_been_carried_out(&self) -> bool {
+        self.was_sent && changes_state(&self.request)
+    }
+
+    /// Whether somebody waits for its answer, and it is on no connection.
+    const fn is_waiting(&self) -> bool {
+        self.on.is_none() && self.purpose.is_awaited()
+    }
+
+    /// How long ago it was made.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.made)
+    }
+
+    fn is_on(&self, index: usize) -> bool {
+        self.on.is_some_and(|(on, _)| on == index)
+    }
 }
 
 /// All calls that have not been answered.
@@ -70,57 +88,93 @@ pub(super) struct Calls {
     gone_back: u64,
 }
 
+/// An answer's call, and how it was made.
+pub(super) struct Taken {
+    pub(super) call: Pending,
+    /// How long the answer took, if it came on the connection that was asked last.
+    pub(super) took: Option<Duration>,
+}
+
 impl Calls {
     /// Takes a call in; it is not sent yet. Returns its number.
-    pub(super) fn add(&mut self, now: Instant, request: Request, purpose: Purpose) -> u64 {
-        self.add_as(now, RequestId::random(), request, purpose)
-    }
-
-    /// The same for what has a request id already.
-    pub(super) fn add_as(&mut self, now: Instant, request_id: RequestId, request: Request, purpose: Purpose) -> u64 {
+    pub(super) fn add(&mut self, now: Instant, request_id: RequestId, request: Request, purpose: Purpose) -> u64 {
         self.last += 1;
-        let (on, gone_back) = (None, self.gone_back);
-        let call = Pending { request, purpose, request_id, on, made: now, not_before: now, gone_back };
+        let call = Pending {
+            number: self.last,
+            request,
+            purpose,
+            request_id,
+            on: None,
+            left: Vec::new(),
+            made: now,
+            not_before: now,
+            gone_back: self.gone_back,
+            was_sent: false,
+            abandoned: false,
+        };
         self.pending.insert(self.last, call);
         self.last
     }
 
-    /// The frame for call `number`.
-    pub(super) fn frame(&self, number: u64) -> Option<Call> {
-        let p = self.pending.get(&number)?;
-        let seen = VersionVector(List::first_of(self.seen.iter().map(|(o, n)| (*o, *n))));
+    /// The frame for call `number`, which goes out on connection `on` now.
+    ///
+    /// A login is shown without what the client has seen: a tracker knows by itself whether it can judge the token, and
+    /// one that lacks something else is of use all the same, for news and signs of life.
+    pub(super) fn send(&mut self, now: Instant, number: u64, on: usize) -> Option<Call> {
+        let gone_back = self.gone_back;
+        let seen = || VersionVector(List::first_of(self.seen.iter().map(|(o, n)| (*o, *n))));
+        let p = self.pending.get_mut(&number)?;
+        let seen = if p.purpose == Purpose::Resume { VersionVector::default() } else { seen() };
+        (p.on, p.gone_back, p.was_sent) = (Some((on, now)), gone_back, true);
+        p.left.retain(|left| *left != on);
         Some(Call { number, request_id: p.request_id, seen, request: p.request.clone() })
     }
 
-    /// Notes that `number` went out on connection `on`.
-    pub(super) fn sent(&mut self, number: u64, on: usize) {
-        if let Some(p) = self.pending.get_mut(&number) {
-            p.on = Some(on);
-            p.gone_back = self.gone_back;
+    /// Removes call `number`, if connection `on` may answer it with a `success` or a refusal: one that was left is
+    /// believed only the former, since the call is on its way to another.
+    pub(super) fn take(&mut self, now: Instant, number: u64, on: usize, success: bool) -> Option<Taken> {
+        let p = self.pending.get(&number)?;
+        let sent = p.on.filter(|(index, _)| *index == on).map(|(_, at)| at);
+        if sent.is_none() && !(success && p.left.contains(&on)) {
+            return None;
         }
+        let call = self.pending.remove(&number)?;
+        Some(Taken { call, took: sent.map(|at| now.saturating_duration_since(at)) })
     }
 
-    /// Removes call `number`, if it was sent on connection `on`.
-    pub(super) fn take(&mut self, number: u64, on: usize) -> Option<Pending> {
-        self.pending.get(&number).filter(|p| p.on == Some(on))?;
-        self.pending.remove(&number)
-    }
-
-    /// Removes call `number`: it could not be sent.
+    /// Removes call `number`: its connection has ended before it was sent.
     pub(super) fn cancel(&mut self, number: u64) {
         self.pending.remove(&number);
     }
 
+    /// Nobody waits for call `number` any more. What has been sent may be carried out all the same.
+    pub(super) fn abandon(&mut self, number: u64) {
+        if let Some(p) = self.pending.get_mut(&number) {
+            p.abandoned = true;
+        }
+        self.forget_abandoned();
+    }
+
+    fn forget_abandoned(&mut self) {
+        self.pending.retain(|_, p| !p.abandoned || p.on.is_some());
+    }
+
+    /// Whether call `number` waits for its answer.
+    pub(super) fn is_pending(&self, number: u64) -> bool {
+        self.pending.contains_key(&number)
+    }
+
     /// Removes those that only wait for a connection that is ready.
     pub(super) fn ready(&mut self) -> Vec<Pending> {
-        self.extract(|p| matches!(p.purpose, Purpose::Ready(_)))
+        self.extract(|p| p.purpose == Purpose::Ready)
     }
 
     /// Puts a call back that is to be sent again after `delay`.
-    pub(super) fn retry(&mut self, number: u64, mut call: Pending, now: Instant, delay: Duration) {
+    pub(super) fn retry(&mut self, mut call: Pending, now: Instant, delay: Duration) {
         call.on = None;
         call.not_before = now + delay;
-        self.pending.insert(number, call);
+        self.pending.insert(call.number, call);
+        self.forget_abandoned();
     }
 
     /// Whether `call` may still be tried again at `now`.
@@ -130,18 +184,40 @@ impl Calls {
 
     /// Connection `on` has ended: its calls wait for another, those about the connection itself end.
     pub(super) fn release(&mut self, on: usize) {
-        self.pending.retain(|_, p| p.on != Some(on) || p.purpose.outlives_connection());
-        for p in self.pending.values_mut().filter(|p| p.on == Some(on)) {
-            p.on = None;
+        self.pending.retain(|_, p| !p.is_on(on) || p.purpose.is_awaited());
+        for p in self.pending.values_mut() {
+            p.left.retain(|left| *left != on);
+            if p.is_on(on) {
+                p.on = None;
+            }
         }
+        self.forget_abandoned();
     }
 
-    /// Numbers of the calls that may go out at `now`, in the order in which they were made. Forgets
-    /// those that nobody waits for any more.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<u64> {
-        self.pending.retain(|_, p| p.on.is_some() || !p.purpose.is_abandoned());
-        let due = self.pending.iter().filter(|(_, p)| p.on.is_none() && p.not_before <= now);
-        due.map(|(number, _)| *number).collect()
+    /// Connection `on` is left for another one, and goes on: what it was asked is asked of the other, too.
+    pub(super) fn leave(&mut self, on: usize) {
+        self.pending.retain(|_, p| !p.is_on(on) || p.purpose != Purpose::Again);
+        for p in self.pending.values_mut().filter(|p| p.is_on(on) && p.purpose.is_awaited()) {
+            p.on = None;
+            p.left.push(on);
+        }
+        self.forget_abandoned();
+    }
+
+    /// The first call, in the order in which they were made, that may go out at `now` and is `fit` to.
+    pub(super) fn due(&self, now: Instant, fit: impl Fn(&Request) -> bool) -> Option<u64> {
+        let mut due = self.pending.values().filter(|p| p.on.is_none() && p.purpose == Purpose::Caller);
+        due.find(|p| p.not_before <= now && fit(&p.request)).map(|p| p.number)
+    }
+
+    /// When the first call that waits for a connection may go out.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.pending.values().filter(|p| p.is_waiting()).map(|p| p.not_before).min()
+    }
+
+    /// When the first call's time is up.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.pending.values().next().map(|p| p.made + CALL_TIMEOUT)
     }
 
     /// Removes the calls whose time is up.
@@ -151,22 +227,41 @@ impl Calls {
 
     /// Removes the calls that wait for a connection since before `since`.
     pub(super) fn stranded(&mut self, since: Instant) -> Vec<Pending> {
-        self.extract(|p| p.on.is_none() && p.made < since)
+        self.extract(|p| p.is_waiting() && p.made < since)
+    }
+
+    /// Removes the calls that wait for a connection that knows the login.
+    pub(super) fn needing_login(&mut self) -> Vec<Pending> {
+        self.extract(|p| p.is_waiting() && needs_login(&p.request))
     }
 
     /// Whether somebody waits for a connection.
     pub(super) fn any_waiting(&self) -> bool {
-        self.pending.values().any(|p| p.on.is_none())
+        self.pending.values().any(Pending::is_waiting)
     }
 
     /// Whether connection `on` owes an answer.
     pub(super) fn any_on(&self, on: usize) -> bool {
-        self.pending.values().any(|p| p.on == Some(on))
+        self.pending.values().any(|p| p.is_on(on) || p.left.contains(&on))
+    }
+
+    /// Whether a call that answers at once, wherever it is not held up, is under way on connection `on`.
+    pub(super) fn any_life_on(&self, on: usize) -> bool {
+        self.pending.values().any(|p| p.is_on(on) && p.purpose == Purpose::Life)
+    }
+
+    /// Bytes that a manifest's parts take, of the calls that connection `on` has not answered: they may be on the line.
+    pub(super) fn bulk_on(&self, on: usize) -> usize {
+        let bulk = |p: &Pending| match &p.request {
+            Request::StageManifest { pieces, .. } => pieces.len() * PIECE_BYTES,
+            _ => 0,
+        };
+        self.pending.values().filter(|p| p.is_on(on)).map(bulk).sum()
     }
 
     /// Whether a command that is carried out once more has not been answered.
     pub(super) fn any_again(&self) -> bool {
-        self.pending.values().any(|p| matches!(p.purpose, Purpose::Again))
+        self.pending.values().any(|p| p.purpose == Purpose::Again)
     }
 
     /// Number of calls that have not been answered.
@@ -174,7 +269,7 @@ impl Calls {
         self.pending.len()
     }
 
-    /// What the client has seen grows by what a reply shows.
+    /// What the client has seen grows by what an answer shows.
     pub(super) fn merge(&mut self, shown: &VersionVector) {
         for (origin, number) in shown.0.iter() {
             let known = self.seen.entry(*origin).or_default();
@@ -199,69 +294,147 @@ impl Calls {
     }
 }
 
+/// What one piece of a manifest takes on the wire: its SHA-1 and its chaining value.
+const PIECE_BYTES: usize = 20 + 32;
+
+/// Whether a request changes what the trackers keep.
+pub(super) const fn changes_state(request: &Request) -> bool {
+    match request {
+        Request::CreateUser { .. }
+        | Request::Login { .. }
+        | Request::Logout
+        | Request::ChangePassword { .. }
+        | Request::CreateGroup { .. }
+        | Request::JoinGroup { .. }
+        | Request::LeaveGroup { .. }
+        | Request::AcceptRequest { .. }
+        | Request::RejectRequest { .. }
+        | Request::RemoveMember { .. }
+        | Request::MakeAdmin { .. }
+        | Request::UploadFile { .. }
+        | Request::StartSeeding { .. }
+        | Request::StopSeeding { .. }
+        | Request::EndLogin { .. } => true,
+        Request::Resume { .. }
+        | Request::ListGroups { .. }
+        | Request::ListRequests { .. }
+        | Request::ListMembers { .. }
+        | Request::StageManifest { .. }
+        | Request::ListFiles { .. }
+        | Request::FindFile { .. }
+        | Request::GetManifest { .. }
+        | Request::FindPeers { .. }
+        | Request::Announce { .. }
+        | Request::GetTicket { .. }
+        | Request::ListDevices
+        | Request::Status
+        | Request::Cluster => false,
+    }
+}
+
+/// Whether a request makes sense only on a connection that is the user's.
+pub(super) const fn needs_login(request: &Request) -> bool {
+    !matches!(request, Request::CreateUser { .. } | Request::Login { .. } | Request::Cluster)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn caller() -> (Purpose, oneshot::Receiver<Result<Response, Error>>) {
-        let (answer, waits) = oneshot::channel();
-        (Purpose::Caller(answer), waits)
+    fn add(calls: &mut Calls, now: Instant, request: Request, purpose: Purpose) -> u64 {
+        calls.add(now, RequestId::random(), request, purpose)
     }
 
-    #[tokio::test]
-    async fn a_call_keeps_its_number_and_id_over_connections() {
+    fn due(calls: &Calls, now: Instant) -> Option<u64> {
+        calls.due(now, |_| true)
+    }
+
+    #[test]
+    fn a_call_keeps_its_number_and_id_over_connections() {
         let now = Instant::now();
         let mut calls = Calls::default();
-        let (purpose, _waits) = caller();
-        let number = calls.add(now, Request::Logout, purpose);
-        let first = calls.frame(number).expect("a frame");
-        calls.sent(number, 0);
-        assert!(calls.due(now).is_empty());
-        assert!(calls.take(number, 1).is_none(), "another connection cannot answer it");
+        let number = add(&mut calls, now, Request::Logout, Purpose::Caller);
+        let first = calls.send(now, number, 0).expect("a frame");
+        assert_eq!(due(&calls, now), None);
+        assert!(calls.take(now, number, 1, true).is_none(), "another connection cannot answer it");
         calls.release(0);
-        assert_eq!(calls.due(now), [number]);
-        assert_eq!(calls.frame(number).expect("a frame").request_id, first.request_id);
-        calls.sent(number, 1);
-        assert!(calls.take(number, 1).is_some());
-        assert!(calls.take(number, 1).is_none(), "answered once");
+        assert_eq!(due(&calls, now), Some(number));
+        assert_eq!(calls.send(now, number, 1).expect("a frame").request_id, first.request_id);
+        assert!(calls.take(now, number, 1, true).is_some());
+        assert!(calls.take(now, number, 1, true).is_none(), "answered once");
     }
 
-    #[tokio::test]
-    async fn what_concerns_a_connection_ends_with_it() {
+    #[test]
+    fn a_connection_that_was_left_may_still_succeed_but_not_refuse() {
         let now = Instant::now();
         let mut calls = Calls::default();
-        let life = calls.add(now, Request::Status, Purpose::Life);
-        calls.sent(life, 0);
+        let number = add(&mut calls, now, Request::Logout, Purpose::Caller);
+        calls.send(now, number, 0).expect("a frame");
+        calls.leave(0);
+        assert_eq!(due(&calls, now), Some(number), "another is asked");
+        calls.send(now, number, 1).expect("a frame");
+        assert!(calls.take(now, number, 0, false).is_none());
+        assert!(calls.take(now, number, 0, true).is_some_and(|t| t.took.is_none()));
+        assert!(calls.take(now, number, 1, true).is_none(), "answered once");
+    }
+
+    #[test]
+    fn what_concerns_a_connection_ends_with_it() {
+        let now = Instant::now();
+        let mut calls = Calls::default();
+        let life = add(&mut calls, now, Request::Status, Purpose::Life);
+        calls.send(now, life, 0).expect("a frame");
         calls.release(0);
         assert_eq!(calls.len(), 0);
     }
 
-    #[tokio::test]
-    async fn an_abandoned_call_is_not_sent() {
+    #[test]
+    fn calls_go_out_in_order_and_not_before_their_time() {
         let now = Instant::now();
         let mut calls = Calls::default();
-        let (purpose, waits) = caller();
-        calls.add(now, Request::Logout, purpose);
-        drop(waits);
-        assert!(calls.due(now).is_empty());
-    }
-
-    #[tokio::test]
-    async fn calls_go_out_in_order_and_not_before_their_time() {
-        let now = Instant::now();
-        let mut calls = Calls::default();
-        let (a, _a) = caller();
-        let (b, _b) = caller();
-        let (a, b) = (calls.add(now, Request::Status, a), calls.add(now, Request::Logout, b));
-        assert_eq!(calls.due(now), [a, b]);
-        calls.sent(a, 0);
-        let pending = calls.take(a, 0).expect("sent");
+        let a = add(&mut calls, now, Request::Status, Purpose::Caller);
+        let b = add(&mut calls, now, Request::Logout, Purpose::Caller);
+        assert_eq!(due(&calls, now), Some(a));
+        calls.send(now, a, 0).expect("a frame");
+        assert_eq!(due(&calls, now), Some(b));
+        let pending = calls.take(now, a, 0, true).expect("sent").call;
         let delay = Duration::from_millis(200);
-        calls.retry(a, pending, now, delay);
-        assert_eq!(calls.due(now), [b]);
-        assert_eq!(calls.due(now + delay), [a, b]);
+        calls.retry(pending, now, delay);
+        assert_eq!(due(&calls, now), Some(b));
+        assert_eq!(due(&calls, now + delay), Some(a));
         assert!(calls.expired(now).is_empty());
         assert_eq!(calls.expired(now + CALL_TIMEOUT).len(), 2);
+    }
+
+    #[test]
+    fn an_abandoned_call_is_sent_no_more() {
+        let now = Instant::now();
+        let mut calls = Calls::default();
+        let [unsent, sent] = [0, 1].map(|_| add(&mut calls, now, Request::Logout, Purpose::Caller));
+        calls.send(now, sent, 0).expect("a frame");
+        calls.abandon(unsent);
+        calls.abandon(sent);
+        assert_eq!(due(&calls, now), None);
+        assert!(calls.is_pending(sent), "its answer counts");
+        calls.release(0);
+        assert_eq!(calls.len(), 0);
+    }
+
+    #[test]
+    fn only_a_change_that_was_sent_may_have_been_carried_out() {
+        let now = Instant::now();
+        let mut calls = Calls::default();
+        let numbers = [(Request::Logout, true), (Request::Logout, false), (Request::ListGroups { after: None }, true)]
+            .map(|(request, send)| {
+                let number = add(&mut calls, now, request, Purpose::Caller);
+                if send {
+                    calls.send(now, number, 0).expect("a frame");
+                }
+                number
+            });
+        let expired = calls.expired(now + CALL_TIMEOUT);
+        let doubtful: Vec<u64> = expired.iter().filter(|p| p.may_have_been_carried_out()).map(|p| p.number).collect();
+        assert_eq!(doubtful, [numbers[0]]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use common::wire::client::{Call, ServerFrame, Welcome};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::link::{DialError, Link, OUTBOX};
+use super::link::{DialError, Heard, Link, OUTBOX};
 use super::trust::{Learnt, Trust};
 
 /// First delay between two attempts.
@@ -41,6 +41,8 @@ pub(super) enum Event {
     },
     /// A frame has come.
     Frame(usize, ServerFrame),
+    /// A part of a frame has come.
+    Part(usize),
     /// The connection has ended, for this reason.
     Down(usize, String),
     /// The tracker could not be reached.
@@ -87,7 +89,8 @@ impl Keeper {
         let mut frames = link.start(calls, tasks);
         let reason = loop {
             match frames.next().await {
-                Ok(frame) => self.tell(Event::Frame(index, frame)).await,
+                Ok(Heard::Frame(frame)) => self.tell(Event::Frame(index, *frame)).await,
+                Ok(Heard::Part) => self.tell(Event::Part(index)).await,
                 Err(reason) => break reason,
             }
         };

@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use common::address::HostPort;
-use common::connection::{self, ConnectionError, FrameReader, FrameWriter};
+use common::connection::{self, ConnectionError, FrameReader, FrameWriter, Step};
 use common::task::TaskGroup;
 use common::tls::{DeviceKey, Stream, TlsError, TrackerConnector};
 use common::wire::client::{Call, ClientFrame, Hello, ServerFrame, VERSION, Welcome};
@@ -38,7 +38,7 @@ type Writer = FrameWriter<WriteHalf<Tls>, ClientFrame>;
 
 /// Why a tracker could not be reached.
 #[derive(Debug, Clone)]
-pub(super) enum DialError {
+pub enum DialError {
     /// It does not answer, or not as a tracker does. Another attempt may help.
     Unreachable(String),
     /// It answers, and may not be used: an untrusted key, another release.
@@ -102,27 +102,49 @@ impl Link {
             let _ = writer.shutdown().await; // The connection ends either way.
             stop.cancel();
         });
-        Frames { reader, _ended: tasks.guard(), tasks }
+        Frames { reader, parts: 0, _ended: tasks.guard(), tasks }
     }
 }
 
 /// What comes in on a connection.
 pub(super) struct Frames {
     reader: Reader,
+    /// How often something was read since the last whole frame.
+    parts: u32,
     tasks: TaskGroup,
     _ended: DropGuard,
 }
 
+/// What was read.
+pub(super) enum Heard {
+    /// A frame.
+    Frame(Box<ServerFrame>),
+    /// Part of a long one.
+    Part,
+}
+
 impl Frames {
-    /// The next frame, or why there will be none. Cancel safe.
-    pub(super) async fn next(&mut self) -> Result<ServerFrame, String> {
-        tokio::select! {
-            () = self.tasks.cancelled() => Err("the connection was closed".to_owned()),
-            frame = self.reader.next() => match frame {
-                Ok(Some(frame)) => Ok(frame),
-                Ok(None) => Err("the tracker closed the connection".to_owned()),
-                Err(e) => Err(reason(e)),
-            },
+    /// What comes next, or why nothing will. Cancel safe.
+    pub(super) async fn next(&mut self) -> Result<Heard, String> {
+        loop {
+            let step = tokio::select! {
+                () = self.tasks.cancelled() => return Err("the connection was closed".to_owned()),
+                step = self.reader.step() => step.map_err(reason)?,
+            };
+            match step {
+                Step::Message(frame) => {
+                    self.parts = 0;
+                    return Ok(Heard::Frame(Box::new(frame)));
+                }
+                // Most frames are whole when something has been read once.
+                Step::Part => {
+                    self.parts += 1;
+                    if self.parts > 1 {
+                        return Ok(Heard::Part);
+                    }
+                }
+                Step::End => return Err("the tracker closed the connection".to_owned()),
+            }
         }
     }
 }

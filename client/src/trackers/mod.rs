@@ -1,7 +1,7 @@
 //! The trackers, as everything else in the client sees them: one place to ask, whichever answers.
 //!
-//! [`Trackers`] is a handle. Behind it one task, the hub, owns all that changes: the calls that wait
-//! for an answer, the connections, the login. One keeper per tracker of the list keeps a connection
+//! [`Trackers`] is a handle. Behind it one task, the hub, drives a state machine that owns all that changes: the calls
+//! that wait for an answer, the connections, the login. One keeper per tracker of the list keeps a connection
 //! to it. Calls go to one tracker, the *current* one: the first that answers, and when it is lost,
 //! another, with the same request ids, so that no command is lost or doubled. Signs of life go to
 //! every tracker that knows the login, and pushes come from all of them.
@@ -14,6 +14,7 @@ mod hub;
 mod journal;
 mod keeper;
 mod link;
+pub mod machine;
 mod revocations;
 mod serial;
 mod session;
@@ -38,12 +39,11 @@ use common::tracker_info::TrackerInfo;
 use common::wire::client::{Mode, Push, Request, Response};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use self::calls::{Answer, Purpose};
 pub use self::clock::TrackerClock;
-use self::hub::{Hub, Job};
+use self::hub::{Answer, Hub, Job};
+use self::machine::View;
 pub(crate) use self::revocations::Known;
 pub use self::revocations::Revocations;
-use self::serial::Serial;
 pub use self::session::LoggedIn;
 use self::session::SessionFile;
 use self::tickets::Tickets;
@@ -83,10 +83,12 @@ pub enum Notice {
     Connected(HostPort),
     /// Calls go to another tracker now.
     Switched {
-        /// The one that was lost.
+        /// The one that was left or lost.
         from: HostPort,
         /// The one that took over.
         to: HostPort,
+        /// Why.
+        reason: String,
     },
     /// This tracker lacks what was acknowledged by one that is away; it has been told of our own commands.
     Behind(HostPort),
@@ -116,6 +118,8 @@ pub struct TrackerState {
     pub up: bool,
     /// Whether calls go to it.
     pub current: bool,
+    /// Whether it has refused something because its disk is full.
+    pub disk_full: bool,
 }
 
 /// How the trackers are.
@@ -123,21 +127,10 @@ pub struct TrackerState {
 pub struct Status {
     /// All of the list, in its order.
     pub trackers: Vec<TrackerState>,
-    /// Whether both hold everything.
-    pub mode: Mode,
+    /// Whether both hold everything; `None` while none can be reached.
+    pub mode: Option<Mode>,
     /// Events that the other is known to lack, if there is another and the current one says so.
     pub lag: Option<u64>,
-}
-
-/// What the hub lets the handles see.
-#[derive(Debug, Clone, Default)]
-struct View {
-    /// For each tracker: connected, not connected, or not known yet.
-    up: Vec<Option<bool>>,
-    current: Option<usize>,
-    /// Counts the times that another connection became current.
-    connection: u64,
-    mode: Option<Mode>,
 }
 
 /// What handles and hub share.
@@ -147,7 +140,8 @@ struct Shared {
     addresses: Vec<HostPort>,
     trust: Arc<Trust>,
     session_file: SessionFile,
-    serial: Serial,
+    /// What announcements of this run are numbered from.
+    first_serial: u64,
     // Each guards itself.
     tickets: Tickets,
     clock: TrackerClock,
@@ -177,7 +171,7 @@ impl Trackers {
         let shared = Arc::new(Shared {
             trust: Arc::new(Trust::open(&data_dir, &info, &info_path)?),
             session_file: SessionFile::new(&data_dir),
-            serial: Serial::open(&data_dir)?,
+            first_serial: serial::begin_run(&data_dir)?,
             tickets: Tickets::default(),
             revocations: Revocations::by(clock.clone()),
             clock,
@@ -202,7 +196,7 @@ impl Trackers {
     /// What the tracker refuses; [`Error::TrackersUnreachable`] or [`Error::UntrustedTracker`] when
     /// there is none to ask; [`Error::Timeout`] when it does not answer.
     pub async fn call(&self, request: Request) -> Result<Response, Error> {
-        self.ask(request, Purpose::Caller).await
+        self.ask(|answer| Job::Call(request, answer)).await
     }
 
     /// Waits until there is a current tracker and it has said whether the stored login still
@@ -211,7 +205,7 @@ impl Trackers {
     /// # Errors
     /// When no tracker can be reached or trusted.
     pub async fn ready(&self) -> Result<Option<LoggedIn>, Error> {
-        self.ask(Request::Status, Purpose::Ready).await?;
+        self.ask(Job::Ready).await?;
         Ok(self.shared.session.borrow().clone())
     }
 
@@ -294,9 +288,11 @@ impl Trackers {
             address: address.clone(),
             up: view.up.get(index).copied().flatten().unwrap_or(false),
             current: view.current == Some(index),
+            disk_full: view.full.get(index).copied().unwrap_or(false),
         };
         let trackers = self.shared.addresses.iter().enumerate().map(state).collect();
-        Status { trackers, mode: view.mode.unwrap_or(Mode::Solo), lag }
+        let mode = view.current.map(|_| view.mode.unwrap_or(Mode::Solo));
+        Status { trackers, mode, lag }
     }
 
     /// Whether both trackers had the last thing that was acknowledged.
@@ -304,10 +300,10 @@ impl Trackers {
         self.shared.view.borrow().mode
     }
 
-    async fn ask(&self, request: Request, purpose: impl FnOnce(Answer) -> Purpose) -> Result<Response, Error> {
+    async fn ask(&self, job: impl FnOnce(Answer) -> Job) -> Result<Response, Error> {
         let (answer, answered) = oneshot::channel();
         let ended = || Error::Internal("the client is about to stop".to_owned());
-        self.jobs.send(Job::Call(request, purpose(answer))).await.map_err(|_| ended())?;
+        self.jobs.send(job(answer)).await.map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
     }
 }

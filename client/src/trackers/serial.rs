@@ -4,36 +4,24 @@
 //! The upper half counts runs and is stored once per start; the lower half counts announcements.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 use crate::private_file;
 
 const FILE_NAME: &str = "announce_serial";
 
-/// Hands out serials.
-#[derive(Debug)]
-pub(crate) struct Serial(AtomicU64);
-
-impl Serial {
-    /// Begins a new run. Blocks on the disk. A run number that cannot be read starts again from
-    /// the wall clock, which is higher than any count of runs.
-    pub(crate) fn open(data_dir: &Path) -> Result<Self, Error> {
-        let path = data_dir.join(FILE_NAME);
-        let last = private_file::read(&path)?.map(|text| text.trim().parse::<u32>());
-        let run = match last {
-            None => 1,
-            Some(Ok(last)) => last.saturating_add(1),
-            Some(Err(_)) => u32::try_from(common::ticket::now()).unwrap_or(u32::MAX),
-        };
-        private_file::replace(&path, format!("{run}\n").as_bytes())?;
-        Ok(Self(AtomicU64::new(u64::from(run) << 32)))
-    }
-
-    /// The next serial.
-    pub(crate) fn next(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
-    }
+/// Begins a new run: what its announcements are numbered from. Blocks on the disk. A run number that cannot be read
+/// starts again from the wall clock, which is higher than any count of runs.
+pub(crate) fn begin_run(data_dir: &Path) -> Result<u64, Error> {
+    let path = data_dir.join(FILE_NAME);
+    let last = private_file::read(&path)?.map(|text| text.trim().parse::<u32>());
+    let run = match last {
+        None => 1,
+        Some(Ok(last)) => last.saturating_add(1),
+        Some(Err(_)) => u32::try_from(common::ticket::now()).unwrap_or(u32::MAX),
+    };
+    private_file::replace(&path, format!("{run}\n").as_bytes())?;
+    Ok(u64::from(run) << 32)
 }
 
 #[cfg(test)]
@@ -45,12 +33,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let mut last = 0;
         for round in 0..4 {
-            let serial = Serial::open(dir.path()).expect("opened");
-            for _ in 0..3 {
-                let next = serial.next();
-                assert!(next > last);
-                last = next;
-            }
+            let first = begin_run(dir.path()).expect("begun");
+            assert!(first > last);
+            last = first + 3;
             if round == 2 {
                 std::fs::write(dir.path().join(FILE_NAME), "?").expect("written");
             }

@@ -28,9 +28,11 @@ pub struct LoggedIn {
 
 /// A login with what it takes to go on with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Session {
-    pub(crate) who: LoggedIn,
-    pub(crate) token: Signed<SessionToken>,
+pub struct Session {
+    /// Who it is.
+    pub who: LoggedIn,
+    /// What the device shows to go on with it.
+    pub token: Signed<SessionToken>,
 }
 
 #[derive(Serialize, Deserialize)]

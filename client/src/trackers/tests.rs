@@ -321,6 +321,23 @@ async fn nobody_there_is_said_at_once() {
     assert!(error.to_string().contains(&address.to_string()));
     let status = within(client.trackers.status()).await;
     assert!(!status.trackers[0].up && !status.trackers[0].current);
+    assert_eq!(status.mode, None, "neither dual nor solo");
+    client.tasks.stop().await;
+}
+
+/// `status` said `dual`, as it had been, with both trackers down.
+#[tokio::test]
+async fn the_mode_of_trackers_that_are_gone_is_not_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let fake = Fake::new();
+    let (socket, address) = listener().await;
+    let server = fake.serve(socket);
+    let mut client = client(dir.path(), &[address]);
+    within(client.trackers.call(login("password"))).await.expect("logged in");
+    assert_eq!(within(client.trackers.status()).await.mode, Some(Mode::Solo));
+    server.stop().await;
+    while !matches!(within(client.notices.recv()).await, Some(Notice::Lost { .. })) {}
+    assert_eq!(within(client.trackers.status()).await.mode, None);
     client.tasks.stop().await;
 }
 

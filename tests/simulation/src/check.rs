@@ -1,6 +1,6 @@
 //! What must hold: on one disk at any time, and on both when they have synchronised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,6 +33,14 @@ pub(crate) fn votes(conn: &Connection) -> Vec<(u8, String, [u8; 16], u8)> {
 fn rows<T>(conn: &Connection, sql: &str, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Vec<T> {
     let mut find = conn.prepare(sql).expect("prepared");
     find.query_map([], read).expect("queried").collect::<rusqlite::Result<_>>().expect("rows")
+}
+
+/// Names under which groups were made.
+pub(crate) fn group_names(database: &Path) -> BTreeSet<String> {
+    if !database.exists() {
+        return BTreeSet::new();
+    }
+    rows(&open(database), "SELECT name FROM groups", |r| r.get(0)).into_iter().collect()
 }
 
 /// Memberships that have ended.

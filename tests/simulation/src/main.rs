@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use clap::Parser;
-use simulation::{Plan, Report, run};
+use simulation::{Plan, Report, run, run_with_clients};
 
 #[derive(Parser)]
 struct Arguments {
@@ -24,6 +24,9 @@ struct Arguments {
     /// Only the plan of this name
     #[arg(long)]
     plan: Option<String>,
+    /// Clients in each run
+    #[arg(long, default_value_t = 0)]
+    clients: usize,
     /// Threads
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -37,7 +40,7 @@ fn main() -> ExitCode {
     plans.push((Plan::random_lines(), arguments.runs / 4));
     let mut failed = 0;
     for (plan, runs) in plans.into_iter().filter(|(p, _)| arguments.plan.as_ref().is_none_or(|n| n == p.name)) {
-        let (failures, total) = many(&plan, arguments.seed, runs, arguments.jobs);
+        let (failures, total) = many(&plan, &arguments, runs);
         failed += failures.len();
         println!("{:<42} {runs:>6} runs  {:>3} failed  {total}", plan.name, failures.len());
         for (seed, what) in failures.iter().take(5) {
@@ -49,7 +52,8 @@ fn main() -> ExitCode {
 }
 
 /// The seeds that failed, and the sum of what the others saw.
-fn many(plan: &Plan, first: u64, runs: u64, jobs: usize) -> (Vec<(u64, String)>, Report) {
+fn many(plan: &Plan, arguments: &Arguments, runs: u64) -> (Vec<(u64, String)>, Report) {
+    let Arguments { seed: first, jobs, clients, .. } = *arguments;
     let next = Arc::new(AtomicU64::new(first));
     let found = Arc::new(Mutex::new((Vec::new(), Report::default())));
     std::thread::scope(|scope| {
@@ -61,7 +65,10 @@ fn many(plan: &Plan, first: u64, runs: u64, jobs: usize) -> (Vec<(u64, String)>,
                     if seed >= first + runs {
                         return;
                     }
-                    let outcome = catch_unwind(AssertUnwindSafe(|| run(plan, seed)));
+                    let outcome = catch_unwind(AssertUnwindSafe(|| match clients {
+                        0 => run(plan, seed),
+                        many => run_with_clients(plan, seed, many, true),
+                    }));
                     if let Ok(mut found) = found.lock() {
                         match outcome {
                             Ok(report) => found.1.add(&report),

@@ -17,17 +17,56 @@ pub(crate) struct Op {
 
 #[derive(Debug, Clone)]
 pub(crate) enum What {
-    User { name: u8 },
-    Password { user: UserId },
-    Group { name: u8, user: UserId },
-    Join { group: GroupId, user: UserId },
-    Accept { group: GroupId, user: UserId },
-    Reject { group: GroupId, user: UserId },
-    Leave { group: GroupId, user: UserId },
-    Kick { group: GroupId, user: UserId },
-    MakeAdmin { group: GroupId, user: UserId },
-    Publish { group: GroupId, user: UserId, name: u8, content: u8 },
-    Seed { group: GroupId, user: UserId, content: u8, on: bool },
+    User {
+        name: u8,
+    },
+    Password {
+        user: UserId,
+    },
+    Group {
+        name: u8,
+        user: UserId,
+    },
+    /// A group under a name that nobody else makes, and an account that is its admin.
+    Own {
+        name: String,
+    },
+    Join {
+        group: GroupId,
+        user: UserId,
+    },
+    Accept {
+        group: GroupId,
+        user: UserId,
+    },
+    Reject {
+        group: GroupId,
+        user: UserId,
+    },
+    Leave {
+        group: GroupId,
+        user: UserId,
+    },
+    Kick {
+        group: GroupId,
+        user: UserId,
+    },
+    MakeAdmin {
+        group: GroupId,
+        user: UserId,
+    },
+    Publish {
+        group: GroupId,
+        user: UserId,
+        name: u8,
+        content: u8,
+    },
+    Seed {
+        group: GroupId,
+        user: UserId,
+        content: u8,
+        on: bool,
+    },
 }
 
 /// What a command states.
@@ -95,6 +134,21 @@ impl Op {
                 }
                 let (group, membership, user) = (self.mint("group"), self.mint("membership"), *user);
                 plain(vec![
+                    Delta::Group { id: group, name, creator: user },
+                    Delta::Requested { membership, group, user },
+                    Delta::Accepted { membership, kicks_seen: vec![] },
+                    Delta::Admin { group, user, membership },
+                ])
+            }
+            What::Own { name } => {
+                let (group, user, membership) = (self.mint("group"), self.mint("user"), self.mint("membership"));
+                if state.group_claim(group)?.is_some() {
+                    return plain(vec![]);
+                }
+                let (admin, name) = (name.parse().expect("a name"), name.parse().expect("a name"));
+                plain(vec![
+                    Delta::User { id: user, name: admin },
+                    self.credential(user),
                     Delta::Group { id: group, name, creator: user },
                     Delta::Requested { membership, group, user },
                     Delta::Accepted { membership, kicks_seen: vec![] },

@@ -1,6 +1,7 @@
 //! What was seen.
 
 use std::fmt;
+use std::time::Duration;
 
 /// What a run has seen.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,6 +24,16 @@ pub struct Report {
     pub replayed: u64,
     /// Faults that struck.
     pub faults: u64,
+    /// Lists that clients were shown.
+    pub reads: u64,
+    /// Groups of clients that were acknowledged.
+    pub writes: u64,
+    /// Calls of clients that were refused, or found no tracker.
+    pub failed: u64,
+    /// How often a client went on without what it had seen.
+    pub gone_back: u64,
+    /// The longest that a client waited for its answer.
+    pub slowest: Duration,
 }
 
 impl Report {
@@ -37,16 +48,29 @@ impl Report {
         self.facts += other.facts;
         self.replayed += other.replayed;
         self.faults += other.faults;
+        self.reads += other.reads;
+        self.writes += other.writes;
+        self.failed += other.failed;
+        self.gone_back += other.gone_back;
+        self.slowest = self.slowest.max(other.slowest);
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { commands, dual, solo, connections, starts, frames, facts, replayed, faults } = self;
+        let Self { commands, dual, solo, connections, starts, frames, facts, replayed, faults, .. } = self;
         write!(
             f,
             "{faults} faults, {commands} commands ({dual} dual, {solo} solo), {starts} starts, {connections} connections, {frames} frames \
              ({facts} of facts), {replayed} replays"
-        )
+        )?;
+        let Self { reads, writes, failed, gone_back, slowest, .. } = self;
+        if reads + writes + failed > 0 {
+            write!(
+                f,
+                "; clients: {reads} lists, {writes} groups, {failed} failed, {gone_back} times gone back, slowest {slowest:.1?}"
+            )?;
+        }
+        Ok(())
     }
 }

@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::check;
 use crate::check::Confirmed;
+use crate::clients::Clients;
 use crate::faults::{Fault, Plan};
 use crate::node::Node;
 use crate::op::{Op, bytes};
@@ -59,15 +60,17 @@ enum Event {
     Fault,
     Flap,
     Again,
+    Clients,
 }
 
-struct World {
+pub(crate) struct World {
     rng: fastrand::Rng,
-    rt: Runtime,
+    pub(crate) rt: Runtime,
     _dir: TempDir,
     base: Instant,
-    now: Duration,
-    nodes: [Node; 2],
+    pub(crate) now: Duration,
+    pub(crate) nodes: [Node; 2],
+    pub(crate) clients: Clients,
     /// Towards each node.
     wires: [Wire; 2],
     conn: u64,
@@ -94,7 +97,7 @@ struct World {
     told: [Confirmed; 2],
     ended: [BTreeSet<[u8; 16]>; 2],
     events: u64,
-    report: Report,
+    pub(crate) report: Report,
     loud: bool,
 }
 
@@ -103,7 +106,24 @@ struct World {
 /// # Panics
 /// When something does not hold.
 pub fn run(plan: &Plan, seed: u64) -> Report {
+    play(World::new(plan, seed), plan)
+}
+
+/// The same, with so many clients; their lines are `disturbed`, or only as slow as they are.
+///
+/// # Panics
+/// When something does not hold.
+pub fn run_with_clients(plan: &Plan, seed: u64, many: usize, disturbed: bool) -> Report {
     let mut world = World::new(plan, seed);
+    world.clients = Clients::new(many, seed);
+    world.clients.rows_lost = plan.certain.contains(&Fault::LoseDerived);
+    if disturbed {
+        world.clients.disturb(ACT);
+    }
+    play(world, plan)
+}
+
+fn play(mut world: World, plan: &Plan) -> Report {
     world.start(0);
     world.start(1);
     while world.now < ACT || world.busy() {
@@ -141,6 +161,7 @@ impl World {
             base: Instant::now(),
             now: Duration::ZERO,
             nodes: [Node::new(1, dir.path()), Node::new(2, dir.path())],
+            clients: Clients::new(0, seed),
             wires: [Wire::default(), Wire::default()],
             conn: 0,
             dial_at: Duration::ZERO,
@@ -170,7 +191,7 @@ impl World {
         }
     }
 
-    fn say(&self, what: impl FnOnce() -> String) {
+    pub(crate) fn say(&self, what: impl FnOnce() -> String) {
         if self.loud {
             #[allow(clippy::print_stderr, reason = "asked for")]
             {
@@ -179,7 +200,7 @@ impl World {
         }
     }
 
-    fn instant(&self) -> Instant {
+    pub(crate) fn instant(&self) -> Instant {
         self.base + self.now
     }
 
@@ -209,6 +230,8 @@ impl World {
             all.push((self.probe_at.max(self.nodes[1].stalled_until), Event::Probe));
         }
         all.extend(self.commands.last().map(|at| (*at, Event::Command)));
+        let stalled = [0, 1].map(|i: usize| self.nodes[i].stalled_until);
+        all.extend(self.clients.next(self.base, stalled).map(|at| (at, Event::Clients)));
         all.extend(self.faults.last().map(|(at, _)| (*at, Event::Fault)));
         all.extend(self.flap.map(|(at, _)| (at, Event::Flap)));
         all.extend(self.again.iter().map(|(at, ..)| *at).min().map(|at| (at, Event::Again)));
@@ -258,12 +281,14 @@ impl World {
                     self.fault(fault);
                 }
             }
+            Event::Clients => self.clients_step(),
             Event::Flap => {
                 self.drop_connection(0);
                 self.flap = self.flap.map(|(_, until)| (self.now + Duration::from_secs(1), until));
                 self.flap = self.flap.filter(|(at, until)| at < until);
             }
         }
+        self.serve_all_clients();
         self.events += 1;
         if self.events.is_multiple_of(LOOK_EVERY) {
             self.look();
@@ -292,6 +317,7 @@ impl World {
         self.say(|| format!("tracker {} is killed", i + 1));
         let conn = self.nodes[i].process.as_ref().and_then(|p| p.conn);
         self.nodes[i].kill(&self.rt);
+        self.clients_lose(i);
         self.wires[i].lose();
         if let Some(conn) = conn {
             // What it had sent and the other not read may be lost with it.
@@ -307,7 +333,7 @@ impl World {
         self.restart_at[i] = Some(self.now + away);
     }
 
-    fn kill_for_a_while(&mut self, i: usize) {
+    pub(crate) fn kill_for_a_while(&mut self, i: usize) {
         let away = Duration::from_millis(self.rng.u64(20..6000));
         self.kill(i, away);
     }

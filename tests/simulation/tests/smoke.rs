@@ -1,7 +1,9 @@
 //! A few runs of everything; `simulate` makes many.
 #![allow(clippy::panic, reason = "a test harness")]
 
-use simulation::{Plan, run};
+use std::time::Duration;
+
+use simulation::{Fault, Plan, run, run_with_clients};
 
 fn plan(name: &str) -> Plan {
     Plan::named().into_iter().find(|p| p.name == name).unwrap_or_else(|| panic!("no plan is called {name}"))
@@ -86,5 +88,46 @@ fn by_chance_over_lines_of_any_rate() {
 fn by_chance() {
     for seed in 1..=200 {
         run(&Plan::random(), seed);
+    }
+}
+
+/// Clients of two trackers: whatever strikes, they see no less than they have seen, lose nothing, and are answered in time.
+#[test]
+fn clients_through_each_fault() {
+    for plan in Plan::named() {
+        run_with_clients(&plan, 1, 3, false);
+        run_with_clients(&plan, 2, 3, true);
+    }
+}
+
+#[test]
+fn clients_by_chance() {
+    for seed in 1..=60 {
+        run_with_clients(&Plan::random(), seed, 3, true);
+    }
+}
+
+/// The trackers are apart, and clients reach both, while others write at each: nobody goes back to an older truth, and
+/// nobody waits for what only the other tracker has. (The tracker that is not used was believed to have been seen.)
+#[test]
+fn clients_that_reach_both_trackers_do_not_notice_that_they_are_apart() {
+    let plan =
+        Plan { name: "apart", commands: 60, certain: vec![Fault::Partition(Duration::from_secs(50))], random: 0 };
+    for seed in 1..=5 {
+        let report = run_with_clients(&plan, seed, 3, false);
+        assert!(report.reads > 20 && report.writes > 20, "{report}");
+        assert_eq!(report.gone_back, 0, "{report}");
+        assert!(report.slowest < Duration::from_millis(2500), "{report}");
+    }
+}
+
+/// A tracker that is stopped, and not killed, says nothing and closes nothing.
+#[test]
+fn clients_of_a_stopped_tracker_are_answered_within_three_seconds() {
+    let plan = Plan { name: "stopped", commands: 10, certain: vec![Fault::Stall(Duration::from_secs(20))], random: 0 };
+    for seed in 1..=5 {
+        let report = run_with_clients(&plan, seed, 3, false);
+        assert!(report.slowest <= Duration::from_secs(3), "{report}");
+        assert_eq!(report.failed, 0, "{report}");
     }
 }

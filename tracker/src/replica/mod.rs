@@ -97,13 +97,13 @@ impl Replica {
 
     /// Returns when this tracker has everything that a client has seen, or false after [`CATCH_UP`].
     pub async fn has_seen(&self, seen: &VersionVector) -> bool {
-        let covers = |have: &Versions| seen.0.iter().all(|(o, seq)| have.get(o).is_some_and(|h| h >= seq));
-        if self.view.borrow().open && covers(&self.store.versions()) {
+        if self.view.borrow().open && covers(&self.store.versions(), seen) {
             return true;
         }
         let (mut view, mut versions) = (self.view.clone(), self.store.watch());
-        let waited =
-            async { view.wait_for(|v| v.open).await.is_ok() && versions.wait_for(|have| covers(have)).await.is_ok() };
+        let waited = async {
+            view.wait_for(|v| v.open).await.is_ok() && versions.wait_for(|have| covers(have, seen)).await.is_ok()
+        };
         tokio::time::timeout(CATCH_UP, waited).await.unwrap_or(false)
     }
 
@@ -133,14 +133,21 @@ impl Replica {
     /// sibling's. In dual that is what is on both disks, so that the sibling can go on with this client at once;
     /// it is enough, because answers wait until what they show is settled ([`Self::settled`]).
     pub fn seen(&self, mode: Mode) -> VersionVector {
-        let versions = self.store.versions();
-        let own = self.store.origin();
-        let View { mode: now, acked, sibling, .. } = self.view();
-        let both = mode == Mode::Dual && now == Mode::Dual;
-        let shown = |origin: OriginId, seq: u64| if both && origin == own { seq.min(acked) } else { seq };
-        let of = |origin: OriginId| versions.get(&origin).map(|seq| (origin, shown(origin, *seq)));
-        VersionVector(List::first_of([Some(own), sibling].into_iter().flatten().filter_map(of)))
+        shown(&self.view(), &self.store.versions(), self.store.origin(), mode)
     }
+}
+
+/// Whether a tracker that has `have` has everything that a client has `seen`.
+pub fn covers(have: &Versions, seen: &VersionVector) -> bool {
+    seen.0.iter().all(|(origin, seq)| have.get(origin).is_some_and(|have| have >= seq))
+}
+
+/// What an answer in `mode` shows, of a tracker that has `versions` in run `own`; see [`Replica::seen`].
+pub fn shown(view: &View, versions: &Versions, own: OriginId, mode: Mode) -> VersionVector {
+    let both = mode == Mode::Dual && view.mode == Mode::Dual;
+    let shown = |origin: OriginId, seq: u64| if both && origin == own { seq.min(view.acked) } else { seq };
+    let of = |origin: OriginId| versions.get(&origin).map(|seq| (origin, shown(origin, *seq)));
+    VersionVector(List::first_of([Some(own), view.sibling].into_iter().flatten().filter_map(of)))
 }
 
 #[cfg(test)]

@@ -28,8 +28,12 @@ pub enum StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(e: rusqlite::Error) -> Self {
+        // The index of the log grows in a file of its own, whose failure SQLite does not call full.
+        let index_cannot_grow =
+            e.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
         match e.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
+            _ if index_cannot_grow => Self::Full,
             _ => Self::Sqlite(Arc::new(e)),
         }
     }
@@ -37,3 +41,17 @@ impl From<rusqlite::Error> for StoreError {
 
 /// What reading or writing the database gives.
 pub(crate) type Result<T> = std::result::Result<T, StoreError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_known_whichever_file_fails_to_grow() {
+        let failure = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        for code in [rusqlite::ffi::SQLITE_FULL, rusqlite::ffi::SQLITE_IOERR_SHMSIZE] {
+            assert!(matches!(failure(code).into(), StoreError::Full), "{code}");
+        }
+        assert!(matches!(failure(rusqlite::ffi::SQLITE_CORRUPT).into(), StoreError::Sqlite(_)));
+    }
+}

@@ -33,6 +33,7 @@ impl World {
     }
 
     pub(super) fn heal(&mut self) {
+        self.heal_clients();
         self.say(|| "everything is mended".to_owned());
         self.armed = None;
         self.flap = None;
@@ -56,6 +57,7 @@ impl World {
             && up(b)
             && self.wires.iter().all(|w| w.len() == 0)
             && self.again.is_empty()
+            && self.clients.are_quiet()
             && self.waiting.iter().all(Vec::is_empty)
             && check::versions(&a.store) == check::versions(&b.store)
     }
@@ -124,6 +126,7 @@ impl World {
             let doubled = check::doubled(&check::open(&self.nodes[i].database()));
             assert!(doubled.is_empty(), "carried out more than once at one tracker: {doubled:?}");
         }
+        self.clients_verdict();
         let dir = self._dir.path().join("replay");
         let store = &self.nodes[0].process.as_ref().expect("running").store;
         if let Some((state, replayed)) = check::replayed(&self.rt, store, &dir) {

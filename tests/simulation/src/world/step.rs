@@ -13,7 +13,7 @@ use crate::wire::Arrival;
 
 impl World {
     /// Lets a state machine have what it wants.
-    pub(super) fn pump(&mut self, i: usize) {
+    pub(crate) fn pump(&mut self, i: usize) {
         let now = self.instant();
         let Some(p) = &mut self.nodes[i].process else { return };
         if let Some(trouble) = p.machine.wants_drop() {
@@ -93,7 +93,7 @@ impl World {
     }
 
     /// Whether the fault that is armed for this node strikes here.
-    pub(super) fn hit(&mut self, i: usize, fault: Fault, here: bool) -> bool {
+    pub(crate) fn hit(&mut self, i: usize, fault: Fault, here: bool) -> bool {
         let hit = here && self.armed == Some((i, fault)) && self.rng.u8(0..3) == 0;
         if hit {
             self.armed = None;

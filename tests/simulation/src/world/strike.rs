@@ -116,6 +116,7 @@ impl World {
             assert!(somewhere || !(a.dual && one), "acknowledged as dual, and lost with one disk");
             somewhere
         });
+        self.clients_account_for_disks();
     }
 
     pub(super) fn note_level(&mut self) {

@@ -4,77 +4,100 @@
 //! Without that, whoever was acknowledged by one tracker alone, or was shown what only it had, could do nothing at
 //! the other until the first was back. What others did there and we have seen is not shown until then.
 
-use common::id::RequestId;
+use std::time::{Duration, Instant};
+
 use common::wire::client::{Mode, Reply};
 use common::wire::refusal::Refusal;
-use tokio::time::Instant;
+use common::wire::sync::VersionVector;
 
-use super::{Binding, Hub};
-use crate::trackers::Notice;
+use super::{Binding, Machine, Tell};
 use crate::trackers::calls::{Pending, Purpose};
 
-impl Hub {
+/// How long it is believed of a tracker that it lacks something.
+const BEHIND_FOR: Duration = Duration::from_secs(10);
+
+/// What is to be done before other calls may go out on the current connection.
+pub(super) enum Repeating {
+    /// Nothing.
+    Done,
+    /// To send this call.
+    Send(u64),
+    /// To wait for the answer of the last.
+    Wait,
+}
+
+impl Machine {
     /// What a reply tells of who has what.
-    pub(super) fn take_down(&mut self, now: Instant, index: usize, call: &Pending, reply: &Reply) {
+    pub(super) fn note_reply(&mut self, now: Instant, index: usize, call: &Pending, reply: &Reply) {
         if reply.result == Err(Refusal::Stale) {
-            if !self.calls.is_outdated(call) {
+            if call.purpose != Purpose::Resume && !self.calls.is_outdated(call) {
                 self.on_stale(now, index, reply);
             }
             return;
         }
-        if matches!(call.purpose, Purpose::Caller(_) | Purpose::Resume) {
+        if call.purpose == Purpose::Caller {
             self.behind.remove(&index);
         }
         if reply.mode == Mode::Dual {
             self.journal.settled(index, &reply.seen);
         }
-        if matches!(call.purpose, Purpose::Caller(_) | Purpose::Again) && self.slots.len() > 1 {
+        if matches!(call.purpose, Purpose::Caller | Purpose::Again) && self.slots.len() > 1 {
             self.journal.acknowledged(index, call.request_id, &call.request, reply);
         }
     }
 
+    pub(super) fn is_behind(&self, now: Instant, index: usize) -> bool {
+        self.behind.get(&index).is_some_and(|(at, _)| now < *at + BEHIND_FOR)
+    }
+
     /// It has waited for what we have seen, in vain.
     fn on_stale(&mut self, now: Instant, index: usize, reply: &Reply) {
-        self.behind.insert(index);
+        self.behind.insert(index, (now, Some(reply.seen.clone())));
         if self.current != Some(index) {
             return;
         }
-        let other = |i: usize| i != index && !self.behind.contains(&i) && self.binding(i) == Some(Binding::Bound);
-        if (0..self.slots.len()).any(other) {
-            self.current = None;
-            self.choose(now, None);
-            return;
+        if self.instead_of(now, index).is_some_and(|other| !self.is_behind(now, other)) {
+            return self.leave(now, index, "it lacks what you have seen");
         }
-        self.calls.go_back_to(&reply.seen);
+        self.go_back(index, &reply.seen);
+    }
+
+    /// There is nobody else: a tracker that has waited for what we have seen, in vain, is not made to wait again.
+    pub(super) fn go_back_if_behind(&mut self, now: Instant, index: usize) {
+        if self.is_behind(now, index)
+            && let Some((_, Some(shown))) = self.behind.get(&index).cloned()
+        {
+            self.go_back(index, &shown);
+        }
+    }
+
+    /// Goes on from what the current tracker has, after it has been told of our own commands.
+    fn go_back(&mut self, index: usize, shown: &VersionVector) {
+        self.calls.go_back_to(shown);
         self.behind.clear();
-        let told = self.again.replace(index) == Some(index);
-        if let Some(address) = self.shared.addresses.get(index).cloned().filter(|_| !told) {
-            self.notify(Notice::Behind(address));
+        if self.again.replace(index) != Some(index) {
+            self.tell(Tell::Behind(index));
         }
     }
 
     /// Whether the current tracker has been told of all that we did elsewhere. One after the other: a later
     /// command may build on an earlier one.
-    pub(super) fn told_again(&mut self, now: Instant, index: usize) -> bool {
+    pub(super) fn repeat(&mut self, now: Instant, index: usize) -> Repeating {
         if self.again != Some(index) || self.binding(index) != Some(Binding::Bound) {
-            return true;
+            return Repeating::Done;
         }
         if self.calls.any_again() {
-            return false;
+            return Repeating::Wait;
         }
         let Some(own) = self.journal.lacking_at(index).cloned() else {
             self.again = None;
-            return true;
+            return Repeating::Done;
         };
-        let number = self.calls.add_as(now, own.request_id, own.request, Purpose::Again);
-        if !self.send(now, index, number) {
-            self.calls.cancel(number);
-        }
-        false
+        Repeating::Send(self.calls.add(now, own.request_id, own.request, Purpose::Again))
     }
 
     /// It has answered one of them.
-    pub(super) fn on_repeated(&mut self, now: Instant, request_id: RequestId, reply: &Reply) {
+    pub(super) fn on_repeated(&mut self, call: &Pending, reply: &Reply) {
         match &reply.result {
             Ok(_) => {}
             // Kept for the next time: whoever waits is not to wait for this.
@@ -90,9 +113,8 @@ impl Hub {
             // The state there does not allow it. The other tracker's event will be joined when it is back.
             Err(refusal) => {
                 tracing::debug!(?refusal, "a command is not repeated");
-                self.journal.remove(request_id);
+                self.journal.remove(call.request_id);
             }
         }
-        self.flush(now);
     }
 }
