@@ -400,7 +400,6 @@ pub struct TrackerRow {
     pub disk_full: bool,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
 }
