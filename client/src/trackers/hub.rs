@@ -85,6 +85,7 @@ impl Hub {
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, device: DeviceKey, tasks: TaskGroup) {
         let mut events = self.start_keepers(&device, &tasks);
         let mut listen = self.shared.listen.subscribe();
+        listen.mark_changed(); // It may have been told before this task began.
         loop {
             self.pump();
             let (open, wake, full) = (self.machine.has_room(), self.machine.poll_timeout(), self.full_outbox());
