@@ -199,8 +199,9 @@ impl Hub {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Answer(number, result) => {
-                // Whoever asked may have gone away; what was done is done.
-                let _ = self.waiting.remove(&number).map(|waits| waits.send(result));
+                if let Some(waits) = self.waiting.remove(&number) {
+                    let _ = waits.send(result); // Whoever asked may have gone away; what was done is done.
+                }
             }
             Effect::Close(index) => self.close(index),
             Effect::Redial(index) => self.places.get(index).into_iter().for_each(|place| place.wake.notify_one()),

@@ -148,7 +148,7 @@ impl Machine {
     pub(super) fn instead_of(&self, now: Instant, index: usize) -> Option<usize> {
         let fit = |i: &usize| {
             let awake = self.up(*i).is_some_and(|up| !up.slow);
-            *i != index && awake && self.is_fit(*i) && !self.is_full(now, *i)
+            *i != index && awake && self.is_fit(*i)
         };
         (0..self.slots.len()).filter(fit).min_by_key(|i| self.rank(now, *i))
     }

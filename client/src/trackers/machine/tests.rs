@@ -314,6 +314,24 @@ fn what_one_tracker_has_no_room_for_goes_to_the_other() {
     assert_eq!(b.machine.view().full, [false, false], "there may be room again");
 }
 
+/// For a minute a refusal counts, and what needs no room has to go somewhere meanwhile.
+#[test]
+fn a_full_tracker_is_better_than_one_that_stopped() {
+    let mut b = Bench::new(2, true);
+    b.machine.call(b.now, create("lab"));
+    let call = b.sent(0).expect("sent");
+    b.answer(0, &call, Mode::Dual, &[], Err(Refusal::TrackerDiskFull));
+    let call = b.sent(1).expect("sent");
+    b.answer(1, &call, Mode::Dual, &[], Ok(Response::Done));
+    b.machine.call(b.now, groups());
+    b.sent(1).expect("sent");
+    let took = b.wait(Duration::from_secs(5), |b| {
+        b.sent(1);
+        b.sent(0).is_some_and(|call| call.request == groups())
+    });
+    assert!(took <= Duration::from_secs(1), "{took:?}");
+}
+
 /// A client that has just been started is refused before it has met the second tracker.
 #[test]
 fn a_full_disk_is_not_the_last_word_before_the_other_tracker_is_met() {

@@ -105,7 +105,8 @@ impl Machine {
             }
             Err(Refusal::TrackerDiskFull) => {
                 slot.into_iter().for_each(|slot| slot.full_at = Some(now));
-                if self.instead_of(now, index).is_some() && Calls::in_time(&call, now) {
+                let other = self.instead_of(now, index).filter(|other| !self.is_full(now, *other));
+                if other.is_some() && Calls::in_time(&call, now) {
                     self.leave(now, index, "its disk is full");
                     return self.calls.retry(call, now, Duration::ZERO);
                 }

@@ -13,6 +13,8 @@ use crate::world::World;
 /// Within what time a client is answered while one of the trackers is well, whatever becomes of the other; besides what
 /// the line takes.
 const PROMISED: Duration = Duration::from_secs(3);
+/// The same once a disk was replaced: what a client has seen may be at neither, and each has to say so.
+const PROMISED_WITHOUT_A_DISK: Duration = Duration::from_secs(5);
 /// How long a tracker must have been well to be counted on: a client that has just lost both dials again in that time.
 const COUNTED_ON: Duration = Duration::from_secs(6);
 /// For the scheduler's own steps.
@@ -32,6 +34,7 @@ impl World {
 
     pub(super) fn judge_answer(&mut self, c: usize, number: u64, result: Result<Response, Error>) {
         let now = self.now;
+        let promised = if self.clients.disk_replaced { PROMISED_WITHOUT_A_DISK } else { PROMISED };
         let client = &mut self.clients.all[c];
         let Some(asked) = client.asked.take_if(|asked| asked.number == number) else { return };
         let took = now.saturating_sub(asked.made);
@@ -42,7 +45,7 @@ impl World {
         for i in 0..2 {
             let well = client.unwell[i].is_none_or(|at| at + COUNTED_ON < asked.made);
             assert!(
-                !well || took <= PROMISED + line + SLACK,
+                !well || took <= promised + line + SLACK,
                 "client {c} was answered after {took:?}, and tracker {} was well all the time",
                 i + 1
             );
