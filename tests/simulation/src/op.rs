@@ -76,6 +76,11 @@ pub(crate) struct Decided {
 }
 
 impl Op {
+    /// This command, and no more than it needs.
+    pub(crate) const fn light(asked: Asked, what: What) -> Self {
+        Self { asked, what, bulk: 0 }
+    }
+
     /// Any command; where they are to weigh `bulk` bytes and more, half of them are that.
     pub(crate) fn new(rng: &mut fastrand::Rng, users: &[UserId], groups: &[GroupId], bulk: usize) -> Self {
         let asked = Asked { device: DeviceId::new([rng.u8(0..6); 32]), request: RequestId::new(bytes(rng)) };
@@ -99,7 +104,7 @@ impl Op {
             }
             (_, Some(user), Some(group)) => What::Seed { group, user, content: rng.u8(0..8), on: rng.bool() },
         };
-        Self { asked, what, bulk: 0 }
+        Self::light(asked, what)
     }
 
     /// An id that this command makes, the same wherever it is carried out.

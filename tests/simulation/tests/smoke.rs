@@ -111,8 +111,13 @@ fn clients_by_chance() {
 /// nobody waits for what only the other tracker has. (The tracker that is not used was believed to have been seen.)
 #[test]
 fn clients_that_reach_both_trackers_do_not_notice_that_they_are_apart() {
-    let plan =
-        Plan { name: "apart", commands: 60, certain: vec![Fault::Partition(Duration::from_secs(50))], random: 0 };
+    let plan = Plan {
+        name: "apart",
+        commands: 60,
+        certain: vec![Fault::Partition(Duration::from_secs(50))],
+        random: 0,
+        bulk: 0,
+    };
     for seed in 1..=5 {
         let report = run_with_clients(&plan, seed, 3, false);
         assert!(report.reads > 20 && report.writes > 20, "{report}");
@@ -124,7 +129,13 @@ fn clients_that_reach_both_trackers_do_not_notice_that_they_are_apart() {
 /// A tracker that is stopped, and not killed, says nothing and closes nothing.
 #[test]
 fn clients_of_a_stopped_tracker_are_answered_within_three_seconds() {
-    let plan = Plan { name: "stopped", commands: 10, certain: vec![Fault::Stall(Duration::from_secs(20))], random: 0 };
+    let plan = Plan {
+        name: "stopped",
+        commands: 10,
+        certain: vec![Fault::Stall(Duration::from_secs(20))],
+        random: 0,
+        bulk: 0,
+    };
     for seed in 1..=5 {
         let report = run_with_clients(&plan, seed, 3, false);
         assert!(report.slowest <= Duration::from_secs(3), "{report}");

@@ -99,7 +99,7 @@ impl World {
                 }
                 let asked = tracker::store::Asked { device: client.device, request: held.call.request_id };
                 let what = What::Own { name: group.to_string() };
-                self.write(i, Op { asked, what });
+                self.write(i, Op::light(asked, what));
                 if self.hit(i, Fault::KillAfterCommit, true) {
                     self.kill_for_a_while(i);
                     return None;
