@@ -52,7 +52,10 @@ impl Report {
         let mut values: Vec<f64> =
             all.iter().flatten().filter(|(name, _)| *name == figure).map(|(_, value)| *value).collect();
         values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
+        let upper = *values.get(values.len() / 2)?;
+        // Of an even number the middle lies between two.
+        let lower = values[(values.len() - 1) / 2];
+        Some(f64::midpoint(lower, upper))
     }
 
     /// Prints the medians of everything.

@@ -3,9 +3,14 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+/// A figure that cannot be read must not count as none.
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
 /// Processor time that process `pid` has used, in user space and in the kernel, threads that have ended included.
 pub(crate) fn cpu_of(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = read(&format!("/proc/{pid}/stat"));
     // The name is in parentheses and may hold anything; utime and stime are the 12th and 13th field after it.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: u64 = fields.skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
@@ -14,7 +19,7 @@ pub(crate) fn cpu_of(pid: u32) -> Duration {
 
 /// Processor time that the whole machine has used, idle and waiting left out.
 fn cpu_of_machine() -> Duration {
-    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let stat = read("/proc/stat");
     let fields: Vec<u64> =
         stat.lines().next().unwrap_or_default().split_whitespace().filter_map(|f| f.parse().ok()).collect();
     // user nice system idle iowait irq softirq steal
@@ -27,13 +32,13 @@ fn of_ticks(ticks: u64) -> Duration {
 
 /// The load of the last minute.
 pub(crate) fn load() -> f64 {
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = read("/proc/loadavg");
     load.split_whitespace().next().and_then(|f| f.parse().ok()).unwrap_or_default()
 }
 
 /// Resident memory of process `pid`, in bytes: all of it, and the part that is not pages of files.
 pub(crate) fn memory_of(pid: u32) -> (u64, u64) {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = read(&format!("/proc/{pid}/status"));
     let kib = |name: &str| {
         let line = status.lines().find_map(|l| l.strip_prefix(name));
         line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default()
@@ -99,7 +104,7 @@ impl Meter {
 
 /// Waits until process `pid` does next to nothing, such as what it tidies up after its start.
 pub(crate) fn wait_until_idle(pid: u32) {
-    const LOOK: Duration = Duration::from_millis(300);
+    const LOOK: Duration = Duration::from_millis(200);
     const PATIENCE: Duration = Duration::from_secs(300);
     let until = Instant::now() + PATIENCE;
     let mut quiet = 0;

@@ -11,6 +11,8 @@ use harness::Process;
 use crate::system::Meter;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Requests per second that it is first believed to answer.
+const FIRST_GUESS: f64 = 10_000.0;
 /// Members of the set, and bytes of each: about what a seeder takes in an answer of a tracker.
 const MEMBERS: usize = 20;
 const MEMBER_BYTES: usize = 48;
@@ -63,7 +65,7 @@ impl Redis {
     /// `SMEMBERS` from so many connections, each after its answer, for about `time`.
     pub(crate) fn smembers(&self, connections: usize, time: Duration) -> Rate {
         // It is told how many requests, and not how long: the second run is as long as the first one says.
-        let first = self.run(connections, 20_000);
+        let first = self.run(connections, (FIRST_GUESS * time.as_secs_f64()) as u64);
         let requests = (first.per_second * time.as_secs_f64()) as u64;
         self.run(connections, requests.max(1000))
     }
