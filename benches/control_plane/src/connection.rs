@@ -136,13 +136,14 @@ pub(crate) struct Asker {
     /// How an answer begins that was judged to be good.
     known: Vec<u8>,
     asked: u64,
+    refused: u64,
+    refusal: Option<Refusal>,
 }
 
 impl Asker {
     /// Asks `requests`, which only read, in turn.
     pub(crate) fn new(connection: Connection, requests: Vec<Request>, judge: Judge) -> Self {
-        let questions = Questions::InTurn(requests.into_iter().map(encoded).collect());
-        Self { connection, questions, judge, known: Vec::new(), asked: 0 }
+        Self::asking(connection, Questions::InTurn(requests.into_iter().map(encoded).collect()), judge)
     }
 
     /// Asks what `request` makes of 0, 1, 2 …, each under a request id of its own.
@@ -151,11 +152,15 @@ impl Asker {
         request: impl FnMut(u64) -> Request + 'static,
         judge: Judge,
     ) -> Self {
-        Self { connection, questions: Questions::Fresh(Box::new(request)), judge, known: Vec::new(), asked: 0 }
+        Self::asking(connection, Questions::Fresh(Box::new(request)), judge)
     }
 
-    /// Asks once. Says how long the answer took.
-    pub(crate) async fn ask(&mut self) -> Duration {
+    fn asking(connection: Connection, questions: Questions, judge: Judge) -> Self {
+        Self { connection, questions, judge, known: Vec::new(), asked: 0, refused: 0, refusal: None }
+    }
+
+    /// Asks once. Says how long the answer took; nothing, if it was a refusal, which is counted.
+    pub(crate) async fn ask(&mut self) -> Option<Duration> {
         let began = Instant::now();
         match &mut self.questions {
             Questions::InTurn(frames) => {
@@ -164,34 +169,42 @@ impl Asker {
             }
             Questions::Fresh(request) => self.connection.write(&encoded(request(self.asked))).await.expect("asked"),
         }
+        self.asked += 1;
         loop {
             let body = self.connection.body().await.expect("answered");
-            if self.is_answer(&body) {
-                self.asked += 1;
-                return began.elapsed();
+            match self.understand(&body) {
+                Some(Ok(())) => return Some(began.elapsed()),
+                Some(Err(refusal)) => {
+                    self.refused += 1;
+                    self.refusal = Some(refusal);
+                    return None;
+                }
+                None => {}
             }
         }
     }
 
-    /// Whether `body` is the answer, and not news. A refusal ends the benchmark.
-    fn is_answer(&mut self, body: &[u8]) -> bool {
+    /// What `body` says to the question; `None` if it is news.
+    fn understand(&mut self, body: &[u8]) -> Option<Result<(), Refusal>> {
         if !self.known.is_empty() && body.starts_with(&self.known) && !self.asked.is_multiple_of(DECODED) {
-            return true;
+            return Some(Ok(()));
         }
-        match codec::decode(body, MAX_FRAME).expect("a frame") {
-            ServerFrame::Reply(reply) => {
-                match &reply.result {
-                    Ok(response) => assert!((self.judge)(response), "{response:?}"),
-                    Err(refusal) => panic!("{refusal}"),
-                }
-                // An answer with nothing in it is as long as the beginning of every other: its kind is one byte.
-                let bare = ServerFrame::Reply(Reply { result: Ok(Response::Done), ..reply });
-                let len = codec::encode(&bare, MAX_FRAME).expect("short").len();
-                self.known = body[..len].to_vec();
-                true
-            }
-            _ => false,
-        }
+        let ServerFrame::Reply(reply) = codec::decode(body, MAX_FRAME).expect("a frame") else { return None };
+        let response = match &reply.result {
+            Ok(response) => response,
+            Err(refusal) => return Some(Err(refusal.clone())),
+        };
+        assert!((self.judge)(response), "{response:?}");
+        // An answer with nothing in it is as long as the beginning of every other: its kind is one byte.
+        let bare = ServerFrame::Reply(Reply { result: Ok(Response::Done), ..reply });
+        let len = codec::encode(&bare, MAX_FRAME).expect("short").len();
+        self.known = body[..len].to_vec();
+        Some(Ok(()))
+    }
+
+    /// How many questions have been refused since it was last asked for, and why the last of them.
+    pub(crate) fn take_refused(&mut self) -> (u64, Option<Refusal>) {
+        (std::mem::take(&mut self.refused), self.refusal.take())
     }
 }
 

@@ -15,6 +15,7 @@ mod connection;
 mod dataset;
 mod goals;
 mod load;
+mod profile;
 mod report;
 mod rows;
 mod system;
@@ -48,6 +49,9 @@ struct Arguments {
     /// Append each measurement to this file, as a line of JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Profile the tracker with perf during reads and commands, into this directory
+    #[arg(long, value_name = "DIR")]
+    profile: Option<PathBuf>,
     /// The tracker's program [default: built as this one was]
     #[arg(long, value_name = "PROGRAM")]
     tracker: Option<PathBuf>,
@@ -136,6 +140,7 @@ fn main() {
         runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
         report: Report::new(arguments.json.as_deref()),
         wanted: Wanted(arguments.only),
+        profiles: arguments.profile,
         files,
         quick,
         time: Duration::from_secs_f64(if quick { 0.2 } else { arguments.seconds }),

@@ -11,6 +11,7 @@ use crate::beside::sqlite;
 use crate::connection::{Asker, Connection, source};
 use crate::dataset::{Dataset, Size};
 use crate::load::Load;
+use crate::profile::Profile;
 use crate::system;
 use crate::tracker::Cluster;
 
@@ -63,7 +64,11 @@ async fn make(bench: &Bench, cluster: &Cluster, dataset: &Dataset, connections: 
         let judge = |r: &Response| matches!(r, Response::Done | Response::Provisional);
         askers.push(Asker::of_commands(opened, request, judge));
     }
-    Load::run(&mut askers, bench.time, &cluster.pids()).await
+    let pids = cluster.pids();
+    let profile = bench.profile(&format!("commands-of-{}-with-{connections}", pids.len()), cluster.pid(1));
+    let load = Load::run(&mut askers, bench.time, &pids).await;
+    profile.into_iter().for_each(Profile::finish);
+    load
 }
 
 /// Waits until the first tracker says that it is in `mode`.

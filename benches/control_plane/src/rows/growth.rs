@@ -19,6 +19,9 @@ const VARIETY: u64 = 5000;
 /// What is asked, as a function of a number below the number of things that there are.
 struct Question {
     what: &'static str,
+    /// The step that later ones are compared with. After a name by chance a page is only full where there is far more than
+    /// a page.
+    base: usize,
     request: fn(&Dataset, u64) -> Request,
     judge: Judge,
 }
@@ -26,6 +29,7 @@ struct Question {
 const OF_SHARES: [Question; 3] = [
     Question {
         what: "find file",
+        base: 0,
         request: |_, n| {
             let file: FileSelector = file_name(n).parse().expect("a name");
             Request::FindFile { group: lab(), file }
@@ -34,11 +38,13 @@ const OF_SHARES: [Question; 3] = [
     },
     Question {
         what: "find peers",
+        base: 0,
         request: |_, n| Request::FindPeers { group: lab(), file_id: file_id(n) },
         judge: |r| matches!(r, Response::Peers(peers) if !peers.is_empty()),
     },
     Question {
         what: "list files",
+        base: 1,
         request: |_, n| {
             let after: FileName = file_name(n).parse().expect("a name");
             Request::ListFiles { group: lab(), after: Some(after) }
@@ -50,16 +56,19 @@ const OF_SHARES: [Question; 3] = [
 const OF_USERS: [Question; 3] = [
     Question {
         what: "resume",
+        base: 0,
         request: |dataset, n| Request::Resume { token: dataset.token(n) },
         judge: |r| matches!(r, Response::LoggedIn { .. }),
     },
     Question {
         what: "ticket",
+        base: 0,
         request: |_, _| Request::GetTicket { group: lab() },
         judge: |r| matches!(r, Response::Ticket(_)),
     },
     Question {
         what: "list groups",
+        base: 1,
         request: |_, n| Request::ListGroups { after: Some(group_name(n)) },
         judge: |r| matches!(r, Response::Groups(_)),
     },
@@ -81,7 +90,7 @@ fn grow(bench: &mut Bench, row: Row, steps: &[u64], size: fn(u64) -> Size, quest
     for step in steps {
         let dataset = bench.dataset(size(*step));
         let cluster = Cluster::solo(bench.program(), &dataset);
-        for Question { what, request, judge } in questions {
+        for Question { what, base, request, judge } in questions {
             let (tracker, pid, time) = (cluster.addresses[0], cluster.pid(1), bench.time);
             let load = bench.runtime.block_on(async {
                 let _seeders = seeders(tracker, &dataset).await;
@@ -96,10 +105,9 @@ fn grow(bench: &mut Bench, row: Row, steps: &[u64], size: fn(u64) -> Size, quest
                 Load::run(&mut askers, time, &[pid]).await
             });
             bench.report.add(row.name(), format!("{what}, {step}"), load.figures());
-            let first = bench.report.median(row.name(), &format!("{what}, {}", steps[0]), "p50_us");
-            if let Some(first) = first
-                && step != &steps[0]
-            {
+            let base = steps.get(*base).filter(|base| *base < step);
+            let first = base.and_then(|n| bench.report.median(row.name(), &format!("{what}, {n}"), "p50_us"));
+            if let Some(first) = first.filter(|first| first.is_finite()) {
                 let times = micros(load.within(0.5)) / first;
                 bench.report.add(row.name(), format!("{what}, {step}: growth"), vec![("of_first", times)]);
             }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::dataset::{Dataset, Size};
+use crate::profile::Profile;
 use crate::report::Report;
 use crate::{Row, Wanted};
 
@@ -27,6 +28,8 @@ pub(crate) struct Bench {
     pub(crate) runtime: Runtime,
     pub(crate) report: Report,
     pub(crate) wanted: Wanted,
+    /// Where profiles go, if there are to be any.
+    pub(crate) profiles: Option<PathBuf>,
     /// Files that a process here may open.
     pub(crate) files: u64,
     /// Everything is small and short.
@@ -49,6 +52,11 @@ impl Bench {
 
     pub(crate) fn wants(&self, row: Row) -> bool {
         self.wanted.has(row)
+    }
+
+    /// Profiles process `pid` for as long as a load runs, if that was asked for.
+    pub(crate) fn profile(&self, name: &str, pid: u32) -> Option<Profile> {
+        Profile::start(self.profiles.as_deref(), name, pid, self.time)
     }
 
     pub(crate) fn program(&self) -> &Path {

@@ -10,6 +10,7 @@ use crate::beside::redis::Redis;
 use crate::connection::{Asker, Connection, Judge, source};
 use crate::dataset::{Dataset, MOST_LOGINS, PASSWORD, SEEDERS, Size, file_id, file_name, lab, user_name};
 use crate::load::{Load, micros};
+use crate::profile::Profile;
 use crate::tracker::Cluster;
 
 /// Connections that ask.
@@ -111,7 +112,10 @@ fn ask(bench: &Bench, cluster: &Cluster, dataset: &Dataset, question: &Question)
             let opened = Connection::of_user(tracker, dataset, n, source(n)).await.expect("logged in");
             askers.push(Asker::new(opened, vec![question.request.clone()], question.judge));
         }
-        Load::run(&mut askers, time, &[pid]).await
+        let profile = bench.profile(question.row.name(), pid);
+        let load = Load::run(&mut askers, time, &[pid]).await;
+        profile.into_iter().for_each(Profile::finish);
+        load
     })
 }
 

@@ -121,7 +121,7 @@ async fn ask_now_and_then(askers: &mut [Asker], on: impl Fn() -> bool) -> Vec<Du
     let each = askers.iter_mut().map(|asker| async move {
         let mut times = Vec::new();
         while on() {
-            times.push(asker.ask().await);
+            times.extend(asker.ask().await);
             tokio::time::sleep(EVERY).await;
         }
         times
