@@ -37,7 +37,7 @@ pub(crate) struct PeerConnection {
     /// Of what has come, what there was when the window was last set, and when that was.
     measured: (Instant, u64),
     meter: Meter,
-    /// The round trip of the empty connection, once the seeder serves us.
+    /// The round trip of the idle connection, once the seeder serves us.
     round_trip: Option<Duration>,
     window: u64,
     /// Requests and bytes that are neither answered nor refused.

@@ -73,14 +73,14 @@ impl FakeTracker {
 
     /// What the group is called.
     pub(crate) fn present_name(&self) -> GroupName {
-        if self.state().renamed { Self::group().reference(self.0.group) } else { Self::group() }
+        if self.state().renamed { told_apart(self.0.group) } else { Self::group() }
     }
 
     /// The group's name goes to another group; its members are told.
     pub(crate) fn rename(&self) {
         let mut state = self.state();
         state.renamed = true;
-        let now = Self::group().reference(self.0.group);
+        let now = told_apart(self.0.group);
         for device in state.devices.values().filter(|d| d.member) {
             let _ = device.pushes.send(Push::GroupRenamed { claimed: Self::group(), now: now.clone() });
         }
@@ -169,7 +169,7 @@ impl FakeTracker {
         let Some(d) = state.devices.get_mut(&device) else { return };
         d.member = false;
         let what = Revoked::Membership { group: self.0.group, membership: d.membership };
-        let name = if renamed { Self::group().reference(self.0.group) } else { Self::group() };
+        let name = if renamed { told_apart(self.0.group) } else { Self::group() };
         let removed = Push::Removed { group: name, membership: d.membership };
         let _ = d.pushes.send(removed);
         let signed = Signed::sign(&Revocation { what, at: now() }, &self.0.key).expect("signed");
@@ -274,6 +274,11 @@ impl FakeTracker {
     }
 }
 
+/// As the trackers name a group that has lost its name.
+fn told_apart(group: GroupId) -> GroupName {
+    format!("{GROUP}~{group:.8}").parse().expect("a name")
+}
+
 /// Each device has a user of its own.
 fn user_of(device: DeviceId) -> UserId {
     UserId::new(device.as_bytes()[..16].try_into().expect("16 bytes"))
@@ -295,7 +300,7 @@ fn group_of(request: &Request) -> Option<&GroupName> {
 impl State {
     fn means(&self, typed: &GroupName, group: GroupId) -> bool {
         let name = FakeTracker::group();
-        *typed == name.reference(group) || (*typed == name && !self.renamed)
+        *typed == told_apart(group) || (*typed == name && !self.renamed)
     }
 
     fn row(&self, device: DeviceId) -> Option<PeerRow> {
