@@ -18,8 +18,8 @@ use crate::trackers::unexpected;
 use crate::transfer::Directory;
 use crate::transfer::group_names::{self, GroupNames};
 
-/// Delays between questions while there is no seeder: several before scripts give up. One that comes is news anyway.
-const HUNGRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// Delays between questions while there is no seeder; less than scripts wait for one, also when they ask again.
+const HUNGRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 /// Delay between questions while there are enough.
 const CONTENT: Duration = Duration::from_secs(60);
 /// How often the ticket at hand is compared with what the seeders have; the trackers' handle renews it.
