@@ -45,8 +45,11 @@ pub struct Arguments {
     pub fingerprint: bool,
     /// Start a complete trial on this machine: both trackers, and the line that starts a client. In ./trial, or in
     /// --data-dir; `quit` tidies up
-    #[arg(long, conflicts_with_all = ["tracker_info", "cluster_secret", "backup", "fingerprint"])]
+    #[arg(long, conflicts_with_all = ["tracker_info", "cluster_secret", "backup", "fingerprint", "verify"])]
     pub trial: bool,
+    /// Check that the database says the same in all its parts, and leave; the tracker must be stopped
+    #[arg(long)]
+    pub verify: bool,
 }
 
 /// Why the tracker does not start.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Arguments, Refused};
-use crate::server::Server;
+use crate::server::{self, Config, Server};
 use crate::store::{BackupError, back_up};
 use crate::trial::Trial;
 
@@ -89,6 +89,9 @@ pub async fn run(arguments: &Arguments) -> Result<ExitCode, Refused> {
         println!("cluster {pin}");
         return Ok(ExitCode::SUCCESS);
     }
+    if arguments.verify {
+        return verify(config).await;
+    }
     let number = config.number;
     // Before anybody is told that it is ready: a signal that comes then is not lost.
     let mut signals = Signals::new()?;
@@ -100,6 +103,19 @@ pub async fn run(arguments: &Arguments) -> Result<ExitCode, Refused> {
         () = server.stop() => Ok(ExitCode::SUCCESS),
         () = signals.next() => Ok(ExitCode::from(INTERRUPTED)),
     }
+}
+
+/// Says what in the database contradicts itself: nothing, and success, or each of it.
+async fn verify(config: Config) -> Result<ExitCode, Refused> {
+    let flaws = server::verify(config).await?;
+    flaws.iter().for_each(|flaw| println!("{flaw}"));
+    match flaws.len() {
+        0 => println!("the log is whole, and the state follows from the facts"),
+        count => {
+            println!("{count} contradictions; look after the disk, and start the tracker while the other one runs")
+        }
+    }
+    Ok(if flaws.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn run_trial(arguments: &Arguments) -> Result<ExitCode, Refused> {

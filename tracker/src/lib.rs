@@ -30,6 +30,7 @@ mod session;
 pub mod state;
 pub mod store;
 pub mod throttle;
+mod tickets;
 mod trial;
 mod turns;
 pub mod vote;

@@ -78,6 +78,20 @@ struct Inner {
     untold: HashSet<DeviceId>,
 }
 
+/// Everyone who is here or at the sibling, at one moment.
+#[derive(Debug)]
+pub struct Here<'a> {
+    inner: MutexGuard<'a, Inner>,
+    now: Instant,
+}
+
+impl Here<'_> {
+    /// Where a user's device is, if it is here or at the sibling.
+    pub fn address(&self, device: DeviceId, user: UserId) -> Option<SocketAddr> {
+        self.inner.latest(device, self.now).filter(|row| row.user == user).map(|row| row.address)
+    }
+}
+
 impl Presence {
     /// Begins with what was noted before the restart: it holds for one lease from `now`.
     pub fn restored(rows: Vec<PresenceRow>, now: Instant) -> Self {
@@ -106,7 +120,12 @@ impl Presence {
 
     /// Where a user's device is, if it is here or at the sibling.
     pub fn address(&self, device: DeviceId, user: UserId, now: Instant) -> Option<SocketAddr> {
-        self.lock().latest(device, now).filter(|row| row.user == user).map(|row| row.address)
+        self.here(now).address(device, user)
+    }
+
+    /// To ask of many devices. Nobody can announce anything meanwhile.
+    pub fn here(&self, now: Instant) -> Here<'_> {
+        Here { inner: self.lock(), now }
     }
 
     /// The connection on which a device announced itself is over, or its login is.

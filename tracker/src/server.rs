@@ -188,6 +188,20 @@ impl fmt::Display for Status {
     }
 }
 
+/// What in a stopped tracker's database contradicts itself, each in one sentence.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn verify(config: Config) -> Result<Vec<String>, StartError> {
+    let Config { data_dir, clock, .. } = config;
+    let store = blocking(move || Store::open(&data_dir, clock)).await??;
+    let (state, log) = (store.verify().await, store.log_flaw().await);
+    store.close().await;
+    let mut flaws = state?;
+    flaws.extend(log?);
+    Ok(flaws)
+}
+
 /// A running tracker. Clones are the same one.
 #[derive(Clone)]
 pub struct Server {
@@ -239,7 +253,7 @@ impl Server {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let passwords = blocking(move || Passwords::new(cores)).await??;
         let since = ticket::now().saturating_sub(OLD_PRESENCE.as_secs());
-        let here = store.read(move |state| state.presence(LEASE, since)).await?;
+        let here = store.read_tables(move |tables| tables.presence(LEASE, since)).await?;
         let presence = Arc::new(Presence::restored(here, Instant::now()));
         let other = sibling.as_ref().map(|(_, address)| address.clone());
         let link = sibling.map(|(sibling_number, sibling)| {
@@ -259,6 +273,7 @@ impl Server {
             store,
             passwords,
             throttle: Throttle::default(),
+            tickets: Default::default(),
             replies: Arc::default(),
             presence,
             hub: Arc::new(Hub::default()),
@@ -300,10 +315,10 @@ impl Server {
         Ok(Status {
             connections: self.connections - self.permits.available_permits(),
             logged_in: services.hub.len(),
-            counts: services.store.read(|state| state.counts()).await?,
+            counts: services.store.counts()?,
             other: self.other.clone().map(|address| (services.replica.view(), address)),
             mode: services.mode(),
-            log: services.store.read(|state| state.log_size()).await?,
+            log: services.store.read_tables(|tables| tables.log_size()).await?,
             quarantined: services.store.quarantined().await?.len(),
             disk_has_room: services.store.disk_has_room(),
         })

@@ -1,8 +1,6 @@
 //! What a device that logs in may have missed while it was away: the revocations that still matter,
 //! because tickets from before them have not run out, and names that were lost.
 
-use std::collections::HashSet;
-
 use common::id::UserId;
 use common::ticket::{self, CLOCK_TOLERANCE, Revocation, Revoked, TICKET_LIFE};
 use common::wire::client::Push;
@@ -56,13 +54,15 @@ fn late(state: &State<'_>, user: UserId, heard: Vec<Revocation>) -> Result<Vec<R
     if heard.is_empty() {
         return Ok(heard);
     }
-    let fellows: HashSet<UserId> = state.fellows(user)?.into_iter().collect();
     let mut concern = Vec::new();
     for end in heard {
         let concerns = match &end.what {
             Revoked::Membership { group, .. } => state.standing(*group, user)?.membership().is_some(),
-            Revoked::Session(session) => state.session(*session)?.is_some_and(|row| fellows.contains(&row.user)),
-            Revoked::OtherSessions { user, .. } => fellows.contains(user),
+            Revoked::Session(session) => match state.session(*session)? {
+                Some(row) => state.are_fellows(user, row.user)?,
+                None => false,
+            },
+            Revoked::OtherSessions { user: other, .. } => state.are_fellows(user, *other)?,
         };
         if concerns {
             concern.push(end);

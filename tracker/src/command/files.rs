@@ -8,7 +8,8 @@ use common::wire::client::{FileInfo, FileRow, FileSelector, Response};
 use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
 
-use super::{Call, Effect, Halt, Outcome, PAGE_AND_ONE, Services, as_member, now, page};
+use super::{Call, Effect, Halt, Outcome, PAGE_AND_ONE, as_member, now, page};
+use crate::presence::Here;
 use crate::rules::Login;
 use crate::store::{Share, State, StoreError, prefix_range};
 
@@ -17,22 +18,15 @@ pub(super) async fn list(call: &Call, me: &Login, name: GroupName, after: Option
     let query = move |state: &State<'_>, me: &Login| {
         let (group, _) = as_member(state, me, &name)?;
         let shares = state.shares_after(group, after.as_ref(), PAGE_AND_ONE)?;
-        shares.into_iter().map(|share| row(state, &services, group, share)).collect::<Result<Vec<_>, Halt>>()
+        let here = services.presence.here(now());
+        shares.into_iter().map(|share| row(state, &here, group, share)).collect::<Result<Vec<_>, Halt>>()
     };
     Ok(Effect::plain(Response::Files(page(call.read(me, query).await?))))
 }
 
-fn row(state: &State<'_>, services: &Services, group: GroupId, share: Share) -> Result<FileRow, Halt> {
-    let now = now();
-    let seeders = state.seeders(group, share.file)?;
-    let here = seeders.iter().filter(|s| services.presence.address(s.device, s.user, now).is_some()).count();
-    Ok(FileRow {
-        name: share.name,
-        size: share.layout.len(),
-        file_id: share.file,
-        uploader: share.uploader,
-        seeders: u32::try_from(here).unwrap_or(u32::MAX),
-    })
+fn row(state: &State<'_>, here: &Here<'_>, group: GroupId, share: Share) -> Result<FileRow, Halt> {
+    let seeders = state.count_seeders(group, share.file, |device, user| here.address(device, user).is_some())?;
+    Ok(FileRow { name: share.name, size: share.layout.len(), file_id: share.file, uploader: share.uploader, seeders })
 }
 
 pub(super) async fn find(call: &Call, me: &Login, name: GroupName, file: FileSelector) -> Outcome {

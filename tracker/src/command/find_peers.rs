@@ -15,9 +15,9 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileId) 
     let services = Arc::clone(&call.services);
     let query = move |state: &State<'_>, me: &Login| {
         let (group, _) = as_member(state, me, &name)?;
-        let now = now();
+        let here = services.presence.here(now());
         let here = |s: Seeder| {
-            let address = services.presence.address(s.device, s.user, now)?;
+            let address = here.address(s.device, s.user)?;
             (s.device != me.device).then_some(PeerRow { device: s.device, user: s.name, address })
         };
         Ok(state.seeders(group, file)?.into_iter().filter_map(here).collect::<Vec<_>>())

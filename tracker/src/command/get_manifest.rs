@@ -14,9 +14,11 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileId, 
         let (group, _) = as_member(state, me, &name)?;
         let none = || Refusal::NoSuchFile { group: name, name: Text::clipped(&format!("id:{file}")) };
         let share = state.share_of(group, file)?.ok_or_else(none)?;
-        Ok(state.manifest_part(share.manifest, first)?)
+        Ok(share.manifest)
     };
-    Ok(Effect::plain(Response::ManifestPart(List::first_of(call.read(me, query).await?))))
+    let manifest = call.read(me, query).await?;
+    let part = call.services.store.read_tables(move |tables| tables.manifest_part(manifest, first)).await?;
+    Ok(Effect::plain(Response::ManifestPart(List::first_of(part))))
 }
 
 #[cfg(test)]

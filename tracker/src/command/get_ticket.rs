@@ -7,12 +7,21 @@ use common::wire::client::Response;
 use super::{Call, Effect, Outcome, as_member};
 use crate::rules::Login;
 use crate::store::{State, StoreError};
+use crate::tickets::Footing;
 
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
     // Before the state is read: what ends in between must cover this ticket.
     let issued = ticket::now();
-    let query = move |state: &State<'_>, me: &Login| as_member(state, me, &name);
-    let (group, membership) = call.read(me, query).await?;
+    let query = move |state: &State<'_>, me: &Login| {
+        let (group, membership) = as_member(state, me, &name)?;
+        let credentials = state.session(me.session)?.map_or(0, |row| row.credentials);
+        Ok((group, Footing { membership, credentials }))
+    };
+    let (group, on) = call.read(me, query).await?;
+    let (tickets, whose) = (&call.services.tickets, (me.session, group));
+    if let Some(signed) = tickets.recent(whose, on, issued) {
+        return Ok(Effect::plain(Response::Ticket(signed)));
+    }
     let ticket = Ticket {
         id: TicketId::random(),
         user: me.user,
@@ -20,12 +29,13 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
         session: me.session,
         device: me.device,
         group,
-        membership,
+        membership: on.membership,
         issued,
         expires: issued + TICKET_LIFE.as_secs(),
     };
     let signed = Signed::sign(&ticket, &call.services.key);
     let signed = signed.map_err(|_| StoreError::Content("a ticket is too long"))?;
+    tickets.keep(whose, on, issued, signed.clone());
     Ok(Effect::plain(Response::Ticket(signed)))
 }
 

@@ -62,6 +62,7 @@ use crate::replies::Replies;
 use crate::rules::{self, Login};
 use crate::store::{Asked, Change, NewManifest, State, Store, StoreError, Written};
 use crate::throttle::{Throttle, Wait};
+use crate::tickets::Tickets;
 pub(crate) use announce::hint_arrivals;
 pub(crate) use answer::Answer;
 #[cfg(test)]
@@ -81,6 +82,7 @@ pub(crate) struct Services {
     pub(crate) store: Store,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
+    pub(crate) tickets: Tickets,
     pub(crate) replies: Arc<Replies>,
     pub(crate) presence: Arc<Presence>,
     pub(crate) hub: Arc<Hub>,

@@ -73,6 +73,7 @@ impl Fixture {
             store,
             passwords: Passwords::new(2).expect("passwords"),
             throttle: Throttle::default(),
+            tickets: Tickets::default(),
             replies: Arc::default(),
             presence: Arc::default(),
             hub: Arc::default(),
@@ -142,13 +143,21 @@ impl Fixture {
         self.services.store.prune_requests(i64::MAX.cast_unsigned()).await.expect("pruned");
     }
 
-    /// A share of `user` whose manifest takes as much as all of a user's may. Only its length is there.
+    /// Shares of `user` whose manifests take as much as all of a user's may. Only their lengths are there.
     pub(crate) async fn outgrow_manifests(&self, user: UserId) {
-        let pieces = crate::quota::MANIFEST_BYTES / PieceHash::LEN as u64;
-        let manifest = self.services.store.claim_manifest(pieces << 14, 1 << 14).await.expect("claimed");
-        let (id, membership) = (common::id::PublicationId::random(), MembershipId::random());
-        let (group, file, name) = (GroupId::random(), FileId::new([9; 32]), "vast".parse().expect("a name"));
-        self.state(vec![Delta::Published { id, group, name, file, manifest, user, membership }]).await;
+        let mut pieces = crate::quota::MANIFEST_BYTES / PieceHash::LEN as u64;
+        for number in 100.. {
+            let some = pieces.min(common::pieces::MAX_PIECES);
+            let layout = PieceLayout::new(some << 14, 1 << 14).expect("a layout");
+            let manifest = self.services.store.claim_manifest(number, layout).await.expect("claimed");
+            let (id, membership) = (common::id::PublicationId::random(), MembershipId::random());
+            let (group, file, name) = (GroupId::random(), FileId::new([9; 32]), "vast".parse().expect("a name"));
+            self.state(vec![Delta::Published { id, group, name, file, manifest, user, membership }]).await;
+            pieces -= some;
+            if pieces == 0 {
+                return;
+            }
+        }
     }
 
     /// So many more logins of a user who has had one password.

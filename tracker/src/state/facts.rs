@@ -1,9 +1,9 @@
 //! The state as the facts that it is made of, and what is derived from them, in an order of their own: by these two
 //! states are compared.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use common::id::{OriginId, UserName};
+use common::id::{MembershipId, OriginId, UserName};
 
 use super::State;
 use super::keys::UserKey;
@@ -110,6 +110,29 @@ impl State {
                 all.push((self.stamp(seeder.at), seeding));
             }
         }
+    }
+
+    /// The same state, made anew of its facts in the opposite order, of its manifests and its votes.
+    pub fn rebuilt(&self) -> Self {
+        let mut new = Self::default();
+        for (stamp, delta) in self.facts().iter().rev() {
+            new.join(*stamp, delta);
+        }
+        for (_, row) in self.manifests.iter() {
+            if let Some(head) = row.head {
+                new.add_manifest(row.id, head);
+            }
+        }
+        for ((kind, name), vote) in &self.votes {
+            new.set_vote(*kind, name, *vote);
+        }
+        new
+    }
+
+    /// Who is a member, and since when.
+    pub fn live_memberships(&self) -> BTreeMap<MembershipId, Stamp> {
+        let rows = self.memberships.iter();
+        rows.filter_map(|(_, row)| row.live.map(|at| (row.id, self.stamp(at)))).collect()
     }
 
     /// Facts and what is derived from them, each said in a line: equal states say the same.

@@ -206,6 +206,8 @@ pub(super) struct GroupRow {
     pub(super) waiting: OrdSet<(UserName, UserKey)>,
     /// Derived: shares that are seen, by the name that they were given.
     pub(super) listed: OrdSet<(FileName, ShareKey)>,
+    /// Derived: those of them whose names look like others (see `common::look`), by what they look like.
+    pub(super) looks: OrdSet<(Box<str>, ShareKey)>,
     /// Derived: files with shares that are seen, by the beginning of their ids.
     pub(super) files: OrdSet<([u8; 8], FileKey)>,
 }
@@ -223,6 +225,7 @@ impl GroupRow {
         members: OrdSet::Empty,
         waiting: OrdSet::Empty,
         listed: OrdSet::Empty,
+        looks: OrdSet::Empty,
         files: OrdSet::Empty,
     };
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use common::id::{FileId, FileName, GroupId, MembershipId, PublicationId, Sha1Digest, UserId, UserName};
+use common::look::look;
 use common::pieces::PieceLayout;
 
 use super::keys::{FileKey, GroupKey, Key, ManifestKey, MembershipKey, PublicationKey, ShareKey, UserKey};
@@ -170,6 +171,15 @@ impl State {
             self.files[file].shares.insert((now, share));
         }
         if before.is_some() != now.is_some() {
+            let look = look(name.as_str());
+            if look != name.as_str() {
+                let (looks, entry) = (&mut self.groups[group].looks, (look.into(), share));
+                if now.is_some() {
+                    looks.insert(entry)
+                } else {
+                    looks.remove(&entry)
+                };
+            }
             let listed = &mut self.groups[group].listed;
             if now.is_some() {
                 listed.insert((name, share))
@@ -337,6 +347,17 @@ impl State {
             }
         }
         page
+    }
+
+    /// The name of another share that a person would take for this one.
+    pub fn twin_of(&self, group: GroupId, name: &FileName) -> Option<FileName> {
+        let (group, row) = self.groups.get(&group)?;
+        let look = look(name.as_str());
+        // One that looks like itself, or one that looks like another.
+        let plain = FileName::try_from(look.clone()).ok().filter(|n| n != name && !self.named(group, n).is_empty());
+        let look: Box<str> = look.into();
+        let alike = row.looks.from((look.clone(), ShareKey::MIN)).take_while(|(other, _)| *other == look);
+        plain.or_else(|| alike.map(|(_, share)| &self.shares[*share].name).find(|n| *n != name).cloned())
     }
 
     /// Every publication under a name that is still seen.

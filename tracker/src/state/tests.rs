@@ -60,8 +60,9 @@ fn membership_delta() -> impl Strategy<Value = Delta> {
 }
 
 fn share_delta() -> impl Strategy<Value = Delta> {
-    let name =
-        || prop_oneof![text("[ab]"), Just(format!("a~{}", "01".repeat(4))).prop_map(|s| s.try_into().expect("a name"))];
+    let name = || {
+        prop_oneof![text("[abAO0]"), Just(format!("a~{}", "01".repeat(4))).prop_map(|s| s.try_into().expect("a name"))]
+    };
     prop_oneof![
         4 => (0..12u8, 0..12u8, name(), thing::<32, FileId>()).prop_map(|(id, m, name, file)| {
             let (group, user) = place_of(m);

@@ -309,6 +309,19 @@ pub(super) fn part(conn: &Connection, cursor: &Cursor, room: usize) -> Result<(V
     Ok((facts, None))
 }
 
+/// Calls `each` with every fact, those that take something away first.
+pub(super) fn each(conn: &Connection, mut each: impl FnMut(Stamp, Delta)) -> Result<()> {
+    for Table { name, columns, read, .. } in &TABLES {
+        let mut find = conn.prepare(&format!("SELECT {columns} FROM {name}"))?;
+        let mut rows = find.query([])?;
+        while let Some(r) = rows.next()? {
+            let stamp = Stamp { hlc: Hlc::from_stored(r.get(0)?), origin: OriginId::new(r.get(1)?) };
+            each(stamp, read(conn, r, stamp)?);
+        }
+    }
+    Ok(())
+}
+
 /// Every row of the table that holds a fact like this is gone, so that the fact can be joined anew.
 pub(super) fn forget(conn: &Connection, delta: &Delta) -> Result<()> {
     let gone = |sql: &str, key: &[&dyn ToSql]| Ok(conn.prepare_cached(sql)?.execute(key).map(|_| ())?);

@@ -1,11 +1,14 @@
 //! Which memberships are live: the one table that is derived. It follows from requests, acceptances, ends and kicks,
 //! is recomputed for whoever they concern whenever one of them is joined, and checked as a whole now and then.
 
-use common::id::{GroupId, MembershipId, UserId};
+use std::collections::BTreeMap;
+
+use common::id::{GroupId, MembershipId, OriginId, UserId};
 use rusqlite::Connection;
 
 use super::Store;
 use super::error::Result;
+use crate::fact::{Hlc, Stamp};
 
 /// What is live, of the memberships `m` for which the condition holds. An acceptance counts if it knew of every kick;
 /// the first that counts dates the membership.
@@ -73,6 +76,16 @@ pub(super) fn refresh_group(tx: &Connection, group: GroupId) -> Result<()> {
     tx.prepare_cached("DELETE FROM live WHERE group_id = ?1")?.execute([group.as_bytes()])?;
     tx.prepare_cached(ENTER_GROUP)?.execute([group.as_bytes()])?;
     Ok(())
+}
+
+/// Who is live by the table, and since when.
+pub(super) fn rows(conn: &Connection) -> Result<BTreeMap<MembershipId, Stamp>> {
+    let mut find = conn.prepare("SELECT membership, hlc, origin FROM live")?;
+    let row = |r: &rusqlite::Row<'_>| {
+        let stamp = Stamp { hlc: Hlc::from_stored(r.get(1)?), origin: OriginId::new(r.get(2)?) };
+        Ok((MembershipId::new(r.get(0)?), stamp))
+    };
+    Ok(find.query_map([], row)?.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The key of a row as it is on disk, which may have been altered: of any length.

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{Result, StoreError};
 use super::join::join;
+use super::mutation::{Mutation, Mutations};
 use super::votes;
 use crate::fact::{Delta, Hlc, HybridClock, Stamp};
 
@@ -39,9 +40,22 @@ pub struct Asked {
     pub request: RequestId,
 }
 
-/// The writer's place in the history. Cloned before a transaction, put back if it fails.
-#[derive(Debug, Clone)]
+/// The writer's place in the history, and what its transaction changes in the state.
+#[derive(Debug)]
 pub(super) struct Log {
+    place: Place,
+    pub(super) mutations: Mutations,
+}
+
+/// Where a history was, so that it can go back there.
+#[derive(Debug)]
+pub(super) struct Mark {
+    place: Place,
+    mutations: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Place {
     origin: OriginId,
     head: [u8; 32],
     clock: HybridClock,
@@ -59,11 +73,23 @@ impl Log {
             .query_map([], |r| Ok((OriginId::new(r.get(0)?), r.get(1)?)))?
             .collect::<rusqlite::Result<Versions>>()?;
         let clock = HybridClock::after(Hlc::from_stored(clock));
-        Ok(Self { origin, head: NO_HASH, clock, versions, named: Versions::new() })
+        let place = Place { origin, head: NO_HASH, clock, versions, named: Versions::new() };
+        Ok(Self { place, mutations: Mutations::new() })
+    }
+
+    /// Notes where this is, before something that may fail.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { place: self.place.clone(), mutations: self.mutations.len() }
+    }
+
+    /// It has failed: nothing of it was.
+    pub(super) fn back_to(&mut self, mark: Mark) {
+        self.place = mark.place;
+        self.mutations.truncate(mark.mutations);
     }
 
     pub(super) const fn versions(&self) -> &Versions {
-        &self.versions
+        &self.place.versions
     }
 
     /// Joins `deltas` to the state and appends the event that carries them.
@@ -75,11 +101,11 @@ impl Log {
         answer: &[u8],
         now_ms: u64,
     ) -> Result<()> {
-        let stamp = Stamp { hlc: self.clock.tick(now_ms), origin: self.origin };
-        state_facts(tx, deltas, stamp)?;
+        let stamp = Stamp { hlc: self.place.clock.tick(now_ms), origin: self.place.origin };
+        state_facts(tx, deltas, stamp, &mut self.mutations)?;
         let event = Event {
-            origin: self.origin,
-            seq: self.versions.get(&self.origin).copied().unwrap_or_default() + 1,
+            origin: self.place.origin,
+            seq: self.place.versions.get(&self.place.origin).copied().unwrap_or_default() + 1,
             hlc: stamp.hlc.to_stored().cast_unsigned(),
             deps: VersionVector(List::first_of(self.newly_seen())),
             kind: KIND_DELTAS,
@@ -88,10 +114,10 @@ impl Log {
             request: asked.request,
             body: fitting(encode(&deltas)?)?,
             answer: fitting(answer.to_vec())?,
-            prev_hash: self.head,
+            prev_hash: self.place.head,
         };
-        self.head = self.enter(tx, &event)?;
-        self.named = self.versions.clone();
+        self.place.head = self.enter(tx, &event)?;
+        self.place.named = self.place.versions.clone();
         Ok(())
     }
 
@@ -113,45 +139,48 @@ impl Log {
             weight(e),
         ])?;
         tx.prepare_cached(VERSIONS)?.execute((e.origin.as_bytes(), e.seq, hash))?;
-        self.clock.absorb(Hlc::from_stored(e.hlc.cast_signed()));
-        tx.prepare_cached("UPDATE clock SET hlc = ?1")?.execute([self.clock.last().to_stored()])?;
-        self.versions.insert(e.origin, e.seq);
+        self.place.clock.absorb(Hlc::from_stored(e.hlc.cast_signed()));
+        tx.prepare_cached("UPDATE clock SET hlc = ?1")?.execute([self.place.clock.last().to_stored()])?;
+        self.place.versions.insert(e.origin, e.seq);
         Ok(hash)
     }
 
     /// Takes over how much the sibling has, whose facts have been joined.
     pub(super) fn adopt(&mut self, tx: &Connection, head: &Head) -> Result<()> {
-        if self.versions.get(&head.origin).is_some_and(|have| *have >= head.seq) {
+        if self.place.versions.get(&head.origin).is_some_and(|have| *have >= head.seq) {
             return Ok(());
         }
         tx.prepare_cached(VERSIONS)?.execute((head.origin.as_bytes(), head.seq, head.hash))?;
         let floor = "INSERT INTO floors (origin, seq) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET seq = excluded.seq";
         tx.prepare_cached(floor)?.execute((head.origin.as_bytes(), head.seq))?;
         tx.prepare_cached("DELETE FROM events WHERE origin = ?1")?.execute([head.origin.as_bytes()])?;
-        self.versions.insert(head.origin, head.seq);
+        self.place.versions.insert(head.origin, head.seq);
         Ok(())
     }
 
     /// Takes note of a time that the sibling has used, and keeps it.
     pub(super) fn absorb(&mut self, tx: &Connection, seen: Hlc) -> Result<()> {
-        self.clock.absorb(seen);
-        tx.prepare_cached("UPDATE clock SET hlc = ?1")?.execute([self.clock.last().to_stored()])?;
+        self.place.clock.absorb(seen);
+        tx.prepare_cached("UPDATE clock SET hlc = ?1")?.execute([self.place.clock.last().to_stored()])?;
         Ok(())
     }
 
     /// Events of other origins that no earlier event of this one has named. With the chain, they
     /// say everything that was known when the event was decided.
     fn newly_seen(&self) -> Vec<(OriginId, u64)> {
-        let new = |(origin, seq): &(&OriginId, &u64)| **origin != self.origin && self.named.get(*origin) != Some(*seq);
-        self.versions.iter().filter(new).map(|(origin, seq)| (*origin, *seq)).collect()
+        let new = |(origin, seq): &(&OriginId, &u64)| {
+            **origin != self.place.origin && self.place.named.get(*origin) != Some(*seq)
+        };
+        self.place.versions.iter().filter(new).map(|(origin, seq)| (*origin, *seq)).collect()
     }
 }
 
 /// Joins facts, and casts a vote on each claim that is the first on its name.
-pub(super) fn state_facts(tx: &Connection, deltas: &[Delta], stamp: Stamp) -> Result<()> {
+pub(super) fn state_facts(tx: &Connection, deltas: &[Delta], stamp: Stamp, mutations: &mut Mutations) -> Result<()> {
     deltas.iter().try_for_each(|delta| {
         join(tx, delta, stamp)?;
-        votes::on_claim(tx, delta, stamp)
+        mutations.push(Mutation::Joined(stamp, delta.clone()));
+        votes::on_claim(tx, delta, stamp, mutations)
     })
 }
 

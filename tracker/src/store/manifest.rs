@@ -7,8 +7,10 @@ use common::wire::limits::MAX_PART;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{Result, StoreError};
-use super::state::State;
+use super::mutation::{Mutation, Mutations};
+use super::tables::Tables;
 use crate::fact::ManifestId;
+use crate::state::ManifestHead;
 
 const CONTEXT: &str = "shoal manifest 1";
 /// Pieces in one stored run.
@@ -49,7 +51,7 @@ impl NewManifest {
         self.manifest.layout()
     }
 
-    pub(super) fn store(&self, tx: &Connection) -> Result<()> {
+    pub(super) fn store(&self, tx: &Connection, mutations: &mut Mutations) -> Result<()> {
         let m = &self.manifest;
         let len = i64::try_from(m.layout().len()).map_err(|_| StoreError::Content("a file longer than 2^63 bytes"))?;
         let sql = "INSERT OR IGNORE INTO manifests (id, file_id, len, piece_len, sha1) VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -58,6 +60,7 @@ impl NewManifest {
         if tx.prepare_cached(sql)?.execute(row)? == 0 {
             return Ok(());
         }
+        mutations.push(Mutation::ManifestAdded(self.id, ManifestHead { layout: m.layout(), sha1: m.sha1() }));
         let sql = "INSERT OR IGNORE INTO manifest_pieces (manifest, first, pieces) VALUES (?1, ?2, ?3)";
         for (n, run) in m.pieces().chunks(RUN).enumerate() {
             let bytes: Vec<u8> = run.iter().flat_map(|p| p.to_bytes()).collect();
@@ -67,7 +70,7 @@ impl NewManifest {
     }
 }
 
-impl State<'_> {
+impl Tables<'_> {
     /// Digests of consecutive pieces from `first` on; empty when there are none.
     pub(crate) fn manifest_part(&self, id: ManifestId, first: u32) -> Result<Vec<PieceHash>> {
         let within = first as usize % RUN;

@@ -1,4 +1,6 @@
-//! What the tracker knows, on disk. One thread writes; a few connections read beside it.
+//! What the tracker knows: on disk, and as a value in memory. One thread writes; questions are answered from memory, by
+//! whoever asks them. A few connections read from the disk beside it what is not in memory: the log, manifests, recorded
+//! answers.
 //!
 //! Every change of state goes through [`Store::write`]: it is decided on the state as it is at that
 //! moment, becomes facts, and is answered when they are on disk. Knows nothing of sockets and messages.
@@ -9,18 +11,21 @@ mod error;
 mod facts;
 mod join;
 mod live;
+mod load;
 mod log;
 mod looks;
 mod manifest;
+mod mutation;
 mod open;
 #[cfg(test)]
 mod oracle;
+mod questions;
 mod readers;
 mod remote;
 mod replication;
 mod reserve;
-mod state;
 mod sweep;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod votes;
@@ -28,7 +33,7 @@ mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 
 use common::id::{DeviceId, OriginId};
@@ -43,12 +48,17 @@ pub use facts::{Cursor, Fact};
 pub use log::{Asked, Versions};
 pub use manifest::NewManifest;
 pub use open::OpenError;
+pub use questions::State;
 pub use remote::{Absent, Applied, Outbox};
-pub use state::{Counts, PresenceRow, State, prefix_range};
 pub use sweep::Swept;
+pub use tables::{Counts, PresenceRow, Tables, prefix_range};
 pub use writer::{Change, WallClock, Written};
 
 use crate::fact::Delta;
+use crate::state;
+#[cfg(test)]
+use mutation::Mutation;
+use mutation::Mutations;
 use open::DataDir;
 use readers::Readers;
 use reserve::{FreeBytes, Reserve};
@@ -66,6 +76,8 @@ const PRUNED_AT_ONCE: u32 = 1000;
 pub struct Store {
     jobs: mpsc::Sender<Work>,
     readers: Readers,
+    /// What has been published. Held for as long as one question takes, or the facts of one batch.
+    state: Arc<RwLock<state::State>>,
     versions: watch::Receiver<Arc<Versions>>,
     /// This run.
     origin: OriginId,
@@ -119,17 +131,26 @@ impl Store {
         let conn = dir.writer()?;
         let failed = |reason: String| OpenError::Migration { path: data_dir.to_owned(), reason };
         let log = log::Log::open(&conn, origin).map_err(|e| failed(e.to_string()))?;
+        let state = load::state(&conn).map_err(|e| failed(e.to_string()))?;
+        let state = Arc::new(RwLock::new(state));
         let readers = (0..READERS).map(|_| dir.reader()).collect::<Result<Vec<_>, _>>()?;
         let (publish, versions) = watch::channel(Arc::new(log.versions().clone()));
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let reserve = Arc::new(Reserve::new(free));
-        let kept = Arc::clone(&reserve);
-        let writer = Writer { conn, log, clock: Arc::clone(&clock), reserve: kept, versions: publish, _dir: dir };
+        let writer = Writer {
+            conn,
+            log,
+            clock: Arc::clone(&clock),
+            reserve: Arc::clone(&reserve),
+            state: Arc::clone(&state),
+            versions: publish,
+            _dir: dir,
+        };
         let writer = thread::Builder::new().name("store writer".into()).spawn(move || writer.run(waiting));
         let writer = writer.map_err(|source| OpenError::Directory { path: data_dir.to_owned(), source })?;
         let (readers, writer) = (Readers::new(readers), Arc::new(Mutex::new(Some(writer))));
         let data_dir = data_dir.to_owned();
-        Ok(Self { jobs, readers, versions, origin, clock: Clock(clock), reserve, writer, data_dir })
+        Ok(Self { jobs, readers, state, versions, origin, clock: Clock(clock), reserve, writer, data_dir })
     }
 
     /// Decides a command on the state as it is, applies what it decides, and returns when that is
@@ -181,13 +202,29 @@ impl Store {
         self.readers.read(move |state| log::recorded(state.conn, asked)).await
     }
 
-    /// Asks the state, as it is at one moment. Sees everything that was acknowledged before.
+    /// Asks the state, as it is at one moment. Sees everything that was acknowledged before, and nothing that is not
+    /// published. Never waits: the task that asks finds the answer itself.
     ///
     /// # Errors
     /// What `query` gives, or a [`StoreError`].
+    #[expect(clippy::unused_async, reason = "callers need not know that nothing waits")]
     pub async fn read<T, E, F>(&self, query: F) -> Result<T, E>
     where
-        F: FnOnce(&State<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&State<'_>) -> Result<T, E>,
+        E: From<StoreError>,
+    {
+        // Poisoned, if the writer ended by a panic while it changed the state: nobody may believe that state.
+        let state = self.state.read().map_err(|_| StoreError::Panicked)?;
+        query(&State::Memory(&state))
+    }
+
+    /// Asks the tables, on a thread of its own, for what is not in memory.
+    ///
+    /// # Errors
+    /// What `query` gives, or a [`StoreError`].
+    pub async fn read_tables<T, E, F>(&self, query: F) -> Result<T, E>
+    where
+        F: FnOnce(&Tables<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
@@ -205,6 +242,28 @@ impl Store {
         done.map_err(panicked)?
     }
 
+    /// How much there is.
+    ///
+    /// # Errors
+    /// When the writer has ended by a panic.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        let state = self.state.read().map_err(|_| StoreError::Panicked)?;
+        let (users, groups) = (state.user_count(), state.open_group_count());
+        Ok(Counts { users, groups, events: self.versions().values().sum() })
+    }
+
+    /// What differs between the state in memory, and what the tables and the facts in them, joined in another order,
+    /// say. To be called while nothing is written.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn verify(&self) -> Result<Vec<String>, StoreError> {
+        let (loaded, live) =
+            self.readers.read(|s| Ok::<_, StoreError>((load::state(s.conn)?, live::rows(s.conn)?))).await?;
+        let state = self.state.read().map_err(|_| StoreError::Panicked)?;
+        Ok(load::differences(&state, &loaded, &live))
+    }
+
     /// How much of the common history is here: everything that was acknowledged, and no less.
     pub fn versions(&self) -> Arc<Versions> {
         Arc::clone(&self.versions.borrow())
@@ -220,7 +279,7 @@ impl Store {
         gone: Vec<DeviceId>,
         now: UnixSeconds,
     ) -> Result<(), StoreError> {
-        self.upkeep(move |tx| state::save_presence(tx, &here, &gone, now)).await
+        self.upkeep(move |tx| tables::save_presence(tx, &here, &gone, now)).await
     }
 
     /// Forgets answers that were recorded before `before`.
@@ -232,17 +291,36 @@ impl Store {
         Ok(())
     }
 
-    /// Writes down a manifest of such a length, without its pieces.
+    /// Writes down a manifest of such a length, under a number, without its pieces.
     #[cfg(test)]
-    pub(crate) async fn claim_manifest(&self, len: u64, piece_len: u64) -> Result<crate::fact::ManifestId, StoreError> {
-        let id = [0xcc; 32];
-        let sql = "INSERT INTO manifests (id, file_id, len, piece_len, sha1) VALUES (?1, ?1, ?2, ?3, ?1)";
-        self.upkeep(move |tx| Ok(tx.execute(sql, (id, len, piece_len)).map(|_| crate::fact::ManifestId(id))?)).await
+    pub(crate) async fn claim_manifest(
+        &self,
+        number: u8,
+        layout: common::pieces::PieceLayout,
+    ) -> Result<crate::fact::ManifestId, StoreError> {
+        let id = [number; 32];
+        let head = state::ManifestHead { layout, sha1: common::id::Sha1Digest::new([number; 20]) };
+        let sql = "INSERT INTO manifests (id, file_id, len, piece_len, sha1) VALUES (?1, ?1, ?2, ?3, ?4)";
+        let work = move |tx: &rusqlite::Connection, mutations: &mut Mutations| {
+            mutations.push(Mutation::ManifestAdded(crate::fact::ManifestId(id), head));
+            tx.execute(sql, (id, layout.len(), layout.piece_len(), head.sha1.as_bytes()))?;
+            Ok(crate::fact::ManifestId(id))
+        };
+        self.upkeep_of_state(work).await
     }
 
     async fn upkeep<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         F: FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.upkeep_of_state(|tx, _| work(tx)).await
+    }
+
+    /// The same, for what also changes the state.
+    async fn upkeep_of_state<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&rusqlite::Connection, &mut Mutations) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();

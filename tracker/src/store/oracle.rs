@@ -4,7 +4,9 @@ use common::id::{DeviceId, FileId, FileName, GroupId, GroupName, MembershipId, S
 use proptest::prelude::*;
 use rusqlite::Connection;
 
-use super::{log, prefix_range, state::State as Tables, votes};
+use super::mutation::{self, Mutations};
+use super::tables::Tables;
+use super::{log, prefix_range};
 use crate::fact::Hlc;
 use crate::state::State;
 use crate::state::tests::{Step, head, history};
@@ -17,6 +19,7 @@ fn empty() -> Connection {
         include_str!("../../../migrations/V1__facts.sql"),
         include_str!("../../../migrations/V2__replication.sql"),
         include_str!("../../../migrations/V3__upkeep.sql"),
+        include_str!("../../../migrations/V4__looks.sql"),
     ] {
         conn.execute_batch(schema).expect("schema");
     }
@@ -26,8 +29,9 @@ fn empty() -> Connection {
 fn take(conn: &Connection, state: &mut State, step: &Step) {
     match step {
         Step::Fact(stamp, delta) => {
-            log::state_facts(conn, std::slice::from_ref(delta), *stamp).expect("joined");
-            state.join(*stamp, delta);
+            let mut mutations = Mutations::new();
+            log::state_facts(conn, std::slice::from_ref(delta), *stamp, &mut mutations).expect("joined");
+            mutation::apply(state, mutations);
         }
         Step::Manifest(m, true) => {
             let (layout, sha1) = (head(*m).layout, head(*m).sha1);
@@ -132,14 +136,21 @@ fn about_group(sql: Tables<'_>, memory: &State, group: GroupId) {
     same!(sql, memory, shares_after(group, None, 1000));
     same!(sql, memory, shares_after(group, None, 2));
     let suffixed = |name: &str| (0..4).map(|n| format!("{name}~{}", format!("0{n}").repeat(4))).collect::<Vec<_>>();
-    let names =
-        [vec!["a".to_owned(), "b".to_owned(), "aa".to_owned()], suffixed("a"), suffixed("b"), suffixed("a~01010101")];
+    let names = [
+        vec!["a".to_owned(), "b".to_owned(), "aa".to_owned(), "A".to_owned(), "0".to_owned(), "O".to_owned()],
+        suffixed("a"),
+        suffixed("b"),
+        suffixed("a~01010101"),
+    ];
     for name in names.into_iter().flatten() {
         let name: FileName = name.parse().expect("a name");
         for most in [1, 2, 1000] {
             same!(sql, memory, shares_after(group, Some(&name), most));
         }
         same!(sql, memory, share_named(group, &name));
+        // Of several any will do.
+        let twin = sql.twin_of(group, &name).expect("asked");
+        assert_eq!(twin.is_some(), memory.twin_of(group, &name).is_some(), "{name} and {twin:?}");
         same!(sql, memory, sorted publications_named(group, &name));
         for m in 0..12 {
             for file in 0..4 {
@@ -181,9 +192,8 @@ proptest! {
         for step in &history {
             take(&conn, &mut state, step);
         }
-        for (kind, name, vote) in votes::all(&conn).expect("read") {
-            state.set_vote(kind, &name, vote);
-        }
+        let loaded = super::load::state(&conn).expect("loaded");
+        prop_assert_eq!(loaded.said(), state.said());
         compare(Tables::new(&conn), &state);
     }
 }

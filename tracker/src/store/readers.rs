@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::error::StoreError;
-use super::state::State;
+use super::tables::Tables;
 
 /// The connections. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ impl Readers {
     /// Runs `query` on a state that does not change meanwhile.
     pub(super) async fn read<T, E, F>(&self, query: F) -> Result<T, E>
     where
-        F: FnOnce(&State<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Tables<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
@@ -42,9 +42,12 @@ impl Readers {
     }
 }
 
-fn snapshot<T, E: From<StoreError>>(conn: &Connection, query: impl FnOnce(&State<'_>) -> Result<T, E>) -> Result<T, E> {
+fn snapshot<T, E: From<StoreError>>(
+    conn: &Connection,
+    query: impl FnOnce(&Tables<'_>) -> Result<T, E>,
+) -> Result<T, E> {
     let tx = conn.unchecked_transaction().map_err(StoreError::from)?;
-    let outcome = query(&State::new(conn));
+    let outcome = query(&Tables::new(conn));
     tx.finish().map_err(StoreError::from)?;
     outcome
 }

@@ -19,7 +19,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::error::{Result, StoreError};
 use super::facts::{self, Fact};
 use super::log::{self, Asked, KIND_DELTAS, Log, VERSION, Versions};
-use super::state::State;
+use super::mutation::{Mutation, Mutations};
+use super::tables::Tables;
 use super::votes;
 use crate::fact::{Delta, Hlc, ManifestId, Stamp};
 
@@ -94,7 +95,7 @@ pub(super) fn apply(
     }
     if out.done == events.len() {
         for vote in theirs {
-            let met = votes::on_vote(conn, vote)?;
+            let met = votes::on_vote(conn, vote, &mut log.mutations)?;
             out.votes |= met.changed;
             out.facts.extend(met.lost);
         }
@@ -143,7 +144,7 @@ fn one(
         out.missing = Some(missing);
         return Ok(Verdict::Stop);
     }
-    log::state_facts(conn, &deltas, stamp)?;
+    log::state_facts(conn, &deltas, stamp, &mut log.mutations)?;
     log.enter(conn, e)?;
     log::record(conn, Asked { device: e.device, request: e.request }, &e.answer, now_ms / 1000)?;
     out.ahead_ms = out.ahead_ms.max(stamp.hlc.millis().saturating_sub(now_ms));
@@ -368,6 +369,7 @@ pub(super) fn join_facts(
     for (stamp, delta) in facts {
         latest = latest.max(stamp.hlc);
         if super::join::join(conn, &delta, stamp)? {
+            log.mutations.push(Mutation::Joined(stamp, delta.clone()));
             out.facts.push((stamp, delta));
         }
     }
@@ -379,14 +381,15 @@ pub(super) fn join_facts(
     }
     if complete.is_some() {
         // Only now is it known which groups are closed.
-        vote_on_unvoted(conn)?;
+        vote_on_unvoted(conn, &mut log.mutations)?;
     }
     out.versions = log.versions().clone();
     Ok(out)
 }
 
 /// Votes for the earliest claim on every name that has no vote yet.
-fn vote_on_unvoted(conn: &Connection) -> Result<()> {
+fn vote_on_unvoted(conn: &Connection, mutations: &mut Mutations) -> Result<()> {
+    let before = votes::changes(conn)?;
     let sql = "
         INSERT OR IGNORE INTO votes (kind, name, owner, hlc, origin, stage, change)
         SELECT c.kind, c.name, c.id, c.hlc, c.origin, 0,
@@ -398,18 +401,24 @@ fn vote_on_unvoted(conn: &Connection) -> Result<()> {
         WHERE NOT EXISTS (SELECT 1 FROM votes v WHERE v.kind = c.kind AND v.name = c.name)
         ORDER BY c.hlc, c.origin";
     conn.prepare_cached(sql)?.execute([])?;
+    let cast = votes::all_since(conn, before)?.into_iter();
+    mutations.extend(cast.map(|(kind, name, vote)| Mutation::Voted(kind, name, vote)));
     Ok(())
 }
 
 /// Joins `packed`, the sibling's facts of parts that differ from ours. A row of either that says what the log says
 /// otherwise is not believed: it is replaced by what the log says. Returns how many rows of ours that were.
-pub(super) fn mend(conn: &Connection, packed: &[u8], cut: facts::Cut) -> Result<usize> {
+pub(super) fn mend(conn: &Connection, mutations: &mut Mutations, packed: &[u8], cut: facts::Cut) -> Result<usize> {
+    let join = |mutations: &mut Mutations, delta: &Delta, stamp: Stamp| {
+        mutations.push(Mutation::Joined(stamp, delta.clone()));
+        super::join::join(conn, delta, stamp).map(drop)
+    };
     let mut mended = 0;
     let theirs = facts::unpack(packed)?;
     for (stamp, delta) in &theirs {
         match said_at(conn, *stamp)? {
             Some(said) if !said.contains(delta) && !matches!(delta, Delta::SessionBound { .. }) => {}
-            _ => drop(super::join::join(conn, delta, *stamp)?),
+            _ => join(mutations, delta, *stamp)?,
         }
     }
     let digest_parts: Vec<usize> = (0..facts::BUCKETS).collect();
@@ -421,12 +430,13 @@ pub(super) fn mend(conn: &Connection, packed: &[u8], cut: facts::Cut) -> Result<
         // Not the fact itself: it may hold a password's hash.
         tracing::error!("a row of {} differs from what the log says, and is replaced", stamp.origin);
         facts::forget(conn, &delta)?;
-        said.iter().try_for_each(|d| super::join::join(conn, d, stamp).map(|_| ()))?;
+        mutations.push(Mutation::Forgotten(delta));
+        said.iter().try_for_each(|d| join(mutations, d, stamp))?;
         mended += 1;
     }
     for (stamp, delta) in &theirs {
         if said_at(conn, *stamp)?.is_none_or(|said| said.contains(delta)) {
-            super::join::join(conn, delta, *stamp)?;
+            join(mutations, delta, *stamp)?;
         }
     }
     Ok(mended)
@@ -440,7 +450,7 @@ fn said_at(conn: &Connection, stamp: Stamp) -> Result<Option<Vec<Delta>>> {
     body.map(|b| codec::decode(&b, MAX_FRAME).map_err(|_| StoreError::Content("an event is damaged"))).transpose()
 }
 
-impl State<'_> {
+impl Tables<'_> {
     /// Part of a manifest as it travels, at most `most` pieces; `None` if it is not here.
     pub(crate) fn manifest_to_send(&self, id: ManifestId, first: u32, most: usize) -> Result<Option<ManifestPart>> {
         let sql = "SELECT file_id, len, piece_len, sha1 FROM manifests WHERE id = ?1";

@@ -146,7 +146,8 @@ impl Store {
     /// # Errors
     /// As for [`Self::apply`].
     pub async fn mend(&self, packed: Arc<[u8]>) -> Result<usize> {
-        self.replay(move |conn, _, now_ms| remote::mend(conn, &packed, facts::cut(now_ms / 1000))).await
+        self.replay(move |conn, log, now_ms| remote::mend(conn, &mut log.mutations, &packed, facts::cut(now_ms / 1000)))
+            .await
     }
 
     /// Origins of which nothing more is applied.
@@ -208,7 +209,7 @@ impl Store {
     pub async fn store_manifest(&self, id: ManifestId, parts: Vec<ManifestPart>) -> Result<()> {
         let made = tokio::task::spawn_blocking(move || assemble(id, parts)).await;
         let manifest = made.unwrap_or(Err(StoreError::Panicked))?;
-        self.replay(move |conn, _, _| manifest.store(conn)).await
+        self.replay(move |conn, log, _| manifest.store(conn, &mut log.mutations)).await
     }
 
     async fn replay<T, F>(&self, work: F) -> Result<T>

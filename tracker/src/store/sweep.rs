@@ -8,11 +8,13 @@
 //! Invariant: no event of the log, and no share that can be seen again, lacks its manifest. An end of a login
 //! stays until its token has run out, by the count of this tracker's own sweeps: clocks jump.
 
+use common::id::SessionId;
 use common::ticket::UnixSeconds;
 use rusqlite::Connection;
 
 use super::Store;
 use super::error::Result;
+use super::mutation::{Mutation, Mutations};
 use crate::fact::ManifestId;
 
 /// Sweeps are counted when the last one was at least so long ago, in seconds.
@@ -59,12 +61,13 @@ impl Store {
         let mut swept = Swept::default();
         for some in unused.chunks(AT_ONCE as usize) {
             let some = some.to_vec();
-            swept.manifests += self.upkeep(move |tx| forget_manifests(tx, &some)).await?;
+            swept.manifests +=
+                self.upkeep_of_state(move |tx, mutations| forget_manifests(tx, &some, mutations)).await?;
         }
         let number = self.upkeep(move |tx| count(tx, now)).await?;
         self.upkeep(move |tx| mark(tx, number, now)).await?;
         loop {
-            let gone = self.upkeep(move |tx| forget_sessions(tx, number)).await?;
+            let gone = self.upkeep_of_state(move |tx, mutations| forget_sessions(tx, number, mutations)).await?;
             swept.sessions += gone;
             if gone < AT_ONCE as usize {
                 return Ok(swept);
@@ -80,12 +83,13 @@ fn unused(conn: &Connection) -> Result<Vec<ManifestId>> {
 }
 
 /// Those of `candidates` that are still unused go.
-fn forget_manifests(tx: &Connection, candidates: &[ManifestId]) -> Result<usize> {
+fn forget_manifests(tx: &Connection, candidates: &[ManifestId], mutations: &mut Mutations) -> Result<usize> {
     let mut gone = 0;
     let mut delete = tx.prepare_cached(&format!("DELETE FROM manifests AS m WHERE id = ?1 AND {UNUSED}"))?;
     for id in candidates {
         if delete.execute([id.0])? == 1 {
             tx.prepare_cached("DELETE FROM manifest_pieces WHERE manifest = ?1")?.execute([id.0])?;
+            mutations.push(Mutation::ManifestRemoved(*id));
             gone += 1;
         }
     }
@@ -115,7 +119,7 @@ fn mark(tx: &Connection, number: u64, now: UnixSeconds) -> Result<()> {
 }
 
 /// Forgets logins that have been expired for long. Returns how many.
-fn forget_sessions(tx: &Connection, number: u64) -> Result<usize> {
+fn forget_sessions(tx: &Connection, number: u64, mutations: &mut Mutations) -> Result<usize> {
     let sql = "SELECT session FROM fading f WHERE since <= ?1 - CASE
                    WHEN EXISTS (SELECT 1 FROM sessions s WHERE s.id = f.session) THEN ?2 ELSE ?3 END LIMIT ?4";
     let mut find = tx.prepare_cached(sql)?;
@@ -130,6 +134,7 @@ fn forget_sessions(tx: &Connection, number: u64) -> Result<usize> {
         ] {
             tx.prepare_cached(sql)?.execute([session])?;
         }
+        mutations.push(Mutation::SessionForgotten(SessionId::new(*session)));
     }
     Ok(found.len())
 }

@@ -40,7 +40,7 @@ async fn has(store: &Store, n: u64) -> bool {
 }
 
 async fn count(store: &Store) -> u64 {
-    store.read(|s| s.counts()).await.expect("read").users
+    store.counts().expect("read").users
 }
 
 #[tokio::test]

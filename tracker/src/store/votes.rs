@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::error::{Result, StoreError};
 use super::facts::Fact;
 use super::live;
-use super::state::State;
+use super::mutation::{Mutation, Mutations};
+use super::tables::Tables;
 use crate::fact::{Delta, Hlc, Stamp};
 use crate::vote::{Claim, Vote};
 
@@ -35,7 +36,7 @@ fn stage_of(number: i64) -> VoteStage {
 }
 
 /// Votes for the first claim on a name.
-pub(super) fn on_claim(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<()> {
+pub(super) fn on_claim(tx: &Connection, delta: &Delta, stamp: Stamp, mutations: &mut Mutations) -> Result<()> {
     let (kind, name, owner) = match delta {
         Delta::User { id, name } => (NameKind::User, name.as_str(), *id.as_bytes()),
         Delta::Group { id, name, .. } => (NameKind::Group, name.as_str(), *id.as_bytes()),
@@ -44,7 +45,7 @@ pub(super) fn on_claim(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<(
     let name = name.to_ascii_lowercase();
     match current(tx, kind, &name)? {
         Some(vote) if vote.claim.owner == owner || !is_void(tx, kind, vote)? => Ok(()),
-        _ => cast(tx, kind, &name, Vote::first(Claim { stamp, owner })),
+        _ => cast(tx, kind, &name, Vote::first(Claim { stamp, owner }), mutations),
     }
 }
 
@@ -58,7 +59,7 @@ pub(super) struct Met {
 }
 
 /// Takes the sibling's current vote into account.
-pub(super) fn on_vote(tx: &Connection, theirs: &NameVote) -> Result<Met> {
+pub(super) fn on_vote(tx: &Connection, theirs: &NameVote, mutations: &mut Mutations) -> Result<Met> {
     let name = theirs.name.as_str().to_ascii_lowercase();
     let stamp = Stamp { hlc: Hlc::from_stored(theirs.hlc.cast_signed()), origin: theirs.origin };
     let vote = Vote { claim: Claim { stamp, owner: theirs.owner }, stage: theirs.stage };
@@ -77,7 +78,7 @@ pub(super) fn on_vote(tx: &Connection, theirs: &NameVote) -> Result<Met> {
     }
     // Cast anew even if it stands: the sibling votes otherwise, so it does not know this vote, perhaps
     // because it had given a closed group's name away.
-    cast(tx, theirs.kind, &name, met)?;
+    cast(tx, theirs.kind, &name, met, mutations)?;
     let lost = match mine.filter(|m| m.claim.owner != met.claim.owner) {
         Some(before) => claim_of(tx, theirs.kind, before)?,
         None => None,
@@ -130,7 +131,7 @@ fn is_void(tx: &Connection, kind: NameKind, vote: Vote) -> Result<bool> {
     void()
 }
 
-fn cast(tx: &Connection, kind: NameKind, name: &str, vote: Vote) -> Result<()> {
+fn cast(tx: &Connection, kind: NameKind, name: &str, vote: Vote, mutations: &mut Mutations) -> Result<()> {
     let sql = "
         INSERT INTO votes (kind, name, owner, hlc, origin, stage, change)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT coalesce(max(change), 0) + 1 FROM votes))
@@ -146,21 +147,21 @@ fn cast(tx: &Connection, kind: NameKind, name: &str, vote: Vote) -> Result<()> {
         origin,
         vote.stage as i64,
     ))?;
+    mutations.push(Mutation::Voted(kind, name.to_owned(), vote));
     Ok(())
 }
 
-impl State<'_> {
+impl Tables<'_> {
     /// How far the vote on a name, given in lower case, has come.
     pub fn vote_stage(&self, kind: NameKind, name: &str) -> Result<Option<VoteStage>> {
         Ok(current(self.conn, kind, name)?.map(|vote| vote.stage))
     }
 }
 
-/// Every vote, and on which name.
-#[cfg(test)]
-pub(super) fn all(conn: &Connection) -> Result<Vec<(NameKind, String, Vote)>> {
-    let mut find = conn.prepare("SELECT owner, hlc, origin, stage, kind, name FROM votes")?;
-    let rows = find.query_map([], |r| Ok((kind_of(r.get(4)?), r.get(5)?, vote_of(r)?)))?;
+/// Every vote that was cast after change `after`, and on which name.
+pub(super) fn all_since(conn: &Connection, after: u64) -> Result<Vec<(NameKind, String, Vote)>> {
+    let mut find = conn.prepare("SELECT owner, hlc, origin, stage, kind, name FROM votes WHERE change > ?1")?;
+    let rows = find.query_map([after], |r| Ok((kind_of(r.get(4)?), r.get(5)?, vote_of(r)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -5,7 +5,7 @@
 //! the others of its batch stand. When the disk is full, the batch is undone and said so; the thread lives on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,11 +13,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::{Result, StoreError};
 use super::log::{self, Asked, Log, Versions};
 use super::manifest::NewManifest;
+use super::mutation::{self, Mutations};
 use super::open::DataDir;
+use super::questions::State;
 use super::reserve::Reserve;
-use super::state::State;
+use super::tables::Tables;
 use crate::fact::Delta;
 use crate::failpoint::{self, Point};
+use crate::state;
 
 /// Commands in one transaction at most: bounds how long the first of them waits.
 const MAX_BATCH: usize = 256;
@@ -91,10 +94,10 @@ where
 {
     fn run(&mut self, on: &Running<'_>, log: &mut Log) {
         let Some(decide) = self.decide.take() else { return };
-        let before = log.clone();
+        let before = log.mark();
         let outcome = savepoint(on.conn, || apply(on, log, self.asked, decide));
         if outcome.is_err() {
-            *log = before;
+            log.back_to(before);
         }
         self.outcome = Some(outcome);
     }
@@ -123,18 +126,18 @@ fn apply<V, T, E: From<StoreError>>(
     if let Some(answer) = log::recorded(conn, asked)? {
         return Ok(Written::Repeated(answer));
     }
-    let change = decide(&State::new(conn))?;
+    let change = decide(&State::Tables(Tables::new(conn)))?;
     if !room && change.deltas.iter().any(Delta::adds) {
         return Err(StoreError::Full.into());
     }
     if !change.deltas.is_empty() {
         if let Some(manifest) = &change.manifest {
-            manifest.store(conn)?;
+            manifest.store(conn, &mut log.mutations)?;
         }
         log.append(conn, asked, &change.deltas, &change.answer, now_ms)?;
         log::record(conn, asked, &change.answer, now_ms / 1000)?;
     }
-    Ok(Written::Done(then(&State::new(conn), &change.deltas, change.value)?))
+    Ok(Written::Done(then(&State::Tables(Tables::new(conn)), &change.deltas, change.value)?))
 }
 
 /// Housekeeping: writes what is not part of the history.
@@ -146,13 +149,17 @@ pub(super) struct Upkeep<F, T> {
 
 impl<F, T> Job for Upkeep<F, T>
 where
-    F: FnOnce(&Connection) -> Result<T> + Send,
+    F: FnOnce(&Connection, &mut Mutations) -> Result<T> + Send,
     T: Send,
 {
-    fn run(&mut self, on: &Running<'_>, _: &mut Log) {
-        if let Some(work) = self.work.take() {
-            self.outcome = Some(savepoint(on.conn, || work(on.conn)));
+    fn run(&mut self, on: &Running<'_>, log: &mut Log) {
+        let Some(work) = self.work.take() else { return };
+        let before = log.mark();
+        let outcome = savepoint(on.conn, || work(on.conn, &mut log.mutations));
+        if outcome.is_err() {
+            log.back_to(before);
         }
+        self.outcome = Some(outcome);
     }
 
     fn finish(self: Box<Self>, committed: Result<()>) {
@@ -175,10 +182,10 @@ where
 {
     fn run(&mut self, on: &Running<'_>, log: &mut Log) {
         let Some(work) = self.work.take() else { return };
-        let before = log.clone();
+        let before = log.mark();
         let outcome = savepoint(on.conn, || work(on.conn, log, on.now_ms));
         if outcome.is_err() {
-            *log = before;
+            log.back_to(before);
         }
         self.outcome = Some(outcome);
     }
@@ -217,6 +224,7 @@ pub(super) struct Writer {
     pub(super) log: Log,
     pub(super) clock: WallClock,
     pub(super) reserve: Arc<Reserve>,
+    pub(super) state: Arc<RwLock<state::State>>,
     pub(super) versions: watch::Sender<Arc<Versions>>,
     /// Held until the connection is closed.
     pub(super) _dir: DataDir,
@@ -246,7 +254,7 @@ impl Writer {
     fn commit(&mut self, batch: Vec<Box<dyn Job>>) {
         let mut waiting = batch.into_iter();
         while waiting.len() > 0 {
-            let before = self.log.clone();
+            let before = self.log.mark();
             let mut ran = Vec::with_capacity(waiting.len());
             let committed = self.transaction(&mut waiting, &mut ran);
             match &committed {
@@ -256,7 +264,7 @@ impl Writer {
                 }
                 Err(e) => {
                     tracing::error!("a transaction of {} commands failed: {e}", ran.len());
-                    self.log = before;
+                    self.log.back_to(before);
                 }
             }
             ran.into_iter().for_each(|job| job.finish(committed.clone()));
@@ -289,7 +297,12 @@ impl Writer {
         committed
     }
 
-    fn publish(&self) {
+    /// Applies in memory what is on disk, and says how much that is: at once, so that nobody sees what is not published.
+    fn publish(&mut self) {
+        let mutations = std::mem::take(&mut self.log.mutations);
+        // A state that a panic left half changed stays poisoned: nobody reads it.
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        mutation::apply(&mut state, mutations);
         let new = self.log.versions();
         self.versions.send_if_modified(|old| {
             let changed = **old != *new;

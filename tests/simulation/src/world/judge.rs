@@ -119,6 +119,8 @@ impl World {
                 let has = versions.get(&a.origin).copied().unwrap_or_default() >= a.seq;
                 assert!(has, "acknowledged and not at tracker {}: {:.8} {}", i + 1, a.origin, a.seq);
             }
+            let wrong = self.rt.block_on(store.verify()).expect("read");
+            assert!(wrong.is_empty(), "the state in memory, at tracker {}: {wrong:#?}", i + 1);
             let flaw = self.rt.block_on(store.log_flaw()).expect("read");
             assert_eq!(flaw, None);
             let forked = self.rt.block_on(store.quarantined()).expect("read");

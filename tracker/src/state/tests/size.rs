@@ -18,7 +18,7 @@ fn rows_are_as_small_as_the_header_says() {
         ("seeder", size_of::<SeederRow>(), 28),
         ("manifest", size_of::<ManifestRow>(), 88),
         ("membership", size_of::<MembershipRow>(), 104),
-        ("group", size_of::<GroupRow>(), 264),
+        ("group", size_of::<GroupRow>(), 296),
         ("user", size_of::<UserRow>(), 184),
         ("login", size_of::<SessionRow>(), 80),
     ];

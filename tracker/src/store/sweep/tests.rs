@@ -120,7 +120,7 @@ async fn publish(store: &Store, publication: u8, n: u8, m: u8) -> NewManifest {
 
 async fn kept(store: &Store, manifest: &NewManifest) -> bool {
     let id = manifest.id();
-    !store.read(move |s| s.manifest_part(id, 0)).await.expect("read").is_empty()
+    !store.read_tables(move |s| s.manifest_part(id, 0)).await.expect("read").is_empty()
 }
 
 async fn cut_log(store: &Store) {
@@ -141,7 +141,7 @@ async fn a_manifest_goes_with_the_last_share_that_can_be_seen_again() {
     // Fetched for an event that is about to come.
     let next = manifest(6);
     let fetched = next.clone();
-    store.upkeep(move |tx| fetched.store(tx)).await.expect("stored");
+    store.upkeep_of_state(move |tx, m| fetched.store(tx, m)).await.expect("stored");
     let ended = Delta::Ended { membership: MembershipId::new([2; 16]), reason: EndReason::Left };
     // A kick that the acceptance has not seen: another acceptance may follow.
     let kick =
@@ -180,7 +180,7 @@ async fn a_tracker_that_gets_the_state_needs_no_manifest_that_is_gone() {
     let applied = b.join_facts(Arc::clone(&packed), Some(Arc::clone(&heads)), Absent::default()).await.expect("joined");
     assert_eq!(applied.missing, Some(live.id()), "that one it must fetch");
     let fetched = live.clone();
-    b.upkeep(move |tx| fetched.store(tx)).await.expect("stored");
+    b.upkeep_of_state(move |tx, m| fetched.store(tx, m)).await.expect("stored");
     let applied = b.join_facts(Arc::clone(&packed), Some(Arc::clone(&heads)), Absent::default()).await.expect("joined");
     assert!(applied.missing.is_none() && !applied.facts.is_empty());
     assert_eq!(a.digest().await.expect("digest"), b.digest().await.expect("digest"));

@@ -1,4 +1,4 @@
-//! Questions to the state, each one statement. They decide nothing: see `rules`.
+//! Questions to the state in its tables, each one statement. They decide nothing: see `rules`.
 
 mod accounts;
 mod groups;
@@ -15,9 +15,9 @@ pub use shares::prefix_range;
 
 use super::error::Result;
 
-/// The state as of one moment: of a reader's snapshot, or within the writer's transaction.
+/// The tables as of one moment: of a reader's snapshot, or within the writer's transaction.
 #[derive(Debug, Clone, Copy)]
-pub struct State<'a> {
+pub struct Tables<'a> {
     pub(super) conn: &'a Connection,
 }
 
@@ -32,7 +32,7 @@ pub struct Counts {
     pub events: u64,
 }
 
-impl<'a> State<'a> {
+impl<'a> Tables<'a> {
     pub(super) const fn new(conn: &'a Connection) -> Self {
         Self { conn }
     }

@@ -2,12 +2,12 @@
 
 use common::id::{GroupId, GroupName, MembershipId, UserId, UserName};
 
-use super::{State, id, name, split_reference};
+use super::{Tables, id, name, split_reference};
 use crate::fact::{Hlc, KickId};
 use crate::state::{GroupEntry, Seat, Standing};
 use crate::store::error::Result;
 
-impl State<'_> {
+impl Tables<'_> {
     /// The open group of this very name, or that is told apart by it.
     pub fn group(&self, name: &GroupName) -> Result<Option<GroupId>> {
         match split_reference(name.as_str()) {

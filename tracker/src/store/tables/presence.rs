@@ -7,7 +7,7 @@ use common::id::{DeviceId, UserId};
 use common::ticket::UnixSeconds;
 use rusqlite::Connection;
 
-use super::{State, id};
+use super::{Tables, id};
 use crate::store::error::Result;
 
 /// A device and where it was.
@@ -23,7 +23,7 @@ pub struct PresenceRow {
     pub serial: u64,
 }
 
-impl State<'_> {
+impl Tables<'_> {
     /// Every device that was here when this was last noted, unless that was before `not_before`.
     pub fn presence(&self, lease: Duration, not_before: UnixSeconds) -> Result<Vec<PresenceRow>> {
         let sql = "SELECT device, user_id, address, serial FROM presence

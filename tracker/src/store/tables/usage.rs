@@ -4,14 +4,14 @@ use common::id::{GroupId, SessionId, UserId};
 use common::manifest::PieceHash;
 use common::ticket::UnixSeconds;
 
-use super::{State, id};
+use super::{Tables, id};
 use crate::store::error::Result;
 
 /// Logins of a user that are looked at, the newest: the bound on those that hold is kept at each login, so
 /// that older ones have been ended or have been looked at often.
 const RECENT: u32 = 1024;
 
-impl State<'_> {
+impl Tables<'_> {
     fn number(&self, sql: &str, params: impl rusqlite::Params) -> Result<u32> {
         Ok(self.one(sql, params, |r| r.get(0))?.unwrap_or_default())
     }

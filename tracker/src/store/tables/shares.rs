@@ -6,7 +6,7 @@ use common::pieces::PieceLayout;
 use rusqlite::Row;
 use rusqlite::types::FromSqlError;
 
-use super::{State, id, name, split_reference};
+use super::{Tables, id, name, split_reference};
 use crate::fact::ManifestId;
 use crate::state::{Seeder, SeedingFact, Share};
 use crate::store::error::{Result, StoreError};
@@ -31,7 +31,7 @@ fn share(r: &Row<'_>) -> rusqlite::Result<Share> {
     })
 }
 
-impl State<'_> {
+impl Tables<'_> {
     /// Up to `most` shares of a group, by name, after `after`.
     pub fn shares_after(&self, group: GroupId, after: Option<&FileName>, most: usize) -> Result<Vec<Share>> {
         let shown = after.map_or("", FileName::as_str);

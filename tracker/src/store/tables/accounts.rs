@@ -3,7 +3,7 @@
 use common::id::{SessionId, UserId, UserName};
 use common::ticket::UnixSeconds;
 
-use super::{State, id, name, split_reference};
+use super::{Tables, id, name, split_reference};
 use crate::fact::Hlc;
 use crate::state::{Account, LoginRow, SessionRow};
 use crate::store::error::Result;
@@ -11,7 +11,7 @@ use crate::store::error::Result;
 /// Logins of one user that are looked at: many more than may hold at a time, unless trackers were cut off.
 const MAX_LOGINS: u32 = 1000;
 
-impl State<'_> {
+impl Tables<'_> {
     /// The account that owns this very name, or is told apart by it.
     pub fn user(&self, name: &UserName) -> Result<Option<UserId>> {
         match split_reference(name.as_str()) {

@@ -1,0 +1,43 @@
+//! What a transaction of the writer changes in the state: kept until it is on disk, and then applied in memory.
+
+use common::id::SessionId;
+
+use crate::fact::{Delta, ManifestId, Stamp};
+use crate::state::{ManifestHead, State};
+use crate::vote::{NameKind, Vote};
+
+/// One change.
+#[derive(Debug)]
+pub(super) enum Mutation {
+    /// A fact was joined.
+    Joined(Stamp, Delta),
+    /// What was stated of the thing that this is about was taken away.
+    Forgotten(Delta),
+    /// A login went that nobody can refer to any more.
+    SessionForgotten(SessionId),
+    /// This tracker votes so on a name, in lower case.
+    Voted(NameKind, String, Vote),
+    /// A manifest is here.
+    ManifestAdded(ManifestId, ManifestHead),
+    /// A manifest is not here any more.
+    ManifestRemoved(ManifestId),
+}
+
+/// Changes in their order.
+pub(super) type Mutations = Vec<Mutation>;
+
+/// Applies changes that are on disk.
+pub(super) fn apply(state: &mut State, mutations: Mutations) {
+    for mutation in mutations {
+        match mutation {
+            Mutation::Joined(stamp, delta) => {
+                state.join(stamp, &delta);
+            }
+            Mutation::Forgotten(delta) => state.forget(&delta),
+            Mutation::SessionForgotten(session) => state.forget_session(session),
+            Mutation::Voted(kind, name, vote) => state.set_vote(kind, &name, vote),
+            Mutation::ManifestAdded(id, head) => state.add_manifest(id, head),
+            Mutation::ManifestRemoved(id) => state.remove_manifest(id),
+        }
+    }
+}
