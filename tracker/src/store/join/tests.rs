@@ -11,6 +11,7 @@ use crate::store::facts;
 fn empty() -> Connection {
     let conn = Connection::open_in_memory().expect("in memory");
     conn.execute_batch(include_str!("../../../../migrations/V1__facts.sql")).expect("schema");
+    conn.execute_batch(include_str!("../../../../migrations/V4__looks.sql")).expect("schema");
     conn
 }
 
