@@ -108,6 +108,11 @@ impl Shell {
         self.press("\r");
         self.until(answer, |t| t.text().lines().skip(1).any(|l| l.contains(answer)));
     }
+
+    /// Brings a tracker to the front. What is typed before the shell has given it the terminal is the shell's.
+    fn bring_to_front(&mut self, number: usize) {
+        self.ask(&format!("fg %{number}"), &format!("./tracker tracker_info.txt {number}"));
+    }
 }
 
 impl Drop for Shell {
@@ -205,7 +210,7 @@ fn trackers_in_the_background_are_not_stopped_by_their_terminal() {
     }
     shell.ask("jobs", "[2]+");
     assert_eq!(shell.text().matches("Running").count(), 2, "{}", shell.text());
-    shell.press("fg %1\r");
+    shell.bring_to_front(1);
     shell.press("status\r");
     shell.until_text("connections ");
     shell.press("\x1a");
@@ -217,11 +222,11 @@ fn trackers_in_the_background_are_not_stopped_by_their_terminal() {
     for address in info.lines() {
         std::net::TcpStream::connect(address).expect("it serves");
     }
-    shell.press("fg %1\r");
+    shell.bring_to_front(1);
     shell.press("quit\r");
     shell.until_prompt();
     shell.ask("jobs", "Running");
-    shell.press("fg %2\r");
+    shell.bring_to_front(2);
     shell.press("quit\r");
     shell.until_prompt();
 }
