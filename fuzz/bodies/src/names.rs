@@ -4,7 +4,7 @@
 use std::path::{Component, Path};
 
 use common::codec;
-use common::escape::Escaped;
+use common::escape::{Escaped, is_invisible};
 use common::id::{FileName, GroupName, InvalidId, UserName};
 use common::look::{check_new, composed, look};
 use common::wire::client::FileSelector;
@@ -125,7 +125,10 @@ fn looks(name: &FileName) {
 /// How a file is named at the prompt: what is accepted means the same when shown and typed again.
 fn selector(text: &str, is_name: bool) {
     let Ok(selector) = text.parse::<FileSelector>() else { return };
-    assert_eq!(selector.to_string().parse(), Ok(selector.clone()));
+    // An older name with invisible characters is shown escaped, and chosen by its id.
+    if !text.contains(is_invisible) {
+        assert_eq!(selector.to_string().parse(), Ok(selector.clone()));
+    }
     match selector {
         FileSelector::Name(_) => assert!(is_name && !text.starts_with("id:")),
         FileSelector::IdPrefix(prefix) => {
