@@ -2,9 +2,9 @@
 //!
 //! Rooms, each in one sentence: [`config`], [`console`] and `trial` are the operator's side; [`server`] lets connections
 //! in; `session` speaks with one client; `command` has a file for each thing that can be asked;
-//! [`rules`] says who may, and [`quota`] how much; [`state`] is what [`fact`]s add up to; [`store`] keeps [`fact`]s on disk; [`presence`] and [`hub`] know
-//! who is here; [`admission`], [`throttle`], [`password`], `inbound` and `replies` hold off who would take too much;
-//! `turns` shares out.
+//! [`rules`] says who may, and [`quota`] how much; [`state`] is what [`fact`]s add up to; [`store`] keeps [`fact`]s on disk;
+//! [`presence`] and [`hub`] know who is here; [`admission`], [`throttle`] and [`password`] hold off who would take too much, and
+//! [`limits`] says who is next.
 //!
 //! Dependencies point one way: `main -> server -> session -> command -> {rules, store}`. `command` knows no
 //! frames, `store` no wire messages, `rules` no tokio.
@@ -18,12 +18,11 @@ mod failpoint;
 #[cfg(test)]
 mod golden;
 pub mod hub;
-mod inbound;
+pub mod limits;
 pub mod password;
 pub mod presence;
 pub mod quota;
 pub mod replica;
-mod replies;
 pub mod rules;
 pub mod server;
 mod session;
@@ -32,5 +31,4 @@ pub mod store;
 pub mod throttle;
 mod tickets;
 mod trial;
-mod turns;
 pub mod vote;

@@ -17,7 +17,8 @@ use common::wire::client::Password;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::turns::{Turn, Turns};
+use crate::limits::Payer;
+use crate::limits::turns::{Turn, Turns};
 
 /// Memory of one computation, in KiB (OWASP Password Storage Cheat Sheet: 19 MiB, t = 2, p = 1).
 pub const MEMORY_KIB: u32 = 19_456;
@@ -110,7 +111,8 @@ impl Passwords {
         address: IpAddr,
         work: impl FnOnce(&mut Vec<Block>) -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let turn = timeout(PATIENCE, self.turns.next(address)).await.map_err(|_| PasswordError::Busy)?;
+        let turn =
+            timeout(PATIENCE, self.turns.next(Payer::of(None, address))).await.map_err(|_| PasswordError::Busy)?;
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| PasswordError::Busy)?;
         let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| PasswordError::Busy)?;
         let memory = Arc::clone(&self.memory);

@@ -269,6 +269,7 @@ impl Server {
             tracker_no: number,
             quota,
             recent_revocations: Default::default(),
+            signed_ends: Default::default(),
             key,
             store,
             passwords,
@@ -281,7 +282,13 @@ impl Server {
         });
         let connections = limits.connections.max(4);
         let permits = Arc::new(Semaphore::new(connections));
-        let context = Context { services, inbound: Arc::default(), tasks, draining: CancellationToken::new() };
+        let context = Context {
+            services,
+            inbound: Arc::default(),
+            seen_waits: Arc::default(),
+            tasks,
+            draining: CancellationToken::new(),
+        };
         let server = Self { address, context, permits, connections, sibling: accepted, other };
         let admission = Admission::new(Limits { connections, ..limits }, server.other_ip().await);
         server.context.tasks.spawn("accept", server.clone().accept(listener, acceptor, admission));

@@ -25,12 +25,15 @@ use futures::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::Slot;
-use crate::command::{self, Call, Carried, LoginChange, Services, Staged};
+use crate::command::{self, Call, Carried, LoginChange, Services, Staged, properties};
 use crate::hub::{ConnectionId, Online, Registered};
-use crate::inbound::{Inbound, Room};
-use crate::replies::{self, Place};
+use crate::limits::receive_budget::{ReceiveBudget, Room};
+use crate::limits::reply_budget::Place;
+use crate::limits::seen_waits::{self, SeenWaits};
+use crate::limits::{Caller, Payer};
 use crate::rules::Login;
 use crate::store::Asked;
 
@@ -48,8 +51,6 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Calls of one connection that run side by side.
 const IN_FLIGHT: usize = 8;
-/// Origins that a caller without a login may have waited for.
-const MAX_SEEN_BEFORE_LOGIN: usize = 64;
 /// Replies that wait for the socket.
 const REPLIES: usize = 4;
 /// Pushes that wait for the socket; with one more the client counts as not reading.
@@ -66,11 +67,12 @@ pub(crate) struct Peer {
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) services: Arc<Services>,
-    pub(crate) inbound: Arc<Inbound>,
+    pub(crate) inbound: Arc<ReceiveBudget>,
+    pub(crate) seen_waits: Arc<SeenWaits>,
     /// Of the server: ends only with it.
     pub(crate) tasks: TaskGroup,
     /// Cancelled when the server stops taking calls.
-    pub(crate) draining: tokio_util::sync::CancellationToken,
+    pub(crate) draining: CancellationToken,
 }
 
 type Reader<S> = FrameReader<ReadHalf<S>, ClientFrame>;
@@ -208,6 +210,8 @@ struct Here {
 struct Session<'a> {
     // Immutable.
     id: ConnectionId,
+    /// Cancelled when the session is over, or when its client sends no more: nobody waits for its answers.
+    gone: CancellationToken,
     peer: Peer,
     context: Context,
     slot: &'a Slot,
@@ -222,7 +226,8 @@ struct Session<'a> {
     // Of the calls.
     staged: Option<Staged>,
     running: FuturesUnordered<BoxFuture<'static, (u64, Done)>>,
-    /// A call that changes the login: it waits until it is alone.
+    /// A call that waits: until it is alone, if it changes the login, or until there are fewer. Meanwhile no further one
+    /// is read.
     held: Option<client::Call>,
     /// Whether such a call runs.
     alone: bool,
@@ -239,7 +244,8 @@ impl<'a> Session<'a> {
         let (id, running) = (context.services.hub.number(), FuturesUnordered::new());
         let room = context.inbound.room(peer.address, slot.kill().clone());
         let (frame_due, here, staged, held, alone) = (None, None, None, None, false);
-        Self { id, peer, context, slot, replies, pushes, room, frame_due, here, staged, running, held, alone }
+        let gone = CancellationToken::new();
+        Self { id, gone, peer, context, slot, replies, pushes, room, frame_due, here, staged, running, held, alone }
     }
 
     async fn run<S>(&mut self, reader: &mut Reader<S>) -> Result<(), ConnectionError>
@@ -250,7 +256,7 @@ impl<'a> Session<'a> {
         let mut idle = Box::pin(tokio::time::sleep(self.patience()));
         self.wait_for_rest(reader.buffered(), true);
         loop {
-            let takes_calls = self.held.is_none() && !self.alone && self.running.len() < IN_FLIGHT;
+            let takes_calls = self.held.is_none() && !self.alone;
             tokio::select! {
                 Some((number, done)) = self.running.next() => {
                     if !self.finish(reader, number, done).await {
@@ -267,7 +273,11 @@ impl<'a> Session<'a> {
                         self.rearm(&mut idle);
                         self.take(call);
                     }
-                    Step::Message(ClientFrame::Hello(_)) | Step::End => return Ok(()),
+                    Step::Message(ClientFrame::Hello(_)) => return Ok(()),
+                    Step::End => {
+                        self.gone.cancel();
+                        return Ok(());
+                    }
                 },
                 () = until(self.frame_due), if takes_calls => return Ok(()),
                 () = draining.cancelled() => return Ok(()),
@@ -297,46 +307,75 @@ impl<'a> Session<'a> {
     }
 
     fn take(&mut self, call: client::Call) {
-        if changes_login(&call.request) && !self.running.is_empty() {
-            self.held = Some(call);
-        } else {
+        if self.has_room_for(&call) {
             self.begin(call);
+        } else {
+            self.held = Some(call);
         }
+    }
+
+    fn has_room_for(&self, call: &client::Call) -> bool {
+        let beside = if properties(&call.request).changes_login { 1 } else { IN_FLIGHT };
+        self.running.len() < beside
     }
 
     fn begin(&mut self, call: client::Call) {
         let client::Call { number, request_id, seen, request } = call;
-        self.alone = changes_login(&request);
+        let kind = properties(&request);
+        self.alone = kind.changes_login;
         let login = self.here.as_ref().map(|here| here.login.clone());
+        let user = login.as_ref().map(|login| login.user);
         let request = match request {
             Request::StageManifest { file_id, first, pieces } => {
-                let user = login.as_ref().map(|login| login.user);
                 let staged = self.stage(user, file_id, first, pieces.into_vec());
                 let done = staged.map(|()| (Response::Done, LoginChange::Same, self.context.services.mode()));
-                return self.running.push(Box::pin(std::future::ready((number, (done, None)))));
+                return self.at_once(number, done);
             }
             other => other,
         };
+        let payer = Payer::of(user, self.peer.address);
+        let services = Arc::clone(&self.context.services);
+        let lacking = if kind.history { services.replica.lacks(&seen) } else { None };
+        drop(seen);
+        let lacking = match lacking {
+            Some(lacking) if lacking.len() > seen_waits::MAX_ORIGINS => match user {
+                // A stranger has seen nothing that it could miss.
+                None => None,
+                Some(_) => return self.at_once(number, Err(Refusal::Stale)),
+            },
+            Some(lacking) => match self.context.seen_waits.enter(payer) {
+                Some(wait) => Some((lacking, wait)),
+                None => return self.at_once(number, Err(Refusal::Busy)),
+            },
+            None => None,
+        };
         let staged = if matches!(request, Request::UploadFile { .. }) { self.staged.take() } else { None };
         let asked = Asked { device: self.peer.device, request: request_id };
-        let services = Arc::clone(&self.context.services);
-        let call = Call { services, asked, address: self.peer.address, connection: self.id };
-        // Signs of life and questions about the trackers do not wait for the other one.
-        let at_once = matches!(request, Request::Status | Request::Cluster | Request::Announce { .. });
-        // Who has not logged in may not make this tracker remember much while it waits.
-        let at_once = at_once || (login.is_none() && seen.0.len() > MAX_SEEN_BEFORE_LOGIN);
+        let caller = Caller::call(payer, kind.overtakes, CALL_TIMEOUT, self.gone.clone());
+        let call = Call { services, asked, caller, address: self.peer.address, connection: self.id };
         let kill = self.slot.kill().clone();
         let running = self.context.tasks.spawn("call", async move {
-            if !at_once && !call.services.replica.has_seen(&seen).await {
-                return (Err(Refusal::Stale), None);
-            }
-            let replies = &call.services.replies;
-            let place = if login.is_some() && replies::may_be_long(&request) {
-                Some(replies.place(call.address, kill).await)
-            } else {
-                None
+            let prepared = async {
+                if let Some((lacking, _wait)) = lacking
+                    && !call.services.replica.catches_up(&lacking).await
+                {
+                    return Err(Refusal::Stale);
+                }
+                match user {
+                    Some(user) if kind.long_answer => {
+                        Ok(Some(call.services.replies.place(user, call.address, kill).await))
+                    }
+                    _ => Ok(None),
+                }
             };
-            (command::carry_out(call, login, request, staged).await, place)
+            let prepared = tokio::select! {
+                prepared = prepared => prepared,
+                () = call.caller.gives_up() => Err(Refusal::Busy),
+            };
+            match prepared {
+                Ok(place) => (command::carry_out(call, login, request, staged).await, place),
+                Err(refusal) => (Err(refusal), None),
+            }
         });
         self.running.push(Box::pin(async move {
             let done = match timeout(CALL_TIMEOUT, running).await {
@@ -349,6 +388,11 @@ impl<'a> Session<'a> {
             };
             (number, done)
         }));
+    }
+
+    /// What has been answered without any waiting.
+    fn at_once(&mut self, number: u64, done: Carried) {
+        self.running.push(Box::pin(std::future::ready((number, (done, None)))));
     }
 
     fn stage(
@@ -391,9 +435,9 @@ impl<'a> Session<'a> {
         }
         if self.running.is_empty() {
             self.alone = false;
-            if let Some(call) = self.held.take() {
-                self.begin(call);
-            }
+        }
+        if let Some(call) = self.held.take_if(|_| !self.alone) {
+            self.take(call);
         }
         true
     }
@@ -450,12 +494,9 @@ impl<'a> Session<'a> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
+        self.gone.cancel();
         self.log_out();
     }
-}
-
-const fn changes_login(request: &Request) -> bool {
-    matches!(request, Request::Login { .. } | Request::Resume { .. } | Request::Logout | Request::ChangePassword { .. })
 }
 
 async fn until(then: Option<Instant>) {

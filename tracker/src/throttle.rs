@@ -39,6 +39,10 @@ const ERRAND_EVERY: Duration = Duration::from_nanos(62_500_000);
 /// News that one user's devices seed something: so many at once, then one per [`HINT_EVERY`].
 const HINT_BURST: u32 = 256;
 const HINT_EVERY: Duration = Duration::from_nanos(62_500_000);
+/// Logins of one user that are gone on with by their token: so many at once, then one per [`RESUME_EVERY`]. Each looks for
+/// what its device has missed. All connections that a user may have come back at once after a tracker's restart.
+const RESUME_BURST: u32 = 128;
+const RESUME_EVERY: Duration = Duration::from_millis(500);
 /// Entries of one kind that are remembered.
 const MAX_ENTRIES: usize = 1 << 16;
 
@@ -69,6 +73,7 @@ struct Inner {
     /// By user, likewise.
     errands: HashMap<UserId, Instant>,
     hints: HashMap<UserId, Instant>,
+    resumes: HashMap<UserId, Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -146,6 +151,14 @@ impl Throttle {
     /// How long to wait, when there have been too many.
     pub fn errand(&self, user: UserId, cost: u32, now: Instant) -> Result<(), Wait> {
         take(&mut self.lock().errands, user, cost, (ERRAND_BURST, ERRAND_EVERY), now)
+    }
+
+    /// Counts that a login of `user` is gone on with.
+    ///
+    /// # Errors
+    /// How long to wait, when there have been too many.
+    pub fn resume(&self, user: UserId, now: Instant) -> Result<(), Wait> {
+        take(&mut self.lock().resumes, user, 1, (RESUME_BURST, RESUME_EVERY), now)
     }
 
     /// Whether others are to be told, once, that a device of `user` seeds something; if not, they learn of it when
@@ -296,6 +309,9 @@ mod tests {
         assert_eq!(t.errand(other, 8, now), Ok(()));
         assert_eq!((0..).take_while(|_| t.may_hint(busy, now)).count(), HINT_BURST as usize);
         assert!(!t.may_hint(busy, now) && t.may_hint(busy, now + HINT_EVERY) && t.may_hint(other, now));
+        assert_eq!((0..).take_while(|_| t.resume(busy, now).is_ok()).count(), RESUME_BURST as usize);
+        assert_eq!(t.resume(busy, now), Err(Wait { seconds: 1 }));
+        assert_eq!((t.resume(busy, now + RESUME_EVERY), t.resume(other, now)), (Ok(()), Ok(())));
     }
 
     #[test]

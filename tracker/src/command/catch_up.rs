@@ -23,7 +23,8 @@ pub(crate) async fn catch_up(services: &Services, user: UserId) -> Vec<Push> {
     let ended = ended.await.inspect_err(|e| tracing::warn!("recent revocations could not be read: {e:?}"));
     let (ended, late) = ended.unwrap_or_default();
     let late: Vec<_> = late.into_iter().filter(|end| !ended.contains(&end.what)).collect();
-    let ended = ended.into_iter().filter_map(|what| revoked(services, what));
+    let ended =
+        ended.into_iter().filter_map(|what| services.signed_ends.get(&what, now(), || revoked(services, what.clone())));
     let ended = ended.chain(late.iter().filter_map(|end| sign(services, end)));
     let renamed = services.store.read(move |state| renamed(state, user)).await;
     let renamed = renamed.inspect_err(|e| tracing::warn!("lost names could not be read: {e:?}"));

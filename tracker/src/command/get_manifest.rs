@@ -17,7 +17,8 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileId, 
         Ok(share.manifest)
     };
     let manifest = call.read(me, query).await?;
-    let part = call.services.store.read_tables(move |tables| tables.manifest_part(manifest, first)).await?;
+    let part =
+        call.services.store.read_tables_for(&call.caller, move |tables| tables.manifest_part(manifest, first)).await?;
     Ok(Effect::plain(Response::ManifestPart(List::first_of(part))))
 }
 

@@ -11,10 +11,19 @@ use crate::rules::Login;
 use crate::store::State;
 
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
-    call.write(me, move |state, me| decide(state, me, name)).await
+    // Beforehand: there may be thousands, and nobody waits for that in the writer. What is published meanwhile is not
+    // counted.
+    let counted = name.clone();
+    let withdrawn = call.read(me, move |state, me| Ok(state.shares_only_of(the_group(state, &counted)?, me.user)?));
+    let withdrawn = match withdrawn.await {
+        // The writer knows better: it may have been done before.
+        Err(Halt::Refused(_)) => 0,
+        counted => counted?,
+    };
+    call.write(me, move |state, me| decide(state, me, name, withdrawn)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, name: GroupName) -> Result<Decision, Halt> {
+fn decide(state: &State<'_>, me: &Login, name: GroupName, withdrawn: u32) -> Result<Decision, Halt> {
     let group = the_group(state, &name)?;
     let standing = state.standing(group, me.user)?;
     let deltas: Vec<Delta> =
@@ -22,7 +31,7 @@ fn decide(state: &State<'_>, me: &Login, name: GroupName) -> Result<Decision, Ha
     if deltas.is_empty() {
         return Err(Refusal::NotAMember(name).into());
     }
-    let withdrawn = if standing.live.is_empty() { 0 } else { state.shares_only_of(group, me.user)? };
+    let withdrawn = if standing.live.is_empty() { 0 } else { withdrawn };
     Ok(Decision { answer: Answer::Left { withdrawn }, ..Decision::done(deltas) })
 }
 

@@ -11,7 +11,6 @@ mod change_password;
 mod create_group;
 mod create_user;
 mod end_login;
-mod errand;
 mod files;
 mod find_peers;
 mod get_manifest;
@@ -28,10 +27,12 @@ mod make_admin;
 mod mint;
 mod news;
 mod pass_on;
+mod properties;
 mod recent_revocations;
 mod reject_request;
 mod remove_member;
 mod resume;
+mod signed_ends;
 mod stage_manifest;
 mod start_seeding;
 mod status;
@@ -54,11 +55,12 @@ use common::wire::sync::NameKind;
 
 use crate::fact::Delta;
 use crate::hub::{ConnectionId, Hub};
+use crate::limits::Caller;
+use crate::limits::reply_budget::ReplyBudget;
 use crate::password::{PasswordError, Passwords};
 use crate::presence::Presence;
 use crate::quota::{self, Quota};
 use crate::replica::Replica;
-use crate::replies::Replies;
 use crate::rules::{self, Login};
 use crate::store::{Asked, Change, NewManifest, State, Store, StoreError, Written};
 use crate::throttle::{Throttle, Wait};
@@ -71,7 +73,9 @@ pub(crate) use catch_up::catch_up;
 pub(crate) use mint::Mint;
 use news::{FactBatch, News};
 pub(crate) use pass_on::pass_on;
+pub(crate) use properties::properties;
 pub(crate) use recent_revocations::RecentRevocations;
+pub(crate) use signed_ends::SignedEnds;
 pub(crate) use stage_manifest::{Staged, StagingRoom, stage};
 
 /// What every command may use.
@@ -83,13 +87,14 @@ pub(crate) struct Services {
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
     pub(crate) tickets: Tickets,
-    pub(crate) replies: Arc<Replies>,
+    pub(crate) replies: Arc<ReplyBudget>,
     pub(crate) presence: Arc<Presence>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) staging: StagingRoom,
     pub(crate) replica: Replica,
     pub(crate) quota: Quota,
     pub(crate) recent_revocations: RecentRevocations,
+    pub(crate) signed_ends: SignedEnds,
 }
 
 impl Services {
@@ -104,6 +109,8 @@ impl Services {
 pub(crate) struct Call {
     pub(crate) services: Arc<Services>,
     pub(crate) asked: Asked,
+    /// Whose share it takes, and for how long it is of use.
+    pub(crate) caller: Caller,
     pub(crate) address: IpAddr,
     pub(crate) connection: ConnectionId,
 }
@@ -174,7 +181,9 @@ impl Halt {
         match self {
             Self::Refused(r) => r,
             Self::Failed(StoreError::Full) => Refusal::TrackerDiskFull,
-            Self::Failed(StoreError::Closed | StoreError::Unknown) => Refusal::Busy,
+            Self::Failed(StoreError::Closed | StoreError::Unknown | StoreError::Busy | StoreError::Abandoned) => {
+                Refusal::Busy
+            }
             Self::Failed(e) => {
                 tracing::error!("a command failed: {e}");
                 Refusal::Internal
@@ -202,7 +211,7 @@ impl Decision {
 /// Carries a request out, and tells everyone who is to hear of it before it returns. Not to be dropped half
 /// way: what was committed would stay untold.
 pub(crate) async fn carry_out(call: Call, login: Option<Login>, request: Request, staged: Option<Staged>) -> Carried {
-    let (at_once, claim) = (tells_nothing(&request), claimed(&request));
+    let (history, claim) = (properties(&request).history, claimed(&request));
     let outcome = dispatch(&call, login, request, staged).await.map_err(Halt::into_refusal);
     let replica = &call.services.replica;
     let effect = match outcome {
@@ -213,7 +222,7 @@ pub(crate) async fn carry_out(call: Call, login: Option<Login>, request: Request
         }
     };
     news::deliver(&call.services, effect.news, Some(call.connection));
-    if at_once {
+    if !history {
         return Ok((effect.response, effect.login, call.services.mode()));
     }
     let mode = replica.settled().await;
@@ -227,14 +236,6 @@ pub(crate) async fn carry_out(call: Call, login: Option<Login>, request: Request
 /// What a call has come to: the answer, what it does to the login, and how many trackers have it.
 pub(crate) type Carried = Result<(Response, LoginChange, Mode), Refusal>;
 
-/// Whether the answer shows nothing of what both trackers have: it does not wait until that is on both disks.
-///
-/// Every other one does, also of a request that only reads. A client that was shown what the sibling lacks could
-/// not go on there if this tracker died at that moment.
-const fn tells_nothing(request: &Request) -> bool {
-    matches!(request, Request::Status | Request::Cluster | Request::Announce { .. } | Request::StageManifest { .. })
-}
-
 /// The name that a request claims.
 fn claimed(request: &Request) -> Option<(NameKind, String)> {
     match request {
@@ -246,7 +247,7 @@ fn claimed(request: &Request) -> Option<(NameKind, String)> {
 
 async fn dispatch(call: &Call, login: Option<Login>, request: Request, staged: Option<Staged>) -> Outcome {
     if let Some(me) = &login {
-        errand::charge(call, me, &request)?;
+        charge(call, me, &request)?;
     }
     let me = || login.ok_or(Halt::Refused(Refusal::NotLoggedIn));
     match request {
@@ -283,6 +284,14 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, staged: O
         Request::GetTicket { group } => get_ticket::run(call, &me()?, group).await,
         Request::ListDevices => list_devices::run(call, &me()?).await,
         Request::EndLogin { device } => end_login::run(call, &me()?, device).await,
+    }
+}
+
+/// Charges `me` for a request of which others are told.
+fn charge(call: &Call, me: &Login, request: &Request) -> Result<(), Halt> {
+    match properties(request).cost {
+        0 => Ok(()),
+        cost => Ok(call.services.throttle.errand(me.user, cost, now())?),
     }
 }
 
@@ -333,7 +342,7 @@ impl Call {
         let tell = move |state: &State<'_>, deltas: &[Delta], answer| {
             Ok((answer, news::of_facts(state, &services, deltas, &FactBatch::of(deltas))?))
         };
-        match self.services.store.write_then(self.asked, decide, tell).await? {
+        match self.services.store.write_then(&self.caller, self.asked, decide, tell).await? {
             Written::Done((answer, news)) => {
                 let (response, login) = answer.into_response(self)?;
                 Ok(Effect { response, login, news })
@@ -344,7 +353,7 @@ impl Call {
 
     /// The answer that this call was given before, if it has had its effect.
     async fn repeated(&self) -> Result<Option<Effect>, Halt> {
-        match self.services.store.recorded(self.asked).await? {
+        match self.services.store.recorded(&self.caller, self.asked).await? {
             Some(recorded) => self.repeat(&recorded).await.map(Some),
             None => Ok(None),
         }

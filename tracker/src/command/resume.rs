@@ -5,7 +5,7 @@ use common::ticket::{self, SessionToken, Signed};
 use common::wire::refusal::Refusal;
 
 use super::answer::{Answer, Grant};
-use super::{Call, Decision, Halt, Outcome};
+use super::{Call, Decision, Halt, Outcome, now};
 use crate::fact::Delta;
 use crate::rules;
 use crate::store::State;
@@ -21,6 +21,7 @@ enum Known {
 pub(super) async fn run(call: &Call, token: Signed<SessionToken>) -> Outcome {
     let admitted = token.admit(&call.services.key.public(), call.asked.device, ticket::now());
     let token = admitted.map_err(|_| Refusal::SessionEnded)?;
+    call.services.throttle.resume(token.user, now())?;
     let (asked, knows_all) = (token.clone(), call.services.replica.knows_all());
     match call.services.store.read(move |state| check(state, &asked, knows_all)).await? {
         Known::Here(grant) => {
@@ -80,6 +81,27 @@ mod tests {
         assert_eq!(f.device().ask(resume()).await, Err(Refusal::SessionEnded), "a stolen token");
         a.logout().await.expect("logged out");
         assert_eq!(a.ask(resume()).await, Err(Refusal::SessionEnded));
+    }
+
+    #[tokio::test]
+    async fn one_user_comes_back_only_so_often() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        let resume = async |device: &crate::command::tests::Device| {
+            let token = device.token();
+            device.ask(Request::Resume { token }).await
+        };
+        let mut resumed = 0;
+        let refused = loop {
+            match resume(&a).await {
+                Ok(_) => resumed += 1,
+                Err(refusal) => break refusal,
+            }
+            assert!(resumed < 1000, "for ever");
+        };
+        assert!(matches!(refused, Refusal::RateLimited { seconds: 1 }), "{refused:?}");
+        assert!(resumed >= 64, "all connections that a user may have, at once: {resumed}");
+        resume(&b).await.expect("others are not concerned");
     }
 
     #[tokio::test]

@@ -17,8 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::hub::{Online, Registered};
+use crate::limits::{Caller, Payer};
 use crate::store::{Absent, Versions};
 
+/// How long a call is of use.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 pub(crate) const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
 pub(crate) struct Fixture {
@@ -69,6 +72,7 @@ impl Fixture {
             tracker_no: 1,
             quota,
             recent_revocations: RecentRevocations::default(),
+            signed_ends: SignedEnds::default(),
             key,
             store,
             passwords: Passwords::new(2).expect("passwords"),
@@ -239,9 +243,12 @@ impl Device {
             let staged = if matches!(request, Request::UploadFile { .. }) { state.staged.take() } else { None };
             (state.login.as_ref().map(|l| l.0.clone()), staged)
         };
+        let payer = Payer::of(login.as_ref().map(|login| login.user), HERE);
+        let overtakes = properties(&request).overtakes;
         let call = Call {
             services: Arc::clone(&self.services),
             asked: Asked { device: self.device, request: id },
+            caller: Caller::call(payer, overtakes, PATIENCE, CancellationToken::new()),
             address: HERE,
             connection: self.connection,
         };

@@ -95,15 +95,19 @@ impl Replica {
         }
     }
 
-    /// Returns when this tracker has everything that a client has seen, or false after [`CATCH_UP`].
-    pub async fn has_seen(&self, seen: &VersionVector) -> bool {
-        if self.view.borrow().open && covers(&self.store.versions(), seen) {
-            return true;
-        }
+    /// What a client has seen that is not here, if commands have to wait for anything.
+    pub fn lacks(&self, seen: &VersionVector) -> Option<Vec<(OriginId, u64)>> {
+        let have = self.store.versions();
+        let lacking: Vec<_> = seen.0.iter().filter(|(o, seq)| have.get(o).is_none_or(|h| h < seq)).copied().collect();
+        if self.view.borrow().open && lacking.is_empty() { None } else { Some(lacking) }
+    }
+
+    /// Returns when this tracker serves and has what it was `lacking`, or false after [`CATCH_UP`].
+    pub async fn catches_up(&self, lacking: &[(OriginId, u64)]) -> bool {
+        let covers = |have: &Versions| lacking.iter().all(|(o, seq)| have.get(o).is_some_and(|h| h >= seq));
         let (mut view, mut versions) = (self.view.clone(), self.store.watch());
-        let waited = async {
-            view.wait_for(|v| v.open).await.is_ok() && versions.wait_for(|have| covers(have, seen)).await.is_ok()
-        };
+        let waited =
+            async { view.wait_for(|v| v.open).await.is_ok() && versions.wait_for(|have| covers(have)).await.is_ok() };
         tokio::time::timeout(CATCH_UP, waited).await.unwrap_or(false)
     }
 

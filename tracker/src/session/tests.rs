@@ -10,7 +10,7 @@ use super::*;
 use crate::admission::{Admission, Limits};
 use crate::command::tests::{Fixture, group, password};
 use crate::fact::{Delta, EndReason};
-use crate::inbound::Bounds;
+use crate::limits::receive_budget::Bounds;
 use crate::store::{Change, StoreError};
 
 /// A client at the other end of a pipe.
@@ -29,13 +29,19 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        Self::with(Inbound::default()).await
+        Self::with(ReceiveBudget::default()).await
     }
 
-    async fn with(inbound: Inbound) -> Self {
+    async fn with(inbound: ReceiveBudget) -> Self {
         let fixture = Fixture::new().await;
         let (tasks, draining) = (TaskGroup::new(), CancellationToken::new());
-        let context = Context { services: fixture.shared(), inbound: Arc::new(inbound), tasks, draining };
+        let context = Context {
+            services: fixture.shared(),
+            inbound: Arc::new(inbound),
+            seen_waits: Arc::default(),
+            tasks,
+            draining,
+        };
         Self { fixture, context, admission: Admission::new(Limits::default(), None) }
     }
 
@@ -187,7 +193,7 @@ async fn a_frame_that_does_not_go_on_ends_it() {
 #[tokio::test]
 async fn half_frames_of_many_connections_make_way_for_each_other() {
     const HALF: usize = 100 << 10;
-    let world = World::with(Inbound::new(Bounds { all: 4 * HALF, of_one: HALF + HALF / 2 })).await;
+    let world = World::with(ReceiveBudget::new(Bounds { all: 4 * HALF, of_one: HALF + HALF / 2 })).await;
     let (mut slow, ended) = world.raw(1, 4096);
     slow.greet().await;
     slow.sign_up("alice").await;

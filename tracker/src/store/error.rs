@@ -9,6 +9,12 @@ pub enum StoreError {
     /// The disk, or the quota, is full. Reads go on.
     #[error("the disk is full")]
     Full,
+    /// Too much of the same caller waits already, or it held up others for too long.
+    #[error("too much waits")]
+    Busy,
+    /// The caller is gone, or it is too late to answer.
+    #[error("nobody waits for the answer any more")]
+    Abandoned,
     /// The tracker is stopping.
     #[error("the database is closed")]
     Closed,
@@ -33,6 +39,7 @@ impl From<rusqlite::Error> for StoreError {
             e.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
         match e.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
+            Some(rusqlite::ErrorCode::OperationInterrupted) => Self::Abandoned,
             _ if index_cannot_grow => Self::Full,
             _ => Self::Sqlite(Arc::new(e)),
         }

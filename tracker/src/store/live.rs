@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use super::Store;
 use super::error::Result;
 use crate::fact::{Hlc, Stamp};
+use crate::limits::Caller;
 
 /// What is live, of the memberships `m` for which the condition holds. An acceptance counts if it knew of every kick;
 /// the first that counts dates the membership.
@@ -104,7 +105,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn mend_live(&self) -> Result<usize> {
-        if self.readers.read(|s| Ok::<_, super::StoreError>(wrong(s.conn)?.is_empty())).await? {
+        if self.readers.read(&Caller::tracker(), |s| Ok::<_, super::StoreError>(wrong(s.conn)?.is_empty())).await? {
             return Ok(0);
         }
         let mended = self.upkeep(|tx| {

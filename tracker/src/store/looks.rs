@@ -18,8 +18,8 @@ pub(super) fn note(tx: &Connection, group: GroupId, name: &str) -> Result<()> {
     note_in(tx, group.as_bytes(), name)?;
     let sql = "
         DELETE FROM looks WHERE group_id = ?1 AND look = ?2 AND name <> ?3 AND NOT EXISTS (
-            SELECT 1 FROM publications p WHERE p.group_id = ?1 AND p.name = looks.name
-              AND NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.publication = p.id))";
+            SELECT 1 FROM publications p INDEXED BY publications_by_name
+            WHERE p.withdrawn = 0 AND p.group_id = ?1 AND p.name = looks.name)";
     tx.prepare_cached(sql)?.execute((group.as_bytes(), look(name), name))?;
     Ok(())
 }

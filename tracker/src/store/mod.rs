@@ -9,6 +9,9 @@ mod backup;
 mod bounds;
 mod error;
 mod facts;
+#[cfg(test)]
+mod fairness_tests;
+mod jobs;
 mod join;
 mod live;
 mod load;
@@ -38,7 +41,7 @@ use std::thread;
 
 use common::id::{DeviceId, OriginId};
 use common::ticket::UnixSeconds;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 pub use crate::state::{Account, GroupEntry, LoginRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing};
 pub use backup::{BackupError, back_up};
@@ -55,26 +58,26 @@ pub use tables::{Counts, PresenceRow, Tables, prefix_range};
 pub use writer::{Change, WallClock, Written};
 
 use crate::fact::Delta;
+use crate::limits::Caller;
 use crate::state;
+use jobs::Jobs;
 #[cfg(test)]
 use mutation::Mutation;
 use mutation::Mutations;
 use open::DataDir;
 use readers::Readers;
 use reserve::{FreeBytes, Reserve};
-use writer::{Command, Job, Upkeep, Work, Writer};
+use writer::{Command, Job, Patience, Upkeep, Writer};
 
 /// Connections that read.
-const READERS: usize = 4;
-/// Commands that wait for the writer at most; more of them wait before its door.
-const QUEUE: usize = 1024;
+const READERS: usize = 6;
 /// Recorded answers forgotten in one transaction, so that commands do not wait for long.
 const PRUNED_AT_ONCE: u32 = 1000;
 
 /// The open database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    jobs: mpsc::Sender<Work>,
+    jobs: Jobs,
     readers: Readers,
     /// What has been published. Held for as long as one question takes, or the facts of one batch.
     state: Arc<RwLock<state::State>>,
@@ -83,8 +86,21 @@ pub struct Store {
     origin: OriginId,
     clock: Clock,
     reserve: Arc<Reserve>,
-    writer: Arc<Mutex<Option<thread::JoinHandle<()>>>>,
+    writer: Arc<WriterThread>,
     data_dir: PathBuf,
+}
+
+/// The thread that writes. It ends with the last handle, if it is not told to before.
+#[derive(Debug)]
+struct WriterThread {
+    jobs: Jobs,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        self.jobs.close();
+    }
 }
 
 /// The wall clock, as the writer has it.
@@ -135,8 +151,7 @@ impl Store {
         let state = Arc::new(RwLock::new(state));
         let readers = (0..READERS).map(|_| dir.reader()).collect::<Result<Vec<_>, _>>()?;
         let (publish, versions) = watch::channel(Arc::new(log.versions().clone()));
-        let (jobs, waiting) = mpsc::channel(QUEUE);
-        let reserve = Arc::new(Reserve::new(free));
+        let (jobs, patience, reserve) = (Jobs::default(), Patience::default(), Arc::new(Reserve::new(free)));
         let writer = Writer {
             conn,
             log,
@@ -144,20 +159,71 @@ impl Store {
             reserve: Arc::clone(&reserve),
             state: Arc::clone(&state),
             versions: publish,
+            jobs: jobs.clone(),
+            patience,
             _dir: dir,
         };
-        let writer = thread::Builder::new().name("store writer".into()).spawn(move || writer.run(waiting));
+        let writer = thread::Builder::new().name("store writer".into()).spawn(move || writer.run());
         let writer = writer.map_err(|source| OpenError::Directory { path: data_dir.to_owned(), source })?;
-        let (readers, writer) = (Readers::new(readers), Arc::new(Mutex::new(Some(writer))));
+        let writer = Arc::new(WriterThread { jobs: jobs.clone(), thread: Mutex::new(Some(writer)) });
+        let readers = Readers::new(readers);
         let data_dir = data_dir.to_owned();
         Ok(Self { jobs, readers, state, versions, origin, clock: Clock(clock), reserve, writer, data_dir })
     }
 
-    /// Decides a command on the state as it is, applies what it decides, and returns when that is
+    /// Decides a command of `caller` on the state as it is, applies what it decides, and returns when that is
     /// on disk. A command that was asked before has no second effect.
     ///
     /// Cancel safe in the sense that it matters here: dropped at any moment, the command either takes effect as a
-    /// whole or not at all, and asking again tells which.
+    /// whole or not at all, and asking again tells which. One that overtakes takes effect.
+    ///
+    /// # Errors
+    /// What `decide` refuses, or a [`StoreError`]; then nothing has changed.
+    pub async fn write_for<T, E, F>(&self, caller: &Caller, asked: Asked, decide: F) -> Result<Written<T>, E>
+    where
+        F: FnOnce(&State<'_>) -> Result<Change<T>, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.write_then(caller, asked, decide, |_, _, value| Ok(value)).await
+    }
+
+    /// As [`Self::write_for`], with what `then` makes of the decided facts and value on the state with them, at the same
+    /// moment.
+    ///
+    /// # Errors
+    /// What `decide` or `then` refuses, or a [`StoreError`]; then nothing has changed.
+    pub async fn write_then<V, T, E, F, G>(
+        &self,
+        caller: &Caller,
+        asked: Asked,
+        decide: F,
+        then: G,
+    ) -> Result<Written<T>, E>
+    where
+        F: FnOnce(&State<'_>) -> Result<Change<V>, E> + Send + 'static,
+        G: FnOnce(&State<'_>, &[Delta], V) -> Result<T, E> + Send + 'static,
+        V: 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, mut answer) = oneshot::channel();
+        let command = Command { asked, decide: Some((decide, then)), outcome: None, reply };
+        let place = self.jobs.submit(caller.clone(), Box::new(command))?;
+        let answered = tokio::select! {
+            biased;
+            answered = &mut answer => answered,
+            () = caller.gives_up() => {
+                if place.give_up() {
+                    return Err(StoreError::Abandoned.into());
+                }
+                answer.await
+            }
+        };
+        answered.unwrap_or_else(|_| Err(StoreError::Unknown.into()))
+    }
+
+    /// [`Self::write_for`] of the tracker itself.
     ///
     /// # Errors
     /// What `decide` refuses, or a [`StoreError`]; then nothing has changed.
@@ -167,26 +233,7 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.write_then(asked, decide, |_, _, value| Ok(value)).await
-    }
-
-    /// As [`Self::write`], with what `then` makes of the decided facts and value on the state with them, at the same
-    /// moment.
-    ///
-    /// # Errors
-    /// What `decide` or `then` refuses, or a [`StoreError`]; then nothing has changed.
-    pub async fn write_then<V, T, E, F, G>(&self, asked: Asked, decide: F, then: G) -> Result<Written<T>, E>
-    where
-        F: FnOnce(&State<'_>) -> Result<Change<V>, E> + Send + 'static,
-        G: FnOnce(&State<'_>, &[Delta], V) -> Result<T, E> + Send + 'static,
-        V: 'static,
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-    {
-        let (reply, answer) = oneshot::channel();
-        let command = Command { asked, decide: Some((decide, then)), outcome: None, reply };
-        self.submit(Box::new(command)).await?;
-        answer.await.unwrap_or_else(|_| Err(StoreError::Unknown.into()))
+        self.write_for(&Caller::tracker(), asked, decide).await
     }
 
     /// Whether the disk has room for commands that add. The operator is told when that changes.
@@ -194,12 +241,12 @@ impl Store {
         self.reserve.has_room()
     }
 
-    /// What was answered to this request, if it has had its effect.
+    /// What was answered to this request of `caller`, if it has had its effect.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn recorded(&self, asked: Asked) -> Result<Option<Vec<u8>>, StoreError> {
-        self.readers.read(move |state| log::recorded(state.conn, asked)).await
+    pub async fn recorded(&self, caller: &Caller, asked: Asked) -> Result<Option<Vec<u8>>, StoreError> {
+        self.readers.read(caller, move |state| log::recorded(state.conn, asked)).await
     }
 
     /// Asks the state, as it is at one moment. Sees everything that was acknowledged before, and nothing that is not
@@ -218,7 +265,20 @@ impl Store {
         query(&State::Memory(&state))
     }
 
-    /// Asks the tables, on a thread of its own, for what is not in memory.
+    /// Asks the tables for `caller`, on a thread of its own, for what is not in memory.
+    ///
+    /// # Errors
+    /// What `query` gives, or a [`StoreError`].
+    pub async fn read_tables_for<T, E, F>(&self, caller: &Caller, query: F) -> Result<T, E>
+    where
+        F: FnOnce(&Tables<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.readers.read(caller, query).await
+    }
+
+    /// The same, for the tracker itself.
     ///
     /// # Errors
     /// What `query` gives, or a [`StoreError`].
@@ -228,7 +288,7 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.readers.read(query).await
+        self.readers.read(&Caller::tracker(), query).await
     }
 
     /// Copies the database, as it is at one moment, to the new file `to`; its length in bytes. Commands go on.
@@ -258,8 +318,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn verify(&self) -> Result<Vec<String>, StoreError> {
-        let (loaded, live) =
-            self.readers.read(|s| Ok::<_, StoreError>((load::state(s.conn)?, live::rows(s.conn)?))).await?;
+        let (loaded, live) = self
+            .readers
+            .read(&Caller::tracker(), |s| Ok::<_, StoreError>((load::state(s.conn)?, live::rows(s.conn)?)))
+            .await?;
         let state = self.state.read().map_err(|_| StoreError::Panicked)?;
         Ok(load::differences(&state, &loaded, &live))
     }
@@ -324,19 +386,24 @@ impl Store {
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.submit(Box::new(Upkeep { work: Some(work), outcome: None, reply })).await?;
-        answer.await.unwrap_or(Err(StoreError::Unknown))
+        self.submit(Caller::tracker(), Box::new(Upkeep { work: Some(work), outcome: None, reply }), answer).await
     }
 
-    async fn submit(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
-        self.jobs.send(Work::Do(job)).await.map_err(|_| StoreError::Closed)
+    /// Has a job of the tracker itself done, and waits for what comes of it.
+    async fn submit<T>(
+        &self,
+        caller: Caller,
+        job: Box<dyn Job>,
+        answer: oneshot::Receiver<Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let _place = self.jobs.submit(caller, job)?;
+        answer.await.unwrap_or(Err(StoreError::Unknown))
     }
 
     /// Finishes what waits, and closes the file. Further commands are refused.
     pub async fn close(&self) {
-        // Fails if the writer has stopped already.
-        let _ = self.jobs.send(Work::Stop).await;
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.jobs.close();
+        let writer = self.writer.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer
             && !matches!(tokio::task::spawn_blocking(|| writer.join()).await, Ok(Ok(())))
         {

@@ -20,6 +20,7 @@ fn empty() -> Connection {
         include_str!("../../../migrations/V2__replication.sql"),
         include_str!("../../../migrations/V3__upkeep.sql"),
         include_str!("../../../migrations/V4__looks.sql"),
+        include_str!("../../../migrations/V5__withdrawn.sql"),
     ] {
         conn.execute_batch(schema).expect("schema");
     }

@@ -16,6 +16,7 @@ use super::remote::{self, Absent, Applied, Outbox};
 use super::writer::Replay;
 use super::{Store, votes};
 use crate::fact::ManifestId;
+use crate::limits::Caller;
 
 /// Events that go in one transaction, so that commands do not wait for long.
 const CUT_AT_ONCE: u64 = 1000;
@@ -43,7 +44,7 @@ impl Store {
     pub async fn introduction(&self, tracker_no: u16) -> Result<(Hello, Versions, u64)> {
         let origin = self.origin;
         self.readers
-            .read(move |s| {
+            .read(&Caller::replica(), move |s| {
                 let hello = remote::introduction(s.conn, origin, tracker_no)?;
                 Ok((hello, remote::floors(s.conn)?, votes::changes(s.conn)?))
             })
@@ -64,7 +65,9 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn outbox(&self, after: Versions, (votes_after, agreed): (u64, u64), room: usize) -> Result<Outbox> {
-        self.readers.read(move |s| remote::outbox(s.conn, &after, (votes_after, agreed), room)).await
+        self.readers
+            .read(&Caller::replica(), move |s| remote::outbox(s.conn, &after, (votes_after, agreed), room))
+            .await
     }
 
     /// Takes in events and votes of the sibling, without the manifests that are `absent`.
@@ -97,7 +100,7 @@ impl Store {
     /// When the database fails.
     pub async fn facts(&self, cursor: Cursor, room: usize) -> Result<(Vec<u8>, Option<Cursor>)> {
         self.readers
-            .read(move |s| {
+            .read(&Caller::replica(), move |s| {
                 let (facts, next) = facts::part(s.conn, &cursor, room)?;
                 Ok((facts::pack(&facts)?, next))
             })
@@ -109,7 +112,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn heads(&self) -> Result<Vec<Head>> {
-        self.readers.read(|s| remote::heads(s.conn)).await
+        self.readers.read(&Caller::replica(), |s| remote::heads(s.conn)).await
     }
 
     /// The state in condensed form, and of what.
@@ -119,7 +122,7 @@ impl Store {
     pub async fn digest(&self) -> Result<(Versions, Vec<u64>)> {
         let cut = facts::cut(self.clock.seconds());
         self.readers
-            .read(move |s| {
+            .read(&Caller::replica(), move |s| {
                 let versions = remote::heads(s.conn)?.iter().map(|h| (h.origin, h.seq)).collect();
                 Ok((versions, facts::digest(s.conn, cut)?))
             })
@@ -137,7 +140,7 @@ impl Store {
     /// When the database fails.
     pub async fn parts(&self, wanted: Vec<usize>) -> Result<Vec<Vec<u8>>> {
         let cut = facts::cut(self.clock.seconds());
-        self.readers.read(move |s| facts::pack_all(&facts::in_buckets(s.conn, &wanted, cut)?)).await
+        self.readers.read(&Caller::replica(), move |s| facts::pack_all(&facts::in_buckets(s.conn, &wanted, cut)?)).await
     }
 
     /// Joins the sibling's facts where the two states differ, after rows that the log contradicts are
@@ -155,7 +158,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn quarantined(&self) -> Result<Vec<OriginId>> {
-        self.readers.read(|s| Ok(remote::quarantined(s.conn)?.into_iter().collect())).await
+        self.readers.read(&Caller::replica(), |s| Ok(remote::quarantined(s.conn)?.into_iter().collect())).await
     }
 
     /// Applies nothing more of `origin`.
@@ -173,7 +176,9 @@ impl Store {
     /// When the database fails.
     pub async fn trim_log(&self, bounds: LogBounds, now_ms: u64) -> Result<usize> {
         let mut gone = 0;
-        let Some(until) = self.readers.read(move |s| bounds::beyond(s.conn, bounds, now_ms)).await? else {
+        let Some(until) =
+            self.readers.read(&Caller::tracker(), move |s| bounds::beyond(s.conn, bounds, now_ms)).await?
+        else {
             return Ok(gone);
         };
         loop {
@@ -190,7 +195,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn log_flaw(&self) -> Result<Option<String>> {
-        self.readers.read(|s| bounds::flaw(s.conn)).await
+        self.readers.read(&Caller::tracker(), |s| bounds::flaw(s.conn)).await
     }
 
     /// Part of a manifest, at most `most` pieces, in answer to the sibling.
@@ -198,7 +203,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn manifest_frame(&self, id: [u8; 32], first: u32, most: usize) -> Result<SyncFrame> {
-        let part = self.readers.read(move |s| s.manifest_to_send(ManifestId(id), first, most)).await?;
+        let part =
+            self.readers.read(&Caller::replica(), move |s| s.manifest_to_send(ManifestId(id), first, most)).await?;
         Ok(part.map_or(SyncFrame::NoManifest(id), SyncFrame::Manifest))
     }
 
@@ -218,8 +224,7 @@ impl Store {
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.submit(Box::new(Replay { work: Some(work), outcome: None, reply })).await?;
-        answer.await.unwrap_or(Err(StoreError::Unknown))
+        self.submit(Caller::replica(), Box::new(Replay { work: Some(work), outcome: None, reply }), answer).await
     }
 }
 

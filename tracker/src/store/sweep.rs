@@ -16,6 +16,7 @@ use super::Store;
 use super::error::Result;
 use super::mutation::{Mutation, Mutations};
 use crate::fact::ManifestId;
+use crate::limits::Caller;
 
 /// Sweeps are counted when the last one was at least so long ago, in seconds.
 const APART: u64 = 1800;
@@ -57,7 +58,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn sweep(&self, now: UnixSeconds) -> Result<Swept> {
-        let unused = self.readers.read(|s| unused(s.conn)).await?;
+        let unused = self.readers.read(&Caller::tracker(), |s| unused(s.conn)).await?;
         let mut swept = Swept::default();
         for some in unused.chunks(AT_ONCE as usize) {
             let some = some.to_vec();

@@ -71,7 +71,7 @@ async fn the_same_request_has_one_effect_and_one_answer() {
     let other = store.write(other, |_| Ok::<_, StoreError>(account(9))).await;
     assert!(matches!(other, Ok(Written::Done(9))), "another device's request is another request");
     store.prune_requests(u64::from(u32::MAX)).await.expect("pruned");
-    assert_eq!(store.recorded(asked(7)).await.expect("read"), None);
+    assert_eq!(store.recorded(&crate::limits::Caller::tracker(), asked(7)).await.expect("read"), None);
 }
 
 #[tokio::test]

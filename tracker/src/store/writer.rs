@@ -1,29 +1,39 @@
 //! The one thread that writes. It gathers the commands that wait into one transaction (group
-//! commit), and nobody is answered before that transaction is on disk.
+//! commit), and nobody is answered before that transaction is on disk. A batch is short, so that who overtakes
+//! waits for little: it is closed after some milliseconds, and as soon as it has a job that overtakes.
 //!
 //! Each command runs in a savepoint of its own, so that one that is refused or fails leaves no trace, and
 //! the others of its batch stand. When the disk is full, the batch is undone and said so; the thread lives on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::error::{Result, StoreError};
+use super::jobs::{Jobs, Queued};
 use super::log::{self, Asked, Log, Versions};
 use super::manifest::NewManifest;
 use super::mutation::{self, Mutations};
 use super::open::DataDir;
 use super::questions::State;
+use super::readers::STEPS;
 use super::reserve::Reserve;
 use super::tables::Tables;
 use crate::fact::Delta;
 use crate::failpoint::{self, Point};
+use crate::limits::{Caller, Payer};
 use crate::state;
 
-/// Commands in one transaction at most: bounds how long the first of them waits.
+/// Commands in one transaction at most, and for how long they may run: bounds how long the first of them waits.
 const MAX_BATCH: usize = 256;
+const BATCH_TIME: Duration = Duration::from_millis(20);
+/// A decision that has taken so much of a processor is given up while something waits that overtakes it, or anything of
+/// somebody else. Its caller is told to come back. Not by the clock: where the machine or its disk is slow, so is everybody.
+const YIELD_TO_OVERTAKING: Duration = Duration::from_millis(30);
+const YIELD_TO_ANY: Duration = Duration::from_millis(150);
 
 /// Milliseconds since 1970 by the wall clock, or by a test's.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -58,6 +68,64 @@ pub(super) struct Running<'a> {
     pub(super) now_ms: u64,
     /// Whether the disk has room for more than the reserve.
     pub(super) room: bool,
+    /// Ends a decision that is of no use any more, or that holds up others.
+    patience: &'a Patience,
+    /// Who asks.
+    caller: &'a Caller,
+}
+
+/// Which decision runs, for SQLite to ask now and then whether it may go on. Only decisions are interrupted: they
+/// only read, so that the batch goes on without them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Patience(Arc<Mutex<Option<(Caller, Duration)>>>);
+
+impl Patience {
+    fn lock(&self) -> MutexGuard<'_, Option<(Caller, Duration)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a decision of `caller`, which may be interrupted.
+    fn with<T>(&self, caller: &Caller, decide: impl FnOnce() -> T) -> T {
+        *self.lock() = Some((caller.clone(), processor_time()));
+        let ended = End(self);
+        let outcome = decide();
+        drop(ended);
+        outcome
+    }
+
+    /// Whether what runs on this thread is to be interrupted, while so many wait: who overtake, and others but the one who
+    /// asked for it.
+    fn is_over(&self, waiting: impl FnOnce(Payer) -> (usize, usize)) -> bool {
+        let running = self.lock();
+        let Some((caller, since)) = running.as_ref() else { return false };
+        if caller.overtakes {
+            return false;
+        }
+        if caller.has_given_up() {
+            return true;
+        }
+        let took = processor_time().saturating_sub(*since);
+        if took < YIELD_TO_OVERTAKING {
+            return false;
+        }
+        let (overtaking, ordinary) = waiting(caller.payer);
+        overtaking > 0 || (ordinary > 0 && took >= YIELD_TO_ANY)
+    }
+}
+
+/// How long this thread has run on a processor.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// Also of a decision that panics.
+struct End<'a>(&'a Patience);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = None;
+    }
 }
 
 /// A piece of work for the writer.
@@ -66,14 +134,6 @@ pub(super) trait Job: Send {
     fn run(&mut self, on: &Running<'_>, log: &mut Log);
     /// Answers, once it is certain how the batch ended.
     fn finish(self: Box<Self>, committed: Result<()>);
-}
-
-/// What the writer is told.
-pub(super) enum Work {
-    /// To do this.
-    Do(Box<dyn Job>),
-    /// To finish what waits, and end.
-    Stop,
 }
 
 /// Decides and applies one command.
@@ -122,11 +182,11 @@ fn apply<V, T, E: From<StoreError>>(
         impl FnOnce(&State<'_>, &[Delta], V) -> std::result::Result<T, E>,
     ),
 ) -> std::result::Result<Written<T>, E> {
-    let Running { conn, now_ms, room } = *on;
+    let Running { conn, now_ms, room, patience, caller } = *on;
     if let Some(answer) = log::recorded(conn, asked)? {
         return Ok(Written::Repeated(answer));
     }
-    let change = decide(&State::Tables(Tables::new(conn)))?;
+    let change = patience.with(caller, || decide(&State::Tables(Tables::new(conn))))?;
     if !room && change.deltas.iter().any(Delta::adds) {
         return Err(StoreError::Full.into());
     }
@@ -226,24 +286,22 @@ pub(super) struct Writer {
     pub(super) reserve: Arc<Reserve>,
     pub(super) state: Arc<RwLock<state::State>>,
     pub(super) versions: watch::Sender<Arc<Versions>>,
+    pub(super) jobs: Jobs,
+    pub(super) patience: Patience,
     /// Held until the connection is closed.
     pub(super) _dir: DataDir,
 }
 
 impl Writer {
-    /// Works until it is told to stop, or the last handle is gone, and everything that waited is done.
-    pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Work>) {
-        while let Some(first) = waiting.blocking_recv() {
-            let mut batch = Vec::new();
-            let mut next = Some(first);
-            while let Some(work) = next {
-                match work {
-                    Work::Do(job) => batch.push(job),
-                    Work::Stop => waiting.close(),
-                }
-                next = if batch.len() < MAX_BATCH { waiting.try_recv().ok() } else { None };
-            }
-            self.commit(batch);
+    /// Works until the queue is closed and everything that waited is done.
+    pub(super) fn run(mut self) {
+        let (patience, jobs) = (self.patience.clone(), self.jobs.clone());
+        let interrupted = move || patience.is_over(|payer| jobs.waiting_beside(payer));
+        if let Err(e) = self.conn.progress_handler(STEPS, Some(interrupted)) {
+            tracing::warn!("long decisions cannot be interrupted: {e}");
+        }
+        while let Some(first) = self.jobs.wait() {
+            self.commit(first);
         }
         // So that the database is one file again, which can be copied.
         if let Err(e) = self.conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)") {
@@ -251,43 +309,44 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, batch: Vec<Box<dyn Job>>) {
-        let mut waiting = batch.into_iter();
-        while waiting.len() > 0 {
-            let before = self.log.mark();
-            let mut ran = Vec::with_capacity(waiting.len());
-            let committed = self.transaction(&mut waiting, &mut ran);
-            match &committed {
-                Ok(()) => {
-                    failpoint::reach(Point::AfterCommit);
-                    self.publish();
-                }
-                Err(e) => {
-                    tracing::error!("a transaction of {} commands failed: {e}", ran.len());
-                    self.log.back_to(before);
-                }
+    fn commit(&mut self, first: Queued) {
+        let before = self.log.mark();
+        let mut ran = Vec::new();
+        let committed = self.transaction(first, &mut ran);
+        match &committed {
+            Ok(()) => {
+                failpoint::reach(Point::AfterCommit);
+                self.publish();
             }
-            ran.into_iter().for_each(|job| job.finish(committed.clone()));
+            Err(e) => {
+                tracing::error!("a transaction of {} commands failed: {e}", ran.len());
+                self.log.back_to(before);
+            }
         }
+        ran.into_iter().for_each(|job| job.finish(committed.clone()));
     }
 
-    /// Runs jobs off `waiting` into `ran`, and commits them. On failure none has taken effect.
-    fn transaction(
-        &mut self,
-        waiting: &mut impl Iterator<Item = Box<dyn Job>>,
-        ran: &mut Vec<Box<dyn Job>>,
-    ) -> Result<()> {
+    /// Runs `first` and what else waits, into `ran`, and commits it. On failure none has taken effect.
+    fn transaction(&mut self, first: Queued, ran: &mut Vec<Box<dyn Job>>) -> Result<()> {
         if let Err(e) = execute(&self.conn, "BEGIN IMMEDIATE") {
-            ran.extend(waiting);
+            self.jobs.finish(&first.caller, Duration::ZERO);
+            ran.push(first.job);
             return Err(e);
         }
-        let on = Running { conn: &self.conn, now_ms: (self.clock)(), room: self.reserve.has_room() };
-        for mut job in waiting {
+        let (begun, now_ms, room) = (Instant::now(), (self.clock)(), self.reserve.has_room());
+        let (mut next, mut urgent) = (Some(first), false);
+        while let Some(Queued { caller, mut job }) = next {
+            let started = Instant::now();
+            let on = Running { conn: &self.conn, now_ms, room, patience: &self.patience, caller: &caller };
             job.run(&on, &mut self.log);
             ran.push(job);
+            self.jobs.finish(&caller, started.elapsed());
             if self.conn.is_autocommit() {
                 return Err(StoreError::Full);
             }
+            urgent |= caller.overtakes && caller.payer != Payer::Tracker;
+            let enough = urgent || ran.len() >= MAX_BATCH || begun.elapsed() >= BATCH_TIME;
+            next = if ran.len() < 2 * MAX_BATCH { self.jobs.next(enough) } else { None };
         }
         failpoint::reach(Point::BeforeCommit);
         let committed = execute(&self.conn, "COMMIT");

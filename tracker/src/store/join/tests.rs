@@ -10,8 +10,15 @@ use crate::store::facts;
 
 fn empty() -> Connection {
     let conn = Connection::open_in_memory().expect("in memory");
-    conn.execute_batch(include_str!("../../../../migrations/V1__facts.sql")).expect("schema");
-    conn.execute_batch(include_str!("../../../../migrations/V4__looks.sql")).expect("schema");
+    for schema in [
+        include_str!("../../../../migrations/V1__facts.sql"),
+        include_str!("../../../../migrations/V2__replication.sql"),
+        include_str!("../../../../migrations/V3__upkeep.sql"),
+        include_str!("../../../../migrations/V4__looks.sql"),
+        include_str!("../../../../migrations/V5__withdrawn.sql"),
+    ] {
+        conn.execute_batch(schema).expect("schema");
+    }
     conn
 }
 

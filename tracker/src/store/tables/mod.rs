@@ -1,6 +1,8 @@
 //! Questions to the state in its tables, each one statement. They decide nothing: see `rules`.
 
 mod accounts;
+#[cfg(test)]
+mod cost_tests;
 mod groups;
 mod presence;
 mod shares;

@@ -16,6 +16,13 @@ const COLUMNS: &str = "
     SELECT s.id, s.shown, s.file_id, s.manifest, s.len, s.piece_len, s.sha1, u.name
     FROM shares s JOIN user_names u ON u.id = s.user_id WHERE s.group_id = ?1 ";
 
+/// Publications that members see (the view `listed`), along the index by content. Said, because statistics of a group in
+/// which one content has most names tell SQLite to read all of it.
+const LISTED_BY_FILE: &str = "
+    FROM publications p INDEXED BY publications_by_file
+    CROSS JOIN live l ON l.membership = p.membership CROSS JOIN manifests m ON m.id = p.manifest
+    WHERE p.withdrawn = 0 AND p.group_id = ?1 ";
+
 fn share(r: &Row<'_>) -> rusqlite::Result<Share> {
     let (len, piece_len): (i64, i64) = (r.get(4)?, r.get(5)?);
     let layout = PieceLayout::new(len.cast_unsigned(), piece_len.cast_unsigned())
@@ -60,7 +67,7 @@ impl Tables<'_> {
     /// The share of this content that was published first.
     pub fn share_of(&self, group: GroupId, file: FileId) -> Result<Option<Share>> {
         // Looked up first, and then shown: one content may have thousands of names.
-        let first = "SELECT id FROM listed WHERE group_id = ?1 AND file_id = ?2 ORDER BY hlc, origin LIMIT 1";
+        let first = format!("SELECT p.id {LISTED_BY_FILE} AND p.file_id = ?2 ORDER BY p.hlc, p.origin LIMIT 1");
         let sql = format!("{COLUMNS} AND s.id = ({first})");
         self.one(&sql, (group.as_bytes(), file.as_bytes()), share)
     }
@@ -87,9 +94,15 @@ impl Tables<'_> {
     /// How many shares nobody else has published, and go when this user does.
     pub fn shares_only_of(&self, group: GroupId, user: UserId) -> Result<u32> {
         let sql = "
-            SELECT count(*) FROM shares s WHERE s.group_id = ?1 AND NOT EXISTS (
-                SELECT 1 FROM listed o WHERE o.group_id = s.group_id AND o.name = s.name AND o.file_id = s.file_id
-                  AND o.user_id <> ?2)";
+            SELECT count(*) FROM (
+                SELECT DISTINCT p.name, p.file_id
+                FROM live l CROSS JOIN publications p CROSS JOIN manifests m ON m.id = p.manifest
+                WHERE l.group_id = ?1 AND l.user_id = ?2 AND p.membership = l.membership AND p.withdrawn = 0
+                  AND NOT EXISTS (
+                    SELECT 1 FROM publications o INDEXED BY publications_by_name
+                    CROSS JOIN live k ON k.membership = o.membership CROSS JOIN manifests n ON n.id = o.manifest
+                    WHERE o.withdrawn = 0 AND o.group_id = ?1 AND o.name = p.name AND o.file_id = p.file_id
+                      AND o.user_id <> ?2))";
         Ok(self.one(sql, (group.as_bytes(), user.as_bytes()), |r| r.get(0))?.unwrap_or_default())
     }
 

@@ -9,6 +9,8 @@
     reason = "a test: it fails by panicking, and prints figures"
 )]
 
+mod floods;
+
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
@@ -486,7 +488,7 @@ async fn a_flood_of_news_pushes_out_nothing_that_matters() {
         who.ask(Request::JoinGroup { group: lab() }).await.expect("asked");
         alice.ask(Request::AcceptRequest { group: lab(), user: name(user) }).await.expect("accepted");
     }
-    let file_id = mallory.publish("bait", &manifest(64)).await;
+    let file_id = mallory.publish(lab(), "bait", &manifest(64)).await;
     let (mut flips, mut limited) = (0, 0);
     let begun = Instant::now();
     for n in 0..600u16 {
@@ -539,7 +541,7 @@ async fn unread_answers(connections: u32) {
     let mut owner = tracker.client().await;
     owner.sign_up("alice").await;
     owner.ask(Request::CreateGroup { group: lab() }).await.expect("created");
-    let file_id = owner.publish("long", &manifest(MAX_PART as u32)).await;
+    let file_id = owner.publish(lab(), "long", &manifest(MAX_PART as u32)).await;
     let part = || Request::GetManifest { group: lab(), file_id, first: 0 };
     let mut tokens = Vec::new();
     let device = DeviceKey::generate().expect("a key");
@@ -589,13 +591,13 @@ fn manifest(pieces: u32) -> Manifest {
 }
 
 impl Client {
-    /// Publishes a file in the lab.
-    async fn publish(&mut self, file: &str, manifest: &Manifest) -> common::id::FileId {
+    /// Publishes a file.
+    async fn publish(&mut self, group: GroupName, file: &str, manifest: &Manifest) -> common::id::FileId {
         let file_id = manifest.file_id();
         let pieces = List::new(manifest.pieces().to_vec()).expect("fits");
         self.ask(Request::StageManifest { file_id, first: 0, pieces }).await.expect("staged");
         let upload = Request::UploadFile {
-            group: lab(),
+            group,
             name: file.parse().expect("a name"),
             file_id,
             layout: manifest.layout(),

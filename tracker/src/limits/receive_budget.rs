@@ -33,7 +33,7 @@ impl Default for Bounds {
 
 /// All frames that have begun to arrive.
 #[derive(Debug, Default)]
-pub(crate) struct Inbound {
+pub(crate) struct ReceiveBudget {
     bounds: Bounds,
     /// Guards who holds how much.
     inner: Mutex<Inner>,
@@ -60,7 +60,7 @@ struct Frame {
     kill: CancellationToken,
 }
 
-impl Inbound {
+impl ReceiveBudget {
     #[cfg(test)]
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self { bounds, inner: Mutex::default() }
@@ -68,7 +68,7 @@ impl Inbound {
 
     /// Room for what comes from `address`, on the connection that `kill` ends.
     pub(crate) fn room(self: &Arc<Self>, address: IpAddr, kill: CancellationToken) -> Room {
-        Room { inbound: Arc::clone(self), address: subscriber(address), kill, held: None }
+        Room { budget: Arc::clone(self), address: subscriber(address), kill, held: None }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -119,7 +119,7 @@ impl Inner {
 /// The room of one connection; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Room {
-    inbound: Arc<Inbound>,
+    budget: Arc<ReceiveBudget>,
     address: IpAddr,
     kill: CancellationToken,
     /// The number of the frame that is counted, and its bytes.
@@ -134,7 +134,7 @@ impl Room {
         if bytes == before {
             return;
         }
-        let mut inner = self.inbound.lock();
+        let mut inner = self.budget.lock();
         let number = match self.held.take() {
             None => inner.next,
             Some((number, _)) => match inner.remove(self.address, number) {
@@ -148,7 +148,7 @@ impl Room {
         if bytes > 0 {
             inner.insert(self.address, number, Frame { bytes, kill: self.kill.clone() });
             self.held = Some((number, bytes));
-            inner.make_room(self.inbound.bounds, self.address);
+            inner.make_room(self.budget.bounds, self.address);
         }
     }
 }
@@ -156,7 +156,7 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         if let Some((number, _)) = self.held {
-            self.inbound.lock().remove(self.address, number);
+            self.budget.lock().remove(self.address, number);
         }
     }
 }
@@ -167,21 +167,21 @@ mod tests {
 
     const KIB: usize = 1 << 10;
 
-    fn inbound() -> Arc<Inbound> {
-        Arc::new(Inbound::new(Bounds { all: 300 * KIB, of_one: 100 * KIB }))
+    fn budget() -> Arc<ReceiveBudget> {
+        Arc::new(ReceiveBudget::new(Bounds { all: 300 * KIB, of_one: 100 * KIB }))
     }
 
-    fn room(inbound: &Arc<Inbound>, address: u8) -> (Room, CancellationToken) {
+    fn room(budget: &Arc<ReceiveBudget>, address: u8) -> (Room, CancellationToken) {
         let kill = CancellationToken::new();
-        (inbound.room([10, 0, 0, address].into(), kill.clone()), kill)
+        (budget.room([10, 0, 0, address].into(), kill.clone()), kill)
     }
 
     #[test]
     fn the_frame_that_was_begun_first_makes_way_for_its_neighbours() {
-        let inbound = inbound();
-        let (mut slow, slow_ends) = room(&inbound, 1);
-        let (mut other, other_ends) = room(&inbound, 2);
-        let (mut quick, quick_ends) = room(&inbound, 1);
+        let budget = budget();
+        let (mut slow, slow_ends) = room(&budget, 1);
+        let (mut other, other_ends) = room(&budget, 2);
+        let (mut quick, quick_ends) = room(&budget, 1);
         other.set(90 * KIB);
         slow.set(40 * KIB);
         quick.set(50 * KIB);
@@ -191,14 +191,14 @@ mod tests {
         assert!(slow_ends.is_cancelled() && !quick_ends.is_cancelled() && !other_ends.is_cancelled());
         slow.set(90 * KIB);
         drop(slow);
-        assert_eq!(inbound.lock().bytes, 141 * KIB, "what was ended counts no more");
+        assert_eq!(budget.lock().bytes, 141 * KIB, "what was ended counts no more");
     }
 
     #[test]
     fn who_sends_whole_frames_is_never_the_first() {
-        let inbound = inbound();
-        let (mut quick, quick_ends) = room(&inbound, 1);
-        let (mut slow, slow_ends) = room(&inbound, 1);
+        let budget = budget();
+        let (mut quick, quick_ends) = room(&budget, 1);
+        let (mut slow, slow_ends) = room(&budget, 1);
         quick.set(60 * KIB);
         slow.set(30 * KIB);
         // The rest of the first frame has come, and much of the second with it.
@@ -209,13 +209,13 @@ mod tests {
 
     #[test]
     fn the_subscriber_that_holds_most_makes_way_for_all() {
-        let inbound = inbound();
-        let mut rooms: Vec<_> = (1..=4).map(|n| room(&inbound, n)).collect();
+        let budget = budget();
+        let mut rooms: Vec<_> = (1..=4).map(|n| room(&budget, n)).collect();
         for ((room, _), size) in rooms.iter_mut().zip([80, 70, 90, 50]) {
             room.set(size * KIB);
         }
         assert!(rooms.iter().all(|(_, ends)| !ends.is_cancelled()));
-        let mut newcomer = room(&inbound, 5);
+        let mut newcomer = room(&budget, 5);
         newcomer.0.set(FREE + 1);
         let ended: Vec<_> = rooms.iter().map(|(_, ends)| ends.is_cancelled()).collect();
         assert_eq!(ended, [false, false, true, false]);
@@ -224,18 +224,18 @@ mod tests {
 
     #[test]
     fn room_is_given_back() {
-        let inbound = inbound();
+        let budget = budget();
         for n in 0..100 {
-            let (mut one, _) = room(&inbound, n % 3);
+            let (mut one, _) = room(&budget, n % 3);
             one.set(FREE);
-            assert_eq!(inbound.lock().bytes, 0, "short frames are not counted");
+            assert_eq!(budget.lock().bytes, 0, "short frames are not counted");
             one.set(20 * KIB);
             one.set(30 * KIB);
             if n % 2 == 0 {
                 one.set(0);
             }
         }
-        let inner = inbound.lock();
+        let inner = budget.lock();
         assert!(inner.bytes == 0 && inner.by_address.is_empty());
     }
 }
