@@ -185,7 +185,7 @@ fn between(sql: Tables<'_>, memory: &State, group: GroupId, user: UserId) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn memory_answers_as_the_tables_do(history in history()) {
