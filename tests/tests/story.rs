@@ -71,7 +71,7 @@ fn lengths_at_every_edge_and_odd_names_arrive_whole() {
         ("one less", 64 * kib - 1),
         ("it's a \"quoted\" name", 5000),
         ("Grüße an データ 🎉.bin", 70_000),
-        ("-rf", 10),
+        ("it -rf", 10),
         ("#hash $HOME", 10),
     ];
     for (name, len) in odd {

@@ -231,7 +231,8 @@ fn raise_file_limit() -> Option<u64> {
 fn within(files: Option<u64>, usual: Limits) -> Limits {
     let Some(files) = files else { return usual };
     let allowed = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX).max(16);
-    if allowed < usual.connections {
+    // A few less than usual nobody misses.
+    if allowed < usual.connections / 2 {
         tracing::warn!("at most {allowed} connections: the limit of open files (ulimit -n) is {files}");
     }
     Limits { connections: usual.connections.min(allowed), ..usual }

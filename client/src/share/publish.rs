@@ -193,7 +193,12 @@ fn share_name(path: &Path) -> Result<FileName, Error> {
     let text = last
         .to_str()
         .ok_or_else(|| Error::InvalidArgument(format!("the name of {} is not UTF-8; {hint}", shown(path))))?;
-    new_name(text)
+    new_name(text).map_err(|e| match e {
+        Error::InvalidArgument(reason) if !reason.contains("--name") => {
+            Error::InvalidArgument(format!("{reason}; {hint}"))
+        }
+        other => other,
+    })
 }
 
 /// The name in composed form: some keyboards and file systems give the other.

@@ -239,5 +239,5 @@ async fn the_address_in_use_is_named() {
         limits: Limits::default(),
     };
     let Err(error) = Shares::open(config).await else { panic!("bound twice") };
-    assert!(error.code() == "io" && error.to_string().contains(&alice.shares.listen_addr().to_string()), "{error}");
+    assert!(error.code() == "in_use" && error.to_string().contains(&alice.shares.listen_addr().to_string()), "{error}");
 }
