@@ -238,27 +238,37 @@ impl Member {
         }
     }
 
-    /// Fetches for so long, as a download would.
+    /// Fetches for so long, as a download would: it dials again when it is turned away, or dropped.
     async fn fetch(&self, time: Duration) -> Measured {
-        let (mut reader, mut writer) = self.ask(8).await.expect("let in");
-        let (begun, mut next) = (std::time::Instant::now(), 8);
+        let begun = std::time::Instant::now();
         let mut last = begun;
         let mut measured = Measured::default();
         let mut run = vec![0; common::wire::limits::MAX_RUN as usize];
-        let mut of_block = 0;
         while begun.elapsed() < time {
-            let Ok(Some(frame)) = reader.next().await else { panic!("dropped after {measured:?}") };
-            let SeederFrame::Run { len, .. } = frame else { continue };
-            reader.read_raw(&mut run[..len as usize]).await.expect("bytes");
-            measured.worst = measured.worst.max(last.elapsed());
-            last = std::time::Instant::now();
-            (measured.bytes, of_block) = (measured.bytes + u64::from(len), of_block + len);
-            if of_block >= PIECE {
-                of_block -= PIECE;
-                writer.send(&block(next)).await.expect("sent");
-                next += 1;
+            let Some((mut reader, mut writer)) = self.ask(8).await else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let (mut next, mut of_block) = (8, 0);
+            while begun.elapsed() < time {
+                let Ok(Some(frame)) = reader.next().await else { break };
+                let SeederFrame::Run { len, .. } = frame else { continue };
+                if reader.read_raw(&mut run[..len as usize]).await.is_err() {
+                    break;
+                }
+                measured.worst = measured.worst.max(last.elapsed());
+                last = std::time::Instant::now();
+                (measured.bytes, of_block) = (measured.bytes + u64::from(len), of_block + len);
+                if of_block >= PIECE {
+                    of_block -= PIECE;
+                    if writer.send(&block(next)).await.is_err() {
+                        break;
+                    }
+                    next += 1;
+                }
             }
         }
+        measured.worst = measured.worst.max(last.elapsed());
         measured
     }
 }
