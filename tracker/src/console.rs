@@ -2,7 +2,7 @@
 //! prints.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module owns the terminal")]
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
@@ -28,6 +28,12 @@ status         connections, users, groups, events in the log, and the mode
 backup <file>  copy the database to a new file, while everything goes on
 help           this";
 
+/// Whether the log may have colours: not in a file, and not where nobody wants them.
+fn is_coloured() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
 /// What the executable does.
 pub fn main() -> ExitCode {
     let given: Vec<_> = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
@@ -36,7 +42,8 @@ pub fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_coloured());
+    log.with_writer(io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ran = runtime.map_err(Refused::from).and_then(|runtime| {
         let ran = runtime.block_on(run(&arguments));

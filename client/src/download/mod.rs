@@ -42,6 +42,7 @@ use common::manifest::Manifest;
 use common::task::TaskGroup;
 use common::tls::{DeviceKey, PeerConnector};
 use common::wire::refusal::Refusal;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use self::disk::Disk;
@@ -87,6 +88,8 @@ struct Inner {
     /// One start at a time, so that two for the same file meet.
     starting: tokio::sync::Mutex<()>,
     list: Mutex<List>,
+    /// Told when one joins or leaves the list.
+    listed: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -114,7 +117,13 @@ impl Downloads {
             budget: Budget::new(BUDGET),
         };
         let tasks = ground.tasks.clone();
-        let inner = Inner { ground, specs, starting: tokio::sync::Mutex::default(), list: Mutex::new(list) };
+        let inner = Inner {
+            ground,
+            specs,
+            starting: tokio::sync::Mutex::default(),
+            list: Mutex::new(list),
+            listed: watch::Sender::new(()),
+        };
         let downloads = Self(Arc::new(inner));
         tasks.spawn("download-session", downloads.clone().follow_session());
         Ok(downloads)
@@ -134,6 +143,17 @@ impl Downloads {
     pub fn list(&self) -> Vec<DownloadRow> {
         let names = self.0.ground.shares.group_names();
         self.jobs().into_iter().map(|job| job.row(names)).collect()
+    }
+
+    /// Resolves when [`Downloads::list`] may have become different from what it was when this was called. What happens
+    /// before the first poll counts.
+    pub fn change(&self) -> impl Future<Output = ()> + use<> {
+        let mut changes = vec![changed(self.0.ground.directory.session()), changed(self.0.listed.subscribe())];
+        for job in self.jobs() {
+            changes.push(changed(job.progress.subscribe()));
+            changes.push(changed(job.driven()));
+        }
+        async move { drop(futures::future::select_all(changes).await) }
     }
 
     /// Lets a download rest until it is resumed, also over restarts.
@@ -178,6 +198,7 @@ impl Downloads {
             .await?;
         }
         self.locked().jobs.remove(&id.0);
+        self.0.listed.send_replace(());
         Ok(())
     }
 
@@ -276,6 +297,16 @@ impl Downloads {
     fn locked(&self) -> MutexGuard<'_, List> {
         self.0.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Resolves at the first change after this call, or never where nobody can make one.
+fn changed<T: Send + Sync + 'static>(mut seen: watch::Receiver<T>) -> BoxFuture<'static, ()> {
+    seen.mark_unchanged();
+    Box::pin(async move {
+        if seen.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
 }
 
 /// The unfinished downloads of earlier runs, asleep.

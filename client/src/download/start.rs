@@ -87,6 +87,7 @@ impl Downloads {
         let job = Arc::new(Job::new(spec, 0));
         self.locked().jobs.insert(n, Arc::clone(&job));
         self.drive(&job, Some((disk, manifest)));
+        self.0.listed.send_replace(());
         Ok(DownloadId(n))
     }
 

@@ -27,7 +27,7 @@ const TWICE: Duration = Duration::from_millis(1500);
 const ONCE_MORE: &str = "(Ctrl-C once more, Ctrl-D or `quit` leaves)";
 /// A download that waits for so long is worth a line.
 const WAITS: Duration = Duration::from_secs(3);
-/// How often downloads are looked at.
+/// How often downloads are looked at while they change.
 const LOOK: Duration = Duration::from_millis(300);
 
 /// What the prompt works with.
@@ -278,18 +278,23 @@ impl Seen {
         self.told |= news;
         news
     }
+
+    /// Whether it may be news later, without a change.
+    fn is_to_be_told(&self) -> bool {
+        !self.told && self.state == State::Waiting
+    }
 }
 
-/// A bar for each download that moves, and a line when one ends.
+/// A bar for each download that moves, and a line when one ends. It sleeps while nothing changes.
 async fn follow_downloads(app: Arc<App>, console: Console, bars: Drawn) {
     // What is there before is no news.
     let known = app.downloads().list().into_iter().map(|row| (row.n, Seen::new(row.progress.state, true)));
     let mut known: HashMap<DownloadId, Seen> = known.collect();
     let mut drawn: HashMap<DownloadId, Box<dyn Bar>> = HashMap::new();
-    let mut tick = tokio::time::interval(LOOK);
     loop {
-        tick.tick().await;
+        let change = app.downloads().change();
         let rows = app.downloads().list();
+        let mut is_more_to_tell = false;
         drawn.retain(|id, _| rows.iter().any(|row| row.n == *id));
         for row in rows {
             let state = row.progress.state;
@@ -299,9 +304,15 @@ async fn follow_downloads(app: Arc<App>, console: Console, bars: Drawn) {
             } else {
                 drawn.remove(&row.n);
             }
-            if known.entry(row.n).or_insert_with(|| Seen::new(state, false)).is_news(state) {
+            let seen = known.entry(row.n).or_insert_with(|| Seen::new(state, false));
+            if seen.is_news(state) {
                 tell_change(&app, &console, &row).await;
             }
+            is_more_to_tell |= seen.is_to_be_told();
+        }
+        tokio::time::sleep(LOOK).await;
+        if !is_more_to_tell {
+            change.await;
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::task::TaskGroup;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -88,14 +89,7 @@ impl Drawn {
             return Self::Stderr(MultiProgress::with_draw_target(ProgressDrawTarget::hidden()));
         }
         let rows = Arc::new(Rows::new(console));
-        let drawn = Arc::clone(&rows);
-        tasks.spawn("progress", async move {
-            loop {
-                drawn.changed.notified().await;
-                drawn.show();
-                tokio::time::sleep(REDRAW).await;
-            }
-        });
+        tasks.spawn("progress", redraw(Arc::clone(&rows)));
         Self::Prompt(rows)
     }
 
@@ -105,6 +99,26 @@ impl Drawn {
             Self::Stderr(multi) => multi.clone(),
             Self::Prompt(_) => MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
         }
+    }
+}
+
+/// Rewrites rows that have changed, or whose terminal has another width.
+async fn redraw(rows: Arc<Rows>) {
+    let mut resized = signal(SignalKind::window_change()).ok(); // Without it they fit at their next change.
+    loop {
+        tokio::select! {
+            () = rows.changed.notified() => {}
+            Some(()) = next(&mut resized) => {}
+        }
+        rows.show();
+        tokio::time::sleep(REDRAW).await;
+    }
+}
+
+async fn next(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -158,7 +172,11 @@ impl Bar for PromptBar {
     fn set(&self, done: u64, total: u64, note: &str) {
         let began = *self.began.get_or_init(Instant::now);
         if let Some(row) = self.rows.locked().1.get_mut(&self.number) {
-            (row.done, row.total, row.note) = (done, total, note_of(note, done, total, began.elapsed()));
+            let note = note_of(note, done, total, began.elapsed());
+            if (row.done, row.total, &row.note) == (done, total, &note) {
+                return;
+            }
+            (row.done, row.total, row.note) = (done, total, note);
         }
         self.rows.changed.notify_one();
     }

@@ -274,13 +274,17 @@ impl Shares {
 
     /// Removes shares from the registry, and manifests that nobody needs any more.
     fn forget(&self, gone: impl Fn(&Share) -> bool) -> Result<Vec<Share>, Error> {
-        let (removed, needed) = self.registry(|r| {
+        let (removed, needed, keys) = self.registry(|r| {
             let removed = r.remove(gone)?;
             let needed: Vec<_> = r.shares().iter().map(|s| (s.file_id, s.layout)).collect();
-            Ok::<_, Error>((removed, needed))
+            let keys: Vec<_> = r.shares().iter().map(key_of).collect();
+            Ok::<_, Error>((removed, needed, keys))
         })?;
         for share in &removed {
-            self.0.host.stats.forget(key_of(share));
+            // The same content may be there under another name.
+            if !keys.contains(&key_of(share)) {
+                self.0.host.stats.forget(key_of(share));
+            }
             if !needed.contains(&(share.file_id, share.layout)) {
                 self.0.manifests.remove(share.file_id, share.layout);
             }

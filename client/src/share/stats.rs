@@ -72,7 +72,9 @@ impl ShareStats {
         let sent = self.sent.load(Ordering::Relaxed);
         let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
         meter.update(now, sent);
-        Given { sent, rate: meter.rate(), peers: self.peers.load(Ordering::Relaxed) as u64 }
+        let peers = self.peers.load(Ordering::Relaxed) as u64;
+        // The meter averages since it was last looked at, and nothing goes to nobody.
+        Given { sent, rate: if peers == 0 { 0 } else { meter.rate() }, peers }
     }
 }
 
@@ -115,6 +117,7 @@ mod tests {
         assert_eq!((later.sent, later.peers, later.rate), (1500, 1, 24), "over the last minute");
         assert_eq!(stats.given(key(2), Instant::now()), Given::default());
         drop(b);
+        assert_eq!(stats.given(key(1), Instant::now() + Duration::from_secs(61)).rate, 0, "nobody is there");
         stats.forget(key(1));
         assert_eq!(stats.given(key(1), Instant::now()).sent, 0);
     }

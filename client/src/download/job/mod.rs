@@ -103,6 +103,11 @@ impl Job {
         let _ = self.driven.subscribe().wait_for(|driven| !driven).await;
     }
 
+    /// Whether it has a driver.
+    pub(crate) fn driven(&self) -> watch::Receiver<bool> {
+        self.driven.subscribe()
+    }
+
     /// Waits until its driver has let go of everything, for at most `limit`.
     pub(crate) async fn ended(&self, limit: Duration) {
         // The next start cleans up after a driver that does not end.
