@@ -8,6 +8,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use common::secret::check_directory;
+
 use crate::config::{Arguments, Refused};
 use crate::server::{Config, Server};
 
@@ -40,6 +42,7 @@ impl Trial {
         let unusable = |source| Refused::Trial { directory: directory.clone(), source };
         create_private(&directory).map_err(unusable)?;
         let directory = directory.canonicalize().map_err(unusable)?;
+        check_directory(&directory).map_err(|e| unusable(io::Error::other(e)))?;
         let marker = claim(&directory).map_err(unusable)?;
         let list: String = free_addresses().map_err(unusable)?.iter().map(|a| format!("{a}\n")).collect();
         fs::write(directory.join(LIST), list).map_err(unusable)?;
@@ -119,6 +122,12 @@ fn claim(directory: &Path) -> io::Result<File> {
             "`{other}` is there already, and not from a trial; name another --data-dir"
         )));
     }
+    if let Some(person) = people(directory)?.into_iter().find(|person| !was_trial && keeps(person)) {
+        return Err(io::Error::other(format!(
+            "a client keeps its data in {} already, and not for a trial; name another --data-dir",
+            person.join(DATA).display()
+        )));
+    }
     let marker = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
     match marker.try_lock() {
         Ok(()) => tidy(directory).map(|()| marker),
@@ -135,12 +144,11 @@ fn tidy(directory: &Path) -> io::Result<()> {
         remove(fs::remove_file(directory.join(file)))?;
     }
     remove(fs::remove_dir_all(directory.join(DATA)))?;
-    for person in fs::read_dir(directory)? {
-        let (person, data) = person.map(|p| (p.path(), p.path().join(DATA)))?;
-        let Ok(kept) = fs::read_dir(&data) else { continue };
-        for kept in kept {
+    for person in people(directory)? {
+        let data = person.join(DATA);
+        for kept in fs::read_dir(&data)? {
             let kept = kept?;
-            if kept.file_name().as_encoded_bytes().starts_with(b"client-") {
+            if is_clients(&kept) {
                 remove(fs::remove_dir_all(kept.path()))?;
             }
         }
@@ -148,6 +156,22 @@ fn tidy(directory: &Path) -> io::Result<()> {
         let _ = fs::remove_dir(&data).and_then(|()| fs::remove_dir(&person));
     }
     Ok(())
+}
+
+/// Directories within that have one for data. A link leads elsewhere, and what is there is not the trial's.
+fn people(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let is_directory = |path: &Path| path.symlink_metadata().is_ok_and(|m| m.is_dir());
+    let within = fs::read_dir(directory)?.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>()?;
+    Ok(within.into_iter().filter(|person| is_directory(person) && is_directory(&person.join(DATA))).collect())
+}
+
+/// Whether a client keeps something there.
+fn keeps(person: &Path) -> bool {
+    fs::read_dir(person.join(DATA)).is_ok_and(|mut kept| kept.any(|entry| entry.is_ok_and(|e| is_clients(&e))))
+}
+
+fn is_clients(kept: &fs::DirEntry) -> bool {
+    kept.file_name().as_encoded_bytes().starts_with(b"client-")
 }
 
 /// What is not there is removed.
@@ -193,5 +217,26 @@ mod tests {
         assert!(!at("bob/data/client-127.0.0.1-0").exists());
         assert!(claim(dir.path()).expect_err("in use").to_string().contains("another trial"));
         drop(held);
+    }
+
+    #[test]
+    fn what_clients_kept_before_or_elsewhere_is_left_alone() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (trial, elsewhere) = (dir.path().join("trial"), dir.path().join("elsewhere/data/client-0.0.0.0-7000"));
+        let own = trial.join("alice/data/client-127.0.0.1-0");
+        for kept in [&own, &elsewhere] {
+            fs::create_dir_all(kept).expect("made");
+            fs::write(kept.join("device.key"), "x").expect("written");
+        }
+        let refused = claim(&trial).expect_err("a client's own directory").to_string();
+        assert!(refused.contains("alice") && refused.contains("--data-dir"), "{refused}");
+        assert!(own.join("device.key").exists() && !trial.join(MARKER).exists());
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(dir.path().join("elsewhere"), trial.join("bob")).expect("linked");
+            fs::write(trial.join(MARKER), "").expect("written");
+            claim(&trial).expect("what a killed trial left");
+            assert!(!own.exists() && elsewhere.join("device.key").exists());
+        }
     }
 }
