@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::id::{FileName, GroupId, GroupName};
+use common::id::{FileId, FileName, GroupId, GroupName};
 use common::look::composed;
 use common::wire::client::{FileInfo, FileRow, FileSelector, Response};
 use common::wire::limits::Text;
@@ -59,10 +59,11 @@ fn select(state: &State<'_>, group: GroupId, name: &GroupName, file: &FileSelect
         FileSelector::IdPrefix(digits) => {
             let (low, high) =
                 prefix_range(digits.as_str()).ok_or(StoreError::Content("digits that are not hexadecimal"))?;
-            let mut shares = state.shares_between(group, low, high, PAGE_AND_ONE)?.into_iter();
-            let first = shares.next().ok_or_else(none)?;
-            // The same content under several names is not ambiguous.
-            match shares.all(|s| s.file == first.file) {
+            let first = state.shares_between(group, low, high, 1)?.pop().ok_or_else(none)?;
+            // The same content under several names, however many, is not ambiguous.
+            let others = after(first.file).filter(|next| *next <= high);
+            let other = others.map(|next| state.shares_between(group, next, high, 1)).transpose()?.unwrap_or_default();
+            match other.is_empty() {
                 true => Ok(first),
                 false => Err(Refusal::AmbiguousId { group: name.clone() }.into()),
             }
@@ -70,12 +71,27 @@ fn select(state: &State<'_>, group: GroupId, name: &GroupName, file: &FileSelect
     }
 }
 
+/// The next id, if there is one.
+fn after(id: FileId) -> Option<FileId> {
+    let mut bytes = *id.as_bytes();
+    for byte in bytes.iter_mut().rev() {
+        *byte = byte.wrapping_add(1);
+        if *byte > 0 {
+            return Some(FileId::new(bytes));
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
+    use common::id::{FileId, PublicationId};
     use common::wire::client::{FileSelector, Request, Response};
     use common::wire::refusal::Refusal;
 
+    use super::{PAGE_AND_ONE, after};
     use crate::command::tests::{Fixture, group};
+    use crate::fact::Delta;
 
     fn find(file: &str) -> Request {
         let file: FileSelector = file.parse().expect("a selector");
@@ -96,6 +112,50 @@ mod tests {
         for missing in ["A FILE.bin", "id:0123456789"] {
             assert!(matches!(a.ask(find(missing)).await, Err(Refusal::NoSuchFile { .. })), "{missing}");
         }
+    }
+
+    /// Somebody who gives a file very many names must not hide that digits mean another one, too.
+    #[tokio::test]
+    async fn many_names_of_one_file_do_not_hide_another_that_begins_alike() {
+        let f = Fixture::new().await;
+        let a = f.user("alice").await;
+        a.create_group("lab").await.expect("created");
+        a.upload("lab", "some", b"content").await.expect("uploaded");
+        let share = a.find("lab", "some").await.expect("found");
+        let t = a.ticket("lab").await.expect("a ticket");
+        let (group, membership, user) = (t.group, t.membership, a.user());
+        let manifest = f.services().store.read(move |s| s.share_of(group, share.file_id)).await;
+        let manifest = manifest.expect("read").expect("a share").manifest;
+        let published = |id: u8, name: String| Delta::Published {
+            id: PublicationId::random(),
+            group,
+            name: name.parse().expect("a name"),
+            file: FileId::new([vec![7; 31], vec![id]].concat().try_into().expect("an id")),
+            manifest,
+            user,
+            membership,
+        };
+        f.state((0..PAGE_AND_ONE).map(|n| published(1, format!("decoy {n}"))).collect()).await;
+        let digits = "07".repeat(4);
+        let find = async || a.ask(find(&format!("id:{digits}"))).await;
+        let Ok(Response::File(info)) = find().await else { panic!("one file of many names") };
+        assert_eq!(info.file_id.as_bytes()[31], 1);
+        f.state(vec![published(2, "wanted".to_owned())]).await;
+        assert!(matches!(find().await, Err(Refusal::AmbiguousId { .. })));
+    }
+
+    #[test]
+    fn the_next_id_is_found_with_a_carry() {
+        let id = |last: [u8; 2]| {
+            let mut bytes = [0xff; 32];
+            bytes[0] = 1;
+            bytes[30..].copy_from_slice(&last);
+            FileId::new(bytes)
+        };
+        assert_eq!(after(id([3, 0xff])), Some(id([4, 0])));
+        let next = after(id([0xff, 0xff])).expect("there is one");
+        assert!(next.as_bytes()[0] == 2 && next.as_bytes()[1..].iter().all(|b| *b == 0));
+        assert_eq!(after(FileId::new([0xff; 32])), None);
     }
 
     #[tokio::test]

@@ -339,6 +339,8 @@ impl State {
                 let shares = self.files[file].shares.iter();
                 let mut shares: Vec<_> = shares.filter_map(|(_, s)| Some((self.speaker(*s)?, *s))).collect();
                 shares.sort_unstable();
+                // One content may have very many names.
+                shares.truncate(most.saturating_sub(page.len()));
                 page.extend(shares.into_iter().filter_map(|(_, share)| self.share_as_shown(group, share)));
             }
             if page.len() >= most {
