@@ -79,7 +79,10 @@ impl Shares {
         let barred = self.barred_groups(&shares).await;
         let shares = shares.into_iter().filter(|share| !barred.contains(&share.group_id));
         let announced = futures::stream::iter(shares).map(|share| self.bring_back(share)).buffer_unordered(ANNOUNCE);
-        announced.for_each(|()| async {}).await;
+        let let_in: Vec<Share> = announced.filter_map(async |share| share).collect().await;
+        // Not those that were suspended once more.
+        let let_in = let_in.into_iter().filter(|share| self.offers(key_of(share)));
+        self.note_refusals(let_in.map(|share| (share, None)).collect()).await;
     }
 
     /// Of the groups in which something was refused, those that still do not let the user in: one question for all
@@ -103,33 +106,34 @@ impl Shares {
         group_names::ticket(&*self.0.directory, group, known).await.map(drop)
     }
 
-    async fn bring_back(&self, share: Share) {
-        if let Some(share) = self.checked(share).await {
-            if self.0.host.offers.get(key_of(&share)).is_none() {
-                self.0.host.offers.put(Offer::complete(key_of(&share), share.layout, share.path.clone(), share.stamp));
-            }
-            self.announce(&share).await;
+    /// The share, if it was refused and no longer is.
+    async fn bring_back(&self, share: Share) -> Option<Share> {
+        let share = self.checked(share).await?;
+        if self.0.host.offers.get(key_of(&share)).is_none() {
+            self.0.host.offers.put(Offer::complete(key_of(&share), share.layout, share.path.clone(), share.stamp));
         }
+        let is_announced = self.announce(&share).await;
+        (is_announced && share.refused.is_some()).then_some(share)
     }
 
-    async fn announce(&self, share: &Share) {
+    /// Whether the trackers let this device seed it.
+    async fn announce(&self, share: &Share) -> bool {
         let key = key_of(share);
         match self.tell_seeding(&share.group, key).await {
             Ok(_) => {
                 self.unsettled(|u| u.shares.remove(&key));
-                if share.refused.is_some() {
-                    self.note_refusal(share.clone(), None).await;
-                }
+                return true;
             }
             Err(Error::Refused(refusal @ (Refusal::NotAMember(_) | Refusal::NoSuchGroup(_)))) => {
                 self.suspend_group(share.group_id, &refusal).await;
             }
-            Err(Error::Refused(refusal)) if is_final(&refusal) => self.suspend(share.clone(), &refusal).await,
+            Err(Error::Refused(refusal)) if is_final(&refusal) => self.suspend(vec![share.clone()], &refusal).await,
             Err(error) => {
                 tracing::warn!(%error, name = %share.name, "a share could not be announced; it is tried again");
                 self.unsettled(|u| u.shares.insert(key));
             }
         }
+        false
     }
 
     /// The user is no longer a member of a group, as `refusal` says: what is shared there is offered no longer.
@@ -140,35 +144,40 @@ impl Shares {
         if !shares.is_empty() {
             self.unsettled(|u| u.groups.insert(group));
         }
+        self.suspend(shares, refusal).await;
+    }
+
+    /// Offers shares no longer: all of them, before anything is written. Keeps them with the reason, and says so once.
+    async fn suspend(&self, shares: Vec<Share>, refusal: &Refusal) {
+        for share in &shares {
+            self.0.host.offers.end(key_of(share));
+        }
+        self.unsettled(|u| shares.iter().for_each(|share| _ = u.shares.remove(&key_of(share))));
+        let mut judged = Vec::new();
+        let mut notices = Vec::new();
         for share in shares {
-            self.suspend(share, refusal).await;
+            let present = self.0.names.present(share.group_id, &share.group);
+            let why = refusal.clone().about_group(&present).to_string();
+            if share.refused.is_none() {
+                let (name, path) = (share.name.clone(), share.path.clone());
+                notices.push(Notice { group: present, name, path, reason: Withdrawal::Refused(why.clone()) });
+            }
+            if share.refused.as_ref() != Some(&why) {
+                judged.push((share, Some(why)));
+            }
         }
+        self.note_refusals(judged).await;
+        notices.into_iter().for_each(|notice| self.tell(notice));
     }
 
-    /// Offers a share no longer, keeps it with the reason, and says so once.
-    async fn suspend(&self, share: Share, refusal: &Refusal) {
-        let key = key_of(&share);
-        self.0.host.offers.end(key);
-        self.unsettled(|u| u.shares.remove(&key));
-        let present = self.0.names.present(share.group_id, &share.group);
-        let why = refusal.clone().about_group(&present).to_string();
-        if share.refused.as_ref() != Some(&why) {
-            self.note_refusal(share.clone(), Some(why.clone())).await;
+    async fn note_refusals(&self, judged: Vec<(Share, Option<String>)>) {
+        if judged.is_empty() {
+            return;
         }
-        if share.refused.is_none() {
-            let Share { name, path, .. } = share;
-            self.tell(Notice { group: present, name, path, reason: Withdrawal::Refused(why) });
-        }
-    }
-
-    async fn note_refusal(&self, share: Share, refused: Option<String>) {
         let shares = self.clone();
-        let saved = blocking(move || {
-            // One that was stopped or replaced meanwhile stays as it is.
-            shares.registry(|r| if r.shares().contains(&share) { r.put(Share { refused, ..share }) } else { Ok(()) })
-        });
+        let saved = blocking(move || shares.registry(|r| r.note_refusals(judged)));
         if let Err(error) = saved.await {
-            tracing::warn!(%error, "what became of a share could not be saved");
+            tracing::warn!(%error, "what became of shares could not be saved");
         }
     }
 

@@ -3,6 +3,7 @@
 //! Invariant: what [`Registry`] holds is what is on the disk; a change that cannot be saved is
 //! undone. Knows nothing about serving or trackers.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -94,6 +95,23 @@ impl Registry {
         let mut shares: Vec<_> = self.shares.iter().filter(|s| !s.same_place(&share)).cloned().collect();
         shares.push(share);
         self.replace(shares)
+    }
+
+    /// Notes why each of `judged` is refused, if it is. One that was stopped or replaced meanwhile stays as it is. Blocks on
+    /// the disk, once, if that changes anything.
+    pub(crate) fn note_refusals(&mut self, judged: Vec<(Share, Option<String>)>) -> Result<(), Error> {
+        let place = |s: &Share| (s.user, s.group_id, s.name.clone());
+        let mut judged: HashMap<_, _> = judged.into_iter().map(|(share, why)| (place(&share), (share, why))).collect();
+        let mut changed = false;
+        let mut noted = |share: &Share| match judged.remove(&place(share)) {
+            Some((same, refused)) if same == *share && share.refused != refused => {
+                changed = true;
+                Share { refused, ..same }
+            }
+            _ => share.clone(),
+        };
+        let shares = self.shares.iter().map(&mut noted).collect();
+        if changed { self.replace(shares) } else { Ok(()) }
     }
 
     /// Removes the shares that `gone` picks, and returns them. Blocks on the disk if there are any.

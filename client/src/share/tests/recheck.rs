@@ -167,6 +167,29 @@ async fn a_member_who_is_removed_seeds_nothing_there_and_keeps_the_share() {
     until("nothing is wrong with it", || alice.shares.registry(|r| r.shares()[0].refused.is_none())).await;
 }
 
+/// With one thread that may block, nothing is written until that thread is free.
+#[test]
+fn a_member_who_is_removed_seeds_nothing_there_even_if_the_disk_is_slow() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(1).enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let tracker = FakeTracker::new();
+        let alice = Device::new(&tracker).await;
+        let ups = [alice.upload("one", &content(10)).await, alice.upload("two", &content(11)).await];
+        let mut notices = alice.shares.notices();
+        let (free, busy) = std::sync::mpsc::channel::<()>();
+        let held = tokio::task::spawn_blocking(move || busy.recv());
+        tracker.kick(alice.key.id());
+        let all_ended = until("both are suspended", || ups.iter().all(|up| !alice.offers(up)));
+        let in_time = tokio::time::timeout(Duration::from_secs(15), all_ended).await;
+        drop(free);
+        assert!(held.await.is_ok() && in_time.is_ok(), "both are suspended before anything is written");
+        for _ in &ups {
+            notices.recv().await.expect("told of each");
+        }
+        assert!(alice.shares.registry(|r| r.shares().iter().all(|s| s.refused.is_some())));
+    });
+}
+
 /// Two trackers that were apart both gave `lab` away; this group lost the name.
 #[tokio::test(flavor = "multi_thread")]
 async fn shares_of_a_group_that_lost_its_name_are_seeded_after_a_restart() {
