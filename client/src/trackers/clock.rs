@@ -10,6 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use common::ticket::{self, UnixSeconds};
 use tokio::time::Instant;
 
+/// How old a ticket that a tracker hands out may be, in seconds: it gives the last one out again for a while, and its time
+/// and ours are whole seconds.
+const HANDED_OUT_FOR: UnixSeconds = 6;
+
 /// The trackers' time. Clones are the same clock.
 #[derive(Debug, Clone, Default)]
 pub struct TrackerClock(Arc<Mutex<Vec<Reading>>>);
@@ -35,6 +39,16 @@ impl TrackerClock {
         let mut readings = self.lock();
         readings.retain(|r| r.tracker != tracker);
         readings.push(Reading { tracker, told, at: Instant::now() });
+    }
+
+    /// Notes that `tracker` has just handed out a ticket that it dated `issued`. That may be one that it gave out a moment
+    /// ago, so that an earlier date says nothing new, unless the tracker's clock was put back by more.
+    pub(crate) fn dated(&self, tracker: usize, issued: UnixSeconds) {
+        let reading = self.lock().iter().find(|r| r.tracker == tracker).map(Reading::now);
+        let is_old_news = reading.is_some_and(|now| issued <= now && now - issued <= HANDED_OUT_FOR);
+        if !is_old_news {
+            self.measured(tracker, issued);
+        }
     }
 
     /// Now, by the tracker that was heard last; by this machine's clock before the first.
@@ -76,5 +90,20 @@ mod tests {
         assert_eq!((clock.now(), clock.span()), (1130, (1040, 1130)));
         clock.measured(0, 1041);
         assert_eq!((clock.now(), clock.span()), (1041, (1041, 1130)), "the latest word of each counts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ticket_that_is_given_out_again_does_not_put_the_clock_back() {
+        let clock = TrackerClock::default();
+        clock.measured(0, 1000);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        clock.dated(0, 1026);
+        assert_eq!(clock.span(), (1030, 1030), "issued a moment ago");
+        clock.dated(0, 1032);
+        assert_eq!(clock.span(), (1032, 1032), "the tracker is ahead");
+        clock.dated(0, 900);
+        assert_eq!(clock.span(), (900, 900), "its clock was put back");
+        clock.dated(1, 950);
+        assert_eq!(clock.span(), (900, 950), "met for the first time");
     }
 }

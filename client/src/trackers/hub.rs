@@ -220,7 +220,7 @@ impl Hub {
             Effect::News(push) => self.pass_on(push),
             Effect::Dated(index, ticket) => {
                 let issued = self.shared.trust.public().and_then(|cluster| ticket.verify(&cluster).ok());
-                issued.into_iter().for_each(|ticket| self.shared.clock.measured(index, ticket.issued));
+                issued.into_iter().for_each(|ticket| self.shared.clock.dated(index, ticket.issued));
             }
             Effect::Tell(what) => self.tell(what),
         }
