@@ -105,7 +105,10 @@ pub async fn run(arguments: &Arguments) -> Result<ExitCode, Refused> {
     let server = Server::bind(config).await?;
     eprintln!("cluster {pin}");
     println!("tracker {number} ready on {}", server.local_addr());
-    attend(std::slice::from_ref(&server), &mut signals).await;
+    tokio::select! {
+        () = attend(std::slice::from_ref(&server), &mut signals) => {}
+        () = server.failed() => return Ok(broken()),
+    }
     tokio::select! {
         () = server.stop() => Ok(ExitCode::SUCCESS),
         () = signals.next() => Ok(ExitCode::from(INTERRUPTED)),
@@ -132,7 +135,11 @@ async fn run_trial(arguments: &Arguments) -> Result<ExitCode, Refused> {
         println!("tracker {} ready on {}", i + 1, server.local_addr());
     }
     println!("{}", trial.welcome());
-    attend(&trial.servers, &mut signals).await;
+    let failed = futures::future::select_all(trial.servers.iter().map(|server| Box::pin(server.failed())));
+    tokio::select! {
+        () = attend(&trial.servers, &mut signals) => {}
+        _ = failed => return Ok(broken()),
+    }
     let left = tokio::select! {
         left = trial.stop() => left?,
         () = signals.next() => return Ok(ExitCode::from(INTERRUPTED)),
@@ -142,6 +149,14 @@ async fn run_trial(arguments: &Arguments) -> Result<ExitCode, Refused> {
         None => println!("everything of the trial is removed"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A tracker whose database cannot be written ends at once: it would refuse everybody whom the other one could serve.
+fn broken() -> ExitCode {
+    tracing::error!(
+        "the database's writer has ended by a panic; this tracker stops, and loses nothing: start it again"
+    );
+    ExitCode::FAILURE
 }
 
 /// Answers the operator until `quit` or a signal. A backup is of the first of the trackers.

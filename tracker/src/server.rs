@@ -339,6 +339,11 @@ impl Server {
         self.context.services.store.back_up(to).await
     }
 
+    /// Returns when this tracker can no longer change anything. It had better end then: clients go to the other one.
+    pub async fn failed(&self) {
+        self.context.services.store.writer_ended().await;
+    }
+
     /// Stops taking connections and calls, finishes those that run, and closes the database.
     pub async fn stop(&self) {
         let services = &self.context.services;

@@ -326,6 +326,14 @@ impl Store {
         Ok(load::differences(&state, &loaded, &live))
     }
 
+    /// Returns when the writer has ended: after [`Self::close`], or because it panicked. Nothing can be changed from then
+    /// on, and what is in memory may be half a change.
+    pub async fn writer_ended(&self) {
+        // The writer has the only sender.
+        let mut versions = self.versions.clone();
+        while versions.changed().await.is_ok() {}
+    }
+
     /// How much of the common history is here: everything that was acknowledged, and no less.
     pub fn versions(&self) -> Arc<Versions> {
         Arc::clone(&self.versions.borrow())

@@ -161,3 +161,22 @@ async fn the_chain_is_whole() {
     let distinct: std::collections::HashSet<_> = hashes.iter().chain([&head]).collect();
     assert_eq!(distinct.len(), 21);
 }
+
+#[tokio::test]
+async fn a_writer_that_ends_by_a_panic_is_noticed() {
+    let dir = tempfile::tempdir().expect("directory");
+    let calls = Arc::new(AtomicU64::new(0));
+    let clock = Arc::clone(&calls);
+    let now = move || match clock.load(Ordering::Relaxed) {
+        0 => 1_700_000_000_000,
+        _ => panic!("a defect outside any command"),
+    };
+    let store = Store::open(dir.path(), Arc::new(now)).expect("opened");
+    put(&store, 1).await.expect("written");
+    let ended = store.writer_ended();
+    tokio::pin!(ended);
+    assert!(futures::poll!(ended.as_mut()).is_pending(), "it works");
+    calls.store(1, Ordering::Relaxed);
+    assert!(put(&store, 2).await.is_err());
+    tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.expect("noticed");
+}
