@@ -280,3 +280,15 @@ fn no_tracker_is_neither_dual_nor_solo() {
     assert!(data(Outcome::Status(status.clone())).contains(r#""mode":"none""#));
     assert!(text(&Outcome::Status(status)).data.contains("no tracker can be reached"));
 }
+
+/// What was there before it went on did not come at this rate.
+#[test]
+fn a_resumed_download_tells_the_rate_of_what_came_since() {
+    let peers = |bytes| vec![PeerShare { device: "c0ffee".to_owned(), user: name("bob"), bytes }];
+    let shown =
+        |peers| text(&Outcome::Downloaded(Downloaded { size: 100 << 20, seconds: 2.0, peers, ..downloaded_row() }));
+    let resumed = shown(peers(2 << 20)).data;
+    assert!(resumed.contains("(1.0 MiB/s)"), "{resumed}");
+    let nothing = shown(Vec::new()).data;
+    assert!(!nothing.contains("/s)"), "{nothing}");
+}

@@ -314,7 +314,8 @@ mod tests {
             keep_log(&conn, keep).expect("set");
             conn.execute_batch(sql).expect("written");
         };
-        change("CREATE TABLE later AS SELECT randomblob(99999) AS b", false);
+        // Little: SQLite itself does not write a log into a file that is far shorter than the log says.
+        change("CREATE TABLE later AS SELECT randomblob(39999) AS b", false);
         // What is written from here on stays in the log, as after a kill.
         change("CREATE TABLE last AS SELECT 1 AS b", true);
         let file = data.join(FILE);
