@@ -1,15 +1,13 @@
 //! `upload_file`: publishes a file whose manifest has been staged, seeded by the caller's device.
 
-use std::sync::Arc;
-
-use common::id::{FileId, FileName, GroupId, GroupName, PublicationId, Sha1Digest, UserId};
+use common::id::{FileId, FileName, GroupId, GroupName, PublicationId, Sha1Digest};
 use common::look::check_new;
 use common::manifest::{Manifest, PieceHash};
 use common::pieces::PieceLayout;
 use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
 
-use super::{Call, Decision, Halt, Outcome, Services, Staged, as_member};
+use super::{Call, Decision, Halt, Outcome, Staged, as_member};
 use crate::fact::Delta;
 use crate::quota::{self, Quota};
 use crate::rules::{self, Login, Offer, Upload};
@@ -31,9 +29,13 @@ pub(super) async fn run(call: &Call, me: &Login, offered: Offered, staged: Optio
         return Ok(effect);
     }
     let pieces = staged.and_then(|s| s.into_pieces(offered.file)).unwrap_or_default();
-    let (services, publication) = (Arc::clone(&call.services), call.mint().id("publication"));
+    let publication = call.mint().id("publication");
     let (offered, manifest) = verified(offered, pieces).await?;
-    call.write(me, move |state, me| decide(state, me, &services, publication, offered, manifest)).await
+    // Beforehand: it may take counting up to the bounds, and nobody waits for that in the writer. So the uploads that a
+    // user has under way may each take the last place.
+    let (quota, wanted, weight) = (call.services.quota, offered.clone(), quota::weight(manifest.layout()));
+    call.read(me, move |state, me| within_quota(state, me, quota, &wanted, weight)).await?;
+    call.write(me, move |state, me| decide(state, me, publication, offered, manifest)).await
 }
 
 /// Checks that the pieces make the file, off the runtime: there may be a quarter of a million.
@@ -49,7 +51,6 @@ async fn verified(offered: Offered, pieces: Vec<PieceHash>) -> Result<(Offered, 
 fn decide(
     state: &State<'_>,
     me: &Login,
-    services: &Services,
     publication: PublicationId,
     offered: Offered,
     manifest: NewManifest,
@@ -73,7 +74,6 @@ fn decide(
         if same_name.is_none() {
             tells_itself_apart(state, group, &name)?;
         }
-        within_quota(state, services.quota, group, user, &manifest)?;
         let manifest = manifest.id();
         deltas.push(Delta::Published { id: publication, group, name, file, manifest, user, membership });
     }
@@ -95,21 +95,22 @@ fn tells_itself_apart(state: &State<'_>, group: GroupId, name: &FileName) -> Res
     }
 }
 
-/// Whether the user may have one more share, with this manifest.
+/// Whether the user may have one more share, with a manifest of that weight, if it is one.
 fn within_quota(
     state: &State<'_>,
+    me: &Login,
     quota: Quota,
-    group: GroupId,
-    user: UserId,
-    manifest: &NewManifest,
+    wanted: &Offered,
+    weight: Option<u64>,
 ) -> Result<(), Halt> {
-    if !quota.applies() {
+    let (group, membership) = as_member(state, me, &wanted.group)?;
+    if !quota.applies() || state.has_published(membership, &wanted.name, wanted.file)? {
         return Ok(());
     }
-    let here = state.shares_in(group, user, quota::SHARES_PER_GROUP)?;
-    quota.new_share(here, state.shares_made(user)?)?;
-    if let Some(more) = quota::weight(manifest.layout()) {
-        quota.new_manifest(state.manifest_bytes(user)?, more)?;
+    let here = state.shares_in(group, me.user, quota::SHARES_PER_GROUP)?;
+    quota.new_share(here, state.shares_made(me.user)?)?;
+    if let Some(more) = weight {
+        quota.new_manifest(state.manifest_bytes(me.user)?, more)?;
     }
     Ok(())
 }

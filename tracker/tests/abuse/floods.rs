@@ -145,6 +145,22 @@ impl Stage {
         stage
     }
 
+    /// Has mallory ask all this. Who is silent for long is disconnected: the others show signs of life meanwhile.
+    async fn prepare(&mut self, requests: impl Iterator<Item = Request>) {
+        let mut requests = requests.peekable();
+        while requests.peek().is_some() {
+            self.mallory.ask_all(requests.by_ref().take(500)).await;
+            self.keep_alive().await;
+        }
+    }
+
+    async fn keep_alive(&mut self) {
+        let others = self.others.iter_mut().map(|(_, other)| other);
+        for client in others.chain([&mut self.admin, &mut self.honest, &mut self.mallory]) {
+            assert!(client.lives().await, "still here");
+        }
+    }
+
     /// A further connection of mallory's.
     async fn another(&self) -> Client {
         let mut client = self.tracker.device_from(Ipv4Addr::LOCALHOST, &self.device).await;
@@ -238,7 +254,7 @@ async fn one_content_under_many_names(scale: Scale) {
     stage.honest.publish(lab(), "own", &content(0)).await;
     let manifest = empty();
     // As many as the quota allows but for what the flood still tries.
-    stage.mallory.ask_all((0..scale.count).map(|n| upload(&lab(), &format!("name{n}"), &manifest))).await;
+    stage.prepare((0..scale.count).map(|n| upload(&lab(), &format!("name{n}"), &manifest))).await;
     let id = manifest.file_id();
     let what = format!("the empty file under {} names, listed, found and published", scale.count);
     stage
@@ -270,7 +286,7 @@ async fn leaving_with_many_names(scale: Scale) {
     for g in 0..GROUPS {
         let name = group(&format!("g{g}"));
         stage.mallory.ask(Request::CreateGroup { group: name.clone() }).await.expect("created");
-        stage.mallory.ask_all((0..scale.count).map(|n| upload(&name, &format!("name{n}"), &manifest))).await;
+        stage.prepare((0..scale.count).map(|n| upload(&name, &format!("name{n}"), &manifest))).await;
     }
     let left: Vec<_> = {
         let mut first = stage.another().await;
@@ -354,6 +370,9 @@ async fn a_name_replaced_often(scale: Scale) {
         let file_id = stage.mallory.publish(lab(), "again", &content(n)).await;
         times.push(begun.elapsed());
         stage.mallory.ask(Request::StopSeeding { group: lab(), file_id }).await.expect("stopped");
+        if n % 500 == 0 {
+            stage.keep_alive().await;
+        }
     }
     let median = |some: &[Duration]| {
         let mut some = some.to_vec();
