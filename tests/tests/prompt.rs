@@ -391,3 +391,41 @@ fn a_client_in_the_background_is_not_stopped_by_its_terminal() {
         t.until_text("ended");
     }
 }
+
+/// How often the threads of a process have gone to sleep.
+#[cfg(target_os = "linux")]
+fn sleeps(pid: u32) -> u64 {
+    let of = |task: std::fs::DirEntry| {
+        let status = std::fs::read_to_string(task.path().join("status")).ok()?; // Threads come and go.
+        status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok())
+    };
+    std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().filter_map(of).sum()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_prompt_sleeps_while_nothing_happens_also_with_a_download_that_waits() {
+    let cluster = Cluster::start(1);
+    let (alice, bob) = (cluster.user("alice"), cluster.client("bob"));
+    alice.ok(&["create_group lab"]);
+    let file = alice.home().join("results.tar");
+    random_file(&file, 1 << 20).unwrap();
+    alice.ok(&[&format!("upload_file {} lab", file.display())]); // And nobody seeds it.
+    let mut t = Terminal::open(&bob);
+    t.log_in("bob");
+    t.enter("join_group lab");
+    t.until_text("its admin has to accept");
+    alice.ok(&["accept_request lab bob"]);
+    t.until_text("you are a member");
+    let pid = t.child.process_id().unwrap();
+    for (line, shown, most) in [("whoami", "bob", 2.0), ("download_file lab results.tar .", "waits: ", 5.0)] {
+        t.enter(line);
+        t.until_text(shown);
+        std::thread::sleep(Duration::from_secs(2)); // What came before has settled.
+        let (before, span) = (sleeps(pid), Duration::from_secs(15));
+        std::thread::sleep(span);
+        let a_second = sleeps(pid).saturating_sub(before) as f64 / span.as_secs_f64();
+        println!("after `{line}`: {a_second:.2} a second");
+        assert!(a_second < most, "after `{line}`: {a_second} a second");
+    }
+}

@@ -88,6 +88,19 @@ fn a_second_tracker_on_the_same_data_is_refused() {
 }
 
 #[test]
+fn a_log_that_is_no_terminal_has_no_colours() {
+    let cluster = Cluster::prepare(1);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    std::fs::write(cluster.info(), format!("{}\n", taken.local_addr().unwrap())).unwrap();
+    let mut command = std::process::Command::new(harness::binary("tracker"));
+    let said =
+        command.current_dir(cluster.dir()).args(["tracker_info.txt", "1"]).env("RUST_LOG", "trace").output().unwrap();
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("TRACE") || said.contains("DEBUG") || said.contains("INFO"), "{said}");
+    assert!(!said.contains('\u{1b}'), "{said}");
+}
+
+#[test]
 fn it_goes_on_without_input_and_stops_on_quit_or_a_signal() {
     let mut cluster = Cluster::start(1);
     cluster.tracker(1).process.end_input();

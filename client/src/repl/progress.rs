@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use common::task::TaskGroup;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -20,6 +19,8 @@ use crate::units::{count, duration, rate, size};
 
 /// How often live lines are rewritten.
 const REDRAW: Duration = Duration::from_millis(500);
+/// How soon rows that do not change fit a terminal of another width. The line editor has the signal that tells of it.
+const RESIZED: Duration = Duration::from_secs(2);
 /// Most live lines.
 const MAX_LINES: usize = 6;
 /// Columns below which rows make no sense.
@@ -102,23 +103,20 @@ impl Drawn {
     }
 }
 
-/// Rewrites rows that have changed, or whose terminal has another width.
+/// Rewrites rows that have changed, or whose terminal has another width. It sleeps while there are none.
 async fn redraw(rows: Arc<Rows>) {
-    let mut resized = signal(SignalKind::window_change()).ok(); // Without it they fit at their next change.
+    let mut columns = stdout_size().columns;
     loop {
+        let any = !rows.locked().1.is_empty();
         tokio::select! {
             () = rows.changed.notified() => {}
-            Some(()) = next(&mut resized) => {}
+            () = tokio::time::sleep(RESIZED), if any => if stdout_size().columns == columns {
+                continue;
+            },
         }
+        columns = stdout_size().columns;
         rows.show();
         tokio::time::sleep(REDRAW).await;
-    }
-}
-
-async fn next(signal: &mut Option<Signal>) -> Option<()> {
-    match signal {
-        Some(signal) => signal.recv().await,
-        None => std::future::pending().await,
     }
 }
 
