@@ -5,7 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,7 @@ impl Shell {
         let mut bash = CommandBuilder::new("bash");
         bash.args(["--norc", "--noprofile", "-i"]);
         bash.cwd(dir);
+        bash.env("HOME", dir.parent().unwrap());
         for (name, value) in [("TERM", "xterm-256color"), ("PS1", "$ "), ("HISTFILE", "/dev/null")] {
             bash.env(name, value);
         }
@@ -122,13 +123,22 @@ impl Drop for Shell {
     }
 }
 
-/// A directory with both programs, as the README says.
-fn installed() -> tempfile::TempDir {
-    let dir = tempfile::Builder::new().prefix("shoal-").tempdir().unwrap();
-    for name in ["tracker", "client"] {
-        std::os::unix::fs::symlink(binary(name), dir.path().join(name)).unwrap();
+/// A home with both programs in its directory `shoal`, as the README says.
+struct Installed(tempfile::TempDir);
+
+impl Installed {
+    fn path(&self) -> PathBuf {
+        self.0.path().join("shoal")
     }
-    dir
+}
+
+fn installed() -> Installed {
+    let home = Installed(tempfile::Builder::new().prefix("shoal-").tempdir().unwrap());
+    std::fs::create_dir(home.path()).unwrap();
+    for name in ["tracker", "client"] {
+        std::os::unix::fs::symlink(binary(name), home.path().join(name)).unwrap();
+    }
+    home
 }
 
 /// The lines of a section of the README, each with the number of its terminal. Ports are put in place of
@@ -155,11 +165,35 @@ fn lines(section: &str) -> Vec<(usize, String)> {
 }
 
 #[test]
+fn the_programs_are_installed_from_a_clone_whose_packages_have_their_names() {
+    let home = tempfile::tempdir().unwrap();
+    let clone = home.path().join("clone");
+    for dir in ["tracker", "client", "target/release"] {
+        std::fs::create_dir_all(clone.join(dir)).unwrap();
+    }
+    let lines = lines("install");
+    let ((_, build), copying) = lines.split_first().expect("lines");
+    assert!(build.starts_with("cargo build --release") && !copying.is_empty(), "{lines:?}");
+    for name in ["tracker", "client"] {
+        std::fs::write(clone.join("target/release").join(name), name).unwrap();
+    }
+    let script: Vec<_> = copying.iter().map(|(_, line)| line.as_str()).chain(["pwd -P"]).collect();
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-e", "-c", &script.join("\n")]).current_dir(&clone);
+    let output = bash.env("HOME", home.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let dir = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end());
+    for name in ["tracker", "client"] {
+        assert_eq!(std::fs::read_to_string(dir.join(name)).unwrap(), name, "in {}", dir.display());
+    }
+}
+
+#[test]
 fn the_tour_leads_to_a_verified_file_within_a_minute() {
     let dir = installed();
     let tour = lines("tour");
     let pasted = tour.iter().position(|(_, line)| line.starts_with("download_file")).expect("a download") + 1;
-    let mut terminals: Vec<_> = (0..3).map(|_| Shell::open(dir.path())).collect();
+    let mut terminals: Vec<_> = (0..3).map(|_| Shell::open(&dir.path())).collect();
     let began = Instant::now();
     let mut took = None;
     for (number, line) in &tour {
@@ -199,7 +233,7 @@ fn the_tour_leads_to_a_verified_file_within_a_minute() {
 #[test]
 fn trackers_in_the_background_are_not_stopped_by_their_terminal() {
     let dir = installed();
-    let mut shell = Shell::open(dir.path());
+    let mut shell = Shell::open(&dir.path());
     for (number, (_, line)) in lines("stay").iter().enumerate() {
         shell.paste(line);
         if number > 0 {
