@@ -314,6 +314,29 @@ fn what_one_tracker_has_no_room_for_goes_to_the_other() {
     assert_eq!(b.machine.view().full, [false, false], "there may be room again");
 }
 
+/// The trackers are apart. The first one is full, and the other lacks what it showed: the command was sent to the first
+/// again and again, as fast as it refused, and each time a person was told of a switch.
+#[test]
+fn a_full_tracker_is_not_asked_again_and_again_while_the_other_lacks_what_was_seen() {
+    let mut b = Bench::new(2, true);
+    b.machine.call(b.now, groups());
+    let call = b.sent(0).expect("sent");
+    b.answer(0, &call, Mode::Solo, &[(A, 5)], Ok(Response::Done));
+    let number = b.machine.call(b.now, create("lab"));
+    let call = b.sent(0).expect("sent");
+    b.answer(0, &call, Mode::Solo, &[], Err(Refusal::TrackerDiskFull));
+    let call = b.sent(1).expect("the other is asked");
+    b.now += Duration::from_secs(2);
+    b.answer(1, &call, Mode::Solo, &[(B, 3)], Err(Refusal::Stale));
+    let call = b.sent(0).expect("there may be room by now");
+    b.answer(0, &call, Mode::Solo, &[], Err(Refusal::TrackerDiskFull));
+    let refused = b.answered(number).expect("answered").expect_err("there is no room");
+    assert_eq!(refused.code(), "tracker_disk_full");
+    assert_eq!(b.machine.view().current, Some(0), "it has what was seen");
+    b.machine.call(b.now, groups());
+    assert_eq!(b.sent(0).expect("lists need no room").seen, vector(&[(A, 5)]));
+}
+
 /// For a minute a refusal counts, and what needs no room has to go somewhere meanwhile.
 #[test]
 fn a_full_tracker_is_better_than_one_that_stopped() {

@@ -105,7 +105,9 @@ impl Machine {
             }
             Err(Refusal::TrackerDiskFull) => {
                 slot.into_iter().for_each(|slot| slot.full_at = Some(now));
-                let other = self.instead_of(now, index).filter(|other| !self.is_full(now, *other));
+                // One that lacks what we have seen is not gone to for this: it would send us back here.
+                let takes_it = |other: &usize| !self.is_full(now, *other) && !self.is_behind(now, *other);
+                let other = self.instead_of(now, index).filter(takes_it);
                 if other.is_some() && Calls::in_time(&call, now) {
                     self.leave(now, index, "its disk is full");
                     return self.calls.retry(call, now, Duration::ZERO);
