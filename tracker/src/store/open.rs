@@ -276,6 +276,40 @@ mod tests {
         }
     }
 
+    /// The schema of the first release, with what its tables may hold.
+    #[tokio::test]
+    async fn a_database_of_the_first_release_is_carried_over() {
+        let dir = tempfile::tempdir().expect("directory");
+        let mut conn = Connection::open(dir.path().join(FILE)).expect("made");
+        embedded::migrations::runner().set_target(refinery::Target::Version(3)).run(&mut conn).expect("its schema");
+        conn.execute_batch(
+            "INSERT INTO users VALUES (zeroblob(16), 'alice', 1, zeroblob(16));
+             INSERT INTO groups VALUES (zeroblob(16), 'lab', zeroblob(16), 2, zeroblob(16));
+             INSERT INTO memberships VALUES (zeroblob(16), zeroblob(16), zeroblob(16), 2, zeroblob(16));
+             INSERT INTO accepts VALUES (zeroblob(16), 2, zeroblob(16));
+             INSERT INTO live VALUES (zeroblob(16), zeroblob(16), zeroblob(16), 2, zeroblob(16));
+             INSERT INTO manifests VALUES (zeroblob(32), zeroblob(32), 10, 16384, zeroblob(20));
+             INSERT INTO publications SELECT unhex(k), zeroblob(16), n, zeroblob(32), zeroblob(32), zeroblob(16),
+                 zeroblob(16), h, zeroblob(16)
+             FROM (SELECT '000000000000000000000000000000aa' k, '-rf' n, 3 h
+                   UNION ALL SELECT '000000000000000000000000000000bb', 'withdrawn', 4);
+             INSERT INTO withdrawals VALUES (unhex('000000000000000000000000000000bb'), 5, zeroblob(16));",
+        )
+        .expect("filled");
+        drop(conn);
+        let store = super::super::Store::open(dir.path(), std::sync::Arc::new(|| 1_700_000_000_000)).expect("opened");
+        let group = common::id::GroupId::new([0; 16]);
+        let shares = store.read(move |state| state.shares_after(group, None, 10)).await;
+        let names: Vec<String> =
+            shares.expect("read").iter().map(|share: &super::super::Share| share.name.as_str().to_owned()).collect();
+        assert_eq!(names, ["-rf"], "what was withdrawn is not seen, and what would not be new stays");
+        assert_eq!(store.verify().await.expect("read"), Vec::<String>::new(), "tables and memory say the same");
+        store.close().await;
+        let conn = opened(dir.path()).expect("opened again");
+        let gone: i64 = conn.query_row("SELECT sum(withdrawn) FROM publications", [], |r| r.get(0)).expect("read");
+        assert_eq!(gone, 1);
+    }
+
     #[test]
     fn a_second_tracker_is_refused() {
         let dir = tempfile::tempdir().expect("directory");
