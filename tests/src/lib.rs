@@ -12,6 +12,7 @@ mod history;
 mod interrupted;
 mod process;
 mod resumed;
+mod terminal;
 
 pub use binaries::{binary, failing_tracker};
 pub use client::{Client, Live, Script};
@@ -21,3 +22,4 @@ pub use history::{Asker, History, Verdict, groups_at, until_dual, until_level};
 pub use interrupted::Interrupted;
 pub use process::{Output, PATIENCE, Process};
 pub use resumed::Resumed;
+pub use terminal::Terminal;

@@ -2,81 +2,45 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
-use std::io::{Read, Write};
+use std::ops::{Deref, DerefMut};
 use std::process::Command;
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use harness::{Client, Cluster, PATIENCE, random_file};
-use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+use harness::{Client, Cluster, PATIENCE, Terminal, random_file};
+use portable_pty::CommandBuilder;
 
 const ROWS: u16 = 40;
 const COLS: u16 = 100;
 
 /// A client at its prompt, and the screen in front of it.
-struct Terminal {
-    keys: Box<dyn Write + Send>,
-    screen: Arc<(Mutex<vt100::Parser>, Condvar)>,
-    child: Box<dyn portable_pty::Child + Send + Sync>,
+struct AtPrompt(Terminal);
+
+impl Deref for AtPrompt {
+    type Target = Terminal;
+
+    fn deref(&self) -> &Terminal {
+        &self.0
+    }
 }
 
-impl Terminal {
+impl DerefMut for AtPrompt {
+    fn deref_mut(&mut self) -> &mut Terminal {
+        &mut self.0
+    }
+}
+
+impl AtPrompt {
     fn open(client: &Client) -> Self {
         Self::open_as("xterm-256color", COLS, client, client.command())
     }
 
     /// Runs `command` in a terminal that says it is a `term`, with so many columns.
     fn open_as(term: &str, cols: u16, client: &Client, command: Command) -> Self {
-        let size = PtySize { rows: ROWS, cols, pixel_width: 0, pixel_height: 0 };
-        let pty = native_pty_system().openpty(size).unwrap();
         let mut builder = CommandBuilder::new(command.get_program());
         builder.args(command.get_args());
         builder.cwd(client.home());
         builder.env("TERM", term);
-        let child = pty.slave.spawn_command(builder).unwrap();
-        drop(pty.slave);
-        let screen = Arc::new((Mutex::new(vt100::Parser::new(ROWS, cols, 1000)), Condvar::new()));
-        let (mut output, to) = (pty.master.try_clone_reader().unwrap(), Arc::clone(&screen));
-        let keys = pty.master.take_writer().unwrap();
-        std::thread::spawn(move || {
-            let _master = pty.master;
-            let mut bytes = [0; 4096];
-            while let Ok(n @ 1..) = output.read(&mut bytes) {
-                to.0.lock().unwrap().process(&bytes[..n]);
-                to.1.notify_all();
-            }
-        });
-        Self { keys, screen, child }
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-        self.keys.flush().unwrap();
-    }
-
-    fn text(&self) -> String {
-        self.screen.0.lock().unwrap().screen().contents()
-    }
-
-    /// The row that the cursor is in, up to the cursor.
-    fn line(&self) -> String {
-        let parser = self.screen.0.lock().unwrap();
-        let (row, col) = parser.screen().cursor_position();
-        parser.screen().contents_between(row, 0, row, col)
-    }
-
-    /// Waits until the screen is as wanted.
-    fn until(&self, what: &str, wanted: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !wanted(self) {
-            assert!(Instant::now() < deadline, "never: {what}\n{}", self.text());
-            let guard = self.screen.0.lock().unwrap();
-            drop(self.screen.1.wait_timeout(guard, Duration::from_millis(50)).unwrap());
-        }
-    }
-
-    fn until_text(&self, wanted: &str) {
-        self.until(wanted, |t| t.text().contains(wanted));
+        Self(Terminal::open(builder, ROWS, cols))
     }
 
     /// Waits for an empty prompt.
@@ -121,13 +85,6 @@ impl Terminal {
     }
 }
 
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn history(client: &Client) -> String {
     let files = std::fs::read_dir(client.home().join("data")).unwrap().flatten();
     let history =
@@ -139,7 +96,7 @@ fn history(client: &Client) -> String {
 fn passwords_are_asked_unseen_and_kept_out_of_the_history() {
     let cluster = Cluster::start(1);
     let alice = cluster.client("alice");
-    let mut t = Terminal::open(&alice);
+    let mut t = AtPrompt::open(&alice);
     t.log_in("alice");
     t.enter("whoami");
     t.until_text("alice");
@@ -162,7 +119,7 @@ fn tab_completes_commands_groups_and_files() {
     let cluster = Cluster::start(1);
     let alice = cluster.client("alice");
     random_file(&alice.home().join("a-long-name.bin"), 1000).unwrap();
-    let mut t = Terminal::open(&alice);
+    let mut t = AtPrompt::open(&alice);
     t.log_in("alice");
     t.enter("create_group laboratory");
     t.enter("upload_file a-long-name.bin laboratory");
@@ -184,7 +141,7 @@ fn tab_completes_commands_groups_and_files() {
 fn news_never_garble_the_line_being_typed() {
     let cluster = Cluster::start(1);
     let alice = cluster.client("alice");
-    let mut t = Terminal::open(&alice);
+    let mut t = AtPrompt::open(&alice);
     t.log_in("alice");
     t.enter("create_group lab");
     t.until_prompt();
@@ -209,7 +166,7 @@ fn a_download_runs_beside_the_prompt() {
     b.ok("create_group lab");
     b.ok("upload_file data.bin lab");
     let alice = cluster.client("alice");
-    let mut t = Terminal::open(&alice);
+    let mut t = AtPrompt::open(&alice);
     t.log_in("alice");
     t.enter("join_group lab");
     t.until_prompt();
@@ -230,7 +187,7 @@ fn a_download_runs_beside_the_prompt() {
 #[test]
 fn mistakes_are_met_with_the_nearest_command_and_the_usage() {
     let cluster = Cluster::start(1);
-    let mut t = Terminal::open(&cluster.client("alice"));
+    let mut t = AtPrompt::open(&cluster.client("alice"));
     t.enter("creat_user alice");
     t.until_text("create_user");
     t.enter("join_group");
@@ -250,7 +207,7 @@ fn mistakes_are_met_with_the_nearest_command_and_the_usage() {
 fn pasted_lines_run_one_after_the_other_and_their_passwords_are_not_kept() {
     let cluster = Cluster::start(1);
     let alice = cluster.user("alice");
-    let mut t = Terminal::open(&alice);
+    let mut t = AtPrompt::open(&alice);
     t.until_prompt();
     t.press(
         "\x1b[200~whoami\nlogin alice password-of-alice\r\nlogn alice password-of-alice\ncreate_group lab\n\x1b[201~",
@@ -271,7 +228,7 @@ fn pasted_lines_run_one_after_the_other_and_their_passwords_are_not_kept() {
 #[test]
 fn a_wrong_line_is_recalled_unless_it_may_hold_a_password() {
     let cluster = Cluster::start(1);
-    let mut t = Terminal::open(&cluster.client("alice"));
+    let mut t = AtPrompt::open(&cluster.client("alice"));
     t.enter("lst_groups");
     t.until_text("did you mean `list_groups`?");
     t.enter("logni alice some-secret-pass");
@@ -287,7 +244,7 @@ fn a_wrong_line_is_recalled_unless_it_may_hold_a_password() {
 fn in_a_dumb_terminal_an_interrupted_password_swallows_no_line() {
     let cluster = Cluster::start(1);
     let alice = cluster.client("alice");
-    let mut t = Terminal::open_as("dumb", COLS, &alice, alice.command());
+    let mut t = AtPrompt::open_as("dumb", COLS, &alice, alice.command());
     t.until_prompt();
     t.press("login alice\r");
     t.until("the question", |t| t.line().contains("password of alice"));
@@ -308,7 +265,7 @@ fn an_upload_shows_how_far_it_is_and_can_be_interrupted() {
     alice.ok(&["create_group lab"]);
     // Takes a minute to hash, and no room.
     std::fs::File::create(alice.home().join("large.bin")).unwrap().set_len(256 << 30).unwrap();
-    let mut t = Terminal::open(&alice);
+    let mut t = AtPrompt::open(&alice);
     t.enter("upload_file large.bin lab");
     t.until("progress", |t| t.text().lines().any(|l| l.starts_with("hashing large.bin") && l.contains("% ")));
     t.press("\x03");
@@ -334,7 +291,7 @@ fn progress_fits_80_columns_leaves_nothing_stale_and_goes_on_at_the_next_start()
     let open = |rate: &str| {
         let mut command = bob.command();
         command.args(["--limit-down", rate]);
-        Terminal::open_as("xterm-256color", 80, &bob, command)
+        AtPrompt::open_as("xterm-256color", 80, &bob, command)
     };
     let is_row = |line: &str| line.contains("% ") && line.contains('[');
     let mut t = open("256K");
@@ -372,7 +329,7 @@ fn a_client_in_the_background_is_not_stopped_by_its_terminal() {
         let mut shell = Command::new("sh");
         // With job control, as an interactive shell has it.
         shell.args(["-c", &format!("set -m; {line} {options} & echo \"pid $! .\"; wait; echo ended")]);
-        let mut t = Terminal::open_as("xterm-256color", COLS, &alice, shell);
+        let mut t = AtPrompt::open_as("xterm-256color", COLS, &alice, shell);
         t.until_text(" .");
         let pid = t.text().lines().find_map(|l| Some(l.strip_prefix("pid ")?.strip_suffix(" .")?.to_owned())).unwrap();
         let lock = std::fs::File::open(alice.home().join("data/lock")).unwrap();
@@ -411,7 +368,7 @@ fn a_prompt_sleeps_while_nothing_happens_also_with_a_download_that_waits() {
     let file = alice.home().join("results.tar");
     random_file(&file, 1 << 20).unwrap();
     alice.ok(&[&format!("upload_file {} lab", file.display())]); // And nobody seeds it.
-    let mut t = Terminal::open(&bob);
+    let mut t = AtPrompt::open(&bob);
     t.log_in("bob");
     t.enter("join_group lab");
     t.until_text("its admin has to accept");

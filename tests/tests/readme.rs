@@ -3,14 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 #![cfg(unix)]
 
-use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use harness::{PATIENCE, binary};
-use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+use harness::{Terminal, binary};
+use portable_pty::CommandBuilder;
 
 const ROWS: u16 = 50;
 const COLS: u16 = 120;
@@ -18,16 +17,24 @@ const COLS: u16 = 120;
 const PASTE: Duration = Duration::from_secs(2);
 
 /// An interactive shell in a pseudo-terminal.
-struct Shell {
-    keys: Box<dyn Write + Send>,
-    screen: Arc<(Mutex<vt100::Parser>, Condvar)>,
-    child: Box<dyn portable_pty::Child + Send + Sync>,
+struct Shell(Terminal);
+
+impl Deref for Shell {
+    type Target = Terminal;
+
+    fn deref(&self) -> &Terminal {
+        &self.0
+    }
+}
+
+impl DerefMut for Shell {
+    fn deref_mut(&mut self) -> &mut Terminal {
+        &mut self.0
+    }
 }
 
 impl Shell {
     fn open(dir: &Path) -> Self {
-        let size = PtySize { rows: ROWS, cols: COLS, pixel_width: 0, pixel_height: 0 };
-        let pty = native_pty_system().openpty(size).unwrap();
         let mut bash = CommandBuilder::new("bash");
         bash.args(["--norc", "--noprofile", "-i"]);
         bash.cwd(dir);
@@ -35,56 +42,14 @@ impl Shell {
         for (name, value) in [("TERM", "xterm-256color"), ("PS1", "$ "), ("HISTFILE", "/dev/null")] {
             bash.env(name, value);
         }
-        let child = pty.slave.spawn_command(bash).unwrap();
-        drop(pty.slave);
-        let screen = Arc::new((Mutex::new(vt100::Parser::new(ROWS, COLS, 1000)), Condvar::new()));
-        let (mut output, to) = (pty.master.try_clone_reader().unwrap(), Arc::clone(&screen));
-        let keys = pty.master.take_writer().unwrap();
-        std::thread::spawn(move || {
-            let _master = pty.master;
-            let mut bytes = [0; 4096];
-            while let Ok(n @ 1..) = output.read(&mut bytes) {
-                to.0.lock().unwrap().process(&bytes[..n]);
-                to.1.notify_all();
-            }
-        });
-        let shell = Self { keys, screen, child };
+        let shell = Self(Terminal::open(bash, ROWS, COLS));
         shell.until_prompt();
         shell
     }
 
-    fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-        self.keys.flush().unwrap();
-    }
-
-    fn text(&self) -> String {
-        self.screen.0.lock().unwrap().screen().contents()
-    }
-
-    /// The row of the cursor, up to the cursor.
-    fn line(&self) -> String {
-        let parser = self.screen.0.lock().unwrap();
-        let (row, col) = parser.screen().cursor_position();
-        parser.screen().contents_between(row, 0, row, col)
-    }
-
-    fn until(&self, what: &str, wanted: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !wanted(self) {
-            assert!(Instant::now() < deadline, "never: {what}\n{}", self.text());
-            let guard = self.screen.0.lock().unwrap();
-            drop(self.screen.1.wait_timeout(guard, Duration::from_millis(50)).unwrap());
-        }
-    }
-
-    fn until_text(&self, wanted: &str) {
-        self.until(wanted, |t| t.text().contains(wanted));
-    }
-
     /// Whether a shell or a client waits for a line.
-    fn is_at_prompt(&self) -> bool {
-        let line = self.line();
+    fn is_at_prompt(terminal: &Terminal) -> bool {
+        let line = terminal.line();
         line == "$" || line == "$ " || line.trim_end().ends_with("shoal>")
     }
 
@@ -104,7 +69,7 @@ impl Shell {
     /// Clears the screen, pastes, and waits for an answer.
     fn ask(&mut self, line: &str, answer: &str) {
         self.until_prompt();
-        self.screen.0.lock().unwrap().process(b"\x1b[2J\x1b[H$ ");
+        self.show(b"\x1b[2J\x1b[H$ ");
         self.press(line);
         self.press("\r");
         self.until(answer, |t| t.text().lines().skip(1).any(|l| l.contains(answer)));
@@ -113,13 +78,6 @@ impl Shell {
     /// Brings a tracker to the front. What is typed before the shell has given it the terminal is the shell's.
     fn bring_to_front(&mut self, number: usize) {
         self.ask(&format!("fg %{number}"), &format!("./tracker tracker_info.txt {number}"));
-    }
-}
-
-impl Drop for Shell {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
