@@ -11,6 +11,8 @@ use common::id::RequestId;
 use common::wire::client::{Mode, Reply, Request};
 use common::wire::sync::VersionVector;
 
+use super::calls::changes_state;
+
 /// Commands that are kept; of more, the latest.
 const MOST: usize = 256;
 
@@ -72,22 +74,21 @@ impl Journal {
     }
 }
 
-/// Whether a command can be carried out again from the request alone. Not those with a password, which is not
-/// to be kept, nor an upload, whose manifest was staged on the lost connection.
+/// Whether a command can be carried out again from the request alone. Not those with a password, which is not to be kept; not
+/// a logout, after which nobody is left to ask; nor an upload, whose manifest was staged on the lost connection.
+///
+/// `EndLogin` names a device. Where a tracker was lost that alone had it, the repeat also ends a login made on that device
+/// meanwhile: that costs a password, and a login that was to end and goes on may cost more.
 const fn may_be_repeated(request: &Request) -> bool {
-    matches!(
+    let excepted = matches!(
         request,
-        Request::CreateGroup { .. }
-            | Request::JoinGroup { .. }
-            | Request::LeaveGroup { .. }
-            | Request::AcceptRequest { .. }
-            | Request::RejectRequest { .. }
-            | Request::RemoveMember { .. }
-            | Request::MakeAdmin { .. }
-            | Request::StartSeeding { .. }
-            | Request::StopSeeding { .. }
-            | Request::EndLogin { .. }
-    )
+        Request::CreateUser { .. }
+            | Request::Login { .. }
+            | Request::ChangePassword { .. }
+            | Request::Logout
+            | Request::UploadFile { .. }
+    );
+    changes_state(request) && !excepted
 }
 
 #[cfg(test)]
