@@ -94,6 +94,24 @@ pub struct View {
     pub alarms: Alarms,
 }
 
+impl View {
+    /// Of a tracker that serves by itself since `mode_since`.
+    pub(super) fn alone(mode_since: Instant) -> Self {
+        Self {
+            mode: Mode::Solo,
+            mode_since,
+            linked: false,
+            acked: 0,
+            open: true,
+            level: true,
+            sibling: None,
+            lag: 0,
+            votes: 0,
+            alarms: Alarms::default(),
+        }
+    }
+}
+
 /// What is not as it should be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Alarms {

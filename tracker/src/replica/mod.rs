@@ -42,18 +42,7 @@ pub struct Replica {
 impl Replica {
     /// Of a tracker that has no sibling.
     pub fn alone(store: Store) -> Self {
-        let (say, view) = watch::channel(View {
-            mode: Mode::Solo,
-            mode_since: std::time::Instant::now(),
-            linked: false,
-            acked: 0,
-            open: true,
-            level: true,
-            sibling: None,
-            lag: 0,
-            votes: 0,
-            alarms: Alarms::default(),
-        });
+        let (say, view) = watch::channel(View::alone(std::time::Instant::now()));
         Self { view, store, _alone: Some(Arc::new(say)) }
     }
 

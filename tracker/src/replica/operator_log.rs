@@ -89,18 +89,7 @@ mod tests {
     use super::*;
 
     fn view(mode: Mode, mode_since: Instant) -> View {
-        View {
-            mode,
-            mode_since,
-            linked: mode == Mode::Dual,
-            acked: 0,
-            open: true,
-            level: true,
-            sibling: None,
-            lag: 0,
-            votes: 0,
-            alarms: Alarms::default(),
-        }
+        View { mode, linked: mode == Mode::Dual, ..View::alone(mode_since) }
     }
 
     #[test]
