@@ -1,11 +1,13 @@
 //! This device seeds a file of a group, wholly or in part.
 
-use common::id::{FileId, GroupName};
+use common::id::{DeviceId, FileId, GroupId, GroupName, MembershipId};
+use common::ticket;
 use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
 
 use super::{Call, Decision, Halt, Outcome, as_member};
 use crate::fact::Delta;
+use crate::quota;
 use crate::rules::Login;
 use crate::store::State;
 
@@ -20,20 +22,51 @@ fn decide(state: &State<'_>, me: &Login, name: GroupName, file: FileId) -> Resul
     }
     let said = state.seeding(group, file, me.device)?;
     let unchanged = said.is_some_and(|s| s.on && s.user == me.user && s.membership == membership);
-    let fact = Delta::Seeding { group, file, device: me.device, user: me.user, membership, on: true };
     if unchanged {
         return Ok(Decision::done(Vec::new()));
     }
-    Ok(Decision::done(vec![fact]))
+    Ok(Decision::done(seeds(state, me, group, membership, file)?))
+}
+
+/// What makes this device a seeder of the file.
+///
+/// Devices without a login say nothing any more, and stay in the lists that everybody's questions go through. So when as many
+/// devices of the user seed the file as may be logged in, those without a login are taken off.
+pub(super) fn seeds(
+    state: &State<'_>,
+    me: &Login,
+    group: GroupId,
+    membership: MembershipId,
+    file: FileId,
+) -> Result<Vec<Delta>, Halt> {
+    let user = me.user;
+    let mut deltas = vec![Delta::Seeding { group, file, device: me.device, user, membership, on: true }];
+    let others = state.devices_seeding(group, file, user)?;
+    if others.len() >= quota::SESSIONS as usize {
+        let logins = state.logins(user, ticket::now())?;
+        let left = |device: &DeviceId| *device != me.device && logins.iter().all(|login| login.device != *device);
+        let off = others.into_iter().filter(|(device, _)| left(device));
+        deltas.extend(off.map(|(device, membership)| Delta::Seeding {
+            group,
+            file,
+            device,
+            user,
+            membership,
+            on: false,
+        }));
+    }
+    Ok(deltas)
 }
 
 #[cfg(test)]
 mod tests {
-    use common::id::FileId;
+    use common::id::{DeviceId, FileId};
     use common::wire::client::Push;
     use common::wire::refusal::Refusal;
 
     use crate::command::tests::Fixture;
+    use crate::fact::Delta;
+    use crate::quota;
 
     #[tokio::test]
     async fn members_hear_of_a_new_seeder() {
@@ -100,5 +133,36 @@ mod tests {
         a.stop_seeding("lab", id).await.expect("stopped");
         a.start_seeding("lab", id).await.expect("seeding");
         assert_ne!(f.versions(), before);
+    }
+
+    #[tokio::test]
+    async fn devices_without_a_login_do_not_fill_the_lists() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        let id = a.upload("lab", "f", b"content").await.expect("uploaded");
+        let (t, user) = (a.ticket("lab").await.expect("a ticket"), a.user());
+        let (group, membership) = (t.group, t.membership);
+        let once = |n: u32| Delta::Seeding {
+            group,
+            file: id,
+            device: DeviceId::new([[0xd0; 28].as_slice(), &n.to_be_bytes()].concat().try_into().expect("an id")),
+            user,
+            membership,
+            on: true,
+        };
+        let listed = || f.services().store.read(move |state| state.devices_seeding(group, id, user));
+        f.state((2..quota::SESSIONS).map(once).collect()).await;
+        a.stop_seeding("lab", id).await.expect("stopped");
+        a.start_seeding("lab", id).await.expect("seeding");
+        assert_eq!(listed().await.expect("read").len(), 63, "they may come back");
+        f.state(vec![once(0), once(1)]).await;
+        a.stop_seeding("lab", id).await.expect("stopped");
+        b.start_seeding("lab", id).await.expect("seeding");
+        a.start_seeding("lab", id).await.expect("seeding");
+        assert_eq!(listed().await.expect("read"), [(a.device(), membership)], "the others have no login");
+        b.announce(1).await.expect("announced");
+        assert_eq!(a.peers("lab", id).await, ["bob"], "other users' devices stay");
     }
 }

@@ -7,7 +7,7 @@ use common::pieces::PieceLayout;
 use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
 
-use super::{Call, Decision, Halt, Outcome, Staged, as_member};
+use super::{Call, Decision, Halt, Outcome, Staged, as_member, start_seeding};
 use crate::fact::Delta;
 use crate::quota::{self, Quota};
 use crate::rules::{self, Login, Offer, Upload};
@@ -69,7 +69,7 @@ fn decide(
         let old = state.publications_named(group, &name)?;
         deltas.extend(old.into_iter().map(|publication| Delta::Withdrawn { publication }));
     }
-    let (user, device) = (me.user, me.device);
+    let user = me.user;
     if !state.has_published(membership, &name, file)? {
         if same_name.is_none() {
             tells_itself_apart(state, group, &name)?;
@@ -77,7 +77,7 @@ fn decide(
         let manifest = manifest.id();
         deltas.push(Delta::Published { id: publication, group, name, file, manifest, user, membership });
     }
-    deltas.push(Delta::Seeding { group, file, device, user, membership, on: true });
+    deltas.extend(start_seeding::seeds(state, me, group, membership, file)?);
     Ok(Decision { manifest: Some(manifest), ..Decision::done(deltas) })
 }
 

@@ -81,6 +81,15 @@ impl State {
         u32::try_from(self.seeders_of(group, file).filter(here).count()).unwrap_or(u32::MAX)
     }
 
+    /// Devices of one user that say they seed a file, and the memberships that this stands on.
+    pub fn devices_seeding(&self, group: GroupId, file: FileId, user: UserId) -> Vec<(DeviceId, MembershipId)> {
+        let Some(user) = self.users.find(&user) else { return Vec::new() };
+        let of_user = self.seeders_of(group, file).filter(|s| s.user == user);
+        let mut all: Vec<_> = of_user.map(|s| (self.devices[s.device].id, self.memberships[s.membership].id)).collect();
+        all.sort_unstable();
+        all
+    }
+
     /// What a device last said about a file.
     pub fn seeding(&self, group: GroupId, file: FileId, device: DeviceId) -> Option<SeedingFact> {
         let file = self.files.find(&(self.groups.find(&group)?, file))?;

@@ -162,6 +162,9 @@ fn about_group(sql: Tables<'_>, memory: &State, group: GroupId) {
     for file in (0..4).map(|n| FileId::new([n; 32])) {
         same!(sql, memory, share_of(group, file));
         same!(sql, memory, sorted seeders(group, file));
+        for user in 0..4 {
+            same!(sql, memory, devices_seeding(group, file, UserId::new([user; 16])));
+        }
         for device in 0..4 {
             same!(sql, memory, seeding(group, file, DeviceId::new([device; 32])));
         }

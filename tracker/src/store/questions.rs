@@ -123,6 +123,8 @@ questions! {
     fn seeders(group: GroupId, file: FileId) -> Vec<Seeder>;
     /// What a device last said about a file.
     fn seeding(group: GroupId, file: FileId, device: DeviceId) -> Option<SeedingFact>;
+    /// Devices of one user that say they seed a file, and the memberships that this stands on.
+    fn devices_seeding(group: GroupId, file: FileId, user: UserId) -> Vec<(DeviceId, MembershipId)>;
     /// What a user's device seeds, at most `most` files.
     fn seeded_by(device: DeviceId, user: UserId, most: usize) -> Vec<(GroupId, FileId)>;
     /// Open groups that a user is the admin of. If the user's memberships there are fewer than `enough`, their number.

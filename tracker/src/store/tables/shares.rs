@@ -117,6 +117,14 @@ impl Tables<'_> {
         })
     }
 
+    /// Devices of one user that say they seed a file, and the memberships that this stands on.
+    pub fn devices_seeding(&self, group: GroupId, file: FileId, user: UserId) -> Result<Vec<(DeviceId, MembershipId)>> {
+        let sql = "
+            SELECT s.device, s.membership FROM seeders s JOIN live l ON l.membership = s.membership
+            WHERE s.group_id = ?1 AND s.file_id = ?2 AND s.user_id = ?3 AND s.seeding ORDER BY s.device";
+        self.all(sql, (group.as_bytes(), file.as_bytes(), user.as_bytes()), |r| Ok((id(r, 0)?, id(r, 1)?)))
+    }
+
     /// What a device last said about a file.
     pub fn seeding(&self, group: GroupId, file: FileId, device: DeviceId) -> Result<Option<SeedingFact>> {
         let sql = "SELECT user_id, membership, seeding FROM seeders
