@@ -3,7 +3,8 @@
 //! Invariant: it follows from the facts and the state with them, and from nothing else, so that clients of both trackers
 //! are told the same, wherever something was decided.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use common::id::{DeviceId, FileId, GroupId, GroupName, MembershipId, SessionId, UserId};
@@ -30,7 +31,7 @@ pub(super) enum News {
     /// Tickets are void: to those who may be serving on them.
     Revoked {
         /// Whom to tell.
-        to: Vec<UserId>,
+        to: Arc<[UserId]>,
         /// What is void.
         what: Revoked,
     },
@@ -67,6 +68,22 @@ impl FactBatch {
     }
 }
 
+/// Everyone who shares a group with a user. Asked once: many logins of one user may end together, and who is in large
+/// groups has many fellows.
+#[derive(Debug, Default)]
+struct Fellows(HashMap<UserId, Arc<[UserId]>>);
+
+impl Fellows {
+    fn of(&mut self, state: &State<'_>, user: UserId) -> Result<Arc<[UserId]>, StoreError> {
+        if let Some(known) = self.0.get(&user) {
+            return Ok(Arc::clone(known));
+        }
+        let fellows: Arc<[UserId]> = state.fellows(user)?.into();
+        self.0.insert(user, Arc::clone(&fellows));
+        Ok(fellows)
+    }
+}
+
 /// What is to be told of `facts`, which are among `batch`, on the state with them.
 pub(super) fn of_facts(
     state: &State<'_>,
@@ -74,8 +91,8 @@ pub(super) fn of_facts(
     facts: &[Delta],
     batch: &FactBatch,
 ) -> Result<Vec<News>, StoreError> {
-    let mut news = Vec::new();
-    facts.iter().try_for_each(|delta| of_fact(state, services, delta, batch, &mut news))?;
+    let (mut news, mut fellows) = (Vec::new(), Fellows::default());
+    facts.iter().try_for_each(|delta| of_fact(state, services, delta, batch, &mut fellows, &mut news))?;
     Ok(news)
 }
 
@@ -84,6 +101,7 @@ fn of_fact(
     services: &Services,
     delta: &Delta,
     batch: &FactBatch,
+    fellows: &mut Fellows,
     news: &mut Vec<News>,
 ) -> Result<(), StoreError> {
     match delta {
@@ -93,8 +111,8 @@ fn of_fact(
         Delta::Accepted { membership, .. } => accepted(state, *membership, batch, news),
         Delta::Admin { group, user, .. } => admin_made(state, (*group, *user), batch, news),
         Delta::Ended { membership, reason } => ended(state, *membership, *reason, news),
-        Delta::SessionEnded { session } => session_ended(state, *session, news),
-        Delta::Credential { user, .. } => password_changed(state, *user, news),
+        Delta::SessionEnded { session } => session_ended(state, *session, fellows, news),
+        Delta::Credential { user, .. } => password_changed(state, *user, fellows, news),
         Delta::Seeding { group, file, device, user, on: true, .. } => {
             news.extend(seeder_up(state, services, (*group, *file), (*device, *user))?);
             Ok(())
@@ -189,23 +207,23 @@ fn ended(state: &State<'_>, membership: MembershipId, reason: EndReason, news: &
     Ok(())
 }
 
-fn session_ended(state: &State<'_>, session: SessionId, news: &mut Vec<News>) -> Told {
+fn session_ended(state: &State<'_>, session: SessionId, fellows: &mut Fellows, news: &mut Vec<News>) -> Told {
     if let Some(row) = state.session(session)? {
-        news.push(News::Revoked { to: state.fellows(row.user)?, what: Revoked::Session(session) });
+        news.push(News::Revoked { to: fellows.of(state, row.user)?, what: Revoked::Session(session) });
         news.push(News::SessionsEnded { user: row.user, which: Ended::Only(session) });
     }
     Ok(())
 }
 
 /// Every login goes but those on the present password: the one where it was changed, and any since then.
-fn password_changed(state: &State<'_>, user: UserId, news: &mut Vec<News>) -> Told {
+fn password_changed(state: &State<'_>, user: UserId, fellows: &mut Fellows, news: &mut Vec<News>) -> Told {
     if state.account_of(user)?.is_none_or(|a| a.credentials < 2) {
         return Ok(());
     }
     let holding = state.sessions_that_hold(user, ticket::now())?;
     // Of several only one can be excepted; the others' tickets are renewed within a minute.
     let except = holding.last().copied();
-    news.push(News::Revoked { to: state.fellows(user)?, what: Revoked::OtherSessions { user, except } });
+    news.push(News::Revoked { to: fellows.of(state, user)?, what: Revoked::OtherSessions { user, except } });
     news.push(News::SessionsEnded { user, which: Ended::AllBut(holding) });
     Ok(())
 }

@@ -142,3 +142,24 @@ async fn the_same_history_is_told_the_same_wherever_it_is_decided() {
     assert_eq!(here, history(|_| 1).await, "at the other tracker");
     assert_eq!(here, history(|step| step % 2).await, "half at each");
 }
+
+/// The writer waits for this; who is in groups of thousands has as many fellows.
+#[tokio::test]
+async fn of_logins_that_end_together_it_is_asked_once_who_is_to_hear() {
+    let f = Fixture::new().await;
+    let bob = f.user("bob").await;
+    let first = bob.session();
+    bob.login("bob", "password of bob").await.expect("a second login");
+    let ends = [first, bob.session()].map(|session| Delta::SessionEnded { session });
+    let services = f.services();
+    let news = services.store.read(|state| of_facts(state, services, &ends, &FactBatch::of(&ends))).await;
+    let news: Vec<News> = news.expect("asked");
+    let told: Vec<_> = news
+        .iter()
+        .filter_map(|n| match n {
+            News::Revoked { to, .. } => Some(to),
+            News::Push { .. } | News::SessionsEnded { .. } => None,
+        })
+        .collect();
+    assert!(matches!(told[..], [one, other] if Arc::ptr_eq(one, other)), "{news:?}");
+}
