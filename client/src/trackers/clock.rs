@@ -6,6 +6,7 @@
 //! tracker is met, the wall clock has to do.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use common::ticket::{self, UnixSeconds};
 use tokio::time::Instant;
@@ -25,12 +26,28 @@ struct Reading {
     tracker: usize,
     told: UnixSeconds,
     at: Instant,
+    /// The same moment by a clock that also counts while the machine sleeps.
+    booted: Duration,
 }
 
 impl Reading {
     fn now(&self) -> UnixSeconds {
-        self.told.saturating_add(self.at.elapsed().as_secs())
+        let passed = self.at.elapsed().max(since_boot().saturating_sub(self.booted));
+        self.told.saturating_add(passed.as_secs())
     }
+}
+
+/// Time since the machine was started, sleep included; the monotonic clock of most systems stands still meanwhile.
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or_default(), u32::try_from(now.tv_nsec).unwrap_or_default())
+}
+
+/// Not known: the monotonic clock has to do.
+#[cfg(not(target_os = "linux"))]
+fn since_boot() -> Duration {
+    Duration::ZERO
 }
 
 impl TrackerClock {
@@ -38,7 +55,7 @@ impl TrackerClock {
     pub(crate) fn measured(&self, tracker: usize, told: UnixSeconds) {
         let mut readings = self.lock();
         readings.retain(|r| r.tracker != tracker);
-        readings.push(Reading { tracker, told, at: Instant::now() });
+        readings.push(Reading { tracker, told, at: Instant::now(), booted: since_boot() });
     }
 
     /// Notes that `tracker` has just handed out a ticket that it dated `issued`. That may be one that it gave out a moment
@@ -74,8 +91,6 @@ impl TrackerClock {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -105,5 +120,16 @@ mod tests {
         assert_eq!(clock.span(), (900, 900), "its clock was put back");
         clock.dated(1, 950);
         assert_eq!(clock.span(), (900, 950), "met for the first time");
+    }
+
+    /// Tickets from before a laptop was shut were honoured for two minutes after it was opened.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn time_goes_on_while_the_machine_sleeps() {
+        let hour = Duration::from_secs(3600);
+        let slept = Reading { tracker: 0, told: 1000, at: Instant::now(), booted: since_boot().saturating_sub(hour) };
+        let since = slept.now() - 1000;
+        let all = since_boot().min(hour).as_secs();
+        assert!((all..=all + 1).contains(&since), "{since} of {all}");
     }
 }

@@ -20,6 +20,9 @@ use crate::share::offer::{Key, Offer};
 use crate::share::queue::{Asked, Queue};
 use crate::share::stats::Connected;
 
+/// How often a ticket is looked at again, whatever timers say.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
 /// A leecher that was let in.
 pub(super) struct UploadSession<'a> {
     // Immutable.
@@ -112,7 +115,8 @@ impl<'a> UploadSession<'a> {
             tokio::select! {
                 _ = ticket.changed() => {}
                 _ = revocations.changed() => {}
-                () = sleep(left) => {}
+                // By the trackers' time, which goes on while the machine sleeps, as timers do not.
+                () = sleep(left.min(LOOK_AGAIN)) => {}
                 () = self.offer.ended() => return Goodbye::NotShared,
                 () = self.connection_slot.evicted() => return Goodbye::Busy,
             }
