@@ -314,10 +314,7 @@ impl State {
     /// The share of this content that was published first.
     pub fn share_of(&self, group: GroupId, file: FileId) -> Option<Share> {
         let group = self.groups.find(&group)?;
-        let shares = &self.files[self.files.find(&(group, file))?].shares;
-        let (first, _) = shares.first()?;
-        let together = shares.iter().take_while(|(hlc, _)| hlc == first);
-        let (_, share) = together.filter_map(|(_, share)| Some((self.speaker(*share)?, *share))).min()?;
+        let (_, share) = self.first_shares(self.files.find(&(group, file))?, 1).min()?;
         self.share_as_shown(group, share)
     }
 
@@ -336,11 +333,13 @@ impl State {
             }
             files.sort_unstable();
             for (_, file) in files.into_iter().filter(|(id, _)| (low..=high).contains(id)) {
-                let shares = self.files[file].shares.iter();
-                let mut shares: Vec<_> = shares.filter_map(|(_, s)| Some((self.speaker(*s)?, *s))).collect();
+                let room = most.saturating_sub(page.len());
+                if room == 0 {
+                    break;
+                }
+                let mut shares: Vec<_> = self.first_shares(file, room).collect();
                 shares.sort_unstable();
-                // One content may have very many names.
-                shares.truncate(most.saturating_sub(page.len()));
+                shares.truncate(room);
                 page.extend(shares.into_iter().filter_map(|(_, share)| self.share_as_shown(group, share)));
             }
             if page.len() >= most {
@@ -349,6 +348,14 @@ impl State {
             }
         }
         page
+    }
+
+    /// The first `room` shares of a content, and those of the same time as the last: one content may have very many names.
+    fn first_shares(&self, file: FileKey, room: usize) -> impl Iterator<Item = ((Stamp, PublicationKey), ShareKey)> {
+        let shares = &self.files[file].shares;
+        let last = room.checked_sub(1).and_then(|n| shares.iter().nth(n)).map(|(hlc, _)| *hlc);
+        let shares = shares.iter().take_while(move |(hlc, _)| last.is_none_or(|last| *hlc <= last));
+        shares.filter_map(|(_, share)| Some((self.speaker(*share)?, *share)))
     }
 
     /// The name of another share that a person would take for this one.
