@@ -67,7 +67,7 @@ use mutation::Mutations;
 use open::DataDir;
 use readers::Readers;
 use reserve::{FreeBytes, Reserve};
-use writer::{Command, Job, Patience, Upkeep, Writer};
+use writer::{Command, Job, Patience, Undecided, Writer};
 
 /// Connections that read.
 const READERS: usize = 6;
@@ -393,8 +393,17 @@ impl Store {
         F: FnOnce(&rusqlite::Connection, &mut Mutations) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
+        self.undecided(Caller::tracker(), move |conn, log, _| work(conn, &mut log.mutations)).await
+    }
+
+    /// Writes what no command decides, at the time of its batch in milliseconds since 1970.
+    async fn undecided<T, F>(&self, caller: Caller, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&rusqlite::Connection, &mut log::Log, u64) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        self.submit(Caller::tracker(), Box::new(Upkeep { work: Some(work), outcome: None, reply }), answer).await
+        self.submit(caller, Box::new(Undecided { work: Some(work), outcome: None, reply }), answer).await
     }
 
     /// Has a job of the tracker itself done, and waits for what comes of it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use common::id::OriginId;
 use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote, SyncFrame};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::bounds::{self, LogBounds};
 use super::error::{Result, StoreError};
@@ -13,7 +13,6 @@ use super::facts::{self, Cursor};
 use super::log::{Log, Versions};
 use super::manifest::NewManifest;
 use super::remote::{self, Absent, Applied, Outbox};
-use super::writer::Replay;
 use super::{Store, votes};
 use crate::fact::ManifestId;
 use crate::limits::Caller;
@@ -223,8 +222,7 @@ impl Store {
         F: FnOnce(&rusqlite::Connection, &mut Log, u64) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        self.submit(Caller::replica(), Box::new(Replay { work: Some(work), outcome: None, reply }), answer).await
+        self.undecided(Caller::replica(), work).await
     }
 }
 

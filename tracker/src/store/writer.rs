@@ -16,7 +16,7 @@ use super::error::{Result, StoreError};
 use super::jobs::{Jobs, Queued};
 use super::log::{self, Asked, Log, Versions};
 use super::manifest::NewManifest;
-use super::mutation::{self, Mutations};
+use super::mutation;
 use super::open::DataDir;
 use super::questions::State;
 use super::readers::STEPS;
@@ -200,42 +200,14 @@ fn apply<V, T, E: From<StoreError>>(
     Ok(Written::Done(then(&State::Tables(Tables::new(conn)), &change.deltas, change.value)?))
 }
 
-/// Housekeeping: writes what is not part of the history.
-pub(super) struct Upkeep<F, T> {
+/// What no command decides here: what the sibling brings, and housekeeping.
+pub(super) struct Undecided<F, T> {
     pub(super) work: Option<F>,
     pub(super) outcome: Option<Result<T>>,
     pub(super) reply: oneshot::Sender<Result<T>>,
 }
 
-impl<F, T> Job for Upkeep<F, T>
-where
-    F: FnOnce(&Connection, &mut Mutations) -> Result<T> + Send,
-    T: Send,
-{
-    fn run(&mut self, on: &Running<'_>, log: &mut Log) {
-        let Some(work) = self.work.take() else { return };
-        let before = log.mark();
-        let outcome = savepoint(on.conn, || work(on.conn, &mut log.mutations));
-        if outcome.is_err() {
-            log.back_to(before);
-        }
-        self.outcome = Some(outcome);
-    }
-
-    fn finish(self: Box<Self>, committed: Result<()>) {
-        let Self { outcome, reply, .. } = *self;
-        let _ = reply.send(committed.and_then(|()| outcome.unwrap_or(Err(StoreError::Closed))));
-    }
-}
-
-/// What the sibling brings: it changes the state by what was decided elsewhere.
-pub(super) struct Replay<F, T> {
-    pub(super) work: Option<F>,
-    pub(super) outcome: Option<Result<T>>,
-    pub(super) reply: oneshot::Sender<Result<T>>,
-}
-
-impl<F, T> Job for Replay<F, T>
+impl<F, T> Job for Undecided<F, T>
 where
     F: FnOnce(&Connection, &mut Log, u64) -> Result<T> + Send,
     T: Send,
