@@ -284,7 +284,7 @@ impl Server {
         let permits = Arc::new(Semaphore::new(connections));
         let context = Context {
             services,
-            inbound: Arc::default(),
+            receive_budget: Arc::default(),
             seen_waits: Arc::default(),
             tasks,
             draining: CancellationToken::new(),

@@ -67,7 +67,7 @@ pub(crate) struct Peer {
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) services: Arc<Services>,
-    pub(crate) inbound: Arc<ReceiveBudget>,
+    pub(crate) receive_budget: Arc<ReceiveBudget>,
     pub(crate) seen_waits: Arc<SeenWaits>,
     /// Of the server: ends only with it.
     pub(crate) tasks: TaskGroup,
@@ -242,7 +242,7 @@ impl<'a> Session<'a> {
         pushes: mpsc::Sender<Arc<Push>>,
     ) -> Self {
         let (id, running) = (context.services.hub.number(), FuturesUnordered::new());
-        let room = context.inbound.room(peer.address, slot.kill().clone());
+        let room = context.receive_budget.room(peer.address, slot.kill().clone());
         let (frame_due, here, staged, held, alone) = (None, None, None, None, false);
         let gone = CancellationToken::new();
         Self { id, gone, peer, context, slot, replies, pushes, room, frame_due, here, staged, running, held, alone }

@@ -33,9 +33,9 @@ const ACCOUNT_EVERY: Duration = Duration::from_secs(2);
 /// and logs in behind one address needs two for each.
 const CHECK_BURST: u32 = 600;
 const CHECK_EVERY: Duration = Duration::from_millis(250);
-/// Commands of one user of which others are told cost units: so many at once, then one per [`ERRAND_EVERY`].
-const ERRAND_BURST: u32 = 256;
-const ERRAND_EVERY: Duration = Duration::from_nanos(62_500_000);
+/// Commands of one user of which others are told cost units: so many at once, then one per [`COMMAND_EVERY`].
+const COMMAND_BURST: u32 = 256;
+const COMMAND_EVERY: Duration = Duration::from_nanos(62_500_000);
 /// News that one user's devices seed something: so many at once, then one per [`HINT_EVERY`].
 const HINT_BURST: u32 = 256;
 const HINT_EVERY: Duration = Duration::from_nanos(62_500_000);
@@ -71,7 +71,7 @@ struct Inner {
     accounts: HashMap<IpAddr, Instant>,
     checks: HashMap<IpAddr, Instant>,
     /// By user, likewise.
-    errands: HashMap<UserId, Instant>,
+    commands: HashMap<UserId, Instant>,
     hints: HashMap<UserId, Instant>,
     resumes: HashMap<UserId, Instant>,
 }
@@ -149,8 +149,8 @@ impl Throttle {
     ///
     /// # Errors
     /// How long to wait, when there have been too many.
-    pub fn errand(&self, user: UserId, cost: u32, now: Instant) -> Result<(), Wait> {
-        take(&mut self.lock().errands, user, cost, (ERRAND_BURST, ERRAND_EVERY), now)
+    pub fn command(&self, user: UserId, cost: u32, now: Instant) -> Result<(), Wait> {
+        take(&mut self.lock().commands, user, cost, (COMMAND_BURST, COMMAND_EVERY), now)
     }
 
     /// Counts that a login of `user` is gone on with.
@@ -302,11 +302,11 @@ mod tests {
     fn who_keeps_others_busy_is_slowed_and_the_rest_are_not() {
         let (t, now) = (Throttle::default(), Instant::now());
         let (busy, other) = (UserId::new([1; 16]), UserId::new([2; 16]));
-        let asked = (0..).take_while(|_| t.errand(busy, 8, now).is_ok()).count();
+        let asked = (0..).take_while(|_| t.command(busy, 8, now).is_ok()).count();
         assert_eq!(asked, 32);
-        assert_eq!(t.errand(busy, 8, now), Err(Wait { seconds: 1 }));
-        assert_eq!(t.errand(busy, 8, now + ERRAND_EVERY * 8), Ok(()), "two in a second");
-        assert_eq!(t.errand(other, 8, now), Ok(()));
+        assert_eq!(t.command(busy, 8, now), Err(Wait { seconds: 1 }));
+        assert_eq!(t.command(busy, 8, now + COMMAND_EVERY * 8), Ok(()), "two in a second");
+        assert_eq!(t.command(other, 8, now), Ok(()));
         assert_eq!((0..).take_while(|_| t.may_hint(busy, now)).count(), HINT_BURST as usize);
         assert!(!t.may_hint(busy, now) && t.may_hint(busy, now + HINT_EVERY) && t.may_hint(other, now));
         assert_eq!((0..).take_while(|_| t.resume(busy, now).is_ok()).count(), RESUME_BURST as usize);

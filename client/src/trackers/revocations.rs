@@ -81,7 +81,7 @@ impl Revocations {
 
     /// Adds `signed`, as a leecher passed it on, if the cluster signed it and it can still void a ticket: old ones
     /// replayed in number must not push fresh ones out. `true` if it is news.
-    pub(crate) fn add_hearsay(&self, signed: Signed<Revocation>, cluster: &ClusterPublic) -> bool {
+    pub(crate) fn add_gossiped(&self, signed: Signed<Revocation>, cluster: &ClusterPublic) -> bool {
         let fresh = signed.verify(cluster).is_ok_and(|revocation| is_fresh(&revocation, self.clock.span().0));
         fresh && self.add(signed, cluster)
     }
@@ -159,7 +159,7 @@ mod tests {
             let revocation = Revocation { what: Revoked::Session(SessionId::random()), at };
             Signed::sign(&revocation, &key).expect("signed")
         };
-        assert!(!set.add_hearsay(ended(now() - 1000), &key.public()), "it voids nothing any more");
-        assert!(set.add_hearsay(ended(now()), &key.public()));
+        assert!(!set.add_gossiped(ended(now() - 1000), &key.public()), "it voids nothing any more");
+        assert!(set.add_gossiped(ended(now()), &key.public()));
     }
 }

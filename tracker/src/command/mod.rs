@@ -291,7 +291,7 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, staged: O
 fn charge(call: &Call, me: &Login, request: &Request) -> Result<(), Halt> {
     match properties(request).cost {
         0 => Ok(()),
-        cost => Ok(call.services.throttle.errand(me.user, cost, now())?),
+        cost => Ok(call.services.throttle.command(me.user, cost, now())?),
     }
 }
 

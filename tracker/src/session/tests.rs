@@ -32,12 +32,12 @@ impl World {
         Self::with(ReceiveBudget::default()).await
     }
 
-    async fn with(inbound: ReceiveBudget) -> Self {
+    async fn with(receive_budget: ReceiveBudget) -> Self {
         let fixture = Fixture::new().await;
         let (tasks, draining) = (TaskGroup::new(), CancellationToken::new());
         let context = Context {
             services: fixture.shared(),
-            inbound: Arc::new(inbound),
+            receive_budget: Arc::new(receive_budget),
             seen_waits: Arc::default(),
             tasks,
             draining,

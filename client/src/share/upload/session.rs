@@ -200,7 +200,7 @@ impl<'a> UploadSession<'a> {
             return Err(Goodbye::Violation);
         }
         if let Some(cluster) = (self.host.cluster)() {
-            self.host.revocations.add_hearsay(signed, &cluster);
+            self.host.revocations.add_gossiped(signed, &cluster);
         }
         Ok(())
     }
