@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(client::repl::start(std::env::args_os()))
+    ExitCode::from(client::start::start(std::env::args_os()))
 }

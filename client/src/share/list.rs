@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use common::id::{FileId, FileName, GroupName};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::stats::Given;
 use super::{Share, Shares, key_of};
 use crate::error::Error;
 
 /// What becomes of a share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ShareState {
     /// The group can fetch it from here.

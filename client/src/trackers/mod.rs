@@ -283,6 +283,11 @@ impl Trackers {
         {
             lag = cluster.other.map(|_| cluster.lag);
         }
+        Status { lag, ..self.known() }
+    }
+
+    /// How the trackers are as far as is known without asking them.
+    pub fn known(&self) -> Status {
         let view = self.shared.view.borrow().clone();
         let state = |(index, address): (usize, &HostPort)| TrackerState {
             address: address.clone(),
@@ -292,7 +297,12 @@ impl Trackers {
         };
         let trackers = self.shared.addresses.iter().enumerate().map(state).collect();
         let mode = view.current.map(|_| view.mode.unwrap_or(Mode::Solo));
-        Status { trackers, mode, lag }
+        Status { trackers, mode, lag: None }
+    }
+
+    /// Tells when [`Trackers::known`] may have become different.
+    pub fn view(&self) -> ViewChanges {
+        ViewChanges(self.shared.view.subscribe())
     }
 
     /// Whether both trackers had the last thing that was acknowledged.
@@ -305,6 +315,17 @@ impl Trackers {
         let ended = || Error::Internal("the client is about to stop".to_owned());
         self.jobs.send(job(answer)).await.map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
+    }
+}
+
+/// Changes of what is known of the trackers.
+#[derive(Debug)]
+pub struct ViewChanges(watch::Receiver<View>);
+
+impl ViewChanges {
+    /// Waits for the next one; `false` when there will be none any more. Cancel safe.
+    pub async fn changed(&mut self) -> bool {
+        self.0.changed().await.is_ok()
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::id::GroupName;
 use tokio::sync::mpsc;
 
-use crate::app::{Command, Outcome};
+use crate::engine::{Command, Outcome};
 
 /// Listings that may wait to be made.
 const WANTED: usize = 8;
@@ -130,7 +130,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::outcome::User;
+    use crate::engine::outcome::User;
 
     #[test]
     fn a_listing_is_waited_for_and_then_remembered() {

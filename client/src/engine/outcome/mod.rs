@@ -4,15 +4,18 @@
 //! Field names and their order are an interface (docs and scripts rely on them). Sizes in bytes,
 //! rates in bytes per second, digests in lower-case hex.
 
+mod json;
+
 use std::path::PathBuf;
 
 use common::id::{FileId, FileName, GroupName, UserName};
 use common::wire::client::{self, Mode, Relation};
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::download::{DownloadRow as Row, Downloaded as DownloadedFile, PeerProgress, Progress, State};
 use crate::share::ShareState;
+
+pub(crate) use self::json::{mode_word, relation_word};
 
 /// The result of a command that succeeded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,7 +55,7 @@ pub enum Outcome {
         /// Where.
         group: GroupName,
         /// What the user was to it: a member, or one who has asked.
-        #[serde(serialize_with = "relation")]
+        #[serde(serialize_with = "json::relation::serialize")]
         was: Relation,
         /// Shares of the user that went with it.
         withdrawn: u64,
@@ -155,22 +158,22 @@ pub enum Outcome {
 }
 
 /// `{"user"}`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// Name.
-    #[serde(flatten, serialize_with = "user_name")]
+    #[serde(flatten, with = "json::user_name")]
     pub user: UserName,
 }
 
 /// `{"group"}`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// Name.
     pub group: GroupName,
 }
 
 /// `{"group","user"}`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Where.
     pub group: GroupName,
@@ -179,32 +182,32 @@ pub struct Member {
 }
 
 /// A group in a listing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRow {
     /// Name.
-    #[serde(flatten, serialize_with = "group_name")]
+    #[serde(flatten, with = "json::group_name")]
     pub group: GroupName,
     /// Its admin.
     pub admin: UserName,
     /// Number of members.
     pub members: u32,
     /// What the user is to it.
-    #[serde(serialize_with = "relation")]
+    #[serde(with = "json::relation")]
     pub relation: Relation,
 }
 
 /// A member in a listing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRow {
     /// Name.
-    #[serde(flatten, serialize_with = "user_name")]
+    #[serde(flatten, with = "json::user_name")]
     pub user: UserName,
     /// Whether the admin.
     pub admin: bool,
 }
 
 /// A file that has been published.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uploaded {
     /// Where.
     pub group: GroupName,
@@ -219,7 +222,7 @@ pub struct Uploaded {
     /// SHA-1 of the whole.
     pub sha1: String,
     /// BLAKE3 of the whole.
-    #[serde(serialize_with = "hex")]
+    #[serde(with = "json::hex")]
     pub file_id: FileId,
 }
 
@@ -248,17 +251,17 @@ impl From<Row> for DownloadRow {
 }
 
 /// A share in a listing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRow {
     /// Name.
     pub name: FileName,
     /// What it was published as, if other content got that name at the other tracker; left out if it has its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed: Option<String>,
     /// Length.
     pub size: u64,
     /// Content.
-    #[serde(serialize_with = "hex")]
+    #[serde(with = "json::hex")]
     pub file_id: FileId,
     /// Who published it.
     pub uploader: UserName,
@@ -267,19 +270,19 @@ pub struct FileRow {
 }
 
 /// A file that has arrived.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Downloaded {
     /// From where.
     pub group: GroupName,
     /// Which share.
     pub name: FileName,
     /// Where it lies.
-    #[serde(serialize_with = "path")]
+    #[serde(with = "json::path")]
     pub path: PathBuf,
     /// Length.
     pub size: u64,
     /// Content.
-    #[serde(serialize_with = "hex")]
+    #[serde(with = "json::hex")]
     pub file_id: FileId,
     /// How long it took since it went on last.
     pub seconds: f64,
@@ -288,7 +291,7 @@ pub struct Downloaded {
 }
 
 /// What one peer gave.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerShare {
     /// The device, in hex.
     pub device: String,
@@ -299,7 +302,7 @@ pub struct PeerShare {
 }
 
 /// A download in a listing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DownloadRow {
     /// Its number.
     pub n: u64,
@@ -318,19 +321,19 @@ pub struct DownloadRow {
     /// Peers that give something now.
     pub peers: u64,
     /// Why it waits, is paused, or has failed; left out when there is nothing to say.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 /// A share of this device in a listing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareRow {
     /// In which group.
     pub group: GroupName,
     /// Under which name.
     pub name: FileName,
     /// Content.
-    #[serde(serialize_with = "hex")]
+    #[serde(with = "json::hex")]
     pub file_id: FileId,
     /// Length.
     pub size: u64,
@@ -343,7 +346,7 @@ pub struct ShareRow {
     /// Bytes given since this client started.
     pub sent: u64,
     /// Why it is not seeded; left out when there is nothing to say.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
@@ -355,7 +358,7 @@ impl From<crate::share::ShareRow> for ShareRow {
 }
 
 /// A device of the user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRow {
     /// Its id, in hex.
     pub device: String,
@@ -366,15 +369,15 @@ pub struct DeviceRow {
 }
 
 /// How everything is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// All of the list, in its order.
     pub trackers: Vec<TrackerRow>,
     /// Whether both hold everything; `none` while no tracker can be reached.
-    #[serde(serialize_with = "mode")]
+    #[serde(with = "json::mode")]
     pub mode: Option<Mode>,
     /// Events that the tracker that is not current is known to lack, if the current one says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
     /// Who is logged in.
     pub user: Option<UserName>,
@@ -387,7 +390,7 @@ pub struct Status {
 }
 
 /// One tracker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackerRow {
     /// Where it is.
     pub address: String,
@@ -396,12 +399,8 @@ pub struct TrackerRow {
     /// Whether commands go to it.
     pub current: bool,
     /// Whether it has refused something because its disk is full; left out if it has not.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disk_full: bool,
-}
-
-const fn is_false(flag: &bool) -> bool {
-    !*flag
 }
 
 impl From<client::GroupRow> for GroupRow {
@@ -423,60 +422,4 @@ impl From<client::FileRow> for FileRow {
         let claimed = name.as_str().strip_suffix(&tag).map(str::to_owned);
         Self { name, claimed, size, file_id, uploader, seeders }
     }
-}
-
-/// A user's name as `user`; and as `claimed` what it was to be, if somebody else got that.
-fn user_name<S: Serializer>(name: &UserName, s: S) -> Result<S::Ok, S::Error> {
-    named("user", name.as_str(), s)
-}
-
-/// A group's name as `group`; and as `claimed` what it was to be, if another group got that.
-fn group_name<S: Serializer>(name: &GroupName, s: S) -> Result<S::Ok, S::Error> {
-    named("group", name.as_str(), s)
-}
-
-fn named<S: Serializer>(key: &str, name: &str, s: S) -> Result<S::Ok, S::Error> {
-    let mut map = s.serialize_map(None)?;
-    map.serialize_entry(key, name)?;
-    // No name that is claimed has a tilde.
-    if let Some((claimed, _)) = name.rsplit_once('~') {
-        map.serialize_entry("claimed", claimed)?;
-    }
-    map.end()
-}
-
-/// The word for a relation, as scripts and people see it.
-pub(crate) const fn relation_word(relation: Relation) -> &'static str {
-    match relation {
-        Relation::Admin => "admin",
-        Relation::Member => "member",
-        Relation::Pending => "pending",
-        Relation::None => "none",
-    }
-}
-
-/// The word for a mode.
-pub(crate) const fn mode_word(mode: Option<Mode>) -> &'static str {
-    match mode {
-        Some(Mode::Dual) => "dual",
-        Some(Mode::Solo) => "solo",
-        None => "none",
-    }
-}
-
-fn relation<S: Serializer>(relation: &Relation, s: S) -> Result<S::Ok, S::Error> {
-    s.serialize_str(relation_word(*relation))
-}
-
-fn mode<S: Serializer>(mode: &Option<Mode>, s: S) -> Result<S::Ok, S::Error> {
-    s.serialize_str(mode_word(*mode))
-}
-
-fn hex<S: Serializer>(id: &FileId, s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(id)
-}
-
-/// A path that is not UTF-8 is shown as well as it can be.
-fn path<S: Serializer>(path: &std::path::Path, s: S) -> Result<S::Ok, S::Error> {
-    s.serialize_str(&path.to_string_lossy())
 }

@@ -1,23 +1,29 @@
 //! The prompt: one line after the other, and calm news in between.
 
-use std::collections::HashMap;
+mod complete;
+mod downloads;
+pub(super) mod editor;
+mod history;
+pub(super) mod names;
+mod secrecy;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::id::UserName;
 use common::task::TaskGroup;
-use common::wire::client::Push;
 use tokio::sync::{broadcast, mpsc};
 
+use self::editor::{Answer, Prompt};
+use self::names::{List, Names};
 use super::console::{Console, end_typing, is_dumb, show_prompt};
-use super::names::{List, Names};
 use super::parse::{self, Parsed};
 use super::progress::Drawn;
-use super::prompt::{Answer, Prompt};
 use super::script::{DONE, ask, execute, needs_password, show};
 use super::signals::{Signals, Stop};
-use super::{render, secrecy};
-use crate::app::{App, Bar, Bars, Command, Outcome, note};
-use crate::download::{DownloadId, DownloadRow, State};
+use super::{Service, render};
+use crate::download::State;
+use crate::engine::{Call, Command, Event, Outcome};
 use crate::error::Error;
 use crate::units::count;
 
@@ -25,17 +31,14 @@ use crate::units::count;
 const TWICE: Duration = Duration::from_millis(1500);
 /// What one Ctrl-C is answered.
 const ONCE_MORE: &str = "(Ctrl-C once more, Ctrl-D or `quit` leaves)";
-/// A download that waits for so long is worth a line.
-const WAITS: Duration = Duration::from_secs(3);
-/// How often downloads are looked at while they change.
-const LOOK: Duration = Duration::from_millis(300);
 
 /// What the prompt works with.
 pub(super) struct Interactive {
-    pub(super) app: Arc<App>,
+    pub(super) service: Arc<dyn Service>,
     pub(super) console: Console,
     pub(super) prompt: Prompt,
     pub(super) names: Names,
+    pub(super) bars: Drawn,
 }
 
 impl Interactive {
@@ -58,7 +61,7 @@ impl Interactive {
             };
             if next == Next::Leave {
                 self.console.over();
-                self.take_leave();
+                self.take_leave().await;
                 return DONE;
             }
         }
@@ -95,9 +98,11 @@ impl Interactive {
     }
 
     /// Says what goes on when the client is started again.
-    fn take_leave(&self) {
-        let unfinished = |row: &&DownloadRow| matches!(row.progress.state, State::Downloading | State::Waiting);
-        let unfinished = self.app.downloads().list().iter().filter(unfinished).count() as u64;
+    async fn take_leave(&self) {
+        let listed = self.service.run(Command::ShowDownloads, Call::unwatched(false)).await;
+        let Ok(Outcome::Downloads { downloads }) = listed else { return };
+        let unfinished = downloads.iter().filter(|row| matches!(row.state, State::Downloading | State::Waiting));
+        let unfinished = unfinished.count() as u64;
         if unfinished > 0 {
             let what = count(unfinished, "unfinished download goes on", "unfinished downloads go on");
             self.console.message(&format!("{what} when this client is started again"));
@@ -132,19 +137,19 @@ impl Interactive {
     /// Waits a moment for a tracker, so that the first prompt knows who is logged in.
     async fn greet(&self, signals: &mut Signals) {
         let ready = tokio::select! {
-            ready = self.app.trackers().ready() => ready,
+            ready = self.service.run(Command::Whoami, Call::unwatched(false)) => ready,
             _ = signals.next() => return,
         };
         match ready {
-            Ok(Some(who)) => self.console.message(&format!("logged in as {}", who.user)),
-            Ok(None) => self.console.hint("login <user>, or create_user <user>"),
-            Err(e) => self.console.message(&render::error(&e)),
+            Ok(Outcome::Whoami(who)) => self.console.message(&format!("logged in as {}", who.user)),
+            Err(e) if e.code() != "not_logged_in" => self.console.message(&render::error(&e)),
+            Ok(_) | Err(_) => self.console.hint("login <user>, or create_user <user>"),
         }
     }
 
     fn label(&self) -> String {
-        match self.app.trackers().session().borrow().as_ref() {
-            Some(who) => format!("{}@shoal> ", who.user),
+        match self.service.user() {
+            Some(user) => format!("{user}@shoal> "),
             None => "shoal> ".to_owned(),
         }
     }
@@ -159,7 +164,7 @@ impl Interactive {
         };
         let result = match command {
             Ok(command) => tokio::select! {
-                result = execute(&self.app, command, self.console.columns()) => result,
+                result = self.execute(command) => result,
                 stop = signals.next() => {
                     self.console.message("interrupted");
                     return if stop == Stop::Terminate { Next::Leave } else { Next::Interrupted };
@@ -195,13 +200,30 @@ impl Interactive {
         }
     }
 
-    /// Starts what goes on beside the prompt.
-    pub(super) fn spawn_background(&self, tasks: &TaskGroup, wants: mpsc::Receiver<List>, bars: Drawn) {
-        tasks.spawn("completion", answer_names(Arc::clone(&self.app), self.names.clone(), wants));
-        tasks.spawn("news", tell_news(self.app.trackers().pushes(), self.console.clone()));
-        tasks.spawn("downloads", follow_downloads(Arc::clone(&self.app), self.console.clone(), bars));
-        tasks.spawn("session names", follow_session(Arc::clone(&self.app), self.names.clone()));
+    /// Downloads go on while further lines are typed.
+    async fn execute(&self, command: Command) -> Result<Outcome, Error> {
+        let call = Call { wait: false, progress: self.bars.sink() };
+        execute(&*self.service, command, call, self.console.columns()).await
     }
+
+    /// Answers Tab from now on.
+    pub(super) fn spawn_completion(&self, tasks: &TaskGroup, wants: mpsc::Receiver<List>) {
+        tasks.spawn("completion", answer_names(Arc::clone(&self.service), self.names.clone(), wants));
+    }
+}
+
+/// Shows from now on beside the prompt what happens.
+pub(super) fn spawn_listeners(
+    service: &Arc<dyn Service>,
+    console: &Console,
+    names: &Names,
+    bars: &Drawn,
+    tasks: &TaskGroup,
+) {
+    let events = service.events();
+    let followed = downloads::follow(Arc::clone(service), service.events(), console.clone(), bars.clone());
+    tasks.spawn("prompt downloads", followed);
+    tasks.spawn("prompt news", tell_news(Arc::clone(service), events, console.clone(), names.clone()));
 }
 
 /// When Ctrl-C was last pressed.
@@ -225,115 +247,33 @@ enum Next {
 }
 
 /// Makes the listings that completion wants.
-async fn answer_names(app: Arc<App>, names: Names, mut wants: mpsc::Receiver<List>) {
+async fn answer_names(service: Arc<dyn Service>, names: Names, mut wants: mpsc::Receiver<List>) {
     while let Some(list) = wants.recv().await {
-        match app.run(list.command()).await {
+        match service.run(list.command(), Call::unwatched(false)).await {
             Ok(outcome) => names.note(Some(&list), &outcome),
             Err(_) => names.give_up(&list), // Nobody asked for a sentence about it.
         }
     }
 }
 
-/// Names are seen with a user's eyes: another user, other names.
-async fn follow_session(app: Arc<App>, names: Names) {
-    let mut session = app.trackers().session();
-    while session.changed().await.is_ok() {
-        names.clear();
-        if session.borrow_and_update().is_some()
-            && let Ok(outcome) = app.run(Command::ListGroups).await
-        {
-            names.note(None, &outcome);
-        }
-    }
-}
-
-async fn tell_news(mut pushes: broadcast::Receiver<Push>, console: Console) {
+/// Tells news, and forgets the names that another user saw.
+async fn tell_news(service: Arc<dyn Service>, mut events: broadcast::Receiver<Event>, console: Console, names: Names) {
+    let mut user: Option<UserName> = None;
     loop {
-        match pushes.recv().await {
-            Ok(push) => render::push(&push).into_iter().for_each(|line| console.message(&line)),
-            Err(broadcast::error::RecvError::Lagged(_)) => {}
+        match events.recv().await {
+            Ok(Event::News(news)) => console.message(&news.text),
+            Ok(Event::Status(status)) if status.user != user => {
+                user = status.user;
+                names.clear();
+                if user.is_some()
+                    && let Ok(outcome) = service.run(Command::ListGroups, Call::unwatched(false)).await
+                {
+                    names.note(None, &outcome);
+                }
+            }
+            Ok(Event::Progress(_) | Event::Download(_) | Event::Share(_) | Event::Status(_))
+            | Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return,
         }
-    }
-}
-
-/// What is known of a download, and since when.
-struct Seen {
-    state: State,
-    since: Instant,
-    told: bool,
-}
-
-impl Seen {
-    fn new(state: State, told: bool) -> Self {
-        Self { state, since: Instant::now(), told }
-    }
-
-    /// Takes note of `state`: whether that is news now. Waiting is, if it lasts.
-    fn is_news(&mut self, state: State) -> bool {
-        if self.state != state {
-            *self = Self::new(state, false);
-        }
-        let news = !self.told && (state != State::Waiting || self.since.elapsed() > WAITS);
-        self.told |= news;
-        news
-    }
-
-    /// Whether it may be news later, without a change.
-    fn is_to_be_told(&self) -> bool {
-        !self.told && self.state == State::Waiting
-    }
-}
-
-/// A bar for each download that moves, and a line when one ends. It sleeps while nothing changes.
-async fn follow_downloads(app: Arc<App>, console: Console, bars: Drawn) {
-    // What is there before is no news.
-    let known = app.downloads().list().into_iter().map(|row| (row.n, Seen::new(row.progress.state, true)));
-    let mut known: HashMap<DownloadId, Seen> = known.collect();
-    let mut drawn: HashMap<DownloadId, Box<dyn Bar>> = HashMap::new();
-    loop {
-        let change = app.downloads().change();
-        let rows = app.downloads().list();
-        let mut is_more_to_tell = false;
-        drawn.retain(|id, _| rows.iter().any(|row| row.n == *id));
-        for row in rows {
-            let state = row.progress.state;
-            if matches!(state, State::Downloading | State::Waiting) {
-                let bar = drawn.entry(row.n).or_insert_with(|| bars.add(format!("{} {}", row.n, row.name)));
-                bar.set(row.progress.have, row.progress.size, &note(&row.progress));
-            } else {
-                drawn.remove(&row.n);
-            }
-            let seen = known.entry(row.n).or_insert_with(|| Seen::new(state, false));
-            if seen.is_news(state) {
-                tell_change(&app, &console, &row).await;
-            }
-            is_more_to_tell |= seen.is_to_be_told();
-        }
-        tokio::time::sleep(LOOK).await;
-        if !is_more_to_tell {
-            change.await;
-        }
-    }
-}
-
-async fn tell_change(app: &App, console: &Console, row: &DownloadRow) {
-    let reason = row.progress.reason.as_deref().unwrap_or("no reason given");
-    match row.progress.state {
-        State::Complete => {
-            if let Ok(done) = app.downloads().finished(row.n).await {
-                let text = render::text(&Outcome::Downloaded(done.into())).data;
-                console.message(&format!("download {} complete: {text}", row.n));
-            }
-        }
-        State::Failed => {
-            let again = format!("`resume_download {}` tries again", row.n);
-            console.message(&format!("download {} ({}) failed: {reason}; {again}", row.n, row.name));
-        }
-        State::Waiting => console.message(&format!("download {} ({}) waits: {reason}", row.n, row.name)),
-        State::Paused if row.progress.reason.is_some() => {
-            console.message(&format!("download {} ({}) is paused: {reason}", row.n, row.name));
-        }
-        State::Paused | State::Downloading => {}
     }
 }

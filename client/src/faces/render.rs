@@ -1,23 +1,23 @@
-//! How outcomes, errors and notices are shown: as text for people, as one line of JSON for scripts.
+//! How outcomes, errors and news are shown: as text for people, as one line of JSON for scripts.
 //! Pure; whatever came from the network is escaped here or by its type's own Display.
 
 use std::time::Duration;
 
 use common::escape::Escaped;
 use common::id::{GroupName, UserName};
-use common::wire::client::{Push, Relation};
+use common::wire::client::Relation;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
-use crate::app::Outcome;
-use crate::app::outcome::{
+use crate::download::State;
+use crate::engine::Outcome;
+use crate::engine::news::{Happening, News};
+use crate::engine::outcome::{
     DeviceRow, DownloadRow, Downloaded, FileRow, GroupRow, ShareRow, Status, TrackerRow, Uploaded, mode_word,
     relation_word,
 };
-use crate::download::State;
 use crate::error::{Error, shown};
 use crate::share::ShareState;
-use crate::trackers::Notice;
 use crate::units::{count, duration, rate, size};
 
 /// What is said of a name that only one tracker has confirmed so far.
@@ -67,7 +67,7 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         }
         Outcome::Members { members } => {
             let name =
-                |m: &crate::app::outcome::MemberRow| format!("{}{}", m.user, if m.admin { " (admin)" } else { "" });
+                |m: &crate::engine::outcome::MemberRow| format!("{}{}", m.user, if m.admin { " (admin)" } else { "" });
             rows(members.iter().map(name).collect::<Vec<_>>().join("\n"), "no members")
         }
         Outcome::Uploaded(u) => (uploaded(u), String::new()),
@@ -274,7 +274,8 @@ fn uploaded(u: &Uploaded) -> String {
     )
 }
 
-fn downloaded(d: &Downloaded) -> String {
+/// Where a finished download is, and who gave it.
+pub(crate) fn downloaded(d: &Downloaded) -> String {
     let time = Duration::try_from_secs_f64(d.seconds).unwrap_or_default();
     let mut text = format!("{}: {} in {}, verified", shown(&d.path), size(d.size), duration(time));
     // What was there before is not counted: it did not come at this rate.
@@ -313,69 +314,20 @@ fn status(s: &Status) -> String {
     lines.join("\n")
 }
 
-// --- errors and news ---
+// --- errors ---
 
 /// An error, for people.
 pub(crate) fn error(error: &Error) -> String {
     format!("error: {error}")
 }
 
-/// News of the connection, as one calm line; `None` where there is nothing to say.
-pub(crate) fn notice(notice: &Notice) -> String {
-    match notice {
-        Notice::FirstContact(pin) => format!("first contact with cluster {pin}; remembered"),
-        Notice::Connected(address) => format!("connected to the tracker {address}"),
-        Notice::Switched { from, to, reason } => {
-            format!("the tracker {to} has taken over from {from}: {}", Escaped(reason))
-        }
-        Notice::Behind(address) => format!(
-            "the tracker {address} does not have yet what only the other one had; going on without, until that one is back"
-        ),
-        Notice::Lost { address, reason } => {
-            format!("lost the tracker {address} ({}); trying to reach one", Escaped(reason))
-        }
-        Notice::Unusable(e) => e.to_string(),
-        Notice::SessionEnded => "your login has ended; use `login <user>`".to_owned(),
-        Notice::SessionFile(e) => format!("the login is not stored as it should be: {e}"),
-        Notice::ClockOff(seconds) => {
-            let off = duration(Duration::from_secs(*seconds));
-            format!("this machine's clock and the tracker's differ by {off}; one of them should be set right")
-        }
-    }
-}
-
-/// News from the trackers, as one calm line, if it is for people.
-pub(crate) fn push(push: &Push) -> Option<String> {
-    match push {
-        Push::JoinRequested { group, user } => {
-            Some(format!("{user} asks to join `{group}`: `accept_request {group} {user}` lets them in"))
-        }
-        Push::Accepted { group } => {
-            Some(format!("you are a member of `{group}` now: `list_files {group}` shows its files"))
-        }
-        Push::Rejected { group } => Some(format!("your request to join `{group}` was turned down")),
-        Push::Removed { group, .. } => {
-            Some(format!("you are no longer a member of `{group}`; your shares there are withdrawn"))
-        }
-        Push::MadeAdmin { group } => Some(format!("you are the admin of `{group}` now")),
-        Push::UserRenamed { claimed, now } => {
-            Some(format!("the name `{claimed}` went to somebody else; you are `{now}` now"))
-        }
-        Push::GroupRenamed { claimed, now } => {
-            Some(format!("the name `{claimed}` went to another group; your group is `{now}` now"))
-        }
-        // For the data rooms, or told by a notice of its own.
-        Push::Revoked(_) | Push::SeederUp { .. } | Push::SessionEnded => None,
-    }
-}
-
 // --- JSON ---
 
-/// News from the trackers in one line of JSON, for the stderr of `--json`; if it is for people.
+/// News in one line of JSON, for the stderr of `--json`.
 #[derive(Serialize)]
-struct Event<'a> {
+struct NewsLine<'a> {
     v: u32,
-    event: &'a str,
+    event: Happening,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'a GroupName>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -384,20 +336,11 @@ struct Event<'a> {
     claimed: Option<&'a str>,
 }
 
-/// News from the trackers, as a line of JSON, if it is for people.
-pub(crate) fn event(push: &Push) -> Option<String> {
-    let event = |event, group, user, claimed| Event { v: 1, event, group, user, claimed };
-    let event = match push {
-        Push::JoinRequested { group, user } => event("join_requested", Some(group), Some(user), None),
-        Push::Accepted { group } => event("accepted", Some(group), None, None),
-        Push::Rejected { group } => event("rejected", Some(group), None, None),
-        Push::Removed { group, .. } => event("removed", Some(group), None, None),
-        Push::MadeAdmin { group } => event("made_admin", Some(group), None, None),
-        Push::UserRenamed { claimed, now } => event("user_renamed", None, Some(now), Some(claimed.as_str())),
-        Push::GroupRenamed { claimed, now } => event("group_renamed", Some(now), None, Some(claimed.as_str())),
-        Push::Revoked(_) | Push::SeederUp { .. } | Push::SessionEnded => return None,
-    };
-    serde_json::to_string(&event).ok()
+/// News as a line of JSON, without the sentence for people.
+pub(crate) fn news(news: &News) -> Option<String> {
+    let News { event, group, user, claimed, .. } = news;
+    let (group, user, claimed) = (group.as_ref(), user.as_ref(), claimed.as_deref());
+    serde_json::to_string(&NewsLine { v: 1, event: *event, group, user, claimed }).ok()
 }
 
 #[derive(Serialize)]

@@ -6,9 +6,9 @@ use tokio::fs::File;
 use tokio::io::BufReader;
 use tokio::sync::Mutex;
 
-use super::script::read_line;
-use crate::app::Command;
-use crate::app::command::Secret;
+use super::read_line;
+use crate::engine::Command;
+use crate::engine::command::Secret;
 use crate::error::Error;
 
 /// The variable that holds the password.
@@ -16,7 +16,7 @@ const VARIABLE: &str = "SHOAL_PASSWORD";
 
 /// Where passwords come from.
 #[derive(Default)]
-pub(super) struct Passwords {
+pub(in crate::faces) struct Passwords {
     descriptor: Option<(u32, Mutex<BufReader<File>>)>,
     variable: Option<Secret>,
 }
@@ -26,7 +26,7 @@ impl Passwords {
     ///
     /// # Errors
     /// When the descriptor cannot be read.
-    pub(super) async fn open(descriptor: Option<u32>) -> Result<Self, Error> {
+    pub(in crate::faces) async fn open(descriptor: Option<u32>) -> Result<Self, Error> {
         let variable = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty()).map(Secret::new);
         let Some(n) = descriptor else { return Ok(Self { descriptor: None, variable }) };
         let opened = File::open(format!("/dev/fd/{n}")).await;
@@ -38,7 +38,7 @@ impl Passwords {
     ///
     /// # Errors
     /// When the descriptor was named and has no further line.
-    pub(super) async fn fill(&self, command: Command) -> Result<Command, Error> {
+    pub(in crate::faces) async fn fill(&self, command: Command) -> Result<Command, Error> {
         Ok(match command {
             Command::Login { user, password: None } => Command::Login { user, password: self.next().await? },
             Command::CreateUser { user, password: None } => Command::CreateUser { user, password: self.next().await? },

@@ -1,36 +1,42 @@
 //! Sharing and downloading, as commands.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use common::escape::Escaped;
 use common::id::{FileName, GroupName};
 use common::wire::client::{FileSelector, Request};
 use common::wire::refusal::Refusal;
 
 use super::command::Order;
+use super::events::ShareChange;
 use super::outcome::{DownloadRow, Outcome, Uploaded};
-use super::{App, Bar, Downloading};
-use crate::download::{DownloadId, Progress, State, Strategy};
+use super::progress::Hashing;
+use super::{Call, Engine, Event, Progress, ProgressSink};
+use crate::download::{DownloadId, Strategy};
 use crate::error::{Error, shown};
-use crate::units;
 
-/// How often a bar is drawn while somebody waits for it.
-const REDRAW: Duration = Duration::from_millis(200);
+/// How often whoever waits for a download is told how far it is.
+const TOLD: Duration = Duration::from_millis(200);
 
-impl App {
+impl Engine {
     pub(super) async fn upload(
         &self,
         path: PathBuf,
         group: GroupName,
         piece_size: Option<u64>,
         name: Option<FileName>,
+        call: &Call,
     ) -> Result<Outcome, Error> {
         self.who().await?;
         self.trackers.serve_at(self.shares.listen_addr());
-        let bar = self.bars.add(format!("hashing {}", last_part(&path)));
-        let progress = move |p: crate::share::HashProgress| bar.set(p.done, p.total, "");
+        let (sink, label) = (Arc::clone(&call.progress), last_part(&path));
+        let progress = move |p: crate::share::HashProgress| {
+            sink(&Progress::Hashing(Hashing { name: label.clone(), done: p.done, total: p.total }));
+        };
         let done = self.shares.upload(&path, group, name, piece_size, progress).await?;
+        let (group, name) = (done.group.clone(), done.name.clone());
+        self.tell(Event::Share(ShareChange { group, name, seeded: true, reason: None }));
         Ok(Outcome::Uploaded(Uploaded {
             group: done.group,
             name: done.name,
@@ -47,30 +53,27 @@ impl App {
         group: GroupName,
         file: FileSelector,
         destination: PathBuf,
-        order: Order,
-        force: bool,
+        (order, force): (Order, bool),
+        call: &Call,
     ) -> Result<Outcome, Error> {
         self.who().await?;
         self.trackers.serve_at(self.shares.listen_addr());
         let asked_for = file.to_string();
         let id = self.downloads.start(group.clone(), file, &destination, strategy(order), force).await?;
-        // `id:` and digits stand for a name.
-        let row = self.downloads.row(id);
-        let name = row.as_ref().map_or(asked_for, |row| row.name.as_str().to_owned());
-        let group = row.map_or(group, |row| row.group);
-        match self.downloading {
-            Downloading::Background => Ok(Outcome::Downloading { n: id.0, group, name }),
-            Downloading::Wait => {
-                let bar = self.bars.add(Escaped(&name).to_string());
-                let done = tokio::select! {
-                    done = self.downloads.finished(id) => done?,
-                    // It stays, and goes on after the next login.
-                    ended = self.logged_out() => return Err(ended),
-                    never = self.draw(id, &*bar) => match never {},
-                };
-                Ok(Outcome::Downloaded(done.into()))
-            }
+        if !call.wait {
+            // `id:` and digits stand for a name.
+            let row = self.downloads.row(id);
+            let name = row.as_ref().map_or(asked_for, |row| row.name.as_str().to_owned());
+            let group = row.map_or(group, |row| row.group);
+            return Ok(Outcome::Downloading { n: id.0, group, name });
         }
+        let done = tokio::select! {
+            done = self.downloads.finished(id) => done?,
+            // It stays, and goes on after the next login.
+            ended = self.logged_out() => return Err(ended),
+            never = self.tell_progress(id, &call.progress) => match never {},
+        };
+        Ok(Outcome::Downloaded(done.into()))
     }
 
     /// Waits until the login ends.
@@ -90,7 +93,11 @@ impl App {
     pub(super) async fn stop(&self, group: GroupName, file: FileSelector) -> Result<Outcome, Error> {
         self.who().await?;
         match self.shares.stop(&group, &file).await {
-            Ok(stopped) => Ok(Outcome::Stopped { group: stopped.group, name: stopped.name }),
+            Ok(stopped) => {
+                let (group, name) = (stopped.group.clone(), stopped.name.clone());
+                self.tell(Event::Share(ShareChange { group, name, seeded: false, reason: None }));
+                Ok(Outcome::Stopped { group: stopped.group, name: stopped.name })
+            }
             Err(not_ours @ Error::InvalidArgument(_)) => {
                 // Perhaps there is no such group or share, or it is not the user's to see.
                 self.trackers.call(Request::FindFile { group, file }).await?;
@@ -100,14 +107,13 @@ impl App {
         }
     }
 
-    /// Draws the progress of a download for as long as it is polled.
-    async fn draw(&self, id: DownloadId, bar: &dyn Bar) -> std::convert::Infallible {
-        let mut tick = tokio::time::interval(REDRAW);
+    /// Tells how far a download is for as long as it is polled.
+    async fn tell_progress(&self, id: DownloadId, sink: &ProgressSink) -> std::convert::Infallible {
+        let mut tick = tokio::time::interval(TOLD);
         loop {
             tick.tick().await;
-            if let Some(progress) = self.downloads.watch(id) {
-                let progress = progress.borrow().clone();
-                bar.set(progress.have, progress.size, &note(&progress));
+            if let Some(row) = self.downloads.row(id) {
+                sink(&Progress::Download(row.into()));
             }
         }
     }
@@ -130,27 +136,6 @@ impl App {
         self.downloads.cancel(DownloadId(n)).await?;
         Ok(Outcome::Cancelled { n })
     }
-}
-
-/// What stands beside a download's bar: rate, time left and peers, or why there is none.
-pub(crate) fn note(progress: &Progress) -> String {
-    let Progress { state, have, size, rate, peers, reason, .. } = progress;
-    match state {
-        State::Downloading if *rate > 0 => {
-            let left = units::duration(Duration::from_secs(size.saturating_sub(*have) / rate));
-            let giving = peers.iter().filter(|p| p.rate > 0).count() as u64;
-            format!("{}, {left} left, {}", units::rate(*rate), units::count(giving, "peer", "peers"))
-        }
-        State::Downloading => "connecting".to_owned(),
-        State::Complete => "complete".to_owned(),
-        State::Paused => because("paused", reason.as_deref()),
-        State::Waiting => because("waiting", reason.as_deref()),
-        State::Failed => because("failed", reason.as_deref()),
-    }
-}
-
-fn because(state: &str, reason: Option<&str>) -> String {
-    reason.map_or_else(|| state.to_owned(), |reason| format!("{state}: {reason}"))
 }
 
 const fn strategy(order: Order) -> Strategy {

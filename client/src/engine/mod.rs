@@ -1,62 +1,62 @@
-//! What commands do: each takes its typed arguments to an [`Outcome`] or an [`Error`].
+//! The running client without a face: what commands do, and what happens meanwhile.
 //!
-//! Owns nothing but handles: the trackers, the shares, the downloads. Knows no terminal: progress
-//! goes to [`Bars`], and how an outcome is shown is decided elsewhere.
+//! A command's typed arguments come to an [`Outcome`] or an [`Error`]; what happens without a command is told as [`Event`]s.
+//! Owns nothing but handles: the trackers, the shares, the downloads. Knows no terminal and no HTTP: how an outcome is
+//! shown, and whether in this process, is decided by the faces.
 
 pub mod command;
 mod devices;
+pub mod events;
 mod listing;
+pub mod news;
 pub mod outcome;
 pub(crate) mod paths;
-mod progress;
+pub mod progress;
 mod transfers;
 
-use common::id::DeviceId;
+use std::sync::Arc;
+
+use common::id::{DeviceId, UserName};
+use common::task::TaskGroup;
 use common::wire::client::{Password, Relation, Request, Response};
 use common::wire::limits::{MAX_PASSWORD, MIN_PASSWORD};
 use common::wire::refusal::Refusal;
+use tokio::sync::{broadcast, mpsc};
 
 pub use self::command::Command;
 use self::command::Secret;
+pub use self::events::Event;
 pub use self::outcome::Outcome;
 use self::outcome::{Group, Member, Status, TrackerRow, User};
-pub use self::progress::{Bar, Bars, NoBars};
-pub(crate) use self::transfers::note;
+pub use self::progress::{Call, Progress, ProgressSink};
 use crate::download::Downloads;
 use crate::error::Error;
 use crate::share::Shares;
-use crate::trackers::{LoggedIn, Trackers, unexpected};
-
-/// How long a command goes on with downloads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Downloading {
-    /// `download_file` returns when the file is there.
-    Wait,
-    /// `download_file` returns when it has begun.
-    Background,
-}
+use crate::trackers::{self, LoggedIn, Notice, Trackers, unexpected};
 
 /// The handles that commands work with.
-pub struct App {
+pub struct Engine {
     trackers: Trackers,
     shares: Shares,
     downloads: Downloads,
     device: DeviceId,
-    downloading: Downloading,
-    bars: Box<dyn Bars>,
+    events: broadcast::Sender<Event>,
 }
 
-impl App {
-    /// An app over these rooms.
+impl Engine {
+    /// An engine over these rooms. `begin` lets it tell what happens, from the first notice on.
     pub fn new(
         trackers: Trackers,
         shares: Shares,
         downloads: Downloads,
         device: DeviceId,
-        downloading: Downloading,
-        bars: Box<dyn Bars>,
-    ) -> Self {
-        Self { trackers, shares, downloads, device, downloading, bars }
+        notices: mpsc::Receiver<Notice>,
+    ) -> (Arc<Self>, Begin) {
+        let (pushes, share_notices) = (trackers.pushes(), shares.notices());
+        let events = broadcast::Sender::new(events::EVENTS);
+        let engine = Arc::new(Self { trackers, shares, downloads, device, events });
+        let sources = events::Sources { notices, pushes, shares: share_notices };
+        (Arc::clone(&engine), Begin { engine, sources })
     }
 
     /// The trackers.
@@ -74,13 +74,27 @@ impl App {
         &self.downloads
     }
 
+    /// What happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Who is logged in, as far as is known without asking.
+    pub fn user(&self) -> Option<UserName> {
+        self.trackers.session().borrow().as_ref().map(|s| s.user.clone())
+    }
+
+    fn tell(&self, event: Event) {
+        let _ = self.events.send(event); // Nobody listens: then nobody wants to know.
+    }
+
     /// Carries a command out. `help` is answered by whoever owns the table's texts.
     ///
-    /// Cancel safe in that what was begun at a tracker may be carried out all the same.
+    /// Cancel safe in that what was begun at a tracker may be carried out all the same. A download that was begun goes on.
     ///
     /// # Errors
     /// Whatever keeps it from succeeding.
-    pub async fn run(&self, command: Command) -> Result<Outcome, Error> {
+    pub async fn run(&self, command: Command, call: &Call) -> Result<Outcome, Error> {
         match command {
             Command::CreateUser { user, password } => {
                 let password = new_password(password)?;
@@ -131,9 +145,11 @@ impl App {
             Command::ListRequests { group } => self.list_requests(group).await,
             Command::ListMembers { group } => self.list_members(group).await,
             Command::ListFiles { group } => self.list_files(group).await,
-            Command::UploadFile { path, group, piece_size, name } => self.upload(path, group, piece_size, name).await,
+            Command::UploadFile { path, group, piece_size, name } => {
+                self.upload(path, group, piece_size, name, call).await
+            }
             Command::DownloadFile { group, file_name, destination, strategy, force } => {
-                self.download(group, file_name, destination, strategy, force).await
+                self.download(group, file_name, destination, (strategy, force), call).await
             }
             Command::ShowDownloads => Ok(Outcome::Downloads { downloads: self.download_rows() }),
             Command::PauseDownload { n } => self.pause(n).await,
@@ -198,8 +214,16 @@ impl App {
     }
 
     async fn status(&self) -> Status {
-        let status = self.trackers.status().await;
-        let row = |t: &crate::trackers::TrackerState| TrackerRow {
+        self.status_of(self.trackers.status().await)
+    }
+
+    /// The status as far as it is known without asking anybody.
+    fn known_status(&self) -> Status {
+        self.status_of(self.trackers.known())
+    }
+
+    fn status_of(&self, status: trackers::Status) -> Status {
+        let row = |t: &trackers::TrackerState| TrackerRow {
             address: t.address.to_string(),
             up: t.up,
             current: t.current,
@@ -209,10 +233,29 @@ impl App {
             trackers: status.trackers.iter().map(row).collect(),
             mode: status.mode,
             lag: status.lag,
-            user: self.trackers.session().borrow().as_ref().map(|s| s.user.clone()),
+            user: self.user(),
             listen: self.shares.listen_addr().to_string(),
             device: self.device.to_string(),
             rate_down: self.download_rows().iter().map(|d| d.rate).sum(),
+        }
+    }
+}
+
+/// An engine that has not begun to tell what happens: faces subscribe first.
+pub struct Begin {
+    engine: Arc<Engine>,
+    sources: events::Sources,
+}
+
+impl Begin {
+    /// Tells from now on what happens, also what has happened before. If it `stays`, what the user shares is seeded and
+    /// unfinished downloads go on, whenever somebody is logged in.
+    pub fn begin(self, stays: bool, tasks: &TaskGroup) {
+        let Self { engine, sources } = self;
+        events::spawn(&engine, sources, tasks);
+        if stays {
+            engine.trackers.serve_at(engine.shares.listen_addr());
+            tasks.spawn("restore", events::restore(engine));
         }
     }
 }

@@ -6,9 +6,9 @@
 
 use clap::CommandFactory;
 
-use super::parse::Parsed;
-use super::suggest;
-use crate::app::command::Line;
+use super::super::parse::Parsed;
+use super::super::suggest;
+use crate::engine::command::Line;
 
 /// Commands whose lines may hold a password.
 const WITH_PASSWORD: [&str; 3] = ["create_user", "login", "change_password"];
@@ -62,7 +62,7 @@ fn is_meant_otherwise(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repl::parse::parse;
+    use crate::faces::parse::parse;
 
     fn is_kept(line: &str) -> bool {
         is_harmless(line, &parse(line).expect("a command"))

@@ -23,14 +23,14 @@ use rustyline::{ColorMode, CompletionType, Config, Context, Editor, ExternalPrin
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
+use super::super::console::{Printer, is_dumb, show_prompt};
 use super::complete;
-use super::console::{Printer, is_dumb, show_prompt};
 use super::history::{History, MOST};
 use super::names::Names;
 
 /// What was typed.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(in crate::faces) enum Answer {
     /// A line, or a password.
     Typed(Zeroizing<String>),
     /// Ctrl-C.
@@ -45,7 +45,7 @@ enum Ask {
 }
 
 /// The thread's handle.
-pub(super) struct Prompt {
+pub(in crate::faces) struct Prompt {
     asks: SyncSender<(Ask, oneshot::Sender<Answer>)>,
     /// The terminal as it was; put back at the end, also if the thread is still reading.
     before: Before,
@@ -54,10 +54,10 @@ pub(super) struct Prompt {
 }
 
 /// What the thread sets up.
-pub(super) struct Started {
-    pub(super) prompt: Prompt,
+pub(in crate::faces) struct Started {
+    pub(in crate::faces) prompt: Prompt,
     /// Writes above the line being typed; `None` if output does not go to a terminal.
-    pub(super) printer: Option<Box<dyn Printer>>,
+    pub(in crate::faces) printer: Option<Box<dyn Printer>>,
 }
 
 impl Prompt {
@@ -66,7 +66,7 @@ impl Prompt {
     ///
     /// # Errors
     /// When there is no usable terminal.
-    pub(super) fn start(names: Option<Names>, data_dir: Option<&Path>, colour: bool) -> io::Result<Started> {
+    pub(in crate::faces) fn start(names: Option<Names>, data_dir: Option<&Path>, colour: bool) -> io::Result<Started> {
         let before = Before::take();
         let data_dir = data_dir.map(Path::to_owned);
         let (asks, asked) = sync_channel(1);
@@ -79,7 +79,7 @@ impl Prompt {
     }
 
     /// A line, or several that were pasted. `remember` are those before that may be kept.
-    pub(super) async fn line(&self, prompt: String, remember: Vec<String>) -> Answer {
+    pub(in crate::faces) async fn line(&self, prompt: String, remember: Vec<String>) -> Answer {
         if self.abandoned.swap(false, Ordering::Relaxed) {
             show_prompt(&prompt); // The thread is past the point where it does that.
         }
@@ -88,7 +88,7 @@ impl Prompt {
 
     /// Gives up the question that is being asked, on a signal. `false` where the terminal makes a key of Ctrl-C: there the
     /// answer says so itself.
-    pub(super) fn abandon(&self) -> bool {
+    pub(in crate::faces) fn abandon(&self) -> bool {
         if is_dumb() {
             self.before.put_back();
             self.abandoned.store(true, Ordering::Relaxed);
@@ -97,7 +97,7 @@ impl Prompt {
     }
 
     /// A password.
-    pub(super) async fn password(&self, prompt: &str) -> Answer {
+    pub(in crate::faces) async fn password(&self, prompt: &str) -> Answer {
         self.ask(Ask::Password { prompt: prompt.to_owned() }).await
     }
 

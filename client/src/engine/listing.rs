@@ -4,9 +4,9 @@ use common::id::GroupName;
 use common::wire::client::{Page, Request, Response};
 
 use super::outcome::{Outcome, User};
-use super::{App, Error, unexpected};
+use super::{Engine, Error, unexpected};
 
-impl App {
+impl Engine {
     pub(super) async fn list_groups(&self) -> Result<Outcome, Error> {
         let groups = self.pages(|after| Request::ListGroups { after }, groups, |row| row.group.clone()).await?;
         Ok(Outcome::Groups { groups: groups.into_iter().map(Into::into).collect() })

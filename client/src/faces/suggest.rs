@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 use strsim::damerau_levenshtein;
 
-use crate::app::command::Line;
+use crate::engine::command::Line;
 
 /// Letters from which on a beginning stands for the only command that begins so.
 const MIN_BEGINNING: usize = 3;

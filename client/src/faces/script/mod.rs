@@ -1,5 +1,7 @@
 //! Lines from `-c`, `-f` and piped stdin, one after the other; what the exit status comes to.
 
+pub(super) mod passwords;
+
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,13 +10,14 @@ use common::escape::Escaped;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 use zeroize::Zeroizing;
 
+use self::passwords::Passwords;
 use super::console::{Console, end_line};
-use super::passwords::Passwords;
-use super::prompt::{Answer, Prompt};
+use super::progress::Drawn;
+use super::prompt::editor::{Answer, Prompt};
 use super::signals::{Signals, Stop};
-use super::{parse, render};
-use crate::app::command::Secret;
-use crate::app::{App, Command, Outcome};
+use super::{Service, parse, render};
+use crate::engine::command::Secret;
+use crate::engine::{Call, Command, Outcome};
 use crate::error::{Error, shown};
 use crate::units::count;
 
@@ -22,11 +25,11 @@ use crate::units::count;
 const MAX_LINE: u64 = 64 << 10;
 
 /// Everything was done.
-pub(super) const DONE: u8 = 0;
+pub(crate) const DONE: u8 = 0;
 /// A command failed.
 pub(super) const FAILED: u8 = 1;
 /// The program was called wrongly, or could not start.
-pub(super) const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 /// No tracker could be reached.
 pub(super) const UNREACHABLE: u8 = 3;
 /// Interrupted: 128 and the number of SIGINT, as shells have it.
@@ -126,9 +129,11 @@ async fn skip_line(from: &mut (impl AsyncBufRead + Unpin + ?Sized)) -> io::Resul
 
 /// What a script runs with.
 pub(super) struct Script<'a> {
-    pub(super) app: &'a App,
+    pub(super) service: &'a dyn Service,
     pub(super) console: &'a Console,
     pub(super) passwords: &'a Passwords,
+    /// Where progress is drawn, if it is.
+    pub(super) bars: Option<&'a Drawn>,
     pub(super) json: bool,
     pub(super) keep_going: bool,
     pub(super) stay: bool,
@@ -140,9 +145,24 @@ pub(super) struct Script<'a> {
 
 impl<'a> Script<'a> {
     /// A script that stops at the first failing line and at its end, and whose lines nobody watches.
-    pub(super) fn new(app: &'a App, console: &'a Console, passwords: &'a Passwords) -> Self {
+    pub(super) fn new(
+        service: &'a dyn Service,
+        console: &'a Console,
+        passwords: &'a Passwords,
+        bars: Option<&'a Drawn>,
+    ) -> Self {
         let uploads = AtomicU64::new(0);
-        Self { app, console, passwords, json: false, keep_going: false, stay: false, attended: false, uploads }
+        Self {
+            service,
+            console,
+            passwords,
+            bars,
+            json: false,
+            keep_going: false,
+            stay: false,
+            attended: false,
+            uploads,
+        }
     }
 
     /// Runs the lines of `sources`.
@@ -241,7 +261,11 @@ impl<'a> Script<'a> {
             command => command,
         };
         let result = match command {
-            Ok(command) => execute(self.app, command, self.console.columns()).await,
+            Ok(command) => {
+                let progress = self.bars.map_or_else(|| Call::unwatched(true).progress, Drawn::sink);
+                let call = Call { wait: true, progress };
+                execute(self.service, command, call, self.console.columns()).await
+            }
             Err(e) => Err(e),
         };
         self.show(Some(&name), result, place)
@@ -286,10 +310,15 @@ enum Step {
 }
 
 /// Carries out a command; the texts of `help` are known here, and are as wide as so many columns allow.
-pub(super) async fn execute(app: &App, command: Command, columns: usize) -> Result<Outcome, Error> {
+pub(super) async fn execute(
+    service: &dyn Service,
+    command: Command,
+    call: Call,
+    columns: usize,
+) -> Result<Outcome, Error> {
     match command {
         Command::Help { command } => parse::help(command.as_deref(), columns).map(|help| Outcome::Help { help }),
-        command => app.run(command).await,
+        command => service.run(command, call).await,
     }
 }
 

@@ -14,7 +14,9 @@ use tokio::sync::Notify;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::console::{Console, is_lively, stderr_size, stdout_size};
-use crate::app::{Bar, Bars};
+use crate::download::State;
+use crate::engine::outcome::DownloadRow;
+use crate::engine::{Progress, ProgressSink};
 use crate::units::{count, duration, rate, size};
 
 /// How often live lines are rewritten.
@@ -120,72 +122,109 @@ async fn redraw(rows: Arc<Rows>) {
     }
 }
 
-impl Bars for Drawn {
-    fn add(&self, label: String) -> Box<dyn Bar> {
-        match self {
+impl Drawn {
+    /// A bar named by `label` (escaped already). It goes away when dropped.
+    pub(super) fn add(&self, label: String) -> Bar {
+        let place = match self {
             Self::Stderr(multi) => {
                 let bar = multi.add(ProgressBar::no_length());
                 // The template is a constant, and tested.
                 bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
-                Box::new(StderrBar { bar, label, began: OnceLock::new() })
+                Place::Stderr { bar, label }
             }
             Self::Prompt(rows) => {
                 let mut locked = rows.locked();
                 locked.0 += 1;
                 let number = locked.0;
                 locked.1.insert(number, Row { label, done: 0, total: 0, note: String::new() });
-                Box::new(PromptBar { rows: Arc::clone(rows), number, began: OnceLock::new() })
+                Place::Prompt { rows: Arc::clone(rows), number }
+            }
+        };
+        Bar { place, began: OnceLock::new() }
+    }
+
+    /// Draws what a call tells of its progress. The bar goes away with the call.
+    pub(super) fn sink(&self) -> ProgressSink {
+        let (drawn, bar) = (self.clone(), OnceLock::new());
+        Arc::new(move |progress| {
+            let label = || match progress {
+                Progress::Download(row) => row.name.to_string(),
+                Progress::Hashing(hashing) => format!("hashing {}", hashing.name),
+            };
+            let bar: &Bar = bar.get_or_init(|| drawn.add(label()));
+            match progress {
+                Progress::Download(row) => bar.set(row.have, row.size, &note(row)),
+                Progress::Hashing(hashing) => bar.set(hashing.done, hashing.total, ""),
+            }
+        })
+    }
+}
+
+/// One bar.
+pub(super) struct Bar {
+    place: Place,
+    began: OnceLock<Instant>,
+}
+
+enum Place {
+    Stderr { bar: ProgressBar, label: String },
+    Prompt { rows: Arc<Rows>, number: u64 },
+}
+
+impl Bar {
+    /// So many of `total` bytes are done; `note` is shown beside it.
+    pub(super) fn set(&self, done: u64, total: u64, note: &str) {
+        let elapsed = self.began.get_or_init(Instant::now).elapsed();
+        let note = note_of(note, done, total, elapsed);
+        match &self.place {
+            Place::Stderr { bar, label } => {
+                let row = Row { label: label.clone(), done, total, note };
+                bar.set_message(row.draw(usable(stderr_size().columns)));
+            }
+            Place::Prompt { rows, number } => {
+                if let Some(row) = rows.locked().1.get_mut(number) {
+                    if (row.done, row.total, &row.note) == (done, total, &note) {
+                        return;
+                    }
+                    (row.done, row.total, row.note) = (done, total, note);
+                }
+                rows.changed.notify_one();
             }
         }
     }
 }
 
-struct StderrBar {
-    bar: ProgressBar,
-    label: String,
-    began: OnceLock<Instant>,
-}
-
-impl Bar for StderrBar {
-    fn set(&self, done: u64, total: u64, note: &str) {
-        let began = *self.began.get_or_init(Instant::now);
-        let row = Row { label: self.label.clone(), done, total, note: note_of(note, done, total, began.elapsed()) };
-        self.bar.set_message(row.draw(usable(stderr_size().columns)));
-    }
-}
-
-impl Drop for StderrBar {
+impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-struct PromptBar {
-    rows: Arc<Rows>,
-    number: u64,
-    began: OnceLock<Instant>,
-}
-
-impl Bar for PromptBar {
-    fn set(&self, done: u64, total: u64, note: &str) {
-        let began = *self.began.get_or_init(Instant::now);
-        if let Some(row) = self.rows.locked().1.get_mut(&self.number) {
-            let note = note_of(note, done, total, began.elapsed());
-            if (row.done, row.total, &row.note) == (done, total, &note) {
-                return;
+        match &self.place {
+            Place::Stderr { bar, .. } => bar.finish_and_clear(),
+            Place::Prompt { rows, number } => {
+                rows.locked().1.remove(number);
+                // At once: what is over is not to be seen beside what came of it.
+                rows.show();
             }
-            (row.done, row.total, row.note) = (done, total, note);
         }
-        self.rows.changed.notify_one();
     }
 }
 
-impl Drop for PromptBar {
-    fn drop(&mut self) {
-        self.rows.locked().1.remove(&self.number);
-        // At once: what is over is not to be seen beside what came of it.
-        self.rows.show();
+/// What stands beside a download's bar: rate, time left and peers, or why there is none.
+pub(super) fn note(row: &DownloadRow) -> String {
+    let DownloadRow { state, have, size, rate: per_second, peers, reason, .. } = row;
+    match state {
+        State::Downloading if *per_second > 0 => {
+            let left = duration(Duration::from_secs(size.saturating_sub(*have) / per_second));
+            format!("{}, {left} left, {}", rate(*per_second), count(*peers, "peer", "peers"))
+        }
+        State::Downloading => "connecting".to_owned(),
+        State::Complete => "complete".to_owned(),
+        State::Paused => because("paused", reason.as_deref()),
+        State::Waiting => because("waiting", reason.as_deref()),
+        State::Failed => because("failed", reason.as_deref()),
     }
+}
+
+fn because(state: &str, reason: Option<&str>) -> String {
+    reason.map_or_else(|| state.to_owned(), |reason| format!("{state}: {reason}"))
 }
 
 /// The note, or the rate since the beginning and what it leaves to wait where there is none.

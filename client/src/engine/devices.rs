@@ -7,9 +7,9 @@ use time::format_description::well_known::Rfc3339;
 
 use super::command::DevicePrefix;
 use super::outcome::{DeviceRow, Outcome};
-use super::{App, Error, unexpected};
+use super::{Engine, Error, unexpected};
 
-impl App {
+impl Engine {
     pub(super) async fn list_devices(&self) -> Result<Outcome, Error> {
         let devices = self.devices().await?.into_iter().map(|row| DeviceRow {
             device: row.device.to_string(),

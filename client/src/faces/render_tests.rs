@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use common::id::{FileId, FileName};
-use common::wire::client::Mode;
+use common::wire::client::{Mode, Push};
 use common::wire::refusal::Refusal;
 
 use super::*;
-use crate::app::outcome::{Member, MemberRow, PeerShare, User};
+use crate::engine::outcome::{Member, MemberRow, PeerShare, User};
 
 fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a name")
@@ -197,8 +197,8 @@ fn a_name_like_an_option_is_suggested_in_a_form_that_works() {
     let row = FileRow { name: name("-rf"), ..file_row() };
     let hint = text(&Outcome::Files { group: name("lab"), files: vec![row] }).hint.expect("a hint");
     assert_eq!(hint, "download_file lab -- -rf .");
-    let parsed = crate::repl::parse::parse(&hint).expect("a command").command.expect("a good one");
-    assert!(matches!(parsed, crate::app::Command::DownloadFile { file_name, .. } if file_name.to_string() == "-rf"));
+    let parsed = crate::faces::parse::parse(&hint).expect("a command").command.expect("a good one");
+    assert!(matches!(parsed, crate::engine::Command::DownloadFile { file_name, .. } if file_name.to_string() == "-rf"));
 }
 
 #[test]
@@ -265,13 +265,12 @@ fn json_says_which_names_were_lost() {
 
 #[test]
 fn json_news_are_objects() {
+    let line = |push: Push| news(&News::of_push(&push).expect("for people")).expect("a line");
     let renamed = Push::GroupRenamed { claimed: name("lab"), now: name("lab~0a1b2c3d") };
-    let line = event(&renamed).expect("for people");
-    assert_eq!(line, r#"{"v":1,"event":"group_renamed","group":"lab~0a1b2c3d","claimed":"lab"}"#);
+    assert_eq!(line(renamed), r#"{"v":1,"event":"group_renamed","group":"lab~0a1b2c3d","claimed":"lab"}"#);
     let renamed = Push::UserRenamed { claimed: name("alice"), now: name("alice~0a1b2c3d") };
-    let line = event(&renamed).expect("for people");
-    assert_eq!(line, r#"{"v":1,"event":"user_renamed","user":"alice~0a1b2c3d","claimed":"alice"}"#);
-    assert_eq!(event(&Push::SessionEnded), None);
+    assert_eq!(line(renamed), r#"{"v":1,"event":"user_renamed","user":"alice~0a1b2c3d","claimed":"alice"}"#);
+    assert_eq!(News::of_push(&Push::SessionEnded), None);
 }
 
 #[test]

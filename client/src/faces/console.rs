@@ -282,12 +282,12 @@ impl Write for LogWriter {
 }
 
 /// A fault at the start, before there is a console.
-pub(super) fn fatal(text: &str) {
+pub(crate) fn fatal(text: &str) {
     eprintln!("client: {text}");
 }
 
 /// The same for `--json`: the one object, on stdout.
-pub(super) fn fatal_data(line: &str) {
+pub(crate) fn fatal_data(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush()); // Nobody reads it: the exit status says it, too.
 }

@@ -8,8 +8,8 @@ use clap::{CommandFactory, FromArgMatches};
 use common::escape::Escaped;
 
 use super::suggest;
-use crate::app::Command;
-use crate::app::command::Line;
+use crate::engine::Command;
+use crate::engine::command::Line;
 use crate::error::Error;
 
 /// Columns of the usages in the list of all commands; longer ones have a line of their own.

@@ -7,8 +7,8 @@ use clap::{Arg, CommandFactory};
 use common::id::GroupName;
 
 use super::names::{List, Names};
-use crate::app::command::{Argument, Line};
-use crate::app::paths::expand;
+use crate::engine::command::{Argument, Line};
+use crate::engine::paths::expand;
 
 /// Most candidates that are offered.
 const MOST: usize = 500;

@@ -1,7 +1,7 @@
 //! Lines typed before: the file `history` in the data directory, mode 0600, one line each.
 //!
 //! Invariant: it gets only lines that the parser knows to be harmless (see
-//! [`super::parse::is_harmless`]). A file that cannot be read or written is done without.
+//! [`super::secrecy::is_harmless`]). A file that cannot be read or written is done without.
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -1,0 +1,203 @@
+//! Which face this process shows on its terminal or pipes: the prompt, or a script; and where its output goes.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::sync::Arc;
+
+use common::task::TaskGroup;
+use common::terminal;
+use tokio::sync::{broadcast, mpsc};
+use tracing_subscriber::EnvFilter;
+
+use super::console::{Console, LogWriter, is_lively};
+use super::progress::Drawn;
+use super::prompt::Interactive;
+use super::prompt::editor::{Prompt, Started};
+use super::prompt::names::{List, Names};
+use super::script::passwords::Passwords;
+use super::script::{DONE, End, Script, Source};
+use super::signals::Signals;
+use super::{Service, render};
+use crate::config::Args;
+use crate::engine::Event;
+use crate::engine::news::{Happening, News};
+use crate::error::Error;
+
+/// What lines are to be run, and for whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// A person types them.
+    Prompt,
+    /// A script that leaves at its end.
+    Script,
+    /// A script that stays at its end.
+    Stay,
+}
+
+impl Manner {
+    pub(crate) fn of(args: &Args) -> Self {
+        let scripted = !args.commands.is_empty() || args.file.is_some() || args.json || !io::stdin().is_terminal();
+        let background = would_be_stopped(args);
+        match (scripted || background, args.stay || background) {
+            (false, _) => Self::Prompt,
+            (true, false) => Self::Script,
+            (true, true) => Self::Stay,
+        }
+    }
+}
+
+/// Whether lines would be read from a terminal that this process is in the background of, which would stop it with
+/// everything that it seeds (SIGTTIN).
+fn would_be_stopped(args: &Args) -> bool {
+    let reads_stdin = args.file.as_ref().map_or(args.commands.is_empty(), |file| file.as_os_str() == "-");
+    reads_stdin && io::stdin().is_terminal() && terminal::is_in_background()
+}
+
+/// The terminal's side of this process: where output goes, and what the prompt needs.
+pub(crate) struct Front {
+    manner: Manner,
+    console: Console,
+    bars: Drawn,
+    person: Option<Person>,
+}
+
+struct Person {
+    prompt: Prompt,
+    names: Names,
+    wants: mpsc::Receiver<List>,
+}
+
+impl Front {
+    /// Takes the terminal; the history of lines is in `data_dir`.
+    ///
+    /// # Errors
+    /// When the terminal cannot be used.
+    pub(crate) fn open(manner: Manner, data_dir: &Path, tasks: &TaskGroup) -> Result<Self, Error> {
+        let plain = Drawn::on_stderr();
+        let console = Console::plain(plain.multi());
+        if manner != Manner::Prompt {
+            return Ok(Self { manner, console, bars: plain, person: None });
+        }
+        let failed = |e| Error::from_io_about("start the prompt", e);
+        let (names, wants) = Names::open();
+        let colour = is_lively(&io::stdout());
+        let Started { prompt, printer } = Prompt::start(Some(names.clone()), Some(data_dir), colour).map_err(failed)?;
+        // Output that goes elsewhere cannot garble the line being typed.
+        let (console, bars) = match printer {
+            Some(printer) => {
+                let console = Console::prompt(printer).map_err(failed)?;
+                let bars = Drawn::above_prompt(console.clone(), tasks);
+                (console, bars)
+            }
+            None => (console, plain),
+        };
+        Ok(Self { manner, console, bars, person: Some(Person { prompt, names, wants }) })
+    }
+
+    /// From now on logs go to stderr, at the prompt above the line being typed; by default only what matters.
+    pub(crate) fn log(&self) {
+        let default = if self.manner == Manner::Stay { "client=warn,common=warn" } else { "client=error,common=error" };
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+        let console = self.console.clone();
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+        // Another log is installed already, in tests: that one has it then.
+        let _ = log.with_writer(move || LogWriter(console.clone())).try_init();
+    }
+
+    /// Begins to tell what `service` tells. To be called before that begins to.
+    pub(crate) fn listen(&self, service: &Arc<dyn Service>, json: bool, tasks: &TaskGroup) {
+        if self.manner != Manner::Prompt {
+            tasks.spawn("news", tell_script(service.events(), self.console.clone(), json));
+        } else if let Some(person) = &self.person {
+            super::prompt::spawn_listeners(service, &self.console, &person.names, &self.bars, tasks);
+        }
+    }
+
+    /// Runs the lines, to the end or until somebody wants to leave; the exit status.
+    pub(crate) async fn run(
+        self,
+        args: &Args,
+        lines: Lines,
+        service: Arc<dyn Service>,
+        tasks: &TaskGroup,
+        signals: &mut Signals,
+    ) -> u8 {
+        let Self { manner, console, bars, person } = self;
+        if let Some(Person { prompt, names, wants }) = person {
+            let interactive = Interactive { service, console, prompt, names, bars };
+            interactive.spawn_completion(tasks, wants);
+            return interactive.run(signals).await;
+        }
+        let Args { json, keep_going, .. } = *args;
+        let stay = manner == Manner::Stay;
+        let attended = io::stdin().is_terminal() && io::stderr().is_terminal() && !terminal::is_in_background();
+        let bars = (!json).then_some(&bars);
+        let mut script = Script::new(&*service, &console, &lines.passwords, bars);
+        (script.json, script.keep_going, script.stay, script.attended) = (json, keep_going, stay, attended);
+        match script.run(lines.sources, signals).await {
+            End::Over(status) if stay && (status == DONE || keep_going) => {
+                if !json {
+                    console.message("staying to seed; SIGINT or SIGTERM ends it");
+                }
+                signals.next().await;
+                DONE
+            }
+            End::Left(status) | End::Over(status) => status,
+        }
+    }
+}
+
+/// What a script runs.
+pub(crate) struct Lines {
+    sources: Vec<Source>,
+    /// For lines that leave theirs out.
+    passwords: Passwords,
+}
+
+impl Lines {
+    /// What is to be run: `-c`, then `-f`, or else stdin.
+    ///
+    /// # Errors
+    /// When a script or a file descriptor cannot be read.
+    pub(crate) async fn of(args: &Args) -> Result<Self, Error> {
+        let mut sources = Vec::new();
+        if !args.commands.is_empty() {
+            sources.push(Source::given(args.commands.clone()));
+        }
+        if let Some(path) = &args.file {
+            let is_stdin = path.as_os_str() == "-";
+            if !is_stdin {
+                sources.push(Source::file(path).await?);
+            } else if !would_be_stopped(args) {
+                sources.push(Source::stdin());
+            }
+        } else if sources.is_empty() && !would_be_stopped(args) {
+            sources.push(Source::stdin());
+        }
+        Ok(Self { sources, passwords: Passwords::open(args.password_fd).await? })
+    }
+}
+
+/// Scripts hear what there is to hear on stderr.
+async fn tell_script(mut events: broadcast::Receiver<Event>, console: Console, json: bool) {
+    loop {
+        match events.recv().await {
+            Ok(Event::News(news)) => for_script(&news, json).iter().for_each(|line| console.message(line)),
+            Ok(Event::Progress(_) | Event::Download(_) | Event::Share(_) | Event::Status(_))
+            | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// What a script is told of `news`. It tells what it does by its commands, so of its groups only what changes names, and
+/// all with `--json`, each as an object; that the trackers come and go is for people.
+fn for_script(news: &News, json: bool) -> Option<String> {
+    match news.event {
+        event if json && event.is_of_groups() => render::news(news),
+        Happening::UserRenamed | Happening::GroupRenamed => Some(news.text.clone()),
+        event if event.is_of_groups() => None,
+        Happening::Connected | Happening::SessionEnded => None,
+        _ => Some(news.text.clone()),
+    }
+}
