@@ -76,7 +76,8 @@ fn current(live: &mut Live) -> usize {
 fn until_committed(data: &Path, group: &str) {
     let conn = Connection::open_with_flags(data.join("tracker.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).expect("opened");
     let until = Instant::now() + PATIENCE;
-    let count = || conn.query_row("SELECT count(*) FROM groups WHERE name = ?1", [group], |r| r.get::<_, i64>(0));
+    let vote = "SELECT count(*) FROM votes WHERE kind = 1 AND name = ?1";
+    let count = || conn.query_row(vote, [group], |r| r.get::<_, i64>(0));
     while count().expect("counted") == 0 {
         assert!(Instant::now() < until, "{group} is not made");
         std::thread::sleep(Duration::from_millis(2));

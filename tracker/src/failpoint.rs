@@ -12,8 +12,12 @@ use crate::replica::machine::{Done, Job};
 pub(crate) enum Point {
     /// A transaction is complete, and not committed.
     BeforeCommit,
-    /// It is on disk, and nobody knows: neither who asked nor who ships it.
+    /// It is on disk, and nobody knows: it is not in the state, and neither who asked nor who ships it has been told.
     AfterCommit,
+    /// Facts are in their tables, and that is not committed.
+    InCheckpoint,
+    /// It is, and the log still has their events.
+    AfterCheckpoint,
     /// Events are on their way to the sibling, which has not acknowledged them.
     AfterShip,
     /// The sibling's events are on disk here, and not acknowledged.
@@ -88,6 +92,8 @@ mod armed {
         let point = match name {
             "before-commit" => Point::BeforeCommit,
             "after-commit" => Point::AfterCommit,
+            "in-checkpoint" => Point::InCheckpoint,
+            "after-checkpoint" => Point::AfterCheckpoint,
             "after-ship" => Point::AfterShip,
             "before-acknowledgement" => Point::BeforeAcknowledgement,
             "sending-snapshot" => Point::SendingSnapshot,

@@ -477,9 +477,6 @@ async fn upkeep(services: Arc<Services>) {
                 if let Err(e) = services.store.prune_requests(before).await {
                     tracing::warn!("old requests could not be pruned: {e}");
                 }
-                if let Err(e) = services.store.mend_live().await {
-                    tracing::warn!("who is a member could not be checked: {e}");
-                }
                 if let Err(e) = services.store.sweep(ticket::now()).await {
                     tracing::warn!("what nobody needs any more could not be swept: {e}");
                 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use common::id::OriginId;
+use common::id::{MembershipId, OriginId};
 use rusqlite::{Connection, OpenFlags, Row};
 use tokio::runtime::Runtime;
 use tracker::store::{Absent, Applied, Store, Versions};
@@ -40,7 +40,7 @@ pub(crate) fn group_names(database: &Path) -> BTreeSet<String> {
     if !database.exists() {
         return BTreeSet::new();
     }
-    rows(&open(database), "SELECT name FROM groups", |r| r.get(0)).into_iter().collect()
+    rows(&open(database), "SELECT name FROM votes WHERE kind = 1", |r| r.get(0)).into_iter().collect()
 }
 
 /// Memberships that have ended.
@@ -49,17 +49,18 @@ pub(crate) fn ended(conn: &Connection) -> Vec<[u8; 16]> {
 }
 
 /// Members who should not be: without an acceptance that has seen every kick, or ended.
-pub(crate) fn unsound_members(conn: &Connection) -> Vec<[u8; 16]> {
+pub(crate) fn unsound_members(conn: &Connection, members: impl IntoIterator<Item = MembershipId>) -> Vec<MembershipId> {
     let sql = "
-        SELECT l.membership FROM live l
-        WHERE EXISTS (SELECT 1 FROM ends e WHERE e.membership = l.membership)
-           OR NOT EXISTS (
-            SELECT 1 FROM accepts a WHERE a.membership = l.membership
+        SELECT 1 FROM memberships m WHERE m.id = ?1
+          AND NOT EXISTS (SELECT 1 FROM ends e WHERE e.membership = m.id)
+          AND EXISTS (
+            SELECT 1 FROM accepts a WHERE a.membership = m.id
               AND NOT EXISTS (
-                SELECT 1 FROM kicks k WHERE k.group_id = l.group_id AND k.user_id = l.user_id
+                SELECT 1 FROM kicks k WHERE k.group_id = m.group_id AND k.user_id = m.user_id
                   AND k.id NOT IN (SELECT s.kick FROM accept_kicks s
                                    WHERE s.membership = a.membership AND s.hlc = a.hlc AND s.origin = a.origin)))";
-    rows(conn, sql, |r| r.get(0))
+    let mut sound = conn.prepare(sql).expect("prepared");
+    members.into_iter().filter(|m| !sound.exists([m.as_bytes()]).expect("asked")).collect()
 }
 
 /// Memberships that were accepted, by someone who knew of every kick, have not ended, and do not count.

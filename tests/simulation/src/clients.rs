@@ -33,8 +33,6 @@ pub(crate) struct Clients {
     held: [Vec<Held>; 2],
     /// A disk was replaced: what only that one had may be missed.
     disk_replaced: bool,
-    /// Rows are taken away behind the trackers' backs: nothing is promised of what they show then.
-    pub(crate) rows_lost: bool,
     /// No further calls are made.
     over: bool,
     conns: u64,
@@ -147,7 +145,7 @@ impl Clients {
                 }
             })
             .collect();
-        Self { rng, all, held: [Vec::new(), Vec::new()], disk_replaced: false, rows_lost: false, over: false, conns: 0 }
+        Self { rng, all, held: [Vec::new(), Vec::new()], disk_replaced: false, over: false, conns: 0 }
     }
 
     /// Their lines are disturbed now and then, for some seconds, within `act`.

@@ -61,8 +61,6 @@ pub enum Fault {
     Malform,
     /// A row of the state is altered on one disk.
     FlipRow,
-    /// A row that is derived from others is lost on one disk.
-    LoseDerived,
 }
 
 /// What a run consists of.
@@ -111,8 +109,8 @@ impl Plan {
     pub fn named() -> Vec<Self> {
         use Fault::{
             Backup, Break, Clock, ClockBack, CutLog, Duplicate, Flap, FlipRow, FullDisk, KillAfterAcknowledgement,
-            KillAfterCommit, KillAfterShip, KillBeforeCommit, KillInSnapshot, Line, LineOneWay, LoseDerived, Malform,
-            OneWay, Partition, Reorder, Replay, Restore, RestoreBoth, RestoreWhileOtherIsDown, SlowDisk, Stall, Wipe,
+            KillAfterCommit, KillAfterShip, KillBeforeCommit, KillInSnapshot, Line, LineOneWay, Malform, OneWay,
+            Partition, Reorder, Replay, Restore, RestoreBoth, RestoreWhileOtherIsDown, SlowDisk, Stall, Wipe,
         };
         vec![
             Self::of("nothing", vec![]),
@@ -141,7 +139,6 @@ impl Plan {
             Self::of("messages replayed", vec![Replay; 5]),
             Self::of("messages malformed", vec![Malform; 5]),
             Self::of("a row altered", vec![FlipRow]),
-            Self::of("a derived row lost", vec![LoseDerived; 3]),
             Self::busy("a line of 40 KB/s", 10_000, vec![Partition(S(30)), Line(line(40_000, 30))]),
             Self::busy("a line of 2 KB/s", 1_000, vec![Partition(S(30)), Line(line(2_000, 100))]),
             Self::busy("a line of 2 KB/s one way", 1_000, vec![Partition(S(30)), LineOneWay(line(2_000, 100))]),

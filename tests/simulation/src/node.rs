@@ -83,7 +83,7 @@ impl Node {
     /// Killed: what was committed stays, everything else is gone.
     pub(crate) fn kill(&mut self, rt: &Runtime) {
         if let Some(process) = self.process.take() {
-            rt.block_on(process.store.close());
+            rt.block_on(process.store.crash());
         }
     }
 

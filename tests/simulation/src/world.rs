@@ -116,7 +116,6 @@ pub fn run(plan: &Plan, seed: u64) -> Report {
 pub fn run_with_clients(plan: &Plan, seed: u64, many: usize, disturbed: bool) -> Report {
     let mut world = World::new(plan, seed);
     world.clients = Clients::new(many, seed);
-    world.clients.rows_lost = plan.certain.contains(&Fault::LoseDerived);
     if disturbed {
         world.clients.disturb(ACT);
     }

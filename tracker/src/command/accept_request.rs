@@ -12,14 +12,14 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, user: UserName
     call.write(me, move |state, me| decide(state, me, name, user)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, name: GroupName, user: UserName) -> Result<Decision, Halt> {
+fn decide(state: &State, me: &Login, name: GroupName, user: UserName) -> Result<Decision, Halt> {
     let group = as_admin(state, me, &name)?;
     let whom = the_user(state, &user)?;
-    let standing = state.standing(group, whom)?;
+    let standing = state.standing(group, whom);
     // Of several requests one suffices; a leave ends them all.
     let request = standing.pending.first().filter(|_| standing.live.is_empty());
     let membership = *request.ok_or_else(|| Refusal::NoSuchRequest { user, group: name.clone() })?;
-    let accepted = Delta::Accepted { membership, kicks_seen: state.kicks(group, whom)? };
+    let accepted = Delta::Accepted { membership, kicks_seen: state.kicks(group, whom) };
     Ok(Decision::done(vec![accepted]))
 }
 

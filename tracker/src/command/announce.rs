@@ -55,9 +55,9 @@ async fn news(call: &Call, me: &Login) -> Result<Vec<News>, super::Halt> {
 }
 
 /// That a device is there which seeds: to the members of the groups where it does.
-fn seeders_up(state: &State<'_>, services: &Services, device: DeviceId, user: UserId) -> Result<Vec<News>, StoreError> {
+fn seeders_up(state: &State, services: &Services, device: DeviceId, user: UserId) -> Result<Vec<News>, StoreError> {
     let mut news = Vec::new();
-    for (group, file) in state.seeded_by(device, user, TOLD)? {
+    for (group, file) in state.seeded_by(device, user, TOLD) {
         news.extend(news::seeder_up(state, services, (group, file), (device, user))?);
     }
     Ok(news)

@@ -32,38 +32,38 @@ pub(crate) async fn catch_up(services: &Services, user: UserId) -> Vec<Push> {
 }
 
 /// Names that went to somebody else: the user's own, and those of groups.
-fn renamed(state: &State<'_>, user: UserId) -> Result<Vec<Push>, Halt> {
+fn renamed(state: &State, user: UserId) -> Result<Vec<Push>, Halt> {
     let mut pushes = Vec::new();
-    if let (Some(claimed), Some(now)) = (state.user_renamed(user)?, state.user_name(user)?) {
+    if let (Some(claimed), Some(now)) = (state.user_renamed(user), state.user_name(user)) {
         pushes.push(Push::UserRenamed { claimed, now });
     }
-    let groups = state.groups_renamed(user)?.into_iter();
+    let groups = state.groups_renamed(user).into_iter();
     pushes.extend(groups.map(|(claimed, now)| Push::GroupRenamed { claimed, now }));
     Ok(pushes)
 }
 
-fn ended(state: &State<'_>, user: UserId, since: Hlc) -> Result<Vec<Revoked>, Halt> {
-    let memberships = state.memberships_ended_around(user, since, MOST)?;
+fn ended(state: &State, user: UserId, since: Hlc) -> Result<Vec<Revoked>, Halt> {
+    let memberships = state.memberships_ended_around(user, since, MOST);
     let mut all: Vec<Revoked> =
         memberships.into_iter().map(|(group, membership)| Revoked::Membership { group, membership }).collect();
-    all.extend(state.sessions_ended_around(user, since, MOST)?.into_iter().map(Revoked::Session));
+    all.extend(state.sessions_ended_around(user, since, MOST).into_iter().map(Revoked::Session));
     Ok(all)
 }
 
 /// Those of the ends that were heard of from the other tracker that concern `user`.
-fn late(state: &State<'_>, user: UserId, heard: Vec<Revocation>) -> Result<Vec<Revocation>, Halt> {
+fn late(state: &State, user: UserId, heard: Vec<Revocation>) -> Result<Vec<Revocation>, Halt> {
     if heard.is_empty() {
         return Ok(heard);
     }
     let mut concern = Vec::new();
     for end in heard {
         let concerns = match &end.what {
-            Revoked::Membership { group, .. } => state.standing(*group, user)?.membership().is_some(),
-            Revoked::Session(session) => match state.session(*session)? {
-                Some(row) => state.are_fellows(user, row.user)?,
+            Revoked::Membership { group, .. } => state.standing(*group, user).membership().is_some(),
+            Revoked::Session(session) => match state.session(*session) {
+                Some(row) => state.are_fellows(user, row.user),
                 None => false,
             },
-            Revoked::OtherSessions { user: other, .. } => state.are_fellows(user, *other)?,
+            Revoked::OtherSessions { user: other, .. } => state.are_fellows(user, *other),
         };
         if concerns {
             concern.push(end);

@@ -19,7 +19,7 @@ pub(super) async fn run(call: &Call, me: &Login, old: Password, new: Password) -
     let services = &call.services;
     services.throttle.may_try(&me.name, call.address, now())?;
     services.throttle.hashing(call.address, 2, now())?;
-    let account = call.read(me, |state, me| Ok(state.account_of(me.user)?)).await?;
+    let account = call.read(me, |state, me| Ok(state.account_of(me.user))).await?;
     let account = account.ok_or(StoreError::Content("a login without an account"))?;
     if !services.passwords.verify(call.address, old, Some(account.phc.clone())).await? {
         services.throttle.failed(&me.name, call.address, now());
@@ -31,13 +31,13 @@ pub(super) async fn run(call: &Call, me: &Login, old: Password, new: Password) -
     call.write(me, move |state, me| decide(state, me, mint, &account, phc)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, mint: Mint, verified: &Account, phc: String) -> Result<Decision, Halt> {
-    let account = state.account_of(me.user)?.filter(|now| now == verified).ok_or(Refusal::BadCredentials)?;
+fn decide(state: &State, me: &Login, mint: Mint, verified: &Account, phc: String) -> Result<Decision, Halt> {
+    let account = state.account_of(me.user).filter(|now| now == verified).ok_or(Refusal::BadCredentials)?;
     let (user, session) = (me.user, me.session);
     let credentials = account.credentials + 1;
     let deltas =
         vec![Delta::Credential { id: mint.id("credential"), user, phc }, Delta::SessionBound { session, credentials }];
-    let expires = state.session(session)?.map_or_else(ticket::now, |row| row.expires);
+    let expires = state.session(session).map_or_else(ticket::now, |row| row.expires);
     let grant = Grant { user, name: me.name.clone(), session, credentials, expires };
     Ok(Decision { answer: Answer::LoggedIn(grant), ..Decision::done(deltas) })
 }

@@ -16,19 +16,19 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
     call.write(me, move |state, me| decide(state, me, quota, mint, name)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, quota: Quota, mint: Mint, name: GroupName) -> Result<Decision, Halt> {
+fn decide(state: &State, me: &Login, quota: Quota, mint: Mint, name: GroupName) -> Result<Decision, Halt> {
     let (group, membership, user) = (mint.id("group"), mint.id("membership"), me.user);
-    if let Some(made) = state.group_claim(group)? {
+    if let Some(made) = state.group_claim(group) {
         return super::asked_again(made == (name, user));
     }
-    if state.group_name_taken(&name)? {
+    if state.group_name_taken(&name) {
         return Err(Refusal::GroupExists(name).into());
     }
     if quota.applies() {
-        quota.new_group(state.groups_run(me.user, quota::GROUPS_RUN)?, state.groups_made(me.user)?)?;
+        quota.new_group(state.groups_run(me.user, quota::GROUPS_RUN), state.groups_made(me.user))?;
     }
     may_enter(state, quota, me.user)?;
-    if state.membership(membership)?.is_some() {
+    if state.membership(membership).is_some() {
         return Err(super::reused());
     }
     Ok(Decision::done(vec![

@@ -34,15 +34,15 @@ enum Standing {
     Made,
 }
 
-fn standing(state: &State<'_>, mint: Mint, name: &UserName) -> Result<Standing, Halt> {
-    match state.user_claim(mint.id("user"))? {
+fn standing(state: &State, mint: Mint, name: &UserName) -> Result<Standing, Halt> {
+    match state.user_claim(mint.id("user")) {
         Some(made) => super::asked_again(made == *name).map(|_| Standing::Made),
-        None if state.user_name_taken(name)? => Err(Refusal::UserExists(name.clone()).into()),
+        None if state.user_name_taken(name) => Err(Refusal::UserExists(name.clone()).into()),
         None => Ok(Standing::Free),
     }
 }
 
-fn decide(state: &State<'_>, mint: Mint, name: UserName, phc: String) -> Result<Decision, Halt> {
+fn decide(state: &State, mint: Mint, name: UserName, phc: String) -> Result<Decision, Halt> {
     if let Standing::Made = standing(state, mint, &name)? {
         return Ok(Decision::done(Vec::new()));
     }

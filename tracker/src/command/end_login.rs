@@ -15,8 +15,8 @@ pub(super) async fn run(call: &Call, me: &Login, device: DeviceId) -> Outcome {
     call.write(me, move |state, me| decide(state, me, device)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, device: DeviceId) -> Result<Decision, Halt> {
-    let logins = state.logins(me.user, ticket::now())?.into_iter();
+fn decide(state: &State, me: &Login, device: DeviceId) -> Result<Decision, Halt> {
+    let logins = state.logins(me.user, ticket::now()).into_iter();
     let ended: Vec<_> = logins.filter(|l| l.device == device && l.session != me.session).map(|l| l.session).collect();
     if ended.is_empty() && device != me.device {
         let text = format!("you are not logged in on the device `{device:.16}`; `list_devices` shows where you are");

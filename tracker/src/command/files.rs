@@ -11,26 +11,26 @@ use common::wire::refusal::Refusal;
 use super::{Call, Effect, Halt, Outcome, PAGE_AND_ONE, as_member, now, page};
 use crate::presence::Here;
 use crate::rules::Login;
-use crate::store::{Share, State, StoreError, prefix_range};
+use crate::store::{Share, State, StoreError};
 
 pub(super) async fn list(call: &Call, me: &Login, name: GroupName, after: Option<FileName>) -> Outcome {
     let services = Arc::clone(&call.services);
-    let query = move |state: &State<'_>, me: &Login| {
+    let query = move |state: &State, me: &Login| {
         let (group, _) = as_member(state, me, &name)?;
-        let shares = state.shares_after(group, after.as_ref(), PAGE_AND_ONE)?;
+        let shares = state.shares_after(group, after.as_ref(), PAGE_AND_ONE);
         let here = services.presence.here(now());
         shares.into_iter().map(|share| row(state, &here, group, share)).collect::<Result<Vec<_>, Halt>>()
     };
     Ok(Effect::plain(Response::Files(page(call.read(me, query).await?))))
 }
 
-fn row(state: &State<'_>, here: &Here<'_>, group: GroupId, share: Share) -> Result<FileRow, Halt> {
-    let seeders = state.count_seeders(group, share.file, |device, user| here.address(device, user).is_some())?;
+fn row(state: &State, here: &Here<'_>, group: GroupId, share: Share) -> Result<FileRow, Halt> {
+    let seeders = state.count_seeders(group, share.file, |device, user| here.address(device, user).is_some());
     Ok(FileRow { name: share.name, size: share.layout.len(), file_id: share.file, uploader: share.uploader, seeders })
 }
 
 pub(super) async fn find(call: &Call, me: &Login, name: GroupName, file: FileSelector) -> Outcome {
-    let query = move |state: &State<'_>, me: &Login| {
+    let query = move |state: &State, me: &Login| {
         let (group, _) = as_member(state, me, &name)?;
         let share = select(state, group, &name, &file)?;
         Ok(FileInfo {
@@ -45,24 +45,24 @@ pub(super) async fn find(call: &Call, me: &Login, name: GroupName, file: FileSel
     Ok(Effect::plain(Response::File(call.read(me, query).await?)))
 }
 
-fn select(state: &State<'_>, group: GroupId, name: &GroupName, file: &FileSelector) -> Result<Share, Halt> {
+fn select(state: &State, group: GroupId, name: &GroupName, file: &FileSelector) -> Result<Share, Halt> {
     let none = || Refusal::NoSuchFile { group: name.clone(), name: Text::clipped(&file.to_string()) };
     match file {
-        FileSelector::Name(file) => match state.share_named(group, file)? {
+        FileSelector::Name(file) => match state.share_named(group, file) {
             Some(share) => Ok(share),
             // Keyboards and file systems may give the decomposed form of what was published composed.
             None => {
                 let composed = composed(file.as_str()).parse().map_err(|_| none())?;
-                Ok(state.share_named(group, &composed)?.ok_or_else(none)?)
+                Ok(state.share_named(group, &composed).ok_or_else(none)?)
             }
         },
         FileSelector::IdPrefix(digits) => {
             let (low, high) =
                 prefix_range(digits.as_str()).ok_or(StoreError::Content("digits that are not hexadecimal"))?;
-            let first = state.shares_between(group, low, high, 1)?.pop().ok_or_else(none)?;
+            let first = state.shares_between(group, low, high, 1).pop().ok_or_else(none)?;
             // The same content under several names, however many, is not ambiguous.
             let others = after(first.file).filter(|next| *next <= high);
-            let other = others.map(|next| state.shares_between(group, next, high, 1)).transpose()?.unwrap_or_default();
+            let other = others.map(|next| state.shares_between(group, next, high, 1)).unwrap_or_default();
             match other.is_empty() {
                 true => Ok(first),
                 false => Err(Refusal::AmbiguousId { group: name.clone() }.into()),
@@ -81,6 +81,12 @@ fn after(id: FileId) -> Option<FileId> {
         }
     }
     None
+}
+
+/// The smallest and the largest file id that begin with these hexadecimal digits.
+fn prefix_range(digits: &str) -> Option<(FileId, FileId)> {
+    let fill = |with: &str| format!("{digits}{}", with.repeat((2 * FileId::LEN).saturating_sub(digits.len()))).parse();
+    Some((fill("0").ok()?, fill("f").ok()?))
 }
 
 #[cfg(test)]
@@ -124,7 +130,8 @@ mod tests {
         let share = a.find("lab", "some").await.expect("found");
         let t = a.ticket("lab").await.expect("a ticket");
         let (group, membership, user) = (t.group, t.membership, a.user());
-        let manifest = f.services().store.read(move |s| s.share_of(group, share.file_id)).await;
+        let manifest =
+            f.services().store.read(move |s| Ok::<_, crate::store::StoreError>(s.share_of(group, share.file_id))).await;
         let manifest = manifest.expect("read").expect("a share").manifest;
         let published = |id: u8, name: String| Delta::Published {
             id: PublicationId::random(),

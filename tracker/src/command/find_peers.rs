@@ -13,14 +13,14 @@ use crate::store::{Seeder, State};
 
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileId) -> Outcome {
     let services = Arc::clone(&call.services);
-    let query = move |state: &State<'_>, me: &Login| {
+    let query = move |state: &State, me: &Login| {
         let (group, _) = as_member(state, me, &name)?;
         let here = services.presence.here(now());
         let here = |s: Seeder| {
             let address = here.address(s.device, s.user)?;
             (s.device != me.device).then_some(PeerRow { device: s.device, user: s.name, address })
         };
-        Ok(state.seeders(group, file)?.into_iter().filter_map(here).collect::<Vec<_>>())
+        Ok(state.seeders(group, file).into_iter().filter_map(here).collect::<Vec<_>>())
     };
     let mut peers = call.read(me, query).await?;
     // If there are more than fit, not the same ones for everybody.

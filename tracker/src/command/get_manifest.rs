@@ -10,10 +10,10 @@ use crate::rules::Login;
 use crate::store::State;
 
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileId, first: u32) -> Outcome {
-    let query = move |state: &State<'_>, me: &Login| {
+    let query = move |state: &State, me: &Login| {
         let (group, _) = as_member(state, me, &name)?;
         let none = || Refusal::NoSuchFile { group: name, name: Text::clipped(&format!("id:{file}")) };
-        let share = state.share_of(group, file)?.ok_or_else(none)?;
+        let share = state.share_of(group, file).ok_or_else(none)?;
         Ok(share.manifest)
     };
     let manifest = call.read(me, query).await?;

@@ -12,9 +12,9 @@ use crate::tickets::Footing;
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
     // Before the state is read: what ends in between must cover this ticket.
     let issued = ticket::now();
-    let query = move |state: &State<'_>, me: &Login| {
+    let query = move |state: &State, me: &Login| {
         let (group, membership) = as_member(state, me, &name)?;
-        let credentials = state.session(me.session)?.map_or(0, |row| row.credentials);
+        let credentials = state.session(me.session).map_or(0, |row| row.credentials);
         Ok((group, Footing { membership, credentials }))
     };
     let (group, on) = call.read(me, query).await?;

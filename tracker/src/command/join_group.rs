@@ -13,13 +13,13 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
     call.write(me, move |state, me| decide(state, me, quota, mint, name)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, quota: Quota, mint: Mint, name: GroupName) -> Result<Decision, Halt> {
+fn decide(state: &State, me: &Login, quota: Quota, mint: Mint, name: GroupName) -> Result<Decision, Halt> {
     let group = the_group(state, &name)?;
     let membership = mint.id("membership");
-    if let Some(asked) = state.membership(membership)? {
+    if let Some(asked) = state.membership(membership) {
         return super::asked_again(asked == (group, me.user));
     }
-    rules::may_ask(&state.standing(group, me.user)?, &name)?;
+    rules::may_ask(&state.standing(group, me.user), &name)?;
     may_enter(state, quota, me.user)?;
     Ok(Decision::done(vec![Delta::Requested { membership, group, user: me.user }]))
 }

@@ -14,7 +14,7 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
     // Beforehand: there may be thousands, and nobody waits for that in the writer. What is published meanwhile is not
     // counted.
     let counted = name.clone();
-    let withdrawn = call.read(me, move |state, me| Ok(state.shares_only_of(the_group(state, &counted)?, me.user)?));
+    let withdrawn = call.read(me, move |state, me| Ok(state.shares_only_of(the_group(state, &counted)?, me.user)));
     let withdrawn = match withdrawn.await {
         // The writer knows better: it may have been done before.
         Err(Halt::Refused(_)) => 0,
@@ -23,9 +23,9 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
     call.write(me, move |state, me| decide(state, me, name, withdrawn)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, name: GroupName, withdrawn: u32) -> Result<Decision, Halt> {
+fn decide(state: &State, me: &Login, name: GroupName, withdrawn: u32) -> Result<Decision, Halt> {
     let group = the_group(state, &name)?;
-    let standing = state.standing(group, me.user)?;
+    let standing = state.standing(group, me.user);
     let deltas: Vec<Delta> =
         standing.open().map(|membership| Delta::Ended { membership, reason: EndReason::Left }).collect();
     if deltas.is_empty() {

@@ -11,7 +11,7 @@ use crate::rules::Login;
 use crate::store::State;
 
 pub(super) async fn run(call: &Call, me: &Login) -> Outcome {
-    let logins = call.read(me, |state: &State<'_>, me| Ok(state.logins(me.user, ticket::now())?)).await?;
+    let logins = call.read(me, |state: &State, me| Ok(state.logins(me.user, ticket::now()))).await?;
     let mut seen = HashSet::new();
     // The newest first: of several on one device, that is the one in use.
     let devices = logins.into_iter().filter(|login| seen.insert(login.device));

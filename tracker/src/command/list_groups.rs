@@ -8,19 +8,19 @@ use crate::rules::Login;
 use crate::store::{GroupEntry, State};
 
 pub(super) async fn run(call: &Call, me: &Login, after: Option<GroupName>) -> Outcome {
-    let query = move |state: &State<'_>, me: &Login| {
-        let entries = state.groups_after(after.as_ref(), PAGE_AND_ONE)?;
+    let query = move |state: &State, me: &Login| {
+        let entries = state.groups_after(after.as_ref(), PAGE_AND_ONE);
         entries.into_iter().map(|e| row(state, me, e)).collect::<Result<Vec<_>, Halt>>()
     };
     Ok(Effect::plain(Response::Groups(page(call.read(me, query).await?))))
 }
 
-fn row(state: &State<'_>, me: &Login, entry: GroupEntry) -> Result<GroupRow, Halt> {
+fn row(state: &State, me: &Login, entry: GroupEntry) -> Result<GroupRow, Halt> {
     let GroupEntry { id, name, admin, admin_name, members } = entry;
     let relation = if admin == me.user {
         Relation::Admin
     } else {
-        let standing = state.standing(id, me.user)?;
+        let standing = state.standing(id, me.user);
         match (standing.live.is_empty(), standing.pending.is_empty()) {
             (false, _) => Relation::Member,
             (true, false) => Relation::Pending,

@@ -8,10 +8,10 @@ use crate::rules::Login;
 use crate::store::State;
 
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName, after: Option<UserName>) -> Outcome {
-    let query = move |state: &State<'_>, me: &Login| {
+    let query = move |state: &State, me: &Login| {
         let (group, _) = as_member(state, me, &name)?;
-        let admin = state.admin(group)?;
-        let members = state.members_after(group, after.as_ref(), PAGE_AND_ONE)?;
+        let admin = state.admin(group);
+        let members = state.members_after(group, after.as_ref(), PAGE_AND_ONE);
         Ok(members.into_iter().map(|m| MemberRow { user: m.name, admin: Some(m.user) == admin }).collect())
     };
     Ok(Effect::plain(Response::Members(page(call.read(me, query).await?))))

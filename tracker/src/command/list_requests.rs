@@ -8,9 +8,9 @@ use crate::rules::Login;
 use crate::store::State;
 
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName, after: Option<UserName>) -> Outcome {
-    let query = move |state: &State<'_>, me: &Login| {
+    let query = move |state: &State, me: &Login| {
         let group = as_admin(state, me, &name)?;
-        Ok(state.requests_after(group, after.as_ref(), PAGE_AND_ONE)?)
+        Ok(state.requests_after(group, after.as_ref(), PAGE_AND_ONE))
     };
     Ok(Effect::plain(Response::Users(page(call.read(me, query).await?))))
 }

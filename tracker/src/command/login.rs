@@ -18,7 +18,7 @@ pub(super) async fn run(call: &Call, name: UserName, password: Password) -> Outc
     services.throttle.may_try(&name, call.address, now())?;
     services.throttle.hashing(call.address, 1, now())?;
     let wanted = name.clone();
-    let account = services.store.read(move |state| Ok::<_, Halt>(state.account(&wanted)?)).await?;
+    let account = services.store.read(move |state| Ok::<_, Halt>(state.account(&wanted))).await?;
     let phc = account.as_ref().map(|a| a.phc.clone());
     let right = services.passwords.verify(call.address, password, phc).await?;
     let Some(account) = account.filter(|_| right) else {
@@ -31,7 +31,7 @@ pub(super) async fn run(call: &Call, name: UserName, password: Password) -> Outc
 }
 
 fn decide(
-    state: &State<'_>,
+    state: &State,
     verified: &Account,
     name: UserName,
     session: SessionId,
@@ -39,8 +39,8 @@ fn decide(
 ) -> Result<Decision, Halt> {
     let user = verified.user;
     // The password may have been changed while it was being checked.
-    let account = state.account_of(user)?.filter(|now| now == verified).ok_or(Refusal::BadCredentials)?;
-    if let Some(row) = state.session(session)? {
+    let account = state.account_of(user).filter(|now| now == verified).ok_or(Refusal::BadCredentials)?;
+    if let Some(row) = state.session(session) {
         // It was granted before, and the record of that is not here.
         let done = super::asked_again((row.user, row.device) == (user, device))?;
         if !rules::session_holds(&row, user, device, ticket::now()) {
@@ -58,8 +58,8 @@ fn decide(
 }
 
 /// Ends the oldest logins of a user who has as many as may be, as a logout there would.
-fn make_room(state: &State<'_>, user: UserId) -> Result<Vec<Delta>, Halt> {
-    let oldest = state.sessions_beyond(user, quota::SESSIONS - 1, ticket::now())?;
+fn make_room(state: &State, user: UserId) -> Result<Vec<Delta>, Halt> {
+    let oldest = state.sessions_beyond(user, quota::SESSIONS - 1, ticket::now());
     Ok(oldest.into_iter().map(|session| Delta::SessionEnded { session }).collect())
 }
 
@@ -142,7 +142,8 @@ mod tests {
         let first = bob.session();
         let (user, now) = (bob.user(), common::ticket::now());
         let holding = async || {
-            let state = f.services().store.read(move |s| s.sessions_that_hold(user, now));
+            let state =
+                f.services().store.read(move |s| Ok::<_, crate::store::StoreError>(s.sessions_that_hold(user, now)));
             state.await.expect("read")
         };
         f.sessions(user, crate::quota::SESSIONS - 1).await;

@@ -10,7 +10,7 @@ pub(super) async fn run(call: &Call, me: &Login) -> Outcome {
     call.write(me, decide).await
 }
 
-fn decide(_: &State<'_>, me: &Login) -> Result<Decision, Halt> {
+fn decide(_: &State, me: &Login) -> Result<Decision, Halt> {
     let decision = Decision::done(vec![Delta::SessionEnded { session: me.session }]);
     Ok(Decision { answer: Answer::LoggedOut, ..decision })
 }

@@ -14,16 +14,16 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, user: UserName
     call.write(me, move |state, me| decide(state, me, quota, name, user)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, quota: Quota, name: GroupName, user: UserName) -> Result<Decision, Halt> {
+fn decide(state: &State, me: &Login, quota: Quota, name: GroupName, user: UserName) -> Result<Decision, Halt> {
     let group = as_admin(state, me, &name)?;
     let whom = the_user(state, &user)?;
-    let membership = state.standing(group, whom)?.membership();
+    let membership = state.standing(group, whom).membership();
     let membership = membership.ok_or_else(|| Refusal::UserNotAMember { user: user.clone(), group: name.clone() })?;
     if whom == me.user {
         return Ok(Decision::done(Vec::new()));
     }
     if quota.applies() {
-        quota.handed_group(state.groups_run(whom, quota::GROUPS_RUN)?, user.as_str())?;
+        quota.handed_group(state.groups_run(whom, quota::GROUPS_RUN), user.as_str())?;
     }
     Ok(Decision::done(vec![Delta::Admin { group, user: whom, membership }]))
 }

@@ -304,11 +304,11 @@ impl Call {
     /// Asks the state on behalf of `me`, whose login must still hold.
     async fn read<T, F>(&self, me: &Login, query: F) -> Result<T, Halt>
     where
-        F: FnOnce(&State<'_>, &Login) -> Result<T, Halt> + Send + 'static,
+        F: FnOnce(&State, &Login) -> Result<T, Halt> + Send + 'static,
         T: Send + 'static,
     {
         let me = me.clone();
-        let query = move |state: &State<'_>| {
+        let query = move |state: &State| {
             still_holds(state, &me)?;
             query(state, &me)
         };
@@ -318,10 +318,10 @@ impl Call {
     /// Changes the state on behalf of `me`, whose login must still hold.
     async fn write<F>(&self, me: &Login, decide: F) -> Outcome
     where
-        F: FnOnce(&State<'_>, &Login) -> Result<Decision, Halt> + Send + 'static,
+        F: FnOnce(&State, &Login) -> Result<Decision, Halt> + Send + 'static,
     {
         let me = me.clone();
-        let decide = move |state: &State<'_>| {
+        let decide = move |state: &State| {
             still_holds(state, &me)?;
             decide(state, &me)
         };
@@ -331,15 +331,15 @@ impl Call {
     /// Changes the state, whoever asks.
     async fn commit<F>(&self, decide: F) -> Outcome
     where
-        F: FnOnce(&State<'_>) -> Result<Decision, Halt> + Send + 'static,
+        F: FnOnce(&State) -> Result<Decision, Halt> + Send + 'static,
     {
-        let decide = move |state: &State<'_>| {
+        let decide = move |state: &State| {
             let Decision { deltas, manifest, answer } = decide(state)?;
             let recorded = answer.encode()?;
             Ok::<_, Halt>(Change { deltas, manifest, answer: recorded, value: answer })
         };
         let services = Arc::clone(&self.services);
-        let tell = move |state: &State<'_>, deltas: &[Delta], answer| {
+        let tell = move |state: &State, deltas: &[Delta], answer| {
             Ok((answer, news::of_facts(state, &services, deltas, &FactBatch::of(deltas))?))
         };
         match self.services.store.write_then(&self.caller, self.asked, decide, tell).await? {
@@ -371,44 +371,44 @@ impl Call {
     }
 }
 
-fn still_holds(state: &State<'_>, me: &Login) -> Result<(), Halt> {
-    let row = state.session(me.session)?;
+fn still_holds(state: &State, me: &Login) -> Result<(), Halt> {
+    let row = state.session(me.session);
     match row.filter(|row| rules::session_holds(row, me.user, me.device, ticket::now())) {
         Some(_) => Ok(()),
         None => Err(Refusal::SessionEnded.into()),
     }
 }
 
-fn the_group(state: &State<'_>, name: &GroupName) -> Result<GroupId, Halt> {
-    state.group(name)?.ok_or_else(|| Refusal::NoSuchGroup(name.clone()).into())
+fn the_group(state: &State, name: &GroupName) -> Result<GroupId, Halt> {
+    state.group(name).ok_or_else(|| Refusal::NoSuchGroup(name.clone()).into())
 }
 
-fn the_user(state: &State<'_>, name: &UserName) -> Result<UserId, Halt> {
-    state.user(name)?.ok_or_else(|| Refusal::NoSuchUser(name.clone()).into())
+fn the_user(state: &State, name: &UserName) -> Result<UserId, Halt> {
+    state.user(name).ok_or_else(|| Refusal::NoSuchUser(name.clone()).into())
 }
 
 /// The group, and the caller's membership there.
-fn as_member(state: &State<'_>, me: &Login, name: &GroupName) -> Result<(GroupId, MembershipId), Halt> {
+fn as_member(state: &State, me: &Login, name: &GroupName) -> Result<(GroupId, MembershipId), Halt> {
     let group = the_group(state, name)?;
-    Ok((group, rules::member(&state.standing(group, me.user)?, name)?))
+    Ok((group, rules::member(&state.standing(group, me.user), name)?))
 }
 
 /// The group, if the caller is its admin.
-fn as_admin(state: &State<'_>, me: &Login, name: &GroupName) -> Result<GroupId, Halt> {
+fn as_admin(state: &State, me: &Login, name: &GroupName) -> Result<GroupId, Halt> {
     let group = the_group(state, name)?;
-    let admin = state.admin(group)?.ok_or_else(|| Refusal::NoSuchGroup(name.clone()))?;
-    let admin_name = state.user_name(admin)?.ok_or(StoreError::Content("an admin without an account"))?;
+    let admin = state.admin(group).ok_or_else(|| Refusal::NoSuchGroup(name.clone()))?;
+    let admin_name = state.user_name(admin).ok_or(StoreError::Content("an admin without an account"))?;
     rules::admin(me.user, admin, admin_name, name)?;
     Ok(group)
 }
 
 /// Whether a user may be in, or ask to be in, one more group.
-fn may_enter(state: &State<'_>, quota: Quota, user: UserId) -> Result<(), Halt> {
+fn may_enter(state: &State, quota: Quota, user: UserId) -> Result<(), Halt> {
     if !quota.applies() {
         return Ok(());
     }
-    let open = state.memberships_open(user, quota::MEMBERSHIPS)?;
-    Ok(quota.new_membership(open, state.memberships_made(user)?)?)
+    let open = state.memberships_open(user, quota::MEMBERSHIPS);
+    Ok(quota.new_membership(open, state.memberships_made(user))?)
 }
 
 /// A client that uses one request id for two requests is defective; honest ids are random.

@@ -74,11 +74,11 @@ impl FactBatch {
 struct Fellows(HashMap<UserId, Arc<[UserId]>>);
 
 impl Fellows {
-    fn of(&mut self, state: &State<'_>, user: UserId) -> Result<Arc<[UserId]>, StoreError> {
+    fn of(&mut self, state: &State, user: UserId) -> Result<Arc<[UserId]>, StoreError> {
         if let Some(known) = self.0.get(&user) {
             return Ok(Arc::clone(known));
         }
-        let fellows: Arc<[UserId]> = state.fellows(user)?.into();
+        let fellows: Arc<[UserId]> = state.fellows(user).into();
         self.0.insert(user, Arc::clone(&fellows));
         Ok(fellows)
     }
@@ -86,7 +86,7 @@ impl Fellows {
 
 /// What is to be told of `facts`, which are among `batch`, on the state with them.
 pub(super) fn of_facts(
-    state: &State<'_>,
+    state: &State,
     services: &Services,
     facts: &[Delta],
     batch: &FactBatch,
@@ -97,7 +97,7 @@ pub(super) fn of_facts(
 }
 
 fn of_fact(
-    state: &State<'_>,
+    state: &State,
     services: &Services,
     delta: &Delta,
     batch: &FactBatch,
@@ -129,50 +129,46 @@ fn of_fact(
 
 type Told = Result<(), StoreError>;
 
-fn user_renamed(state: &State<'_>, user: UserId, news: &mut Vec<News>) -> Told {
-    if let (Some(claimed), Some(now)) = (state.user_renamed(user)?, state.user_name(user)?) {
+fn user_renamed(state: &State, user: UserId, news: &mut Vec<News>) -> Told {
+    if let (Some(claimed), Some(now)) = (state.user_renamed(user), state.user_name(user)) {
         news.push(News::to(user, Push::UserRenamed { claimed, now }));
     }
     Ok(())
 }
 
-fn group_renamed(state: &State<'_>, group: GroupId, claimed: &GroupName, news: &mut Vec<News>) -> Told {
-    if let Some(now) = state.group_name(group)?.filter(|now| now != claimed) {
+fn group_renamed(state: &State, group: GroupId, claimed: &GroupName, news: &mut Vec<News>) -> Told {
+    if let Some(now) = state.group_name(group).filter(|now| now != claimed) {
         let push = Push::GroupRenamed { claimed: claimed.clone(), now };
-        news.push(News::Push { to: state.members(group)?, except: None, push });
+        news.push(News::Push { to: state.members(group), except: None, push });
     }
     Ok(())
 }
 
-fn requested(
-    state: &State<'_>,
-    (membership, group, user): (MembershipId, GroupId, UserId),
-    news: &mut Vec<News>,
-) -> Told {
-    let waits = state.standing(group, user)?.pending.contains(&membership);
+fn requested(state: &State, (membership, group, user): (MembershipId, GroupId, UserId), news: &mut Vec<News>) -> Told {
+    let waits = state.standing(group, user).pending.contains(&membership);
     if let (true, Some(admin), Some(name), Some(who)) =
-        (waits, state.admin(group)?, state.group_name(group)?, state.user_name(user)?)
+        (waits, state.admin(group), state.group_name(group), state.user_name(user))
     {
         news.push(News::to(admin, Push::JoinRequested { group: name, user: who }));
     }
     Ok(())
 }
 
-fn accepted(state: &State<'_>, membership: MembershipId, batch: &FactBatch, news: &mut Vec<News>) -> Told {
-    let Some((group, user)) = state.membership(membership)? else { return Ok(()) };
+fn accepted(state: &State, membership: MembershipId, batch: &FactBatch, news: &mut Vec<News>) -> Told {
+    let Some((group, user)) = state.membership(membership) else { return Ok(()) };
     if !batch.made.contains(&group)
-        && state.standing(group, user)?.live.contains(&membership)
-        && let Some(name) = state.group_name(group)?
+        && state.standing(group, user).live.contains(&membership)
+        && let Some(name) = state.group_name(group)
     {
         news.push(News::to(user, Push::Accepted { group: name }));
     }
     Ok(())
 }
 
-fn admin_made(state: &State<'_>, (group, user): (GroupId, UserId), batch: &FactBatch, news: &mut Vec<News>) -> Told {
+fn admin_made(state: &State, (group, user): (GroupId, UserId), batch: &FactBatch, news: &mut Vec<News>) -> Told {
     if !batch.made.contains(&group)
-        && state.admin(group)? == Some(user)
-        && let Some(name) = state.group_name(group)?
+        && state.admin(group) == Some(user)
+        && let Some(name) = state.group_name(group)
     {
         news.push(News::to(user, Push::MadeAdmin { group: name }));
     }
@@ -180,13 +176,13 @@ fn admin_made(state: &State<'_>, (group, user): (GroupId, UserId), batch: &FactB
 }
 
 /// A membership has ended, or a request. Only on what was accepted somewhere can a ticket stand.
-fn ended(state: &State<'_>, membership: MembershipId, reason: EndReason, news: &mut Vec<News>) -> Told {
-    let Some((group, user)) = state.membership(membership)? else { return Ok(()) };
-    let Some(name) = state.group_name(group)? else { return Ok(()) };
-    let was_accepted = state.was_accepted(membership)?;
+fn ended(state: &State, membership: MembershipId, reason: EndReason, news: &mut Vec<News>) -> Told {
+    let Some((group, user)) = state.membership(membership) else { return Ok(()) };
+    let Some(name) = state.group_name(group) else { return Ok(()) };
+    let was_accepted = state.was_accepted(membership);
     if was_accepted {
         // Those who are members still, and whoever has just left: both may hold tickets or serve on them.
-        let to: BTreeSet<_> = state.members(group)?.into_iter().chain([user]).collect();
+        let to: BTreeSet<_> = state.members(group).into_iter().chain([user]).collect();
         news.push(News::Revoked { to: to.into_iter().collect(), what: Revoked::Membership { group, membership } });
     }
     match reason {
@@ -197,7 +193,7 @@ fn ended(state: &State<'_>, membership: MembershipId, reason: EndReason, news: &
         EndReason::Kicked | EndReason::Left => {}
     }
     // Whoever was the admin is followed by the longest-standing member, who was not, and is told once.
-    if was_accepted && let Some(next) = state.admin_by_end_of(group, membership)? {
+    if was_accepted && let Some(next) = state.admin_by_end_of(group, membership) {
         let made = Push::MadeAdmin { group: name };
         let told = |n: &News| matches!(n, News::Push { to, push, .. } if to[..] == [next] && *push == made);
         if !news.iter().any(told) {
@@ -207,8 +203,8 @@ fn ended(state: &State<'_>, membership: MembershipId, reason: EndReason, news: &
     Ok(())
 }
 
-fn session_ended(state: &State<'_>, session: SessionId, fellows: &mut Fellows, news: &mut Vec<News>) -> Told {
-    if let Some(row) = state.session(session)? {
+fn session_ended(state: &State, session: SessionId, fellows: &mut Fellows, news: &mut Vec<News>) -> Told {
+    if let Some(row) = state.session(session) {
         news.push(News::Revoked { to: fellows.of(state, row.user)?, what: Revoked::Session(session) });
         news.push(News::SessionsEnded { user: row.user, which: Ended::Only(session) });
     }
@@ -216,11 +212,11 @@ fn session_ended(state: &State<'_>, session: SessionId, fellows: &mut Fellows, n
 }
 
 /// Every login goes but those on the present password: the one where it was changed, and any since then.
-fn password_changed(state: &State<'_>, user: UserId, fellows: &mut Fellows, news: &mut Vec<News>) -> Told {
-    if state.account_of(user)?.is_none_or(|a| a.credentials < 2) {
+fn password_changed(state: &State, user: UserId, fellows: &mut Fellows, news: &mut Vec<News>) -> Told {
+    if state.account_of(user).is_none_or(|a| a.credentials < 2) {
         return Ok(());
     }
-    let holding = state.sessions_that_hold(user, ticket::now())?;
+    let holding = state.sessions_that_hold(user, ticket::now());
     // Of several only one can be excepted; the others' tickets are renewed within a minute.
     let except = holding.last().copied();
     news.push(News::Revoked { to: fellows.of(state, user)?, what: Revoked::OtherSessions { user, except } });
@@ -231,13 +227,13 @@ fn password_changed(state: &State<'_>, user: UserId, fellows: &mut Fellows, news
 /// That a device seeds a file of a group: to the other members, if it has said where it is, and if they have not
 /// been told very much of its user already.
 pub(super) fn seeder_up(
-    state: &State<'_>,
+    state: &State,
     services: &Services,
     (group, file): (GroupId, FileId),
     (device, user): (DeviceId, UserId),
 ) -> Result<Option<News>, StoreError> {
     let now = Instant::now();
-    let (Some(address), Some(name)) = (services.presence.address(device, user, now), state.user_name(user)?) else {
+    let (Some(address), Some(name)) = (services.presence.address(device, user, now), state.user_name(user)) else {
         return Ok(None);
     };
     if !services.throttle.may_hint(user, now) {
@@ -245,7 +241,7 @@ pub(super) fn seeder_up(
     }
     let peer = PeerRow { device, user: name, address };
     let push = Push::SeederUp { group_id: group, file_id: file, peer };
-    Ok(Some(News::Push { to: state.members(group)?, except: Some(device), push }))
+    Ok(Some(News::Push { to: state.members(group), except: Some(device), push }))
 }
 
 /// Tells it, but not on the connection where it was asked for.

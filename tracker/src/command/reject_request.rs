@@ -12,10 +12,10 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, user: UserName
     call.write(me, move |state, me| decide(state, me, name, user)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, name: GroupName, user: UserName) -> Result<Decision, Halt> {
+fn decide(state: &State, me: &Login, name: GroupName, user: UserName) -> Result<Decision, Halt> {
     let group = as_admin(state, me, &name)?;
     let whose = the_user(state, &user)?;
-    let standing = state.standing(group, whose)?;
+    let standing = state.standing(group, whose);
     if standing.pending.is_empty() || !standing.live.is_empty() {
         return Err(Refusal::NoSuchRequest { user, group: name }.into());
     }

@@ -13,11 +13,11 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, user: UserName
     call.write(me, move |state, me| decide(state, me, mint, name, user)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, mint: Mint, name: GroupName, user: UserName) -> Result<Decision, Halt> {
+fn decide(state: &State, me: &Login, mint: Mint, name: GroupName, user: UserName) -> Result<Decision, Halt> {
     let group = as_admin(state, me, &name)?;
     let whom = the_user(state, &user)?;
     rules::may_remove(me.user, whom, &name)?;
-    let standing = state.standing(group, whom)?;
+    let standing = state.standing(group, whom);
     if standing.live.is_empty() {
         return Err(Refusal::UserNotAMember { user, group: name }.into());
     }

@@ -32,28 +32,28 @@ pub(super) async fn run(call: &Call, token: Signed<SessionToken>) -> Outcome {
     }
 }
 
-fn check(state: &State<'_>, token: &SessionToken, knows_all: bool) -> Result<Known, Halt> {
+fn check(state: &State, token: &SessionToken, knows_all: bool) -> Result<Known, Halt> {
     let ended = || Halt::from(Refusal::SessionEnded);
     // The token is ours, so that there was such an account: perhaps the other tracker has not told of it yet.
     let unknown = || Halt::from(if knows_all { Refusal::SessionEnded } else { Refusal::Stale });
     let SessionToken { session, user, device, credentials, expires } = *token;
-    let name: UserName = state.user_name(user)?.ok_or_else(unknown)?;
+    let name: UserName = state.user_name(user).ok_or_else(unknown)?;
     let grant = |credentials, expires| Grant { user, name, session, credentials, expires };
-    match state.session(session)? {
+    match state.session(session) {
         Some(row) if rules::session_holds(&row, user, device, ticket::now()) => {
             Ok(Known::Here(grant(row.bound, row.expires)))
         }
         Some(_) => Err(ended()),
         None => {
-            let now = state.account_of(user)?.map_or(0, |a| a.credentials);
-            let holds = rules::token_holds(token, now, state.session_ended(session)?);
+            let now = state.account_of(user).map_or(0, |a| a.credentials);
+            let holds = rules::token_holds(token, now, state.session_ended(session));
             if holds { Ok(Known::Elsewhere(grant(credentials, expires))) } else { Err(ended()) }
         }
     }
 }
 
 /// Takes a login over from its token: the same facts that the other tracker has.
-fn adopt(state: &State<'_>, token: &SessionToken, knows_all: bool) -> Result<Decision, Halt> {
+fn adopt(state: &State, token: &SessionToken, knows_all: bool) -> Result<Decision, Halt> {
     let (Known::Here(grant) | Known::Elsewhere(grant)) = check(state, token, knows_all)?;
     let SessionToken { session, user, device, credentials, expires } = *token;
     let deltas =

@@ -15,12 +15,12 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileId) 
     call.write(me, move |state, me| decide(state, me, name, file)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, name: GroupName, file: FileId) -> Result<Decision, Halt> {
+fn decide(state: &State, me: &Login, name: GroupName, file: FileId) -> Result<Decision, Halt> {
     let (group, membership) = as_member(state, me, &name)?;
-    if state.share_of(group, file)?.is_none() {
+    if state.share_of(group, file).is_none() {
         return Err(Refusal::NoSuchFile { group: name, name: Text::clipped(&format!("id:{file}")) }.into());
     }
-    let said = state.seeding(group, file, me.device)?;
+    let said = state.seeding(group, file, me.device);
     let unchanged = said.is_some_and(|s| s.on && s.user == me.user && s.membership == membership);
     if unchanged {
         return Ok(Decision::done(Vec::new()));
@@ -33,7 +33,7 @@ fn decide(state: &State<'_>, me: &Login, name: GroupName, file: FileId) -> Resul
 /// Devices without a login say nothing any more, and stay in the lists that everybody's questions go through. So when as many
 /// devices of the user seed the file as may be logged in, those without a login are taken off.
 pub(super) fn seeds(
-    state: &State<'_>,
+    state: &State,
     me: &Login,
     group: GroupId,
     membership: MembershipId,
@@ -41,9 +41,9 @@ pub(super) fn seeds(
 ) -> Result<Vec<Delta>, Halt> {
     let user = me.user;
     let mut deltas = vec![Delta::Seeding { group, file, device: me.device, user, membership, on: true }];
-    let others = state.devices_seeding(group, file, user)?;
+    let others = state.devices_seeding(group, file, user);
     if others.len() >= quota::SESSIONS as usize {
-        let logins = state.logins(user, ticket::now())?;
+        let logins = state.logins(user, ticket::now());
         let left = |device: &DeviceId| *device != me.device && logins.iter().all(|login| login.device != *device);
         let off = others.into_iter().filter(|(device, _)| left(device));
         deltas.extend(off.map(|(device, membership)| Delta::Seeding {
@@ -152,7 +152,11 @@ mod tests {
             membership,
             on: true,
         };
-        let listed = || f.services().store.read(move |state| state.devices_seeding(group, id, user));
+        let listed = || {
+            f.services()
+                .store
+                .read(move |state| Ok::<_, crate::store::StoreError>(state.devices_seeding(group, id, user)))
+        };
         f.state((2..quota::SESSIONS).map(once).collect()).await;
         a.stop_seeding("lab", id).await.expect("stopped");
         a.start_seeding("lab", id).await.expect("seeding");

@@ -11,9 +11,9 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileId) 
     call.write(me, move |state, me| decide(state, me, &name, file)).await
 }
 
-fn decide(state: &State<'_>, me: &Login, name: &GroupName, file: FileId) -> Result<Decision, Halt> {
+fn decide(state: &State, me: &Login, name: &GroupName, file: FileId) -> Result<Decision, Halt> {
     let (group, membership) = as_member(state, me, name)?;
-    let seeds = state.seeding(group, file, me.device)?.is_some_and(|said| said.on);
+    let seeds = state.seeding(group, file, me.device).is_some_and(|said| said.on);
     let fact = Delta::Seeding { group, file, device: me.device, user: me.user, membership, on: false };
     Ok(Decision::done(if seeds { vec![fact] } else { Vec::new() }))
 }

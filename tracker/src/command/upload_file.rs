@@ -49,7 +49,7 @@ async fn verified(offered: Offered, pieces: Vec<PieceHash>) -> Result<(Offered, 
 }
 
 fn decide(
-    state: &State<'_>,
+    state: &State,
     me: &Login,
     publication: PublicationId,
     offered: Offered,
@@ -57,20 +57,20 @@ fn decide(
 ) -> Result<Decision, Halt> {
     let Offered { group: group_name, name, file, layout, .. } = offered;
     let (group, membership) = as_member(state, me, &group_name)?;
-    let (same_name, same_content) = (state.share_named(group, &name)?, state.share_of(group, file)?);
+    let (same_name, same_content) = (state.share_named(group, &name), state.share_of(group, file));
     let seeded = match &same_name {
-        Some(share) => !state.seeders(group, share.file)?.is_empty(),
+        Some(share) => !state.seeders(group, share.file).is_empty(),
         None => false,
     };
     let offer = Offer { group: &group_name, name: &name, file, manifest: manifest.id(), piece_len: layout.piece_len() };
     let upload = rules::upload(&offer, same_name.as_ref(), same_content.as_ref(), seeded)?;
     let mut deltas = Vec::new();
     if upload == Upload::Replace {
-        let old = state.publications_named(group, &name)?;
+        let old = state.publications_named(group, &name);
         deltas.extend(old.into_iter().map(|publication| Delta::Withdrawn { publication }));
     }
     let user = me.user;
-    if !state.has_published(membership, &name, file)? {
+    if !state.has_published(membership, &name, file) {
         if same_name.is_none() {
             tells_itself_apart(state, group, &name)?;
         }
@@ -82,10 +82,10 @@ fn decide(
 }
 
 /// Whether a name that is new in the group is what it looks like, and looks like no other there.
-fn tells_itself_apart(state: &State<'_>, group: GroupId, name: &FileName) -> Result<(), Halt> {
+fn tells_itself_apart(state: &State, group: GroupId, name: &FileName) -> Result<(), Halt> {
     let refuse = |text: String| Refusal::Invalid(Text::clipped(&text));
     check_new(name).map_err(|e| refuse(e.to_string()))?;
-    match state.twin_of(group, name)? {
+    match state.twin_of(group, name) {
         Some(twin) => {
             let text =
                 format!("`{name}` looks like `{twin}`, which is shared there; give it another name with `--name`");
@@ -96,21 +96,15 @@ fn tells_itself_apart(state: &State<'_>, group: GroupId, name: &FileName) -> Res
 }
 
 /// Whether the user may have one more share, with a manifest of that weight, if it is one.
-fn within_quota(
-    state: &State<'_>,
-    me: &Login,
-    quota: Quota,
-    wanted: &Offered,
-    weight: Option<u64>,
-) -> Result<(), Halt> {
+fn within_quota(state: &State, me: &Login, quota: Quota, wanted: &Offered, weight: Option<u64>) -> Result<(), Halt> {
     let (group, membership) = as_member(state, me, &wanted.group)?;
-    if !quota.applies() || state.has_published(membership, &wanted.name, wanted.file)? {
+    if !quota.applies() || state.has_published(membership, &wanted.name, wanted.file) {
         return Ok(());
     }
-    let here = state.shares_in(group, me.user, quota::SHARES_PER_GROUP)?;
-    quota.new_share(here, state.shares_made(me.user)?)?;
+    let here = state.shares_in(group, me.user, quota::SHARES_PER_GROUP);
+    quota.new_share(here, state.shares_made(me.user))?;
     if let Some(more) = weight {
-        quota.new_manifest(state.manifest_bytes(me.user)?, more)?;
+        quota.new_manifest(state.manifest_bytes(me.user), more)?;
     }
     Ok(())
 }

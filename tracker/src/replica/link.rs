@@ -396,7 +396,6 @@ pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
                 Done::Quarantined
             }
             Job::Digest => {
-                store.mend_live().await?;
                 let (versions, buckets) = store.digest().await?;
                 Done::Digest(versions, if store.comparable() { buckets } else { Vec::new() })
             }

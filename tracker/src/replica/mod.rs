@@ -108,7 +108,7 @@ impl Replica {
             loop {
                 let seen = view.borrow_and_update().votes;
                 let name = name.to_ascii_lowercase();
-                let stage = self.store.read::<_, StoreError, _>(move |s| s.vote_stage(kind, &name)).await;
+                let stage = self.store.read::<_, StoreError, _>(move |s| Ok(s.vote_stage(kind, &name))).await;
                 match stage {
                     Ok(Some(VoteStage::Confirmed)) => return true,
                     Ok(_) if view.borrow().mode == Mode::Dual => {}

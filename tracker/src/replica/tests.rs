@@ -88,16 +88,16 @@ impl Tracker {
 
     async fn named(&self, name: &str) -> Option<UserId> {
         let name = name.parse().expect("a name");
-        self.store.read::<_, StoreError, _>(move |s| s.user(&name)).await.expect("read")
+        self.store.read::<_, StoreError, _>(move |s| Ok(s.user(&name))).await.expect("read")
     }
 
     async fn name_of(&self, user: UserId) -> String {
-        let name = self.store.read::<_, StoreError, _>(move |s| s.user_name(user)).await.expect("read");
+        let name = self.store.read::<_, StoreError, _>(move |s| Ok(s.user_name(user))).await.expect("read");
         name.expect("a user").to_string()
     }
 
     async fn knows(&self, user: UserId) -> bool {
-        self.store.read::<_, StoreError, _>(move |s| s.user_name(user)).await.expect("read").is_some()
+        self.store.read::<_, StoreError, _>(move |s| Ok(s.user_name(user))).await.expect("read").is_some()
     }
 
     /// Who has come to the other tracker, next.

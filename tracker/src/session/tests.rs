@@ -316,7 +316,8 @@ async fn who_does_not_read_its_news_is_disconnected() {
     let (mut c, serving) = world.raw(1, 256);
     c.greet().await;
     c.sign_up("alice").await;
-    let alice = world.fixture.services().store.read(|s| s.user(&"alice".parse().expect("a name"))).await;
+    let alice =
+        world.fixture.services().store.read(|s| Ok::<_, StoreError>(s.user(&"alice".parse().expect("a name")))).await;
     let alice = alice.expect("read").expect("alice");
     for _ in 0..2 * PUSHES {
         world.context.services.hub.push(&[alice], None, &Push::Accepted { group: group("lab") });
@@ -361,7 +362,12 @@ async fn presence_ends_with_the_connection() {
     let listen = "0.0.0.0:7000".parse().expect("address");
     b.ask(Request::Announce { listen, serial: 1 }).await.expect("announced");
     let services = &world.context.services;
-    let bob = services.store.read(|s| s.user(&"bob".parse().expect("a name"))).await.expect("read").expect("bob");
+    let bob = services
+        .store
+        .read(|s| Ok::<_, StoreError>(s.user(&"bob".parse().expect("a name"))))
+        .await
+        .expect("read")
+        .expect("bob");
     let here = || services.presence.address(DeviceId::new([2; 32]), bob, Instant::now());
     assert_eq!(here().map(|a| a.to_string()).as_deref(), Some("10.0.0.1:7000"));
     let Client { mut reader, mut writer, .. } = b;
@@ -387,9 +393,8 @@ async fn who_comes_back_hears_of_every_recent_end() {
     let world = World::new().await;
     let (mut a, _b) = world.lab().await;
     let services = &world.context.services;
-    let ids = services
-        .store
-        .read(|s| Ok::<_, StoreError>((s.user(&"bob".parse().expect("a name"))?, s.group(&group("lab"))?)));
+    let ids =
+        services.store.read(|s| Ok::<_, StoreError>((s.user(&"bob".parse().expect("a name")), s.group(&group("lab")))));
     let (Some(user), Some(group)) = ids.await.expect("read") else { panic!("not there") };
     let ended = |_| {
         let membership = MembershipId::random();

@@ -7,6 +7,7 @@ use common::ticket::UnixSeconds;
 
 use super::keys::{CredentialKey, Key, SessionKey, UserKey};
 use super::rows::{At, Credential, Session};
+use super::undo::{Earlier, Undo};
 use super::{State, push, take_out};
 use crate::fact::Hlc;
 
@@ -57,9 +58,9 @@ pub struct LoginRow {
 const MAX_LOGINS: usize = 1000;
 
 impl State {
-    pub(super) fn set_credential(&mut self, credential: CredentialKey, fact: Option<Credential>) {
+    pub(super) fn set_credential(&mut self, credential: CredentialKey, fact: Option<Credential>) -> Undo {
         let before = std::mem::replace(&mut self.credentials[credential].fact, fact);
-        if let Some(before) = before {
+        if let Some(before) = &before {
             take_out(&mut self.users[before.user].credentials, &credential);
             // Another of the same user and time may be left.
             if !self.has_password_of(before.user, before.at.hlc()) {
@@ -70,6 +71,7 @@ impl State {
             push(&mut self.users[fact.user].credentials, credential);
             self.passwords.insert((fact.at.hlc(), fact.user));
         }
+        Undo(Earlier::Credential(credential, before))
     }
 
     fn has_password_of(&self, user: UserKey, hlc: Hlc) -> bool {
@@ -77,12 +79,12 @@ impl State {
         self.users[user].credentials.iter().any(|c| of(c) == Some(hlc))
     }
 
-    pub(super) fn set_session(&mut self, session: SessionKey, fact: Option<Session>) {
+    pub(super) fn set_session(&mut self, session: SessionKey, fact: Option<Session>) -> Undo {
         let before = std::mem::replace(&mut self.sessions[session].fact, fact);
         match (before.map(|s| s.user), fact.map(|s| s.user)) {
-            (before, now) if before == now => {}
-            (before, now) => {
-                if let Some(user) = before {
+            (was, now) if was == now => {}
+            (was, now) => {
+                if let Some(user) = was {
                     take_out(&mut self.users[user].sessions, &session);
                 }
                 if let Some(user) = now {
@@ -90,9 +92,10 @@ impl State {
                 }
             }
         }
+        Undo(Earlier::Session(session, before))
     }
 
-    pub(super) fn set_session_end(&mut self, session: SessionKey, end: Option<At>) {
+    pub(super) fn set_session_end(&mut self, session: SessionKey, end: Option<At>) -> Undo {
         let before = std::mem::replace(&mut self.sessions[session].end, end);
         if let Some(before) = before {
             self.logouts.remove(&(before.hlc(), session));
@@ -100,13 +103,14 @@ impl State {
         if let Some(end) = end {
             self.logouts.insert((end.hlc(), session));
         }
+        Undo(Earlier::SessionEnd(session, before))
     }
 
     /// Forgets a login that nobody can refer to any more: all that was stated of it.
     pub fn forget_session(&mut self, session: SessionId) {
         if let Some(key) = self.sessions.find(&session) {
-            self.set_session(key, None);
-            self.set_session_end(key, None);
+            let _ = self.set_session(key, None);
+            let _ = self.set_session_end(key, None);
             self.sessions.vacate(key);
         }
     }

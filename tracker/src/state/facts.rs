@@ -116,15 +116,15 @@ impl State {
     pub fn rebuilt(&self) -> Self {
         let mut new = Self::default();
         for (stamp, delta) in self.facts().iter().rev() {
-            new.join(*stamp, delta);
+            let _ = new.join(*stamp, delta);
         }
         for (_, row) in self.manifests.iter() {
             if let Some(head) = row.head {
-                new.add_manifest(row.id, head);
+                let _ = new.add_manifest(row.id, head);
             }
         }
         for ((kind, name), vote) in &self.votes {
-            new.set_vote(*kind, name, *vote);
+            let _ = new.set_vote(*kind, name, *vote);
         }
         new
     }

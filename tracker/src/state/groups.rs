@@ -6,6 +6,7 @@ use common::id::{GroupId, GroupName, MembershipId, UserId, UserName};
 
 use super::State;
 use super::keys::{GroupKey, Key, MembershipKey, UserKey};
+use super::rows::GroupRow;
 use crate::fact::{Hlc, Stamp};
 
 /// A row of the list of groups.
@@ -103,6 +104,15 @@ impl State {
             Some(((self.stamp(row.live?), row.id), *m))
         };
         together.filter_map(dated).min()
+    }
+
+    /// Whether a group is known to be closed: somebody asked to be in it, and nobody is.
+    pub fn is_closed(&self, group: GroupId) -> bool {
+        let closed = |(key, row): (GroupKey, &GroupRow)| {
+            let asked = || self.places.range((key, UserKey::MIN)..).next().is_some_and(|((group, _), _)| *group == key);
+            row.claim.is_some() && row.live.is_empty() && asked()
+        };
+        self.groups.get(&group).is_some_and(closed)
     }
 
     /// Up to `most` open groups, by name, after `after`.

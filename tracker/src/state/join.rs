@@ -8,129 +8,118 @@ use super::State;
 use super::rows::{
     Accept, Accepts, Appointment, Asked, Credential, End, GroupClaim, Kick, Publication, SeederRow, Session, UserClaim,
 };
+use super::undo::{Earlier, Undo};
 use crate::fact::{Delta, KickId, Stamp};
 
 impl State {
-    /// Adds what was stated. Says whether that was anything new.
-    pub fn join(&mut self, stamp: Stamp, delta: &Delta) -> bool {
+    /// Adds what was stated. If that was anything new, what takes it back.
+    pub fn join(&mut self, stamp: Stamp, delta: &Delta) -> Option<Undo> {
         match delta {
             Delta::User { id, name } => {
                 let user = self.users.intern(*id);
                 let new = self.is_earlier(stamp, self.users[user].claim.as_ref().map(|c| c.at));
-                if new {
+                new.then(|| {
                     let at = self.at(stamp);
-                    self.set_claim(user, Some(UserClaim { name: name.clone(), at }));
-                }
-                new
+                    self.set_claim(user, Some(UserClaim { name: name.clone(), at }))
+                })
             }
             Delta::Credential { id, user, phc } => {
                 let credential = self.credentials.intern(*id);
                 let new = self.is_earlier(stamp, self.credentials[credential].fact.as_ref().map(|c| c.at));
-                if new {
+                new.then(|| {
                     let (user, at) = (self.users.intern(*user), self.at(stamp));
-                    self.set_credential(credential, Some(Credential { user, phc: phc.as_str().into(), at }));
-                }
-                new
+                    self.set_credential(credential, Some(Credential { user, phc: phc.as_str().into(), at }))
+                })
             }
             Delta::Session { id, user, device, expires } => {
                 let session = self.sessions.intern(*id);
                 let new = self.is_earlier(stamp, self.sessions[session].fact.map(|s| s.at));
-                if new {
+                new.then(|| {
                     let (user, device) = (self.users.intern(*user), self.devices.intern(*device));
                     // A time beyond SQLite's integers is as good as never.
                     let expires = (*expires).min(i64::MAX.cast_unsigned());
                     let at = self.at(stamp);
-                    self.set_session(session, Some(Session { user, device, expires, at }));
-                }
-                new
+                    self.set_session(session, Some(Session { user, device, expires, at }))
+                })
             }
             Delta::SessionBound { session, credentials } => {
                 let session = self.sessions.intern(*session);
                 let new = self.sessions[session].bound.is_none_or(|bound| bound < *credentials);
-                if new {
-                    self.sessions[session].bound = Some(*credentials);
-                }
-                new
+                new.then(|| {
+                    let before = self.sessions[session].bound.replace(*credentials);
+                    Undo(Earlier::SessionBound(session, before))
+                })
             }
             Delta::SessionEnded { session } => {
                 let session = self.sessions.intern(*session);
                 let new = self.is_earlier(stamp, self.sessions[session].end);
-                if new {
+                new.then(|| {
                     let at = self.at(stamp);
-                    self.set_session_end(session, Some(at));
-                }
-                new
+                    self.set_session_end(session, Some(at))
+                })
             }
             Delta::Group { id, name, creator } => {
                 let group = self.groups.intern(*id);
                 let new = self.is_earlier(stamp, self.groups[group].claim.as_ref().map(|c| c.at));
-                if new {
+                new.then(|| {
                     let (creator, at) = (self.users.intern(*creator), self.at(stamp));
-                    self.set_group_claim(group, Some(GroupClaim { name: name.clone(), creator, at }));
-                }
-                new
+                    self.set_group_claim(group, Some(GroupClaim { name: name.clone(), creator, at }))
+                })
             }
             Delta::Admin { group, user, membership } => {
                 let group = self.groups.intern(*group);
                 let new = self.is_later(stamp, self.groups[group].admin.map(|a| a.at));
-                if new {
+                new.then(|| {
                     let (user, membership) = (self.users.intern(*user), self.memberships.intern(*membership));
                     let at = self.at(stamp);
-                    self.groups[group].admin = Some(Appointment { user, membership, at });
-                }
-                new
+                    let before = self.groups[group].admin.replace(Appointment { user, membership, at });
+                    Undo(Earlier::Admin(group, before))
+                })
             }
             Delta::Requested { membership, group, user } => {
                 let membership = self.memberships.intern(*membership);
                 let known = self.memberships[membership].asked;
                 let new = self.is_earlier(stamp, known.map(|a| a.at));
-                if new {
+                new.then(|| {
                     let at = self.at(stamp);
                     let asked = match known {
                         Some(asked) => Asked { at, ..asked },
                         None => Asked { group: self.groups.intern(*group), user: self.users.intern(*user), at },
                     };
-                    self.set_asked(membership, Some(asked));
-                }
-                new
+                    self.set_asked(membership, Some(asked))
+                })
             }
             Delta::Accepted { membership, kicks_seen } => {
                 let membership = self.memberships.intern(*membership);
-                let accepts = self.with_accept(&self.memberships[membership].accepts, stamp, kicks_seen);
-                if let Some(accepts) = accepts {
-                    let at = self.at(stamp);
-                    self.set_accepts(membership, accepts(at));
-                    return true;
-                }
-                false
+                let accepts = self.with_accept(&self.memberships[membership].accepts, stamp, kicks_seen)?;
+                let at = self.at(stamp);
+                Some(self.set_accepts(membership, accepts(at)))
             }
             Delta::Ended { membership, reason } => {
                 let membership = self.memberships.intern(*membership);
                 let new = self.is_earlier(stamp, self.memberships[membership].end.map(|e| e.at));
-                if new {
+                new.then(|| {
                     let at = self.at(stamp);
-                    self.set_end(membership, Some(End { reason: *reason, at }));
-                }
-                new
+                    self.set_end(membership, Some(End { reason: *reason, at }))
+                })
             }
             Delta::Kicked { id, group, user } => {
                 let kick = self.kicks.intern(*id);
                 let known = self.kicks[kick].fact;
                 let new = self.is_earlier(stamp, known.map(|k| k.at));
-                if new {
+                new.then(|| {
                     let at = self.at(stamp);
                     let fact = match known {
                         Some(fact) => Kick { at, ..fact },
                         None => Kick { group: self.groups.intern(*group), user: self.users.intern(*user), at },
                     };
-                    self.set_kick(kick, Some(fact));
-                }
-                new
+                    self.set_kick(kick, Some(fact))
+                })
             }
             Delta::Published { id, group, name, file, manifest, user, membership } => {
                 let publication = self.publications.intern(*id);
                 let new = self.is_earlier(stamp, self.publications[publication].fact.map(|p| p.at));
-                if new {
+                new.then(|| {
                     let group = self.groups.intern(*group);
                     let file = self.files.intern((group, *file));
                     let fact = Publication {
@@ -140,29 +129,26 @@ impl State {
                         membership: self.memberships.intern(*membership),
                         at: self.at(stamp),
                     };
-                    self.set_publication(publication, Some(fact));
-                }
-                new
+                    self.set_publication(publication, Some(fact))
+                })
             }
             Delta::Withdrawn { publication } => {
                 let publication = self.publications.intern(*publication);
                 let new = self.is_earlier(stamp, self.publications[publication].withdrawn);
-                if new {
+                new.then(|| {
                     let at = self.at(stamp);
-                    self.set_withdrawn(publication, Some(at));
-                }
-                new
+                    self.set_withdrawn(publication, Some(at))
+                })
             }
             Delta::Seeding { group, file, device, user, membership, on } => {
                 let group = self.groups.intern(*group);
                 let (file, device) = (self.files.intern((group, *file)), self.devices.intern(*device));
                 let new = self.is_later(stamp, self.seeder_row(file, device).map(|s| s.at));
-                if new {
+                new.then(|| {
                     let (user, membership) = (self.users.intern(*user), self.memberships.intern(*membership));
                     let at = self.at(stamp);
-                    self.set_seeder(file, device, Some(SeederRow { device, user, membership, at, on: *on }));
-                }
-                new
+                    self.set_seeder(file, device, Some(SeederRow { device, user, membership, at, on: *on }))
+                })
             }
         }
     }
@@ -203,17 +189,17 @@ impl State {
         match delta {
             Delta::User { id, .. } => {
                 if let Some(user) = self.users.find(id) {
-                    self.set_claim(user, None);
+                    let _ = self.set_claim(user, None);
                 }
             }
             Delta::Credential { id, .. } => {
                 if let Some(credential) = self.credentials.find(id) {
-                    self.set_credential(credential, None);
+                    let _ = self.set_credential(credential, None);
                 }
             }
             Delta::Session { id, .. } => {
                 if let Some(session) = self.sessions.find(id) {
-                    self.set_session(session, None);
+                    let _ = self.set_session(session, None);
                 }
             }
             Delta::SessionBound { session, .. } => {
@@ -223,12 +209,12 @@ impl State {
             }
             Delta::SessionEnded { session } => {
                 if let Some(session) = self.sessions.find(session) {
-                    self.set_session_end(session, None);
+                    let _ = self.set_session_end(session, None);
                 }
             }
             Delta::Group { id, .. } => {
                 if let Some(group) = self.groups.find(id) {
-                    self.set_group_claim(group, None);
+                    let _ = self.set_group_claim(group, None);
                 }
             }
             Delta::Admin { group, .. } => {
@@ -238,39 +224,39 @@ impl State {
             }
             Delta::Requested { membership, .. } => {
                 if let Some(membership) = self.memberships.find(membership) {
-                    self.set_asked(membership, None);
+                    let _ = self.set_asked(membership, None);
                 }
             }
             Delta::Accepted { membership, .. } => {
                 if let Some(membership) = self.memberships.find(membership) {
-                    self.set_accepts(membership, Accepts::None);
+                    let _ = self.set_accepts(membership, Accepts::None);
                 }
             }
             Delta::Ended { membership, .. } => {
                 if let Some(membership) = self.memberships.find(membership) {
-                    self.set_end(membership, None);
+                    let _ = self.set_end(membership, None);
                 }
             }
             Delta::Kicked { id, .. } => {
                 if let Some(kick) = self.kicks.find(id) {
-                    self.set_kick(kick, None);
+                    let _ = self.set_kick(kick, None);
                 }
             }
             Delta::Published { id, .. } => {
                 if let Some(publication) = self.publications.find(id) {
-                    self.set_publication(publication, None);
+                    let _ = self.set_publication(publication, None);
                 }
             }
             Delta::Withdrawn { publication } => {
                 if let Some(publication) = self.publications.find(publication) {
-                    self.set_withdrawn(publication, None);
+                    let _ = self.set_withdrawn(publication, None);
                 }
             }
             Delta::Seeding { group, file, device, .. } => {
                 if let Some(file) = self.groups.find(group).and_then(|group| self.files.find(&(group, *file)))
                     && let Some(device) = self.devices.find(device)
                 {
-                    self.set_seeder(file, device, None);
+                    let _ = self.set_seeder(file, device, None);
                 }
             }
         }

@@ -7,6 +7,7 @@ use common::id::{GroupId, MembershipId, UserId, UserName};
 
 use super::keys::{GroupKey, Key, KickKey, MembershipKey, UserKey};
 use super::rows::{Accepts, Asked, At, End, Kick};
+use super::undo::{Earlier, Undo};
 use super::{State, push, take_out};
 use crate::fact::{Hlc, KickId};
 
@@ -50,13 +51,15 @@ enum Place {
 }
 
 impl State {
-    pub(super) fn set_asked(&mut self, membership: MembershipKey, asked: Option<Asked>) {
+    pub(super) fn set_asked(&mut self, membership: MembershipKey, asked: Option<Asked>) -> Undo {
         let before = self.memberships[membership].asked;
+        let undo = Undo(Earlier::Asked(membership, before));
         if let (Some(old), Some(new)) = (before, asked)
             && (old.group, old.user) == (new.group, new.user)
         {
             self.memberships[membership].asked = asked;
-            return self.refresh(new.group, new.user);
+            self.refresh(new.group, new.user);
+            return undo;
         }
         if let Some(old) = before {
             let was = self.place(old.group, old.user);
@@ -74,6 +77,7 @@ impl State {
             push(&mut self.users[new.user].memberships, membership);
             self.refresh_from(new.group, new.user, was);
         }
+        undo
     }
 
     /// Takes a membership out of the chain of those of the same user in the same group.
@@ -90,12 +94,13 @@ impl State {
         }
     }
 
-    pub(super) fn set_accepts(&mut self, membership: MembershipKey, accepts: Accepts) {
-        self.memberships[membership].accepts = accepts;
+    pub(super) fn set_accepts(&mut self, membership: MembershipKey, accepts: Accepts) -> Undo {
+        let before = std::mem::replace(&mut self.memberships[membership].accepts, accepts);
         self.refresh_of(membership);
+        Undo(Earlier::Accepts(membership, before))
     }
 
-    pub(super) fn set_end(&mut self, membership: MembershipKey, end: Option<End>) {
+    pub(super) fn set_end(&mut self, membership: MembershipKey, end: Option<End>) -> Undo {
         let before = self.memberships[membership].end;
         if let Some(before) = before {
             self.ended.remove(&(before.at.hlc(), membership));
@@ -108,9 +113,10 @@ impl State {
         if let Some((asked, was)) = was {
             self.refresh_from(asked.group, asked.user, was);
         }
+        Undo(Earlier::End(membership, before))
     }
 
-    pub(super) fn set_kick(&mut self, kick: KickKey, fact: Option<Kick>) {
+    pub(super) fn set_kick(&mut self, kick: KickKey, fact: Option<Kick>) -> Undo {
         let before = std::mem::replace(&mut self.kicks[kick].fact, fact);
         if let Some(old) = before {
             if let Some(of_place) = self.removals.get_mut(&(old.group, old.user)) {
@@ -122,6 +128,7 @@ impl State {
             push(self.removals.entry((new.group, new.user)).or_default(), kick);
             self.refresh(new.group, new.user);
         }
+        Undo(Earlier::Kick(kick, before))
     }
 
     fn refresh_of(&mut self, membership: MembershipKey) {
@@ -306,6 +313,11 @@ impl State {
     /// Whether anybody has accepted this request to join.
     pub fn was_accepted(&self, membership: MembershipId) -> bool {
         self.memberships.get(&membership).is_some_and(|(_, row)| row.accepts.iter().next().is_some())
+    }
+
+    /// Whether this request or membership is over, for good.
+    pub fn has_ended(&self, membership: MembershipId) -> bool {
+        self.memberships.get(&membership).is_some_and(|(_, row)| row.end.is_some())
     }
 
     /// Every kick of `user` in `group`, by id.

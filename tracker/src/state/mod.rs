@@ -23,6 +23,7 @@ mod set;
 mod shares;
 #[cfg(test)]
 pub(crate) mod tests;
+mod undo;
 mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,7 @@ pub use members::{Seat, Standing};
 pub use rows::ManifestHead;
 pub use seeders::{Seeder, SeedingFact};
 pub use shares::Share;
+pub use undo::Undo;
 
 use crate::fact::{Hlc, Stamp};
 use crate::vote::{NameKind, Vote};

@@ -1,6 +1,6 @@
 //! What people and groups are called: by what they claim, if this tracker's vote says so, else told apart by their ids.
 
-use std::collections::btree_map::Entry;
+use std::collections::HashSet;
 use std::hash::Hash;
 
 use common::id::{GroupId, GroupName, UserId, UserName};
@@ -8,8 +8,9 @@ use common::wire::sync::VoteStage;
 
 use super::keys::{GroupKey, Key, UserKey};
 use super::rows::{GroupClaim, UserClaim};
+use super::undo::{Earlier, Undo};
 use super::{State, digits, split_reference};
-use crate::vote::{NameKind, Vote};
+use crate::vote::{Claim, NameKind, Vote};
 
 /// The same for names that differ at most in case: they are ASCII.
 struct AnyCase<'a>(&'a str);
@@ -22,24 +23,26 @@ impl Hash for AnyCase<'_> {
 
 impl State {
     /// Puts this tracker's vote on a name, given in lower case, in the place of the one before.
-    pub fn set_vote(&mut self, kind: NameKind, name: &str, vote: Vote) {
-        let before = match self.votes.entry((kind, name.into())) {
-            Entry::Occupied(mut entry) => Some(entry.insert(vote)),
-            Entry::Vacant(entry) => {
-                entry.insert(vote);
-                None
-            }
+    pub fn set_vote(&mut self, kind: NameKind, name: &str, vote: Vote) -> Undo {
+        self.put_vote(kind, name, Some(vote))
+    }
+
+    pub(super) fn put_vote(&mut self, kind: NameKind, name: &str, vote: Option<Vote>) -> Undo {
+        let key = (kind, name.into());
+        let before = match vote {
+            Some(vote) => self.votes.insert(key, vote),
+            None => self.votes.remove(&key),
         };
-        let owner = vote.claim.owner;
-        match before.map(|b| b.claim.owner) {
-            Some(before) if before == owner => {}
-            before => {
-                if let Some(before) = before {
-                    self.count_vote(kind, before, false);
-                }
+        let owner = |vote: Option<Vote>| vote.map(|vote| vote.claim.owner);
+        if owner(before) != owner(vote) {
+            if let Some(owner) = owner(before) {
+                self.count_vote(kind, owner, false);
+            }
+            if let Some(owner) = owner(vote) {
                 self.count_vote(kind, owner, true);
             }
         }
+        Undo(Earlier::Vote(kind, name.into(), before))
     }
 
     fn count_vote(&mut self, kind: NameKind, owner: [u8; 16], gained: bool) {
@@ -68,13 +71,34 @@ impl State {
         self.votes.get(&(kind, name.into())).copied()
     }
 
+    /// Claims on names on which this tracker has no vote yet, the first ones first: of accounts, and of groups with members.
+    pub fn unvoted(&self) -> Vec<(NameKind, String, Claim)> {
+        let users = self.users.iter().filter_map(|(_, row)| {
+            let claim = row.claim.as_ref()?;
+            Some((NameKind::User, claim.name.as_str(), claim.at, *row.id.as_bytes()))
+        });
+        let groups = self.groups.iter().filter(|(_, row)| !row.live.is_empty()).filter_map(|(_, row)| {
+            let claim = row.claim.as_ref()?;
+            Some((NameKind::Group, claim.name.as_str(), claim.at, *row.id.as_bytes()))
+        });
+        let claims = users.chain(groups).map(|(kind, name, at, owner)| {
+            let claim = Claim { stamp: self.stamp(at), owner };
+            (kind, name.to_ascii_lowercase(), claim)
+        });
+        let mut all: Vec<_> = claims.filter(|(kind, name, _)| self.vote(*kind, name).is_none()).collect();
+        all.sort_unstable_by_key(|(.., claim)| *claim);
+        let mut named = HashSet::new();
+        all.retain(|(kind, name, _)| named.insert((*kind, name.clone())));
+        all
+    }
+
     // Users.
 
-    pub(super) fn set_claim(&mut self, user: UserKey, claim: Option<UserClaim>) {
+    pub(super) fn set_claim(&mut self, user: UserKey, claim: Option<UserClaim>) -> Undo {
         let before = std::mem::replace(&mut self.users[user].claim, claim);
         self.accounts -= u64::from(before.is_some());
         self.accounts += u64::from(self.users[user].claim.is_some());
-        if let Some(before) = before {
+        if let Some(before) = &before {
             self.claims.remove(self.claims.hash(&AnyCase(before.name.as_str())), user.index());
         }
         if let Some(claim) = &self.users[user].claim {
@@ -86,6 +110,7 @@ impl State {
             });
         }
         self.show_user(user);
+        Undo(Earlier::Claim(user, before))
     }
 
     /// Finds out anew what a user is called.
@@ -149,9 +174,9 @@ impl State {
 
     // Groups.
 
-    pub(super) fn set_group_claim(&mut self, group: GroupKey, claim: Option<GroupClaim>) {
+    pub(super) fn set_group_claim(&mut self, group: GroupKey, claim: Option<GroupClaim>) -> Undo {
         let before = std::mem::replace(&mut self.groups[group].claim, claim);
-        if let Some(before) = before {
+        if let Some(before) = &before {
             let made = &mut self.users[before.creator].groups_made;
             *made = made.saturating_sub(1);
             self.group_claims.remove(self.group_claims.hash(&AnyCase(before.name.as_str())), group.index());
@@ -166,6 +191,7 @@ impl State {
             });
         }
         self.show_group(group);
+        Undo(Earlier::GroupClaim(group, before))
     }
 
     /// Finds out anew what a group is called, and whether it is among those that have members.

@@ -4,6 +4,7 @@ use common::id::{DeviceId, FileId, GroupId, MembershipId, UserId, UserName};
 
 use super::keys::{DeviceKey, FileKey, UserKey};
 use super::rows::SeederRow;
+use super::undo::{Earlier, Undo};
 use super::{State, push, take_out};
 
 /// A device that says it seeds a file.
@@ -34,8 +35,9 @@ impl State {
         all.binary_search_by_key(&device, |s| s.device).ok().map(|at| &all[at])
     }
 
-    pub(super) fn set_seeder(&mut self, file: FileKey, device: DeviceKey, row: Option<SeederRow>) {
-        let did = self.seeder_row(file, device).is_some_and(|s| s.on);
+    pub(super) fn set_seeder(&mut self, file: FileKey, device: DeviceKey, row: Option<SeederRow>) -> Undo {
+        let before = self.seeder_row(file, device).copied();
+        let did = before.is_some_and(|s| s.on);
         let does = row.is_some_and(|row| row.on);
         let all = &mut self.files[file].seeders;
         match (all.binary_search_by_key(&device, |s| s.device), row) {
@@ -54,6 +56,7 @@ impl State {
             (true, false) => take_out(&mut self.devices[device].seeds, &file),
             _ => {}
         }
+        Undo(Earlier::Seeder(file, device, before))
     }
 
     fn seeders_of(&self, group: GroupId, file: FileId) -> impl Iterator<Item = &SeederRow> {

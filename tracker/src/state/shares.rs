@@ -10,6 +10,7 @@ use common::pieces::PieceLayout;
 
 use super::keys::{FileKey, GroupKey, Key, ManifestKey, MembershipKey, PublicationKey, ShareKey, UserKey};
 use super::rows::{At, ManifestHead, Publication};
+use super::undo::{Earlier, Undo};
 use super::{State, digits, split_reference};
 use crate::fact::{Hlc, ManifestId, Stamp};
 
@@ -39,33 +40,46 @@ pub struct Share {
 
 impl State {
     /// A manifest is here now.
-    pub fn add_manifest(&mut self, id: ManifestId, head: ManifestHead) {
+    pub fn add_manifest(&mut self, id: ManifestId, head: ManifestHead) -> Undo {
         let manifest = self.manifests.intern(id);
-        self.set_manifest(manifest, Some(head));
+        self.set_manifest(manifest, Some(head))
     }
 
     /// A manifest is not here any more.
     pub fn remove_manifest(&mut self, id: ManifestId) {
         if let Some(manifest) = self.manifests.find(&id) {
-            self.set_manifest(manifest, None);
+            let _ = self.set_manifest(manifest, None);
         }
     }
 
-    fn set_manifest(&mut self, manifest: ManifestKey, head: Option<ManifestHead>) {
+    /// Whether a manifest is here.
+    pub fn has_manifest(&self, id: ManifestId) -> bool {
+        self.manifests.get(&id).is_some_and(|(_, row)| row.head.is_some())
+    }
+
+    /// Whether a publication was replaced or taken back.
+    pub fn is_withdrawn(&self, publication: PublicationId) -> bool {
+        self.publications.get(&publication).is_some_and(|(_, row)| row.withdrawn.is_some())
+    }
+
+    pub(super) fn set_manifest(&mut self, manifest: ManifestKey, head: Option<ManifestHead>) -> Undo {
         let publications: Vec<PublicationKey> = self.publications_of(manifest).collect();
         let users = publications.iter().filter_map(|p| self.publications[*p].fact.map(|fact| fact.user));
         let users: BTreeSet<UserKey> = users.collect();
         users.iter().for_each(|user| self.weigh(*user, manifest, false));
-        self.manifests[manifest].head = head;
+        let before = std::mem::replace(&mut self.manifests[manifest].head, head);
         users.iter().for_each(|user| self.weigh(*user, manifest, true));
         publications.into_iter().for_each(|p| self.refresh_publication(p));
+        Undo(Earlier::Manifest(manifest, before))
     }
 
-    pub(super) fn set_publication(&mut self, publication: PublicationKey, fact: Option<Publication>) {
-        if let Some(before) = self.publications[publication].fact {
+    pub(super) fn set_publication(&mut self, publication: PublicationKey, fact: Option<Publication>) -> Undo {
+        let before = self.publications[publication].fact;
+        let undo = Undo(Earlier::Publication(publication, before));
+        if let Some(before) = before {
             self.unpublish(publication, before);
         }
-        let Some(fact) = fact else { return };
+        let Some(fact) = fact else { return undo };
         let row = &mut self.publications[publication];
         row.fact = Some(fact);
         row.next_of_membership = self.memberships[fact.membership].publications.replace(publication);
@@ -77,6 +91,7 @@ impl State {
         let group = self.group_of(fact.share);
         self.tallies.entry((fact.user, group)).or_default().made += 1;
         self.refresh_publication(publication);
+        undo
     }
 
     fn unpublish(&mut self, publication: PublicationKey, fact: Publication) {
@@ -120,9 +135,10 @@ impl State {
         }
     }
 
-    pub(super) fn set_withdrawn(&mut self, publication: PublicationKey, withdrawn: Option<At>) {
-        self.publications[publication].withdrawn = withdrawn;
+    pub(super) fn set_withdrawn(&mut self, publication: PublicationKey, withdrawn: Option<At>) -> Undo {
+        let before = std::mem::replace(&mut self.publications[publication].withdrawn, withdrawn);
         self.refresh_publication(publication);
+        Undo(Earlier::Withdrawn(publication, before))
     }
 
     /// Finds out anew whether a publication stands, and is seen.

@@ -1,5 +1,5 @@
-//! The laws, over random histories: the same state in whatever order facts come, and whatever is taken away and joined
-//! anew; and the same answers as the tables of the database give by SQL, question by question.
+//! The laws, over random histories: the same state in whatever order facts come, and whatever is taken away, or back, and
+//! joined anew.
 
 use common::id::{DeviceId, FileId, GroupId, MembershipId, OriginId, PublicationId, SessionId, Sha1Digest, UserId};
 use common::pieces::PieceLayout;
@@ -137,7 +137,7 @@ pub(crate) fn head(manifest: u8) -> ManifestHead {
 fn take(state: &mut State, step: &Step) {
     match step {
         Step::Fact(stamp, delta) => drop(state.join(*stamp, delta)),
-        Step::Manifest(m, true) => state.add_manifest(ManifestId([*m; 32]), head(*m)),
+        Step::Manifest(m, true) => drop(state.add_manifest(ManifestId([*m; 32]), head(*m))),
         Step::Manifest(m, false) => state.remove_manifest(ManifestId([*m; 32])),
     }
 }
@@ -154,14 +154,14 @@ fn facts(history: &[Step]) -> Vec<(Stamp, Delta)> {
 fn state_of<'a>(facts: impl IntoIterator<Item = &'a (Stamp, Delta)>) -> State {
     let mut state = State::default();
     for m in 0..3 {
-        state.add_manifest(ManifestId([m; 32]), head(m));
+        drop(state.add_manifest(ManifestId([m; 32]), head(m)));
     }
     for (kind, name, owner) in [(NameKind::User, "a", 0), (NameKind::User, "b", 1), (NameKind::Group, "a", 0)] {
         let stamp = Stamp { hlc: Hlc::default(), origin: OriginId::new([0; 16]) };
-        state.set_vote(kind, name, Vote::first(Claim { stamp, owner: [owner; 16] }));
+        drop(state.set_vote(kind, name, Vote::first(Claim { stamp, owner: [owner; 16] })));
     }
     for (stamp, delta) in facts {
-        state.join(*stamp, delta);
+        drop(state.join(*stamp, delta));
     }
     state
 }
@@ -186,7 +186,7 @@ proptest! {
         let mut state = state_of(&all);
         let said = state.said();
         for (stamp, delta) in &all {
-            prop_assert!(!state.join(*stamp, delta), "{:?}", delta);
+            prop_assert!(state.join(*stamp, delta).is_none(), "{:?}", delta);
         }
         prop_assert_eq!(state.said(), said);
     }
@@ -206,7 +206,27 @@ proptest! {
         let without: Vec<_> = state.facts();
         prop_assert_eq!(&state.said(), &state_of(&without).said());
         for (stamp, delta) in &all {
-            state.join(*stamp, delta);
+            drop(state.join(*stamp, delta));
+        }
+        prop_assert_eq!(state.said(), state_of(&all).said());
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_no_trace(history in history(), at in 0..110usize, owner in 0..4u8) {
+        let all = facts(&history);
+        let (before, after) = all.split_at(at % (all.len() + 1));
+        let mut state = state_of(before);
+        let said = state.said();
+        let stamp = Stamp { hlc: Hlc::default(), origin: OriginId::new([0; 16]) };
+        let vote = Vote::first(Claim { stamp, owner: [owner; 16] });
+        let mut undo: Vec<_> = after.iter().filter_map(|(stamp, delta)| state.join(*stamp, delta)).collect();
+        undo.push(state.set_vote(NameKind::User, "a", vote));
+        undo.push(state.set_vote(NameKind::Group, "b", vote));
+        undo.push(state.add_manifest(ManifestId([3; 32]), head(3)));
+        undo.into_iter().rev().for_each(|undo| state.undo(undo));
+        prop_assert_eq!(&state.said(), &said);
+        for (stamp, delta) in after {
+            drop(state.join(*stamp, delta));
         }
         prop_assert_eq!(state.said(), state_of(&all).said());
     }
@@ -219,8 +239,8 @@ proptest! {
         let mut manifests: Vec<u8> = vec![0, 1, 2];
         for (n, step) in history.iter().enumerate() {
             if n == at % history.len() {
-                before.set_vote(NameKind::User, "a", vote);
-                before.set_vote(NameKind::Group, "b", vote);
+                drop(before.set_vote(NameKind::User, "a", vote));
+                drop(before.set_vote(NameKind::Group, "b", vote));
             }
             take(&mut before, step);
             match step {
@@ -235,10 +255,10 @@ proptest! {
             after.remove_manifest(ManifestId([m; 32]));
         }
         for m in manifests {
-            after.add_manifest(ManifestId([m; 32]), head(m));
+            drop(after.add_manifest(ManifestId([m; 32]), head(m)));
         }
-        after.set_vote(NameKind::User, "a", vote);
-        after.set_vote(NameKind::Group, "b", vote);
+        drop(after.set_vote(NameKind::User, "a", vote));
+        drop(after.set_vote(NameKind::Group, "b", vote));
         prop_assert_eq!(before.said(), after.said());
     }
 }

@@ -97,7 +97,7 @@ async fn one_user_with_many_long_queries_leaves_connections_to_others() {
 async fn hold_the_writer(store: &Store, tasks: &TaskGroup) -> (mpsc::Sender<()>, JoinHandle<Option<()>>) {
     let ((begun, begins), (go_on, goes_on)) = (mpsc::channel(), mpsc::channel());
     let ((caller, _gone), store) = (user(1, false, LONG), store.clone());
-    let decide = move |_: &State<'_>| {
+    let decide = move |_: &State| {
         begun.send(()).expect("heard");
         goes_on.recv().expect("told");
         Ok::<_, StoreError>(change())
@@ -118,7 +118,7 @@ async fn what_overtakes_is_first_and_the_rest_in_fair_order() {
     let mut submitted = Vec::new();
     for (n, who) in [1, 1, 1, 2, 0].into_iter().enumerate() {
         let ((caller, gone), writing, order) = (user(who, who == 0, LONG), store.clone(), Arc::clone(&order));
-        let decide = move |_: &State<'_>| {
+        let decide = move |_: &State| {
             order.lock().expect("lock").push(who);
             Ok::<_, StoreError>(change())
         };
@@ -131,34 +131,6 @@ async fn what_overtakes_is_first_and_the_rest_in_fair_order() {
         write.await.expect("no panic").expect("not stopped").expect("written");
     }
     assert_eq!(*order.lock().expect("lock"), [0, 2, 1, 1, 1], "who overtakes, who has taken least, and the rest");
-    store.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_long_decision_makes_way_and_leaves_its_batch_whole() {
-    let (store, _dir) = open();
-    let tasks = TaskGroup::new();
-    for overtakes in [true, false] {
-        let (go_on, held) = hold_the_writer(&store, &tasks).await;
-        let ((caller, _gone), writing) = (user(1, false, LONG), store.clone());
-        let long = tasks.spawn("a long command", async move {
-            writing
-                .write_for(&caller, asked(), |state| match state {
-                    State::Tables(tables) => endless(tables).map(|_| change()),
-                    State::Memory(_) => panic!("decided on what is published"),
-                })
-                .await
-                .map(|_| ())
-        });
-        eventually(|| store.jobs.waiting() == (0, 1)).await;
-        go_on.send(()).expect("heard");
-        eventually(|| store.jobs.waiting() == (0, 0)).await;
-        let (other, _gone) = user(2, overtakes, LONG);
-        store.write_for(&other, asked(), |_| Ok::<_, StoreError>(change())).await.expect("written");
-        let outcome = long.await.expect("no panic").expect("not stopped");
-        assert!(matches!(outcome, Err(StoreError::Abandoned)), "{outcome:?}");
-        held.await.expect("no panic").expect("not stopped");
-    }
     store.close().await;
 }
 

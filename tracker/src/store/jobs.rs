@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::error::StoreError;
-use super::writer::Job;
+use super::writer::{Alone, Decide};
 use crate::limits::fair_queue::FairQueue;
 use crate::limits::{Caller, Payer};
 
@@ -15,9 +15,27 @@ use crate::limits::{Caller, Payer};
 const MAX_WAITING_EACH: usize = 1024;
 
 /// A job and who asks for it.
-pub(super) struct Queued {
+pub(super) struct Queued<W = Work> {
     pub(super) caller: Caller,
-    pub(super) job: Box<dyn Job>,
+    pub(super) work: W,
+}
+
+/// How a job is done.
+pub(super) enum Work {
+    /// In memory, in a batch with others.
+    Decide(Box<dyn Decide>),
+    /// In the database, in a transaction of its own.
+    Alone(Box<dyn Alone>),
+}
+
+/// What there is to do.
+pub(super) enum Next {
+    /// This.
+    Job(Queued),
+    /// Nothing, for long enough.
+    Idle,
+    /// Nothing any more.
+    Closed(Closed),
 }
 
 /// The queue, between those who ask and the one thread that writes. Cheap to clone.
@@ -33,18 +51,31 @@ struct Shared {
 struct Inner {
     overtaking: FairQueue<Queued>,
     ordinary: FairQueue<Queued>,
-    closed: bool,
+    closed: Option<Closed>,
+}
+
+/// How a queue was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// What is behind is to be written.
+    Tidy,
+    /// The program goes, as if it were killed.
+    Untidy,
 }
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { overtaking: FairQueue::new(usize::MAX), ordinary: FairQueue::new(usize::MAX), closed: false }
+        Self { overtaking: FairQueue::new(usize::MAX), ordinary: FairQueue::new(usize::MAX), closed: None }
     }
 }
 
 impl Inner {
     fn lane(&mut self, overtakes: bool) -> &mut FairQueue<Queued> {
         if overtakes { &mut self.overtaking } else { &mut self.ordinary }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.overtaking.waiting() == 0 && self.ordinary.waiting() == 0
     }
 
     fn pop(&mut self) -> Option<Queued> {
@@ -59,9 +90,9 @@ impl Jobs {
     }
 
     /// Queues a job. It is taken out again if the place is dropped before it has begun.
-    pub(super) fn submit(&self, caller: Caller, job: Box<dyn Job>) -> Result<Place, StoreError> {
+    pub(super) fn submit(&self, caller: Caller, work: Work) -> Result<Place, StoreError> {
         let mut inner = self.lock();
-        if inner.closed {
+        if inner.closed.is_some() {
             return Err(StoreError::Closed);
         }
         let Caller { payer, overtakes, .. } = caller;
@@ -69,23 +100,33 @@ impl Jobs {
         if lane.waiting_of(payer) >= MAX_WAITING_EACH && payer != Payer::Tracker {
             return Err(StoreError::Busy);
         }
-        let number = lane.push(payer, Queued { caller, job });
+        let number = lane.push(payer, Queued { caller, work });
         drop(inner);
         self.0.came.notify_one();
         Ok(Place { jobs: self.clone(), overtakes, payer, number })
     }
 
-    /// Waits for the next job; none when the queue is closed and empty.
-    pub(super) fn wait(&self) -> Option<Queued> {
+    /// Waits for the next job, and at most for `patience`.
+    pub(super) fn wait(&self, patience: Option<Duration>) -> Next {
         let mut inner = self.lock();
         loop {
             if let Some(queued) = inner.pop() {
-                return Some(queued);
+                return Next::Job(queued);
             }
-            if inner.closed {
-                return None;
+            if let Some(how) = inner.closed {
+                return Next::Closed(how);
             }
-            inner = self.0.came.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = match patience {
+                None => self.0.came.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(patience) => {
+                    let waited = self.0.came.wait_timeout(inner, patience);
+                    let (inner, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                    if timeout.timed_out() && inner.is_empty() {
+                        return Next::Idle;
+                    }
+                    inner
+                }
+            };
         }
     }
 
@@ -106,15 +147,9 @@ impl Jobs {
         (inner.overtaking.waiting(), inner.ordinary.waiting())
     }
 
-    /// The same, but for the others those of `payer`.
-    pub(super) fn waiting_beside(&self, payer: Payer) -> (usize, usize) {
-        let inner = self.lock();
-        (inner.overtaking.waiting(), inner.ordinary.waiting() - inner.ordinary.waiting_of(payer))
-    }
-
     /// Takes no more; what waits is still to be done.
-    pub(super) fn close(&self) {
-        self.lock().closed = true;
+    pub(super) fn close(&self, how: Closed) {
+        self.lock().closed.get_or_insert(how);
         self.0.came.notify_all();
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: within an origin, `seq` has no gaps and each event carries the hash of the one before it. A run
 //! has an origin of its own, so that a database restored from a backup never reuses a number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use common::codec;
 use common::id::{DeviceId, OriginId, RequestId};
@@ -13,9 +13,7 @@ use common::wire::sync::{Event, Head, VersionVector};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{Result, StoreError};
-use super::join::join;
-use super::mutation::{Mutation, Mutations};
-use super::votes;
+use super::remote;
 use crate::fact::{Delta, Hlc, HybridClock, Stamp};
 
 /// Events whose body is a list of deltas: the only kind so far.
@@ -32,7 +30,7 @@ const HASH_CONTEXT: &str = "shoal event 1";
 pub type Versions = BTreeMap<OriginId, u64>;
 
 /// Who asked for a change, and under which id: what makes a repetition recognisable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Asked {
     /// The device.
     pub device: DeviceId,
@@ -40,148 +38,143 @@ pub struct Asked {
     pub request: RequestId,
 }
 
-/// The writer's place in the history, and what its transaction changes in the state.
-#[derive(Debug)]
-pub(super) struct Log {
-    place: Place,
-    pub(super) mutations: Mutations,
-}
-
-/// Where a history was, so that it can go back there.
-#[derive(Debug)]
-pub(super) struct Mark {
-    place: Place,
-    mutations: usize,
-}
-
+/// The writer's place in the history. It moves as decisions are taken, and goes back if they do not reach the disk.
 #[derive(Debug, Clone)]
-struct Place {
+pub(super) struct Log {
     origin: OriginId,
-    head: [u8; 32],
     clock: HybridClock,
     versions: Versions,
-    /// What this origin's events have already named as seen.
-    named: Versions,
+    /// The hash of the last event of each origin.
+    hashes: BTreeMap<OriginId, [u8; 32]>,
+    /// What other origins have that no event of this one has named as seen.
+    unnamed: Versions,
+    /// Origins of which nothing more is applied.
+    quarantined: HashSet<OriginId>,
 }
 
 impl Log {
     /// Begins a run with what `conn` holds of earlier ones.
     pub(super) fn open(conn: &Connection, origin: OriginId) -> Result<Self> {
         let clock: i64 = conn.query_row("SELECT hlc FROM clock", [], |r| r.get(0))?;
-        let mut rows = conn.prepare("SELECT origin, seq FROM versions")?;
-        let versions = rows
-            .query_map([], |r| Ok((OriginId::new(r.get(0)?), r.get(1)?)))?
-            .collect::<rusqlite::Result<Versions>>()?;
         let clock = HybridClock::after(Hlc::from_stored(clock));
-        let place = Place { origin, head: NO_HASH, clock, versions, named: Versions::new() };
-        Ok(Self { place, mutations: Mutations::new() })
-    }
-
-    /// Notes where this is, before something that may fail.
-    pub(super) fn mark(&self) -> Mark {
-        Mark { place: self.place.clone(), mutations: self.mutations.len() }
-    }
-
-    /// It has failed: nothing of it was.
-    pub(super) fn back_to(&mut self, mark: Mark) {
-        self.place = mark.place;
-        self.mutations.truncate(mark.mutations);
+        let heads = remote::heads(conn)?;
+        let versions: Versions = heads.iter().map(|h| (h.origin, h.seq)).collect();
+        let hashes = heads.iter().map(|h| (h.origin, h.hash)).collect();
+        let quarantined = remote::quarantined(conn)?;
+        Ok(Self { origin, clock, unnamed: versions.clone(), versions, hashes, quarantined })
     }
 
     pub(super) const fn versions(&self) -> &Versions {
-        &self.place.versions
+        &self.versions
     }
 
-    /// Joins `deltas` to the state and appends the event that carries them.
-    pub(super) fn append(
-        &mut self,
-        tx: &Connection,
-        asked: Asked,
-        deltas: &[Delta],
-        answer: &[u8],
-        now_ms: u64,
-    ) -> Result<()> {
-        let stamp = Stamp { hlc: self.place.clock.tick(now_ms), origin: self.place.origin };
-        state_facts(tx, deltas, stamp, &mut self.mutations)?;
-        let event = Event {
-            origin: self.place.origin,
-            seq: self.place.versions.get(&self.place.origin).copied().unwrap_or_default() + 1,
-            hlc: stamp.hlc.to_stored().cast_unsigned(),
-            deps: VersionVector(List::first_of(self.newly_seen())),
+    pub(super) const fn quarantined(&self) -> &HashSet<OriginId> {
+        &self.quarantined
+    }
+
+    /// Nothing more is applied of `origin`.
+    pub(super) fn quarantine(&mut self, origin: OriginId) {
+        self.quarantined.insert(origin);
+    }
+
+    /// The hash of the last event of an origin.
+    pub(super) fn head(&self, origin: OriginId) -> [u8; 32] {
+        self.hashes.get(&origin).copied().unwrap_or(NO_HASH)
+    }
+
+    /// The event that states `deltas`, as the next of this run. The history goes on with it once it is [entered](Self::enter).
+    pub(super) fn next(&mut self, asked: Asked, deltas: &[Delta], answer: Vec<u8>, now_ms: u64) -> Result<Event> {
+        let body = fitting(encode(&deltas)?)?;
+        let answer = fitting(answer)?;
+        // With the chain, they say everything that was known when the event was decided.
+        let newly_seen = self.unnamed.iter().map(|(origin, seq)| (*origin, *seq));
+        Ok(Event {
+            origin: self.origin,
+            seq: self.versions.get(&self.origin).copied().unwrap_or_default() + 1,
+            hlc: self.clock.tick(now_ms).to_stored().cast_unsigned(),
+            deps: VersionVector(List::first_of(newly_seen)),
             kind: KIND_DELTAS,
             ver: VERSION,
             device: asked.device,
             request: asked.request,
-            body: fitting(encode(&deltas)?)?,
-            answer: fitting(answer.to_vec())?,
-            prev_hash: self.place.head,
-        };
-        self.place.head = self.enter(tx, &event)?;
-        self.place.named = self.place.versions.clone();
-        Ok(())
+            body,
+            answer,
+            prev_hash: self.head(self.origin),
+        })
     }
 
-    /// Writes an event, of whichever origin, that follows on what is there. Returns its hash.
-    pub(super) fn enter(&mut self, tx: &Connection, e: &Event) -> Result<[u8; 32]> {
-        let (hash, deps) = (hash_of(e)?, encode(&e.deps)?);
-        tx.prepare_cached(EVENT)?.execute(rusqlite::params![
-            e.origin.as_bytes(),
-            e.seq,
-            e.hlc,
-            deps,
-            e.kind,
-            e.ver,
-            e.device.as_bytes(),
-            e.request.as_bytes(),
-            &e.body[..],
-            e.prev_hash,
-            &e.answer[..],
-            weight(e),
-        ])?;
-        tx.prepare_cached(VERSIONS)?.execute((e.origin.as_bytes(), e.seq, hash))?;
-        self.place.clock.absorb(Hlc::from_stored(e.hlc.cast_signed()));
-        tx.prepare_cached("UPDATE clock SET hlc = ?1")?.execute([self.place.clock.last().to_stored()])?;
-        self.place.versions.insert(e.origin, e.seq);
-        Ok(hash)
-    }
-
-    /// Takes over how much the sibling has, whose facts have been joined.
-    pub(super) fn adopt(&mut self, tx: &Connection, head: &Head) -> Result<()> {
-        if self.place.versions.get(&head.origin).is_some_and(|have| *have >= head.seq) {
-            return Ok(());
+    /// Goes on with an event, of whichever origin, that follows on what is there.
+    pub(super) fn enter(&mut self, e: &Event, hash: [u8; 32]) {
+        self.clock.absorb(Hlc::from_stored(e.hlc.cast_signed()));
+        self.go_to(&Head { origin: e.origin, seq: e.seq, hash });
+        if e.origin == self.origin {
+            self.unnamed.clear();
         }
-        tx.prepare_cached(VERSIONS)?.execute((head.origin.as_bytes(), head.seq, head.hash))?;
-        let floor = "INSERT INTO floors (origin, seq) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET seq = excluded.seq";
-        tx.prepare_cached(floor)?.execute((head.origin.as_bytes(), head.seq))?;
-        tx.prepare_cached("DELETE FROM events WHERE origin = ?1")?.execute([head.origin.as_bytes()])?;
-        self.place.versions.insert(head.origin, head.seq);
-        Ok(())
     }
 
-    /// Takes note of a time that the sibling has used, and keeps it.
-    pub(super) fn absorb(&mut self, tx: &Connection, seen: Hlc) -> Result<()> {
-        self.place.clock.absorb(seen);
-        tx.prepare_cached("UPDATE clock SET hlc = ?1")?.execute([self.place.clock.last().to_stored()])?;
-        Ok(())
+    /// Takes over how much the sibling has, whose facts have been joined. Says whether that is more than was here.
+    pub(super) fn adopt(&mut self, head: &Head) -> bool {
+        let more = self.versions.get(&head.origin).is_none_or(|have| *have < head.seq);
+        if more {
+            self.go_to(head);
+        }
+        more
     }
 
-    /// Events of other origins that no earlier event of this one has named. With the chain, they
-    /// say everything that was known when the event was decided.
-    fn newly_seen(&self) -> Vec<(OriginId, u64)> {
-        let new = |(origin, seq): &(&OriginId, &u64)| {
-            **origin != self.place.origin && self.place.named.get(*origin) != Some(*seq)
-        };
-        self.place.versions.iter().filter(new).map(|(origin, seq)| (*origin, *seq)).collect()
+    fn go_to(&mut self, head: &Head) {
+        self.versions.insert(head.origin, head.seq);
+        self.hashes.insert(head.origin, head.hash);
+        if head.origin != self.origin {
+            self.unnamed.insert(head.origin, head.seq);
+        }
+    }
+
+    /// Takes note of a time that the sibling has used.
+    pub(super) fn absorb(&mut self, seen: Hlc) {
+        self.clock.absorb(seen);
+    }
+
+    /// Writes where the history is, of the origins that have moved.
+    pub(super) fn write_place(&self, tx: &Connection, moved: impl IntoIterator<Item = OriginId>) -> Result<()> {
+        let mut put = tx.prepare_cached(
+            "INSERT INTO versions (origin, seq, hash) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
+        )?;
+        for origin in moved {
+            if let Some(seq) = self.versions.get(&origin) {
+                put.execute((origin.as_bytes(), seq, self.head(origin)))?;
+            }
+        }
+        tx.prepare_cached("UPDATE clock SET hlc = ?1")?.execute([self.clock.last().to_stored()])?;
+        Ok(())
     }
 }
 
-/// Joins facts, and casts a vote on each claim that is the first on its name.
-pub(super) fn state_facts(tx: &Connection, deltas: &[Delta], stamp: Stamp, mutations: &mut Mutations) -> Result<()> {
-    deltas.iter().try_for_each(|delta| {
-        join(tx, delta, stamp)?;
-        mutations.push(Mutation::Joined(stamp, delta.clone()));
-        votes::on_claim(tx, delta, stamp, mutations)
-    })
+/// When and by whom an event was stated.
+pub(super) fn stamp_of(e: &Event) -> Stamp {
+    Stamp { hlc: Hlc::from_stored(e.hlc.cast_signed()), origin: e.origin }
+}
+
+/// Writes an event, and that its asker was answered.
+pub(super) fn write(tx: &Connection, e: &Event, now: UnixSeconds) -> Result<()> {
+    tx.prepare_cached(EVENT)?.execute(rusqlite::params![
+        e.origin.as_bytes(),
+        e.seq,
+        e.hlc,
+        encode(&e.deps)?,
+        e.kind,
+        e.ver,
+        e.device.as_bytes(),
+        e.request.as_bytes(),
+        &e.body[..],
+        e.prev_hash,
+        &e.answer[..],
+        weight(e),
+    ])?;
+    let sql = "INSERT OR IGNORE INTO requests (device, request_id, answer, at) VALUES (?1, ?2, ?3, ?4)";
+    let row = (e.device.as_bytes(), e.request.as_bytes(), &e.answer[..], now.cast_signed());
+    tx.prepare_cached(sql)?.execute(row)?;
+    Ok(())
 }
 
 /// What an event weighs in the log, in bytes: its parts, and about as much as the row itself takes.
@@ -215,13 +208,6 @@ pub(super) fn recorded(conn: &Connection, asked: Asked) -> Result<Option<Vec<u8>
     Ok(find.query_row((asked.device.as_bytes(), asked.request.as_bytes()), |r| r.get(0)).optional()?)
 }
 
-/// Remembers what is answered.
-pub(super) fn record(tx: &Connection, asked: Asked, answer: &[u8], now: UnixSeconds) -> Result<()> {
-    let sql = "INSERT OR IGNORE INTO requests (device, request_id, answer, at) VALUES (?1, ?2, ?3, ?4)";
-    tx.prepare_cached(sql)?.execute((asked.device.as_bytes(), asked.request.as_bytes(), answer, now.cast_signed()))?;
-    Ok(())
-}
-
 /// Forgets up to `most` answers given before `before`; returns how many.
 pub(super) fn prune(tx: &Connection, before: UnixSeconds, most: u32) -> Result<usize> {
     let sql = "DELETE FROM requests WHERE (device, request_id) IN
@@ -232,6 +218,3 @@ pub(super) fn prune(tx: &Connection, before: UnixSeconds, most: u32) -> Result<u
 const EVENT: &str = "
     INSERT INTO events (origin, seq, hlc, deps, kind, ver, device, request_id, body, prev_hash, answer, weight)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-const VERSIONS: &str = "
-    INSERT INTO versions (origin, seq, hash) VALUES (?1, ?2, ?3)
-    ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash";

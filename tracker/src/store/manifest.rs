@@ -7,7 +7,6 @@ use common::wire::limits::MAX_PART;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{Result, StoreError};
-use super::mutation::{Mutation, Mutations};
 use super::tables::Tables;
 use crate::fact::ManifestId;
 use crate::state::ManifestHead;
@@ -51,7 +50,13 @@ impl NewManifest {
         self.manifest.layout()
     }
 
-    pub(super) fn store(&self, tx: &Connection, mutations: &mut Mutations) -> Result<()> {
+    /// What it says of the whole file.
+    pub(super) fn head(&self) -> ManifestHead {
+        ManifestHead { layout: self.manifest.layout(), sha1: self.manifest.sha1() }
+    }
+
+    /// Writes it, if it is not there.
+    pub(super) fn write(&self, tx: &Connection) -> Result<()> {
         let m = &self.manifest;
         let len = i64::try_from(m.layout().len()).map_err(|_| StoreError::Content("a file longer than 2^63 bytes"))?;
         let sql = "INSERT OR IGNORE INTO manifests (id, file_id, len, piece_len, sha1) VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -60,7 +65,6 @@ impl NewManifest {
         if tx.prepare_cached(sql)?.execute(row)? == 0 {
             return Ok(());
         }
-        mutations.push(Mutation::ManifestAdded(self.id, ManifestHead { layout: m.layout(), sha1: m.sha1() }));
         let sql = "INSERT OR IGNORE INTO manifest_pieces (manifest, first, pieces) VALUES (?1, ?2, ?3)";
         for (n, run) in m.pieces().chunks(RUN).enumerate() {
             let bytes: Vec<u8> = run.iter().flat_map(|p| p.to_bytes()).collect();

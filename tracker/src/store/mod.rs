@@ -6,23 +6,21 @@
 //! moment, becomes facts, and is answered when they are on disk. Knows nothing of sockets and messages.
 
 mod backup;
+mod batch;
 mod bounds;
+mod checkpoint;
 mod error;
+mod fact_rows;
 mod facts;
 #[cfg(test)]
 mod fairness_tests;
 mod jobs;
-mod join;
-mod live;
 mod load;
 mod log;
-mod looks;
 mod manifest;
 mod mutation;
 mod open;
-#[cfg(test)]
-mod oracle;
-mod questions;
+mod presence;
 mod readers;
 mod remote;
 mod replication;
@@ -43,7 +41,7 @@ use common::id::{DeviceId, OriginId};
 use common::ticket::UnixSeconds;
 use tokio::sync::{oneshot, watch};
 
-pub use crate::state::{Account, GroupEntry, LoginRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing};
+pub use crate::state::{Account, GroupEntry, LoginRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State};
 pub use backup::{BackupError, back_up};
 pub use bounds::LogBounds;
 pub use error::StoreError;
@@ -51,23 +49,24 @@ pub use facts::{Cursor, Fact};
 pub use log::{Asked, Versions};
 pub use manifest::NewManifest;
 pub use open::OpenError;
-pub use questions::State;
+pub use presence::PresenceRow;
 pub use remote::{Absent, Applied, Outbox};
 pub use sweep::Swept;
-pub use tables::{Counts, PresenceRow, Tables, prefix_range};
+pub use tables::Tables;
 pub use writer::{Change, WallClock, Written};
 
 use crate::fact::Delta;
 use crate::limits::Caller;
-use crate::state;
-use jobs::Jobs;
+use batch::Batch;
+use checkpoint::Behind;
+use jobs::{Closed, Jobs, Work};
 #[cfg(test)]
 use mutation::Mutation;
 use mutation::Mutations;
 use open::DataDir;
 use readers::Readers;
 use reserve::{FreeBytes, Reserve};
-use writer::{Command, Job, Patience, Undecided, Writer};
+use writer::{Command, Replay, Upkeep, Writer};
 
 /// Connections that read.
 const READERS: usize = 6;
@@ -80,7 +79,7 @@ pub struct Store {
     jobs: Jobs,
     readers: Readers,
     /// What has been published. Held for as long as one question takes, or the facts of one batch.
-    state: Arc<RwLock<state::State>>,
+    state: Arc<RwLock<State>>,
     versions: watch::Receiver<Arc<Versions>>,
     /// This run.
     origin: OriginId,
@@ -88,6 +87,17 @@ pub struct Store {
     reserve: Arc<Reserve>,
     writer: Arc<WriterThread>,
     data_dir: PathBuf,
+}
+
+/// Sizes, for the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Accounts.
+    pub users: u64,
+    /// Groups with members.
+    pub groups: u64,
+    /// Events in the log.
+    pub events: u64,
 }
 
 /// The thread that writes. It ends with the last handle, if it is not told to before.
@@ -99,7 +109,7 @@ struct WriterThread {
 
 impl Drop for WriterThread {
     fn drop(&mut self) {
-        self.jobs.close();
+        self.jobs.close(Closed::Untidy);
     }
 }
 
@@ -147,20 +157,21 @@ impl Store {
         let conn = dir.writer()?;
         let failed = |reason: String| OpenError::Migration { path: data_dir.to_owned(), reason };
         let log = log::Log::open(&conn, origin).map_err(|e| failed(e.to_string()))?;
-        let state = load::state(&conn).map_err(|e| failed(e.to_string()))?;
+        let behind = Behind::read(&conn).map_err(|e| failed(e.to_string()))?;
+        let state = load::state(&conn, &behind).map_err(|e| failed(e.to_string()))?;
         let state = Arc::new(RwLock::new(state));
         let readers = (0..READERS).map(|_| dir.reader()).collect::<Result<Vec<_>, _>>()?;
         let (publish, versions) = watch::channel(Arc::new(log.versions().clone()));
-        let (jobs, patience, reserve) = (Jobs::default(), Patience::default(), Arc::new(Reserve::new(free)));
+        let (jobs, reserve) = (Jobs::default(), Arc::new(Reserve::new(free)));
         let writer = Writer {
             conn,
             log,
+            behind,
             clock: Arc::clone(&clock),
             reserve: Arc::clone(&reserve),
             state: Arc::clone(&state),
             versions: publish,
             jobs: jobs.clone(),
-            patience,
             _dir: dir,
         };
         let writer = thread::Builder::new().name("store writer".into()).spawn(move || writer.run());
@@ -181,7 +192,7 @@ impl Store {
     /// What `decide` refuses, or a [`StoreError`]; then nothing has changed.
     pub async fn write_for<T, E, F>(&self, caller: &Caller, asked: Asked, decide: F) -> Result<Written<T>, E>
     where
-        F: FnOnce(&State<'_>) -> Result<Change<T>, E> + Send + 'static,
+        F: FnOnce(&State) -> Result<Change<T>, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
@@ -201,15 +212,15 @@ impl Store {
         then: G,
     ) -> Result<Written<T>, E>
     where
-        F: FnOnce(&State<'_>) -> Result<Change<V>, E> + Send + 'static,
-        G: FnOnce(&State<'_>, &[Delta], V) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&State) -> Result<Change<V>, E> + Send + 'static,
+        G: FnOnce(&State, &[Delta], V) -> Result<T, E> + Send + 'static,
         V: 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
         let (reply, mut answer) = oneshot::channel();
         let command = Command { asked, decide: Some((decide, then)), outcome: None, reply };
-        let place = self.jobs.submit(caller.clone(), Box::new(command))?;
+        let place = self.jobs.submit(caller.clone(), Work::Decide(Box::new(command)))?;
         let answered = tokio::select! {
             biased;
             answered = &mut answer => answered,
@@ -229,7 +240,7 @@ impl Store {
     /// What `decide` refuses, or a [`StoreError`]; then nothing has changed.
     pub async fn write<T, E, F>(&self, asked: Asked, decide: F) -> Result<Written<T>, E>
     where
-        F: FnOnce(&State<'_>) -> Result<Change<T>, E> + Send + 'static,
+        F: FnOnce(&State) -> Result<Change<T>, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
@@ -257,12 +268,12 @@ impl Store {
     #[expect(clippy::unused_async, reason = "callers need not know that nothing waits")]
     pub async fn read<T, E, F>(&self, query: F) -> Result<T, E>
     where
-        F: FnOnce(&State<'_>) -> Result<T, E>,
+        F: FnOnce(&State) -> Result<T, E>,
         E: From<StoreError>,
     {
         // Poisoned, if the writer ended by a panic while it changed the state: nobody may believe that state.
         let state = self.state.read().map_err(|_| StoreError::Panicked)?;
-        query(&State::Memory(&state))
+        query(&state)
     }
 
     /// Asks the tables for `caller`, on a thread of its own, for what is not in memory.
@@ -312,16 +323,25 @@ impl Store {
         Ok(Counts { users, groups, events: self.versions().values().sum() })
     }
 
+    /// Brings the tables of facts up to date with what was acknowledged before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        self.upkeep_of_facts(|_, _| Ok(())).await
+    }
+
     /// What differs between the state in memory, and what the tables and the facts in them, joined in another order,
     /// say. To be called while nothing is written.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn verify(&self) -> Result<Vec<String>, StoreError> {
-        let (loaded, live) = self
-            .readers
-            .read(&Caller::tracker(), |s| Ok::<_, StoreError>((load::state(s.conn)?, live::rows(s.conn)?)))
-            .await?;
+        self.checkpoint().await?;
+        let read = |s: &Tables<'_>| {
+            Ok::<_, StoreError>((load::state(s.conn, &Behind::default())?, load::live_memberships(s.conn)?))
+        };
+        let (loaded, live) = self.readers.read(&Caller::tracker(), read).await?;
         let state = self.state.read().map_err(|_| StoreError::Panicked)?;
         Ok(load::differences(&state, &loaded, &live))
     }
@@ -349,7 +369,7 @@ impl Store {
         gone: Vec<DeviceId>,
         now: UnixSeconds,
     ) -> Result<(), StoreError> {
-        self.upkeep(move |tx| tables::save_presence(tx, &here, &gone, now)).await
+        self.upkeep(move |tx| presence::save(tx, &here, &gone, now)).await
     }
 
     /// Forgets answers that were recorded before `before`.
@@ -369,57 +389,79 @@ impl Store {
         layout: common::pieces::PieceLayout,
     ) -> Result<crate::fact::ManifestId, StoreError> {
         let id = [number; 32];
-        let head = state::ManifestHead { layout, sha1: common::id::Sha1Digest::new([number; 20]) };
+        let head = crate::state::ManifestHead { layout, sha1: common::id::Sha1Digest::new([number; 20]) };
         let sql = "INSERT INTO manifests (id, file_id, len, piece_len, sha1) VALUES (?1, ?1, ?2, ?3, ?4)";
         let work = move |tx: &rusqlite::Connection, mutations: &mut Mutations| {
             mutations.push(Mutation::ManifestAdded(crate::fact::ManifestId(id), head));
             tx.execute(sql, (id, layout.len(), layout.piece_len(), head.sha1.as_bytes()))?;
             Ok(crate::fact::ManifestId(id))
         };
-        self.upkeep_of_state(work).await
+        self.upkeep_of_facts(work).await
     }
 
+    /// Does what no fact is needed for, in a transaction of its own.
     async fn upkeep<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         F: FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        self.upkeep_of_state(|tx, _| work(tx)).await
+        self.alone(Caller::tracker(), false, |tx, _, _| work(tx)).await
     }
 
-    /// The same, for what also changes the state.
-    async fn upkeep_of_state<T, F>(&self, work: F) -> Result<T, StoreError>
+    /// Works on the tables of facts, and so on the state.
+    async fn upkeep_of_facts<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         F: FnOnce(&rusqlite::Connection, &mut Mutations) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        self.undecided(Caller::tracker(), move |conn, log, _| work(conn, &mut log.mutations)).await
+        self.alone(Caller::tracker(), true, |tx, mutations, _| work(tx, mutations)).await
     }
 
-    /// Writes what no command decides, at the time of its batch in milliseconds since 1970.
-    async fn undecided<T, F>(&self, caller: Caller, work: F) -> Result<T, StoreError>
+    /// Works in the database, in a transaction of its own, at a time in milliseconds since 1970.
+    async fn alone<T, F>(&self, caller: Caller, needs_facts: bool, work: F) -> Result<T, StoreError>
     where
-        F: FnOnce(&rusqlite::Connection, &mut log::Log, u64) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(&rusqlite::Connection, &mut Mutations, u64) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.submit(caller, Box::new(Undecided { work: Some(work), outcome: None, reply }), answer).await
+        let job = Upkeep { needs_facts, work: Some(work), outcome: None, reply };
+        self.submit(caller, Work::Alone(Box::new(job)), answer).await
+    }
+
+    /// Takes in what the sibling brings.
+    async fn replay<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&mut Batch<'_>) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Work::Decide(Box::new(Replay { work: Some(work), outcome: None, reply }));
+        self.submit(Caller::replica(), job, answer).await
     }
 
     /// Has a job of the tracker itself done, and waits for what comes of it.
     async fn submit<T>(
         &self,
         caller: Caller,
-        job: Box<dyn Job>,
+        work: Work,
         answer: oneshot::Receiver<Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let _place = self.jobs.submit(caller, job)?;
+        let _place = self.jobs.submit(caller, work)?;
         answer.await.unwrap_or(Err(StoreError::Unknown))
     }
 
     /// Finishes what waits, and closes the file. Further commands are refused.
     pub async fn close(&self) {
-        self.jobs.close();
+        self.end(Closed::Tidy).await;
+    }
+
+    /// Ends with the tables as far behind as they are, for a simulation: as a tracker that is killed, but for what waits.
+    pub async fn crash(&self) {
+        self.end(Closed::Untidy).await;
+    }
+
+    async fn end(&self, how: Closed) {
+        self.jobs.close(how);
         let writer = self.writer.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer
             && !matches!(tokio::task::spawn_blocking(|| writer.join()).await, Ok(Ok(())))

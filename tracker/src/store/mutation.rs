@@ -1,10 +1,11 @@
-//! What a transaction of the writer changes in the state: kept until it is on disk, and then applied in memory.
+//! What work on the tables changes in the state: kept until it is on disk, and then applied in memory.
 
 use common::id::SessionId;
 
 use crate::fact::{Delta, ManifestId, Stamp};
-use crate::state::{ManifestHead, State};
-use crate::vote::{NameKind, Vote};
+#[cfg(test)]
+use crate::state::ManifestHead;
+use crate::state::State;
 
 /// One change.
 #[derive(Debug)]
@@ -15,9 +16,8 @@ pub(super) enum Mutation {
     Forgotten(Delta),
     /// A login went that nobody can refer to any more.
     SessionForgotten(SessionId),
-    /// This tracker votes so on a name, in lower case.
-    Voted(NameKind, String, Vote),
     /// A manifest is here.
+    #[cfg(test)]
     ManifestAdded(ManifestId, ManifestHead),
     /// A manifest is not here any more.
     ManifestRemoved(ManifestId),
@@ -30,13 +30,11 @@ pub(super) type Mutations = Vec<Mutation>;
 pub(super) fn apply(state: &mut State, mutations: Mutations) {
     for mutation in mutations {
         match mutation {
-            Mutation::Joined(stamp, delta) => {
-                state.join(stamp, &delta);
-            }
+            Mutation::Joined(stamp, delta) => drop(state.join(stamp, &delta)),
             Mutation::Forgotten(delta) => state.forget(&delta),
             Mutation::SessionForgotten(session) => state.forget_session(session),
-            Mutation::Voted(kind, name, vote) => state.set_vote(kind, &name, vote),
-            Mutation::ManifestAdded(id, head) => state.add_manifest(id, head),
+            #[cfg(test)]
+            Mutation::ManifestAdded(id, head) => drop(state.add_manifest(id, head)),
             Mutation::ManifestRemoved(id) => state.remove_manifest(id),
         }
     }

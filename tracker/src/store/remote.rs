@@ -9,20 +9,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use common::codec;
-use common::id::OriginId;
+use common::id::{MembershipId, OriginId, PublicationId};
 use common::pieces::PieceLayout;
 use common::ticket::UnixSeconds;
 use common::wire::limits::{List, MAX_BATCH_BYTES, MAX_EVENTS, MAX_FRAME, MAX_PART};
 use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote, VersionVector};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::batch::Batch;
 use super::error::{Result, StoreError};
 use super::facts::{self, Fact};
-use super::log::{self, Asked, KIND_DELTAS, Log, VERSION, Versions};
+use super::log::{self, KIND_DELTAS, VERSION, Versions};
 use super::mutation::{Mutation, Mutations};
 use super::tables::Tables;
-use super::votes;
+use super::{checkpoint, fact_rows, votes};
 use crate::fact::{Delta, Hlc, ManifestId, Stamp};
+use crate::state::State;
 
 /// Events of one origin looked at in one reading.
 const READ_AT_ONCE: usize = MAX_EVENTS;
@@ -71,21 +73,17 @@ pub type Absent = Arc<HashSet<ManifestId>>;
 
 /// Applies what can be applied of `events`, and then, if that was all of them, `theirs`.
 pub(super) fn apply(
-    conn: &Connection,
-    log: &mut Log,
+    batch: &mut Batch<'_>,
     (events, theirs): (&[Event], &[NameVote]),
     absent: &HashSet<ManifestId>,
-    now_ms: u64,
 ) -> Result<Applied> {
     let mut out = Applied::default();
-    let mut quarantined = quarantined(conn)?;
     for event in events {
-        if !quarantined.contains(&event.origin) {
-            match one(conn, log, event, (&quarantined, absent), now_ms, &mut out)? {
+        if !batch.log.quarantined().contains(&event.origin) {
+            match apply_event(batch, event, absent, &mut out)? {
                 Verdict::Done => {}
                 Verdict::Fork => {
-                    quarantine(conn, event.origin, event.seq, now_ms / 1000)?;
-                    quarantined.insert(event.origin);
+                    batch.quarantine(event.origin, event.seq);
                     out.forked.push(event.origin);
                 }
                 Verdict::Stop => break,
@@ -95,12 +93,12 @@ pub(super) fn apply(
     }
     if out.done == events.len() {
         for vote in theirs {
-            let met = votes::on_vote(conn, vote, &mut log.mutations)?;
+            let met = votes::on_vote(batch, vote);
             out.votes |= met.changed;
             out.facts.extend(met.lost);
         }
     }
-    out.versions = log.versions().clone();
+    out.versions = batch.log.versions().clone();
     Ok(out)
 }
 
@@ -110,18 +108,11 @@ enum Verdict {
     Stop,
 }
 
-fn one(
-    conn: &Connection,
-    log: &mut Log,
-    e: &Event,
-    (quarantined, absent): (&HashSet<OriginId>, &HashSet<ManifestId>),
-    now_ms: u64,
-    out: &mut Applied,
-) -> Result<Verdict> {
-    let have = log.versions().get(&e.origin).copied().unwrap_or_default();
+fn apply_event(batch: &mut Batch<'_>, e: &Event, absent: &HashSet<ManifestId>, out: &mut Applied) -> Result<Verdict> {
+    let have = batch.log.versions().get(&e.origin).copied().unwrap_or_default();
     if e.seq <= have {
         // A repetition; of what is no longer in the log nothing can be said.
-        let known = hash_at(conn, e.origin, e.seq)?;
+        let known = if e.seq == have { Some(batch.log.head(e.origin)) } else { hash_at(batch.conn, e.origin, e.seq)? };
         return Ok(if known.is_none_or(|k| log::hash_of(e).is_ok_and(|h| h == k)) {
             Verdict::Done
         } else {
@@ -129,31 +120,31 @@ fn one(
         });
     }
     let covered = |(origin, seq): &(OriginId, u64)| {
-        quarantined.contains(origin) || log.versions().get(origin).is_some_and(|have| have >= seq)
+        let has = batch.log.versions().get(origin).is_some_and(|have| have >= seq);
+        has || batch.log.quarantined().contains(origin)
     };
     if e.seq > have + 1 || !e.deps.0.iter().all(covered) {
         out.early = true;
         return Ok(Verdict::Stop);
     }
-    if head(conn, e.origin)? != e.prev_hash {
+    if batch.log.head(e.origin) != e.prev_hash {
         return Ok(Verdict::Fork);
     }
-    let stamp = Stamp { hlc: Hlc::from_stored(e.hlc.cast_signed()), origin: e.origin };
-    let deltas = deltas(e)?;
-    if let Some(missing) = missing_manifest(conn, deltas.iter(), absent)? {
+    let (hash, deltas) = (log::hash_of(e)?, deltas(e)?);
+    if let Some(missing) = missing_manifest(batch.state, deltas.iter(), absent) {
         out.missing = Some(missing);
         return Ok(Verdict::Stop);
     }
-    log::state_facts(conn, &deltas, stamp, &mut log.mutations)?;
-    log.enter(conn, e)?;
-    log::record(conn, Asked { device: e.device, request: e.request }, &e.answer, now_ms / 1000)?;
-    out.ahead_ms = out.ahead_ms.max(stamp.hlc.millis().saturating_sub(now_ms));
-    out.facts.extend(deltas.into_iter().map(|d| (stamp, d)));
+    let stamp = log::stamp_of(e);
+    batch.state_facts(stamp, &deltas);
+    out.ahead_ms = out.ahead_ms.max(stamp.hlc.millis().saturating_sub(batch.now_ms));
+    out.facts.extend(deltas.iter().map(|d| (stamp, d.clone())));
+    batch.enter(e.clone(), hash, deltas);
     Ok(Verdict::Done)
 }
 
 /// What an event states; nothing, if a later release made it: then it is kept and passed on.
-fn deltas(e: &Event) -> Result<Vec<Delta>> {
+pub(super) fn deltas(e: &Event) -> Result<Vec<Delta>> {
     if (e.kind, e.ver) != (KIND_DELTAS, VERSION) {
         return Ok(Vec::new());
     }
@@ -163,10 +154,10 @@ fn deltas(e: &Event) -> Result<Vec<Delta>> {
 /// A manifest that `deltas` name and that is not here. Of a share that is gone for good, as these facts or
 /// the state say, nobody needs it, and the sibling may have forgotten it.
 fn missing_manifest<'a>(
-    conn: &Connection,
+    state: &State,
     deltas: impl Iterator<Item = &'a Delta> + Clone,
     absent: &HashSet<ManifestId>,
-) -> Result<Option<ManifestId>> {
+) -> Option<ManifestId> {
     let (mut withdrawn, mut ended) = (HashSet::new(), HashSet::new());
     for delta in deltas.clone() {
         match delta {
@@ -175,27 +166,16 @@ fn missing_manifest<'a>(
             _ => {}
         }
     }
-    let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM manifests WHERE id = ?1)
-                  OR EXISTS (SELECT 1 FROM withdrawals WHERE publication = ?2)
-                  OR EXISTS (SELECT 1 FROM ends WHERE membership = ?3)";
-    let mut find = conn.prepare_cached(sql)?;
-    for delta in deltas {
-        if let Delta::Published { id, manifest, membership, .. } = delta
-            && !withdrawn.contains(id)
-            && !ended.contains(membership)
-            && !absent.contains(manifest)
-            && !find.exists((manifest.0, id.as_bytes(), membership.as_bytes()))?
-        {
-            return Ok(Some(*manifest));
-        }
-    }
-    Ok(None)
-}
-
-/// The hash of the last event of an origin.
-fn head(conn: &Connection, origin: OriginId) -> Result<[u8; 32]> {
-    let mut find = conn.prepare_cached("SELECT hash FROM versions WHERE origin = ?1")?;
-    Ok(find.query_row([origin.as_bytes()], |r| r.get(0)).optional()?.unwrap_or(log::NO_HASH))
+    let mut published = deltas.filter_map(|delta| match delta {
+        Delta::Published { id, manifest, membership, .. } => Some((id, manifest, membership)),
+        _ => None,
+    });
+    let is_missing = |(id, manifest, membership): &(&PublicationId, &ManifestId, &MembershipId)| {
+        let is_gone = withdrawn.contains(id) || ended.contains(membership);
+        let is_here = absent.contains(manifest) || state.has_manifest(**manifest);
+        !is_gone && !is_here && !state.is_withdrawn(**id) && !state.has_ended(**membership)
+    };
+    published.find(is_missing).map(|(_, manifest, _)| *manifest)
 }
 
 /// The hash of an event that we have: the head of its origin, or what the next one names.
@@ -219,12 +199,16 @@ pub(super) fn quarantined(conn: &Connection) -> Result<HashSet<OriginId>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Compares what the sibling says it has with what is here: origins whose events differ.
-pub(super) fn compare(conn: &Connection, theirs: &[Head], now: UnixSeconds) -> Result<Vec<OriginId>> {
+/// Compares what the sibling says it has with what is here, and quarantines origins whose events differ: these.
+pub(super) fn compare(batch: &mut Batch<'_>, theirs: &[Head]) -> Result<Vec<OriginId>> {
     let mut forked = Vec::new();
     for head in theirs {
-        if hash_at(conn, head.origin, head.seq)?.is_some_and(|ours| ours != head.hash) {
-            quarantine(conn, head.origin, head.seq, now)?;
+        let ours = match batch.log.versions().get(&head.origin) {
+            Some(seq) if *seq == head.seq => Some(batch.log.head(head.origin)),
+            _ => hash_at(batch.conn, head.origin, head.seq)?,
+        };
+        if ours.is_some_and(|ours| ours != head.hash) {
+            batch.quarantine(head.origin, head.seq);
             forked.push(head.origin);
         }
     }
@@ -351,59 +335,47 @@ pub(super) fn of_origin(conn: &Connection, origin: OriginId, after: u64, most: u
     Ok(events)
 }
 
-/// Joins facts of the sibling's state. With the last of them, `complete`, the events that they stand for are here.
+/// Joins `packed`, facts of the sibling's state; with `complete`, its heads, they were all.
 pub(super) fn join_facts(
-    conn: &Connection,
-    log: &mut Log,
+    batch: &mut Batch<'_>,
     (packed, complete): (&[u8], Option<&[Head]>),
     absent: &HashSet<ManifestId>,
-    now_ms: u64,
 ) -> Result<Applied> {
     let mut out = Applied::default();
     let facts = facts::unpack(packed)?;
-    if let Some(missing) = missing_manifest(conn, facts.iter().map(|(_, d)| d), absent)? {
+    if let Some(missing) = missing_manifest(batch.state, facts.iter().map(|(_, d)| d), absent) {
         out.missing = Some(missing);
         return Ok(out);
     }
     let mut latest = Hlc::default();
     for (stamp, delta) in facts {
         latest = latest.max(stamp.hlc);
-        if super::join::join(conn, &delta, stamp)? {
-            log.mutations.push(Mutation::Joined(stamp, delta.clone()));
+        if batch.join(stamp, &delta) {
             out.facts.push((stamp, delta));
         }
     }
-    out.ahead_ms = latest.millis().saturating_sub(now_ms);
-    log.absorb(conn, latest)?;
-    let quarantined = quarantined(conn)?;
-    for head in complete.into_iter().flatten().filter(|h| !quarantined.contains(&h.origin)) {
-        log.adopt(conn, head)?;
-    }
-    if complete.is_some() {
+    batch.keep_facts(out.facts.clone());
+    out.ahead_ms = latest.millis().saturating_sub(batch.now_ms);
+    batch.log.absorb(latest);
+    if let Some(heads) = complete {
+        for head in heads {
+            if !batch.log.quarantined().contains(&head.origin) {
+                batch.adopt(*head);
+            }
+        }
         // Only now is it known which groups are closed.
-        vote_on_unvoted(conn, &mut log.mutations)?;
+        votes::on_unvoted(batch);
     }
-    out.versions = log.versions().clone();
+    out.versions = batch.log.versions().clone();
     Ok(out)
 }
 
-/// Votes for the earliest claim on every name that has no vote yet.
-fn vote_on_unvoted(conn: &Connection, mutations: &mut Mutations) -> Result<()> {
-    let before = votes::changes(conn)?;
-    let sql = "
-        INSERT OR IGNORE INTO votes (kind, name, owner, hlc, origin, stage, change)
-        SELECT c.kind, c.name, c.id, c.hlc, c.origin, 0,
-               (SELECT coalesce(max(change), 0) FROM votes) + row_number() OVER (ORDER BY c.hlc, c.origin)
-        FROM (
-            SELECT 0 AS kind, lower(name) AS name, id, hlc, origin FROM users
-            UNION ALL SELECT 1, lower(name), id, hlc, origin FROM groups g
-                WHERE EXISTS (SELECT 1 FROM live l WHERE l.group_id = g.id)) c
-        WHERE NOT EXISTS (SELECT 1 FROM votes v WHERE v.kind = c.kind AND v.name = c.name)
-        ORDER BY c.hlc, c.origin";
-    conn.prepare_cached(sql)?.execute([])?;
-    let cast = votes::all_since(conn, before)?.into_iter();
-    mutations.extend(cast.map(|(kind, name, vote)| Mutation::Voted(kind, name, vote)));
-    Ok(())
+/// Notes that the sibling's state up to `head` has been joined: of that origin, the log begins there.
+pub(super) fn adopt(tx: &Connection, head: &Head) -> Result<()> {
+    let floor = "INSERT INTO floors (origin, seq) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET seq = excluded.seq";
+    tx.prepare_cached(floor)?.execute((head.origin.as_bytes(), head.seq))?;
+    tx.prepare_cached("DELETE FROM events WHERE origin = ?1")?.execute([head.origin.as_bytes()])?;
+    checkpoint::write_head(tx, head)
 }
 
 /// Joins `packed`, the sibling's facts of parts that differ from ours. A row of either that says what the log says
@@ -411,7 +383,7 @@ fn vote_on_unvoted(conn: &Connection, mutations: &mut Mutations) -> Result<()> {
 pub(super) fn mend(conn: &Connection, mutations: &mut Mutations, packed: &[u8], cut: facts::Cut) -> Result<usize> {
     let join = |mutations: &mut Mutations, delta: &Delta, stamp: Stamp| {
         mutations.push(Mutation::Joined(stamp, delta.clone()));
-        super::join::join(conn, delta, stamp).map(drop)
+        fact_rows::join(conn, delta, stamp).map(drop)
     };
     let mut mended = 0;
     let theirs = facts::unpack(packed)?;

@@ -7,13 +7,15 @@ use common::id::OriginId;
 use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote, SyncFrame};
 use tokio::sync::watch;
 
+use super::batch::Batch;
 use super::bounds::{self, LogBounds};
 use super::error::{Result, StoreError};
 use super::facts::{self, Cursor};
-use super::log::{Log, Versions};
+use super::log::Versions;
 use super::manifest::NewManifest;
+use super::mutation::Mutations;
 use super::remote::{self, Absent, Applied, Outbox};
-use super::{Store, votes};
+use super::{Store, checkpoint, votes};
 use crate::fact::ManifestId;
 use crate::limits::Caller;
 
@@ -55,7 +57,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn compare(&self, theirs: Vec<Head>) -> Result<Vec<OriginId>> {
-        self.replay(move |conn, _, now_ms| remote::compare(conn, &theirs, now_ms / 1000)).await
+        self.replay(move |batch| remote::compare(batch, &theirs)).await
     }
 
     /// What of ours follows on `after`: about `room` bytes, and at least one event. Votes are those of later changes
@@ -74,7 +76,7 @@ impl Store {
     /// # Errors
     /// When the database fails, or an event cannot be read; then nothing of them has taken effect.
     pub async fn apply(&self, events: Arc<[Event]>, theirs: Vec<NameVote>, absent: Absent) -> Result<Applied> {
-        self.replay(move |conn, log, now_ms| remote::apply(conn, log, (&events, &theirs), &absent, now_ms)).await
+        self.replay(move |batch| remote::apply(batch, (&events, &theirs), &absent)).await
     }
 
     /// Joins facts of the sibling's state, without the manifests that are `absent`; with `complete` they were all.
@@ -87,10 +89,7 @@ impl Store {
         complete: Option<Arc<[Head]>>,
         absent: Absent,
     ) -> Result<Applied> {
-        let join = move |conn: &rusqlite::Connection, log: &mut Log, now_ms| {
-            remote::join_facts(conn, log, (&packed, complete.as_deref()), &absent, now_ms)
-        };
-        self.replay(join).await
+        self.replay(move |batch| remote::join_facts(batch, (&packed, complete.as_deref()), &absent)).await
     }
 
     /// Facts of our state from `cursor` on, as they travel, about `room` bytes of them, and where to go on.
@@ -106,12 +105,13 @@ impl Store {
             .await
     }
 
-    /// What is here of each origin.
+    /// What the tables of facts have of each origin: everything that was acknowledged before.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn heads(&self) -> Result<Vec<Head>> {
-        self.readers.read(&Caller::replica(), |s| remote::heads(s.conn)).await
+        self.checkpoint().await?;
+        self.readers.read(&Caller::replica(), |s| checkpoint::heads(s.conn)).await
     }
 
     /// The state in condensed form, and of what.
@@ -119,10 +119,11 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn digest(&self) -> Result<(Versions, Vec<u64>)> {
+        self.checkpoint().await?;
         let cut = facts::cut(self.clock.seconds());
         self.readers
             .read(&Caller::replica(), move |s| {
-                let versions = remote::heads(s.conn)?.iter().map(|h| (h.origin, h.seq)).collect();
+                let versions = checkpoint::heads(s.conn)?.iter().map(|h| (h.origin, h.seq)).collect();
                 Ok((versions, facts::digest(s.conn, cut)?))
             })
             .await
@@ -138,6 +139,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn parts(&self, wanted: Vec<usize>) -> Result<Vec<Vec<u8>>> {
+        self.checkpoint().await?;
         let cut = facts::cut(self.clock.seconds());
         self.readers.read(&Caller::replica(), move |s| facts::pack_all(&facts::in_buckets(s.conn, &wanted, cut)?)).await
     }
@@ -148,8 +150,10 @@ impl Store {
     /// # Errors
     /// As for [`Self::apply`].
     pub async fn mend(&self, packed: Arc<[u8]>) -> Result<usize> {
-        self.replay(move |conn, log, now_ms| remote::mend(conn, &mut log.mutations, &packed, facts::cut(now_ms / 1000)))
-            .await
+        let mend = move |tx: &rusqlite::Connection, mutations: &mut Mutations, now_ms: u64| {
+            remote::mend(tx, mutations, &packed, facts::cut(now_ms / 1000))
+        };
+        self.alone(Caller::replica(), true, mend).await
     }
 
     /// Origins of which nothing more is applied.
@@ -165,7 +169,11 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn quarantine(&self, origin: OriginId) -> Result<()> {
-        self.replay(move |conn, _, now_ms| remote::quarantine(conn, origin, 0, now_ms / 1000)).await
+        let quarantine = move |batch: &mut Batch<'_>| {
+            batch.quarantine(origin, 0);
+            Ok(())
+        };
+        self.replay(quarantine).await
     }
 
     /// Cuts the log off where it is heavier or older than `bounds`, a little at a time. Returns how many
@@ -181,7 +189,7 @@ impl Store {
             return Ok(gone);
         };
         loop {
-            let cut = self.replay(move |conn, _, _| bounds::cut(conn, until, CUT_AT_ONCE)).await?;
+            let cut = self.upkeep_of_facts(move |tx, _| bounds::cut(tx, until, CUT_AT_ONCE)).await?;
             gone += cut;
             if cut < CUT_AT_ONCE as usize {
                 return Ok(gone);
@@ -214,15 +222,11 @@ impl Store {
     pub async fn store_manifest(&self, id: ManifestId, parts: Vec<ManifestPart>) -> Result<()> {
         let made = tokio::task::spawn_blocking(move || assemble(id, parts)).await;
         let manifest = made.unwrap_or(Err(StoreError::Panicked))?;
-        self.replay(move |conn, log, _| manifest.store(conn, &mut log.mutations)).await
-    }
-
-    async fn replay<T, F>(&self, work: F) -> Result<T>
-    where
-        F: FnOnce(&rusqlite::Connection, &mut Log, u64) -> Result<T> + Send + 'static,
-        T: Send + 'static,
-    {
-        self.undecided(Caller::replica(), work).await
+        let add = move |batch: &mut Batch<'_>| {
+            batch.add_manifest(manifest);
+            Ok(())
+        };
+        self.replay(add).await
     }
 }
 

@@ -63,12 +63,12 @@ impl Store {
         for some in unused.chunks(AT_ONCE as usize) {
             let some = some.to_vec();
             swept.manifests +=
-                self.upkeep_of_state(move |tx, mutations| forget_manifests(tx, &some, mutations)).await?;
+                self.upkeep_of_facts(move |tx, mutations| forget_manifests(tx, &some, mutations)).await?;
         }
         let number = self.upkeep(move |tx| count(tx, now)).await?;
-        self.upkeep(move |tx| mark(tx, number, now)).await?;
+        self.upkeep_of_facts(move |tx, _| mark(tx, number, now)).await?;
         loop {
-            let gone = self.upkeep_of_state(move |tx, mutations| forget_sessions(tx, number, mutations)).await?;
+            let gone = self.upkeep_of_facts(move |tx, mutations| forget_sessions(tx, number, mutations)).await?;
             swept.sessions += gone;
             if gone < AT_ONCE as usize {
                 return Ok(swept);

@@ -36,7 +36,7 @@ async fn put(store: &Store, n: u64) -> Result<Written<u64>, StoreError> {
 }
 
 async fn has(store: &Store, n: u64) -> bool {
-    store.read(move |s| s.user(&name(n))).await.expect("read").is_some()
+    store.read(move |s| Ok::<_, StoreError>(s.user(&name(n)))).await.expect("read").is_some()
 }
 
 async fn count(store: &Store) -> u64 {

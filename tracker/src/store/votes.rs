@@ -4,16 +4,15 @@
 //! whichever side. Once both trackers see a group closed nobody can be accepted there any more, so that a name that
 //! both have given away again cannot come back.
 
-use common::id::{OriginId, UserName};
+use common::id::{GroupId, OriginId, UserId, UserName};
 use common::wire::sync::{NameKind, NameVote, VoteStage};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 
+use super::batch::Batch;
 use super::error::{Result, StoreError};
 use super::facts::Fact;
-use super::live;
-use super::mutation::{Mutation, Mutations};
-use super::tables::Tables;
 use crate::fact::{Delta, Hlc, Stamp};
+use crate::state::State;
 use crate::vote::{Claim, Vote};
 
 const fn kind_number(kind: NameKind) -> i64 {
@@ -36,16 +35,23 @@ fn stage_of(number: i64) -> VoteStage {
 }
 
 /// Votes for the first claim on a name.
-pub(super) fn on_claim(tx: &Connection, delta: &Delta, stamp: Stamp, mutations: &mut Mutations) -> Result<()> {
+pub(super) fn on_claim(batch: &mut Batch<'_>, delta: &Delta, stamp: Stamp) {
     let (kind, name, owner) = match delta {
         Delta::User { id, name } => (NameKind::User, name.as_str(), *id.as_bytes()),
         Delta::Group { id, name, .. } => (NameKind::Group, name.as_str(), *id.as_bytes()),
-        _ => return Ok(()),
+        _ => return,
     };
     let name = name.to_ascii_lowercase();
-    match current(tx, kind, &name)? {
-        Some(vote) if vote.claim.owner == owner || !is_void(tx, kind, vote)? => Ok(()),
-        _ => cast(tx, kind, &name, Vote::first(Claim { stamp, owner }), mutations),
+    match batch.state.vote(kind, &name) {
+        Some(vote) if vote.claim.owner == owner || !is_void(batch.state, kind, vote) => {}
+        _ => batch.cast(kind, name, Vote::first(Claim { stamp, owner })),
+    }
+}
+
+/// Votes for the first claim on every name that has no vote yet.
+pub(super) fn on_unvoted(batch: &mut Batch<'_>) {
+    for (kind, name, claim) in batch.state.unvoted() {
+        batch.cast(kind, name, Vote::first(claim));
     }
 }
 
@@ -59,57 +65,64 @@ pub(super) struct Met {
 }
 
 /// Takes the sibling's current vote into account.
-pub(super) fn on_vote(tx: &Connection, theirs: &NameVote, mutations: &mut Mutations) -> Result<Met> {
+pub(super) fn on_vote(batch: &mut Batch<'_>, theirs: &NameVote) -> Met {
     let name = theirs.name.as_str().to_ascii_lowercase();
     let stamp = Stamp { hlc: Hlc::from_stored(theirs.hlc.cast_signed()), origin: theirs.origin };
     let vote = Vote { claim: Claim { stamp, owner: theirs.owner }, stage: theirs.stage };
-    let mine = current(tx, theirs.kind, &name)?;
+    let mine = batch.state.vote(theirs.kind, &name);
     let alike = mine.is_some_and(|m| m.claim.owner == vote.claim.owner);
-    if !alike && is_void(tx, theirs.kind, vote)? {
-        return Ok(Met::default());
+    if !alike && is_void(batch.state, theirs.kind, vote) {
+        return Met::default();
     }
     let base = match mine {
-        Some(m) if alike || !is_void(tx, theirs.kind, m)? => m,
+        Some(m) if alike || !is_void(batch.state, theirs.kind, m) => m,
         _ => Vote::first(vote.claim),
     };
     let met = base.meet(vote);
     if mine == Some(met) && alike {
-        return Ok(Met::default());
+        return Met::default();
     }
     // Cast anew even if it stands: the sibling votes otherwise, so it does not know this vote, perhaps
     // because it had given a closed group's name away.
-    cast(tx, theirs.kind, &name, met, mutations)?;
-    let lost = match mine.filter(|m| m.claim.owner != met.claim.owner) {
-        Some(before) => claim_of(tx, theirs.kind, before)?,
-        None => None,
-    };
-    Ok(Met { changed: true, lost })
+    batch.cast(theirs.kind, name, met);
+    let lost = mine.filter(|m| m.claim.owner != met.claim.owner);
+    Met { changed: true, lost: lost.and_then(|before| claim_of(batch.state, theirs.kind, before)) }
 }
 
 /// The fact that made a claim.
-fn claim_of(tx: &Connection, kind: NameKind, vote: Vote) -> Result<Option<Fact>> {
-    let owner = vote.claim.owner;
+fn claim_of(state: &State, kind: NameKind, vote: Vote) -> Option<Fact> {
+    let Claim { stamp, owner } = vote.claim;
     let delta = match kind {
         NameKind::User => {
-            let mut find = tx.prepare_cached("SELECT name FROM users WHERE id = ?1")?;
-            let name: Option<String> = find.query_row([owner], |r| r.get(0)).optional()?;
-            name.and_then(|n| n.try_into().ok()).map(|name| Delta::User { id: owner.into(), name })
+            let id = UserId::new(owner);
+            Delta::User { id, name: state.user_claim(id)? }
         }
         NameKind::Group => {
-            let mut find = tx.prepare_cached("SELECT name, creator FROM groups WHERE id = ?1")?;
-            let row: Option<(String, [u8; 16])> = find.query_row([owner], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
-            let group = |(name, creator): (String, [u8; 16])| {
-                Some(Delta::Group { id: owner.into(), name: name.try_into().ok()?, creator: creator.into() })
-            };
-            row.and_then(group)
+            let id = GroupId::new(owner);
+            let (name, creator) = state.group_claim(id)?;
+            Delta::Group { id, name, creator }
         }
     };
-    Ok(delta.map(|d| (vote.claim.stamp, d)))
+    Some((stamp, delta))
 }
 
-fn current(tx: &Connection, kind: NameKind, name: &str) -> Result<Option<Vote>> {
-    let sql = "SELECT owner, hlc, origin, stage FROM votes WHERE kind = ?1 AND name = ?2";
-    Ok(tx.prepare_cached(sql)?.query_row((kind_number(kind), name), vote_of).optional()?)
+/// Whether it is for a group that is known here, and closed.
+fn is_void(state: &State, kind: NameKind, vote: Vote) -> bool {
+    kind == NameKind::Group && state.is_closed(GroupId::new(vote.claim.owner))
+}
+
+/// Writes a vote on a name, given in lower case.
+pub(super) fn write(tx: &Connection, kind: NameKind, name: &str, vote: Vote) -> Result<()> {
+    let sql = "
+        INSERT INTO votes (kind, name, owner, hlc, origin, stage, change)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT coalesce(max(change), 0) + 1 FROM votes))
+        ON CONFLICT DO UPDATE SET owner = excluded.owner, hlc = excluded.hlc, origin = excluded.origin,
+            stage = excluded.stage, change = excluded.change";
+    let Claim { stamp, owner } = vote.claim;
+    let stage = vote.stage as i64;
+    let row = (kind_number(kind), name, owner, stamp.hlc.to_stored(), stamp.origin.as_bytes(), stage);
+    tx.prepare_cached(sql)?.execute(row)?;
+    Ok(())
 }
 
 /// Reads owner, hlc, origin and stage.
@@ -118,50 +131,10 @@ fn vote_of(r: &Row<'_>) -> rusqlite::Result<Vote> {
     Ok(Vote { claim: Claim { stamp, owner: r.get(0)? }, stage: stage_of(r.get(3)?) })
 }
 
-/// Whether it is for a group that is known here, and closed.
-fn is_void(tx: &Connection, kind: NameKind, vote: Vote) -> Result<bool> {
-    let sql = "SELECT 1 FROM groups WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM live WHERE group_id = ?1)
-                  AND EXISTS (SELECT 1 FROM memberships WHERE group_id = ?1)";
-    let void = || Ok::<_, StoreError>(tx.prepare_cached(sql)?.exists([vote.claim.owner])?);
-    if kind != NameKind::Group || !void()? {
-        return Ok(false);
-    }
-    // A name that is given away does not come back when a row that was lost does.
-    live::refresh_group(tx, vote.claim.owner.into())?;
-    void()
-}
-
-fn cast(tx: &Connection, kind: NameKind, name: &str, vote: Vote, mutations: &mut Mutations) -> Result<()> {
-    let sql = "
-        INSERT INTO votes (kind, name, owner, hlc, origin, stage, change)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT coalesce(max(change), 0) + 1 FROM votes))
-        ON CONFLICT DO UPDATE SET owner = excluded.owner, hlc = excluded.hlc, origin = excluded.origin,
-            stage = excluded.stage, change = excluded.change";
-    let Claim { stamp, owner } = vote.claim;
-    let origin = stamp.origin.as_bytes();
-    tx.prepare_cached(sql)?.execute((
-        kind_number(kind),
-        name,
-        owner,
-        stamp.hlc.to_stored(),
-        origin,
-        vote.stage as i64,
-    ))?;
-    mutations.push(Mutation::Voted(kind, name.to_owned(), vote));
-    Ok(())
-}
-
-impl Tables<'_> {
-    /// How far the vote on a name, given in lower case, has come.
-    pub fn vote_stage(&self, kind: NameKind, name: &str) -> Result<Option<VoteStage>> {
-        Ok(current(self.conn, kind, name)?.map(|vote| vote.stage))
-    }
-}
-
-/// Every vote that was cast after change `after`, and on which name.
-pub(super) fn all_since(conn: &Connection, after: u64) -> Result<Vec<(NameKind, String, Vote)>> {
-    let mut find = conn.prepare("SELECT owner, hlc, origin, stage, kind, name FROM votes WHERE change > ?1")?;
-    let rows = find.query_map([after], |r| Ok((kind_of(r.get(4)?), r.get(5)?, vote_of(r)?)))?;
+/// Every vote, and on which name.
+pub(super) fn all(conn: &Connection) -> Result<Vec<(NameKind, String, Vote)>> {
+    let mut find = conn.prepare("SELECT owner, hlc, origin, stage, kind, name FROM votes")?;
+    let rows = find.query_map([], |r| Ok((kind_of(r.get(4)?), r.get(5)?, vote_of(r)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

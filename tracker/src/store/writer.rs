@@ -1,39 +1,42 @@
-//! The one thread that writes. It gathers the commands that wait into one transaction (group
-//! commit), and nobody is answered before that transaction is on disk. A batch is short, so that who overtakes
-//! waits for little: it is closed after some milliseconds, and as soon as it has a job that overtakes.
+//! The one thread that writes. It gathers the commands that wait into one batch: decides them in memory, one after the other,
+//! writes what they have come to in one transaction (group commit), and then joins it to the state and answers. Nobody
+//! is answered, and nothing is shown, before it is on disk; a batch that fails leaves no trace.
 //!
-//! Each command runs in a savepoint of its own, so that one that is refused or fails leaves no trace, and
-//! the others of its batch stand. When the disk is full, the batch is undone and said so; the thread lives on.
+//! A batch is short, so that who overtakes waits for little, and so that those who ask the state do: it is closed after some
+//! milliseconds, and as soon as it has a job that overtakes. What no command decides runs alone, in a transaction of its
+//! own. When the disk is full, the batch is undone and said so; the thread lives on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+use super::batch::{self, Batch, Record};
+use super::checkpoint::{Behind, MAX_BEHIND};
 use super::error::{Result, StoreError};
-use super::jobs::{Jobs, Queued};
-use super::log::{self, Asked, Log, Versions};
+use super::jobs::{Closed, Jobs, Next, Queued, Work};
+use super::log::{Asked, Log, Versions};
 use super::manifest::NewManifest;
-use super::mutation;
+use super::mutation::{self, Mutations};
 use super::open::DataDir;
-use super::questions::State;
-use super::readers::STEPS;
 use super::reserve::Reserve;
-use super::tables::Tables;
 use crate::fact::Delta;
 use crate::failpoint::{self, Point};
-use crate::limits::{Caller, Payer};
-use crate::state;
+use crate::limits::Payer;
+use crate::state::State;
 
-/// Commands in one transaction at most, and for how long they may run: bounds how long the first of them waits.
+/// Commands in one batch at most, and for how long they may be decided: bounds how long the first of them waits, and
+/// whoever asks the state meanwhile.
 const MAX_BATCH: usize = 256;
-const BATCH_TIME: Duration = Duration::from_millis(20);
-/// A decision that has taken so much of a processor is given up while something waits that overtakes it, or anything of
-/// somebody else. Its caller is told to come back. Not by the clock: where the machine or its disk is slow, so is everybody.
-const YIELD_TO_OVERTAKING: Duration = Duration::from_millis(30);
-const YIELD_TO_ANY: Duration = Duration::from_millis(150);
+const BATCH_TIME: Duration = Duration::from_millis(3);
+/// After so long without work the tables of facts are brought up to date, so many facts at a time. They are soon
+/// interrupted.
+const IDLE: Duration = Duration::from_secs(1);
+const FACTS_WHEN_IDLE: usize = 4096;
+/// Facts that a batch writes to the tables if too many are behind: more than it brings.
+const FACTS_WHEN_BEHIND: usize = 4 * MAX_BATCH;
 
 /// Milliseconds since 1970 by the wall clock, or by a test's.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -60,83 +63,25 @@ pub enum Written<T> {
     Repeated(Vec<u8>),
 }
 
-/// What a piece of work runs in.
-pub(super) struct Running<'a> {
-    /// The transaction of its batch.
-    pub(super) conn: &'a Connection,
-    /// Milliseconds since 1970.
-    pub(super) now_ms: u64,
-    /// Whether the disk has room for more than the reserve.
-    pub(super) room: bool,
-    /// Ends a decision that is of no use any more, or that holds up others.
-    patience: &'a Patience,
-    /// Who asks.
-    caller: &'a Caller,
-}
-
-/// Which decision runs, for SQLite to ask now and then whether it may go on. Only decisions are interrupted: they
-/// only read, so that the batch goes on without them.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Patience(Arc<Mutex<Option<(Caller, Duration)>>>);
-
-impl Patience {
-    fn lock(&self) -> MutexGuard<'_, Option<(Caller, Duration)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs a decision of `caller`, which may be interrupted.
-    fn with<T>(&self, caller: &Caller, decide: impl FnOnce() -> T) -> T {
-        *self.lock() = Some((caller.clone(), processor_time()));
-        let ended = End(self);
-        let outcome = decide();
-        drop(ended);
-        outcome
-    }
-
-    /// Whether what runs on this thread is to be interrupted, while so many wait: who overtake, and others but the one who
-    /// asked for it.
-    fn is_over(&self, waiting: impl FnOnce(Payer) -> (usize, usize)) -> bool {
-        let running = self.lock();
-        let Some((caller, since)) = running.as_ref() else { return false };
-        if caller.overtakes {
-            return false;
-        }
-        if caller.has_given_up() {
-            return true;
-        }
-        let took = processor_time().saturating_sub(*since);
-        if took < YIELD_TO_OVERTAKING {
-            return false;
-        }
-        let (overtaking, ordinary) = waiting(caller.payer);
-        overtaking > 0 || (ordinary > 0 && took >= YIELD_TO_ANY)
-    }
-}
-
-/// How long this thread has run on a processor.
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
-}
-
-/// Also of a decision that panics.
-struct End<'a>(&'a Patience);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        *self.0.lock() = None;
-    }
-}
-
-/// A piece of work for the writer.
-pub(super) trait Job: Send {
-    /// Does it, in the transaction of its batch.
-    fn run(&mut self, on: &Running<'_>, log: &mut Log);
-    /// Answers, once it is certain how the batch ended.
+/// Answers, once it is certain how a batch ended.
+pub(super) trait Finish {
     fn finish(self: Box<Self>, committed: Result<()>);
 }
 
-/// Decides and applies one command.
+/// What is decided in memory.
+pub(super) trait Decide: Finish + Send {
+    fn decide(&mut self, batch: &mut Batch<'_>);
+}
+
+/// What is done in the database.
+pub(super) trait Alone: Finish + Send {
+    /// Whether the tables of facts have to be up to date for it.
+    fn needs_facts(&self) -> bool;
+    /// Does it in a transaction that fails if it does; what it changes in the state goes to `mutations`.
+    fn run(&mut self, tx: &Connection, mutations: &mut Mutations, now_ms: u64) -> Result<()>;
+}
+
+/// Decides one command.
 pub(super) struct Command<F, G, T, E> {
     pub(super) asked: Asked,
     /// What is decided, and what is then made of it on the state with it.
@@ -145,23 +90,25 @@ pub(super) struct Command<F, G, T, E> {
     pub(super) reply: oneshot::Sender<std::result::Result<Written<T>, E>>,
 }
 
-impl<F, G, V, T, E> Job for Command<F, G, T, E>
+impl<F, G, V, T, E> Decide for Command<F, G, T, E>
 where
-    F: FnOnce(&State<'_>) -> std::result::Result<Change<V>, E> + Send,
-    G: FnOnce(&State<'_>, &[Delta], V) -> std::result::Result<T, E> + Send,
+    F: FnOnce(&State) -> std::result::Result<Change<V>, E> + Send,
+    G: FnOnce(&State, &[Delta], V) -> std::result::Result<T, E> + Send,
     T: Send,
     E: From<StoreError> + Send,
 {
-    fn run(&mut self, on: &Running<'_>, log: &mut Log) {
-        let Some(decide) = self.decide.take() else { return };
-        let before = log.mark();
-        let outcome = savepoint(on.conn, || apply(on, log, self.asked, decide));
+    fn decide(&mut self, batch: &mut Batch<'_>) {
+        let Some((decide, then)) = self.decide.take() else { return };
+        let mark = batch.mark();
+        let outcome = command(batch, self.asked, decide, then);
         if outcome.is_err() {
-            log.back_to(before);
+            batch.back_to(mark);
         }
         self.outcome = Some(outcome);
     }
+}
 
+impl<F, G, T, E: From<StoreError>> Finish for Command<F, G, T, E> {
     fn finish(self: Box<Self>, committed: Result<()>) {
         let outcome = match (committed, self.outcome) {
             (Ok(()), Some(outcome)) => outcome,
@@ -173,76 +120,97 @@ where
     }
 }
 
-fn apply<V, T, E: From<StoreError>>(
-    on: &Running<'_>,
-    log: &mut Log,
+fn command<V, T, E: From<StoreError>>(
+    batch: &mut Batch<'_>,
     asked: Asked,
-    (decide, then): (
-        impl FnOnce(&State<'_>) -> std::result::Result<Change<V>, E>,
-        impl FnOnce(&State<'_>, &[Delta], V) -> std::result::Result<T, E>,
-    ),
+    decide: impl FnOnce(&State) -> std::result::Result<Change<V>, E>,
+    then: impl FnOnce(&State, &[Delta], V) -> std::result::Result<T, E>,
 ) -> std::result::Result<Written<T>, E> {
-    let Running { conn, now_ms, room, patience, caller } = *on;
-    if let Some(answer) = log::recorded(conn, asked)? {
+    if let Some(answer) = batch.answered(asked)? {
         return Ok(Written::Repeated(answer));
     }
-    let change = patience.with(caller, || decide(&State::Tables(Tables::new(conn))))?;
-    if !room && change.deltas.iter().any(Delta::adds) {
+    let Change { deltas, manifest, answer, value } = contained(|| decide(batch.state))?;
+    if !batch.room && deltas.iter().any(Delta::adds) {
         return Err(StoreError::Full.into());
     }
-    if !change.deltas.is_empty() {
-        if let Some(manifest) = &change.manifest {
-            manifest.store(conn, &mut log.mutations)?;
-        }
-        log.append(conn, asked, &change.deltas, &change.answer, now_ms)?;
-        log::record(conn, asked, &change.answer, now_ms / 1000)?;
+    if deltas.is_empty() {
+        return contained(|| then(batch.state, &deltas, value)).map(Written::Done);
     }
-    Ok(Written::Done(then(&State::Tables(Tables::new(conn)), &change.deltas, change.value)?))
+    let (event, hash) = batch.next(asked, &deltas, answer)?;
+    if let Some(manifest) = manifest {
+        batch.add_manifest(manifest);
+    }
+    batch.state_facts(super::log::stamp_of(&event), &deltas);
+    let value = contained(|| then(batch.state, &deltas, value))?;
+    batch.enter(event, hash, deltas);
+    Ok(Written::Done(value))
 }
 
-/// What no command decides here: what the sibling brings, and housekeeping.
-pub(super) struct Undecided<F, T> {
+/// A defect in one command is not to end the thread: it only looks at the state.
+fn contained<T, E: From<StoreError>>(look: impl FnOnce() -> std::result::Result<T, E>) -> std::result::Result<T, E> {
+    catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| Err(StoreError::Panicked.into()))
+}
+
+/// What the sibling brings.
+pub(super) struct Replay<F, T> {
     pub(super) work: Option<F>,
     pub(super) outcome: Option<Result<T>>,
     pub(super) reply: oneshot::Sender<Result<T>>,
 }
 
-impl<F, T> Job for Undecided<F, T>
+impl<F, T> Decide for Replay<F, T>
 where
-    F: FnOnce(&Connection, &mut Log, u64) -> Result<T> + Send,
+    F: FnOnce(&mut Batch<'_>) -> Result<T> + Send,
     T: Send,
 {
-    fn run(&mut self, on: &Running<'_>, log: &mut Log) {
+    fn decide(&mut self, batch: &mut Batch<'_>) {
         let Some(work) = self.work.take() else { return };
-        let before = log.mark();
-        let outcome = savepoint(on.conn, || work(on.conn, log, on.now_ms));
+        let (mark, log) = (batch.mark(), batch.log.clone());
+        let outcome = work(batch);
         if outcome.is_err() {
-            log.back_to(before);
+            batch.back_to(mark);
+            *batch.log = log;
         }
         self.outcome = Some(outcome);
     }
+}
 
+impl<F, T> Finish for Replay<F, T> {
     fn finish(self: Box<Self>, committed: Result<()>) {
         let Self { outcome, reply, .. } = *self;
         let _ = reply.send(committed.and_then(|()| outcome.unwrap_or(Err(StoreError::Closed))));
     }
 }
 
-/// Runs `f` so that it leaves no trace if it fails, or panics.
-fn savepoint<T, E: From<StoreError>>(
-    conn: &Connection,
-    f: impl FnOnce() -> std::result::Result<T, E>,
-) -> std::result::Result<T, E> {
-    execute(conn, "SAVEPOINT command")?;
-    let outcome = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| Err(StoreError::Panicked.into()));
-    // On a full disk SQLite may have undone the whole transaction by itself, savepoint included.
-    if !conn.is_autocommit() {
-        if outcome.is_err() {
-            execute(conn, "ROLLBACK TO command")?;
-        }
-        execute(conn, "RELEASE command")?;
+/// Housekeeping, and what mends tables.
+pub(super) struct Upkeep<F, T> {
+    pub(super) needs_facts: bool,
+    pub(super) work: Option<F>,
+    pub(super) outcome: Option<T>,
+    pub(super) reply: oneshot::Sender<Result<T>>,
+}
+
+impl<F, T> Alone for Upkeep<F, T>
+where
+    F: FnOnce(&Connection, &mut Mutations, u64) -> Result<T> + Send,
+    T: Send,
+{
+    fn needs_facts(&self) -> bool {
+        self.needs_facts
     }
-    outcome
+
+    fn run(&mut self, tx: &Connection, mutations: &mut Mutations, now_ms: u64) -> Result<()> {
+        let Some(work) = self.work.take() else { return Ok(()) };
+        self.outcome = Some(contained(|| work(tx, mutations, now_ms))?);
+        Ok(())
+    }
+}
+
+impl<F, T> Finish for Upkeep<F, T> {
+    fn finish(self: Box<Self>, committed: Result<()>) {
+        let Self { outcome, reply, .. } = *self;
+        let _ = reply.send(committed.and_then(|()| outcome.ok_or(StoreError::Closed)));
+    }
 }
 
 fn execute(conn: &Connection, sql: &str) -> Result<()> {
@@ -250,16 +218,34 @@ fn execute(conn: &Connection, sql: &str) -> Result<()> {
     Ok(())
 }
 
+/// Runs `work` in a transaction. On failure nothing of it was.
+fn transaction<T>(conn: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    execute(conn, "BEGIN IMMEDIATE")?;
+    let outcome = work().and_then(|value| {
+        failpoint::reach(Point::BeforeCommit);
+        // On a full disk SQLite may have undone the whole transaction by itself.
+        if conn.is_autocommit() {
+            return Err(StoreError::Full);
+        }
+        execute(conn, "COMMIT").map(|()| value)
+    });
+    if outcome.is_err() && !conn.is_autocommit() {
+        execute(conn, "ROLLBACK")?;
+    }
+    outcome
+}
+
 /// The writer's own things.
 pub(super) struct Writer {
     pub(super) conn: Connection,
     pub(super) log: Log,
+    /// What is on disk, and not in the tables of facts.
+    pub(super) behind: Behind,
     pub(super) clock: WallClock,
     pub(super) reserve: Arc<Reserve>,
-    pub(super) state: Arc<RwLock<state::State>>,
+    pub(super) state: Arc<RwLock<State>>,
     pub(super) versions: watch::Sender<Arc<Versions>>,
     pub(super) jobs: Jobs,
-    pub(super) patience: Patience,
     /// Held until the connection is closed.
     pub(super) _dir: DataDir,
 }
@@ -267,73 +253,150 @@ pub(super) struct Writer {
 impl Writer {
     /// Works until the queue is closed and everything that waited is done.
     pub(super) fn run(mut self) {
-        let (patience, jobs) = (self.patience.clone(), self.jobs.clone());
-        let interrupted = move || patience.is_over(|payer| jobs.waiting_beside(payer));
-        if let Err(e) = self.conn.progress_handler(STEPS, Some(interrupted)) {
-            tracing::warn!("long decisions cannot be interrupted: {e}");
+        let mut carried = None;
+        loop {
+            let idle = (!self.behind.is_empty()).then_some(IDLE);
+            let first = match carried.take() {
+                Some(first) => first,
+                None => match self.jobs.wait(idle) {
+                    Next::Job(first) => first,
+                    Next::Idle => {
+                        self.checkpoint(FACTS_WHEN_IDLE);
+                        continue;
+                    }
+                    Next::Closed(Closed::Tidy) => break,
+                    Next::Closed(Closed::Untidy) => return,
+                },
+            };
+            carried = match first.work {
+                Work::Decide(job) => self.commit(Queued { caller: first.caller, work: job }),
+                Work::Alone(job) => {
+                    let started = Instant::now();
+                    self.run_alone(job);
+                    self.jobs.finish(&first.caller, started.elapsed());
+                    None
+                }
+            };
         }
-        while let Some(first) = self.jobs.wait() {
-            self.commit(first);
-        }
+        self.checkpoint(usize::MAX);
         // So that the database is one file again, which can be copied.
         if let Err(e) = self.conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)") {
             tracing::debug!("tidying up at the end: {e}");
         }
     }
 
-    fn commit(&mut self, first: Queued) {
-        let before = self.log.mark();
-        let mut ran = Vec::new();
-        let committed = self.transaction(first, &mut ran);
+    /// Decides `first` and what else waits, writes that, and answers. Returns the next job, if that is to run alone.
+    fn commit(&mut self, first: Queued<Box<dyn Decide>>) -> Option<Queued> {
+        let (before, now_ms) = (self.log.clone(), (self.clock)());
+        let mut ran: Vec<Box<dyn Decide>> = Vec::new();
+        let (records, next) = self.decide(first, now_ms, &mut ran);
+        let committed = if records.is_empty() { Ok(0) } else { self.write(&records, now_ms) };
         match &committed {
-            Ok(()) => {
-                failpoint::reach(Point::AfterCommit);
-                self.publish();
+            Ok(events) => {
+                self.behind.drop_first(*events);
+                if !records.is_empty() {
+                    failpoint::reach(Point::AfterCommit);
+                    self.publish(|state, behind| batch::join(state, behind, records));
+                }
             }
             Err(e) => {
                 tracing::error!("a transaction of {} commands failed: {e}", ran.len());
-                self.log.back_to(before);
+                self.log = before;
             }
         }
+        let committed = committed.map(drop);
         ran.into_iter().for_each(|job| job.finish(committed.clone()));
+        next
     }
 
-    /// Runs `first` and what else waits, into `ran`, and commits it. On failure none has taken effect.
-    fn transaction(&mut self, first: Queued, ran: &mut Vec<Box<dyn Job>>) -> Result<()> {
-        if let Err(e) = execute(&self.conn, "BEGIN IMMEDIATE") {
-            self.jobs.finish(&first.caller, Duration::ZERO);
-            ran.push(first.job);
-            return Err(e);
-        }
-        let (begun, now_ms, room) = (Instant::now(), (self.clock)(), self.reserve.has_room());
+    fn decide(
+        &mut self,
+        first: Queued<Box<dyn Decide>>,
+        now_ms: u64,
+        ran: &mut Vec<Box<dyn Decide>>,
+    ) -> (Vec<Record>, Option<Queued>) {
+        let (begun, room) = (Instant::now(), self.reserve.has_room());
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut batch = Batch::new(&mut state, &mut self.log, &self.conn, now_ms, room);
         let (mut next, mut urgent) = (Some(first), false);
-        while let Some(Queued { caller, mut job }) = next {
+        while let Some(Queued { caller, work: mut job }) = next {
             let started = Instant::now();
-            let on = Running { conn: &self.conn, now_ms, room, patience: &self.patience, caller: &caller };
-            job.run(&on, &mut self.log);
+            job.decide(&mut batch);
             ran.push(job);
             self.jobs.finish(&caller, started.elapsed());
-            if self.conn.is_autocommit() {
-                return Err(StoreError::Full);
-            }
             urgent |= caller.overtakes && caller.payer != Payer::Tracker;
             let enough = urgent || ran.len() >= MAX_BATCH || begun.elapsed() >= BATCH_TIME;
-            next = if ran.len() < 2 * MAX_BATCH { self.jobs.next(enough) } else { None };
+            let queued = if ran.len() < 2 * MAX_BATCH { self.jobs.next(enough) } else { None };
+            next = match queued {
+                Some(Queued { caller, work: Work::Decide(work) }) => Some(Queued { caller, work }),
+                alone => return (batch.end(), alone),
+            };
         }
-        failpoint::reach(Point::BeforeCommit);
-        let committed = execute(&self.conn, "COMMIT");
-        if committed.is_err() && !self.conn.is_autocommit() {
-            execute(&self.conn, "ROLLBACK")?;
-        }
-        committed
+        (batch.end(), None)
     }
 
-    /// Applies in memory what is on disk, and says how much that is: at once, so that nobody sees what is not published.
-    fn publish(&mut self) {
-        let mutations = std::mem::take(&mut self.log.mutations);
+    /// Writes what a batch has come to. Returns of how many events the tables have the facts with it.
+    fn write(&self, records: &[Record], now_ms: u64) -> Result<usize> {
+        let Self { conn, log, behind, .. } = self;
+        transaction(conn, || {
+            // The log is about to lose events.
+            let events = if records.iter().any(|r| matches!(r, Record::Adopted(_))) {
+                behind.write_all(conn)?
+            } else if behind.facts() > MAX_BEHIND {
+                behind.write(conn, FACTS_WHEN_BEHIND, || false)?
+            } else {
+                0
+            };
+            batch::write(conn, log, records, now_ms)?;
+            Ok(events)
+        })
+    }
+
+    /// Runs a job, on tables that are up to date if it needs that.
+    fn run_alone(&mut self, mut job: Box<dyn Alone>) {
+        let (mut mutations, now_ms) = (Mutations::new(), (self.clock)());
+        let Self { conn, behind, .. } = self;
+        let committed = transaction(conn, || {
+            let events = if job.needs_facts() { behind.write_all(conn)? } else { 0 };
+            job.run(conn, &mut mutations, now_ms)?;
+            Ok(events)
+        });
+        if let Ok(events) = &committed {
+            self.behind.drop_first(*events);
+            if *events > 0 {
+                failpoint::reach(Point::AfterCheckpoint);
+            }
+            if !mutations.is_empty() {
+                self.publish(|state, _| mutation::apply(state, mutations));
+            }
+        }
+        job.finish(committed.map(drop));
+    }
+
+    /// Brings the tables of facts up to date, until somebody waits or `most` facts are written.
+    fn checkpoint(&mut self, most: usize) {
+        let Self { conn, behind, jobs, .. } = self;
+        let somebody_waits = || most < usize::MAX && jobs.waiting() != (0, 0);
+        let written = transaction(conn, || {
+            let events = behind.write(conn, most, somebody_waits)?;
+            failpoint::reach(Point::InCheckpoint);
+            Ok(events)
+        });
+        match written {
+            Ok(events) => {
+                self.behind.drop_first(events);
+                failpoint::reach(Point::AfterCheckpoint);
+            }
+            // Nothing is lost: they are in the log.
+            Err(e) => tracing::warn!("the tables of facts could not be brought up to date: {e}"),
+        }
+    }
+
+    /// Joins in memory what is on disk, and says how much that is: at once, so that nobody sees what is not published.
+    fn publish(&mut self, join: impl FnOnce(&mut State, &mut Behind)) {
         // A state that a panic left half changed stays poisoned: nobody reads it.
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        mutation::apply(&mut state, mutations);
+        join(&mut state, &mut self.behind);
         let new = self.log.versions();
         self.versions.send_if_modified(|old| {
             let changed = **old != *new;

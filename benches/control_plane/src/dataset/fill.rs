@@ -21,7 +21,7 @@ mod embedded {
 }
 
 /// The schema that the rows below are of.
-const SCHEMA: i32 = 3;
+const SCHEMA: i32 = 6;
 /// How long ago the first event was, in milliseconds.
 const SINCE: u64 = 30 * 24 * 3600 * 1000;
 /// Bits of a hybrid time below its milliseconds.
@@ -144,8 +144,7 @@ impl Filler<'_> {
 
     fn accepted(&self, group: Id, user: Id, at: i64) -> Result<()> {
         let membership = membership_of(group, user);
-        self.run("INSERT INTO accepts VALUES (?1, ?2, ?3)", (membership, at, origin()))?;
-        self.run("INSERT INTO live VALUES (?1, ?2, ?3, ?4, ?5)", (membership, group, user, at, origin()))
+        self.run("INSERT INTO accepts VALUES (?1, ?2, ?3)", (membership, at, origin()))
     }
 
     fn shares(&mut self) -> Result<()> {
@@ -211,6 +210,7 @@ impl Filler<'_> {
         let (last, events) = (self.event(), self.events.cast_signed());
         let hash: [u8; 32] = id(Kind::Origin, 1);
         self.run("INSERT INTO versions VALUES (?1, ?2, ?3)", (origin(), events, hash))?;
+        self.run("INSERT INTO checkpoints VALUES (?1, ?2, ?3)", (origin(), events, hash))?;
         self.run("INSERT INTO floors VALUES (?1, ?2)", (origin(), events))?;
         self.run("UPDATE clock SET hlc = ?1", [last])
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tracker::store::StoreError;
+
 use super::{SETTLE, World};
 use crate::check;
 use crate::wire::Wire;
@@ -10,11 +12,13 @@ use crate::wire::Wire;
 impl World {
     pub(super) fn look(&mut self) {
         for i in 0..2 {
-            if self.nodes[i].process.is_none() {
-                continue;
-            }
+            let Some(process) = &self.nodes[i].process else { continue };
+            let members = self.rt.block_on(async {
+                process.store.checkpoint().await?;
+                process.store.read(|state| Ok::<_, StoreError>(state.live_memberships())).await
+            });
             let conn = check::open(&self.nodes[i].database());
-            let unsound = check::unsound_members(&conn);
+            let unsound = check::unsound_members(&conn, members.expect("read").into_keys());
             assert!(unsound.is_empty(), "members who should not be, at tracker {}: {unsound:x?}", i + 1);
             let ended: BTreeSet<_> = check::ended(&conn).into_iter().collect();
             assert!(ended.is_superset(&self.ended[i]), "what had ended is not any more");
@@ -100,6 +104,7 @@ impl World {
     }
 
     pub(super) fn missing_members(&self) -> Vec<[u8; 16]> {
+        self.checkpoint();
         self.nodes.iter().flat_map(|n| check::missing_members(&check::open(&n.database()))).collect()
     }
 

@@ -80,24 +80,16 @@ impl Trackers {
         };
         let whose = match what {
             Revoked::Membership { membership, .. } => {
-                self.whose(move |s| s.membership(membership).map(|m| m.map(|m| m.1))).await
+                self.whose(move |s| Ok(s.membership(membership).map(|m| m.1))).await
             }
-            Revoked::Session(session) => {
-                self.whose(move |s| s.session(session).map(|row| row.map(|row| row.user))).await
-            }
+            Revoked::Session(session) => self.whose(move |s| Ok(s.session(session).map(|row| row.user))).await,
             Revoked::OtherSessions { user, .. } => self.whose(move |_| Ok(Some(user))).await,
         };
         format!("revoked of {whose}")
     }
 
-    async fn whose(
-        &self,
-        find: impl FnOnce(&State<'_>) -> Result<Option<UserId>, StoreError> + Send + 'static,
-    ) -> String {
-        let name = move |state: &State<'_>| match find(state)? {
-            Some(user) => state.user_name(user),
-            None => Ok(None),
-        };
+    async fn whose(&self, find: impl FnOnce(&State) -> Result<Option<UserId>, StoreError> + Send + 'static) -> String {
+        let name = move |state: &State| Ok::<_, StoreError>(find(state)?.and_then(|user| state.user_name(user)));
         self.at[0].services().store.read(name).await.expect("read").expect("a user").to_string()
     }
 }

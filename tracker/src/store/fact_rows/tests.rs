@@ -16,6 +16,7 @@ fn empty() -> Connection {
         include_str!("../../../../migrations/V3__upkeep.sql"),
         include_str!("../../../../migrations/V4__looks.sql"),
         include_str!("../../../../migrations/V5__withdrawn.sql"),
+        include_str!("../../../../migrations/V6__checkpoint.sql"),
     ] {
         conn.execute_batch(schema).expect("schema");
     }

@@ -1,19 +1,16 @@
-//! Joins one fact to the state. The one path by which state changes, whether the fact was decided
-//! here or came from the sibling.
+//! Joins one fact to the tables.
 //!
-//! Invariant: the state is a function of the *set* of stamped facts. Each statement below keeps the least stamp
+//! Invariant: the tables are a function of the *set* of stamped facts. Each statement below keeps the least stamp
 //! (facts that cannot differ but by mistake), or the largest (registers: the last one holds), or only adds.
-//! So order, repetition and grouping do not matter. `live` is recomputed from its inputs.
+//! So order, repetition and grouping do not matter. It is the same join as that of the state in memory.
 
 use rusqlite::{Connection, ToSql};
 
 use super::error::Result;
-use super::live::{refresh, refresh_of};
-use super::looks;
 use crate::fact::{Delta, Stamp};
 
-/// Adds `delta`, stated at `stamp`, to the state that `tx` writes. Says whether that was anything new.
-pub(crate) fn join(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<bool> {
+/// Adds `delta`, stated at `stamp`, to the tables. Says whether that was anything new.
+pub(super) fn join(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<bool> {
     let at = (stamp.hlc.to_stored(), stamp.origin.as_bytes());
     let run = |sql: &str, keys: &[&dyn ToSql]| run(tx, sql, keys, at);
     match delta {
@@ -31,39 +28,29 @@ pub(crate) fn join(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<bool>
             run(ADMIN, &[group.as_bytes(), user.as_bytes(), membership.as_bytes()])
         }
         Delta::Requested { membership, group, user } => {
-            let new = run(REQUESTED, &[membership.as_bytes(), group.as_bytes(), user.as_bytes()])?;
-            refresh_of(tx, *membership).map(|()| new)
+            run(REQUESTED, &[membership.as_bytes(), group.as_bytes(), user.as_bytes()])
         }
         Delta::Accepted { membership, kicks_seen } => {
             let mut new = run(ACCEPTED, &[membership.as_bytes()])?;
             for kick in kicks_seen {
                 new |= run(ACCEPT_KICK, &[membership.as_bytes(), &kick.0])?;
             }
-            refresh_of(tx, *membership).map(|()| new)
+            Ok(new)
         }
-        Delta::Ended { membership, reason } => {
-            let new = run(ENDED, &[membership.as_bytes(), &reason.to_stored()])?;
-            refresh_of(tx, *membership).map(|()| new)
-        }
-        Delta::Kicked { id, group, user } => {
-            let new = run(KICKED, &[&id.0, group.as_bytes(), user.as_bytes()])?;
-            refresh(tx, *group, *user).map(|()| new)
-        }
-        Delta::Published { id, group, name, file, manifest, user, membership } => {
-            let new = run(
-                PUBLISHED,
-                &[
-                    id.as_bytes(),
-                    group.as_bytes(),
-                    &name.as_str(),
-                    file.as_bytes(),
-                    &manifest.0,
-                    user.as_bytes(),
-                    membership.as_bytes(),
-                ],
-            )?;
-            looks::note(tx, *group, name.as_str()).map(|()| new)
-        }
+        Delta::Ended { membership, reason } => run(ENDED, &[membership.as_bytes(), &reason.to_stored()]),
+        Delta::Kicked { id, group, user } => run(KICKED, &[&id.0, group.as_bytes(), user.as_bytes()]),
+        Delta::Published { id, group, name, file, manifest, user, membership } => run(
+            PUBLISHED,
+            &[
+                id.as_bytes(),
+                group.as_bytes(),
+                &name.as_str(),
+                file.as_bytes(),
+                &manifest.0,
+                user.as_bytes(),
+                membership.as_bytes(),
+            ],
+        ),
         Delta::Withdrawn { publication } => run(WITHDRAWN, &[publication.as_bytes()]),
         Delta::Seeding { group, file, device, user, membership, on } => run(
             SEEDING,

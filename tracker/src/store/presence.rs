@@ -7,8 +7,8 @@ use common::id::{DeviceId, UserId};
 use common::ticket::UnixSeconds;
 use rusqlite::Connection;
 
-use super::{Tables, id};
-use crate::store::error::Result;
+use super::error::Result;
+use super::tables::Tables;
 
 /// A device and where it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,17 +28,18 @@ impl Tables<'_> {
     pub fn presence(&self, lease: Duration, not_before: UnixSeconds) -> Result<Vec<PresenceRow>> {
         let sql = "SELECT device, user_id, address, serial FROM presence
                    WHERE last_seen >= max(?2, (SELECT max(last_seen) FROM presence) - ?1)";
-        let rows = self.all(sql, (lease.as_secs(), not_before.cast_signed()), |r| {
-            let (device, user, address) = (id(r, 0)?, id(r, 1)?, r.get::<_, String>(2)?);
-            let serial = r.get::<_, i64>(3)?.cast_unsigned();
-            Ok(address.parse().ok().map(|address| PresenceRow { device, user, address, serial }))
+        let mut find = self.conn.prepare_cached(sql)?;
+        let rows = find.query_map((lease.as_secs(), not_before.cast_signed()), |r| {
+            let (device, user) = (DeviceId::new(r.get(0)?), UserId::new(r.get(1)?));
+            let (address, serial) = (r.get::<_, String>(2)?.parse(), r.get::<_, i64>(3)?.cast_unsigned());
+            Ok(address.ok().map(|address| PresenceRow { device, user, address, serial }))
         })?;
-        Ok(rows.into_iter().flatten().collect())
+        Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 }
 
 /// Notes who is here at `now`, and that `gone` are not.
-pub(in crate::store) fn save(tx: &Connection, here: &[PresenceRow], gone: &[DeviceId], now: UnixSeconds) -> Result<()> {
+pub(super) fn save(tx: &Connection, here: &[PresenceRow], gone: &[DeviceId], now: UnixSeconds) -> Result<()> {
     let sql =
         "INSERT OR REPLACE INTO presence (device, user_id, address, serial, last_seen) VALUES (?1, ?2, ?3, ?4, ?5)";
     let mut put = tx.prepare_cached(sql)?;

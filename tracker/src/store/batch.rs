@@ -1,0 +1,197 @@
+//! The decisions of one batch. Each is joined to the state in memory as it is taken, so that the next sees it, and all are
+//! taken back before anybody else may look: what is not on disk is not shown.
+
+use std::collections::{BTreeSet, HashMap};
+
+use common::id::OriginId;
+use common::wire::sync::{Event, Head};
+use rusqlite::Connection;
+
+use super::checkpoint::Behind;
+use super::error::Result;
+use super::facts::Fact;
+use super::log::{self, Asked, Log};
+use super::manifest::NewManifest;
+use super::{fact_rows, remote, votes};
+use crate::fact::{Delta, Stamp};
+use crate::state::{State, Undo};
+use crate::vote::{NameKind, Vote};
+
+/// What a decision leaves: written to disk first, and then joined.
+#[derive(Debug)]
+pub(super) enum Record {
+    /// An event, its hash, and what it states.
+    Event(Box<Event>, [u8; 32], Vec<Delta>),
+    /// Facts that no event here carries: part of the sibling's state.
+    Facts(Vec<Fact>),
+    /// The sibling's state up to here has been joined.
+    Adopted(Head),
+    /// This tracker's vote on a name, in lower case.
+    Vote(NameKind, String, Vote),
+    /// A manifest.
+    Manifest(Box<NewManifest>),
+    /// Two events of this origin have the same number.
+    Quarantine(OriginId, u64),
+}
+
+/// A batch while it is decided.
+pub(super) struct Batch<'a> {
+    pub(super) state: &'a mut State,
+    pub(super) log: &'a mut Log,
+    /// For what is not in memory: old answers, old events.
+    pub(super) conn: &'a Connection,
+    /// Milliseconds since 1970.
+    pub(super) now_ms: u64,
+    /// Whether the disk has room for more than the reserve.
+    pub(super) room: bool,
+    undo: Vec<Undo>,
+    records: Vec<Record>,
+    /// Events of this batch, by who asked for them.
+    asked: HashMap<Asked, usize>,
+}
+
+/// How far a batch was, so that it can go back there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    undo: usize,
+    records: usize,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(state: &'a mut State, log: &'a mut Log, conn: &'a Connection, now_ms: u64, room: bool) -> Self {
+        Self { state, log, conn, now_ms, room, undo: Vec::new(), records: Vec::new(), asked: HashMap::new() }
+    }
+
+    /// What was answered to a request that has had its effect.
+    pub(super) fn answered(&self, asked: Asked) -> Result<Option<Vec<u8>>> {
+        match self.asked.get(&asked).and_then(|n| self.records.get(*n)) {
+            Some(Record::Event(event, ..)) => Ok(Some(event.answer.to_vec())),
+            _ => log::recorded(self.conn, asked),
+        }
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark { undo: self.undo.len(), records: self.records.len() }
+    }
+
+    /// Nothing since `mark` was.
+    pub(super) fn back_to(&mut self, mark: Mark) {
+        self.take_back(mark.undo);
+        self.records.truncate(mark.records);
+        self.asked.retain(|_, n| *n < mark.records);
+    }
+
+    fn take_back(&mut self, to: usize) {
+        while self.undo.len() > to {
+            if let Some(undo) = self.undo.pop() {
+                self.state.undo(undo);
+            }
+        }
+    }
+
+    /// The event that states `deltas`, and its hash: to be [entered](Self::enter) when they are joined.
+    pub(super) fn next(&mut self, asked: Asked, deltas: &[Delta], answer: Vec<u8>) -> Result<(Event, [u8; 32])> {
+        let event = self.log.next(asked, deltas, answer, self.now_ms)?;
+        let hash = log::hash_of(&event)?;
+        Ok((event, hash))
+    }
+
+    /// Joins a fact; says whether it was anything new.
+    pub(super) fn join(&mut self, stamp: Stamp, delta: &Delta) -> bool {
+        let undo = self.state.join(stamp, delta);
+        let new = undo.is_some();
+        self.undo.extend(undo);
+        new
+    }
+
+    /// Joins what an event states, and votes for each claim that is the first on its name.
+    pub(super) fn state_facts(&mut self, stamp: Stamp, deltas: &[Delta]) {
+        for delta in deltas {
+            self.join(stamp, delta);
+            votes::on_claim(self, delta, stamp);
+        }
+    }
+
+    /// Enters an event whose facts have been joined.
+    pub(super) fn enter(&mut self, event: Event, hash: [u8; 32], deltas: Vec<Delta>) {
+        self.log.enter(&event, hash);
+        self.asked.insert(Asked { device: event.device, request: event.request }, self.records.len());
+        self.records.push(Record::Event(Box::new(event), hash, deltas));
+    }
+
+    pub(super) fn cast(&mut self, kind: NameKind, name: String, vote: Vote) {
+        self.undo.push(self.state.set_vote(kind, &name, vote));
+        self.records.push(Record::Vote(kind, name, vote));
+    }
+
+    /// A manifest is here, if it was not.
+    pub(super) fn add_manifest(&mut self, manifest: NewManifest) {
+        if !self.state.has_manifest(manifest.id()) {
+            self.undo.push(self.state.add_manifest(manifest.id(), manifest.head()));
+            self.records.push(Record::Manifest(Box::new(manifest)));
+        }
+    }
+
+    /// Keeps facts that have been joined and that no event here carries.
+    pub(super) fn keep_facts(&mut self, facts: Vec<Fact>) {
+        self.records.push(Record::Facts(facts));
+    }
+
+    pub(super) fn adopt(&mut self, head: Head) {
+        if self.log.adopt(&head) {
+            self.records.push(Record::Adopted(head));
+        }
+    }
+
+    pub(super) fn quarantine(&mut self, origin: OriginId, seq: u64) {
+        self.log.quarantine(origin);
+        self.records.push(Record::Quarantine(origin, seq));
+    }
+
+    /// What the batch has come to. The state is as it was.
+    pub(super) fn end(mut self) -> Vec<Record> {
+        self.take_back(0);
+        self.records
+    }
+}
+
+/// Writes what a batch has come to, in the transaction `tx`.
+pub(super) fn write(tx: &Connection, log: &Log, records: &[Record], now_ms: u64) -> Result<()> {
+    let mut moved = BTreeSet::new();
+    for record in records {
+        match record {
+            Record::Event(event, ..) => {
+                log::write(tx, event, now_ms / 1000)?;
+                moved.insert(event.origin);
+            }
+            Record::Facts(facts) => {
+                facts.iter().try_for_each(|(stamp, delta)| fact_rows::join(tx, delta, *stamp).map(drop))?;
+            }
+            Record::Adopted(head) => {
+                remote::adopt(tx, head)?;
+                moved.insert(head.origin);
+            }
+            Record::Vote(kind, name, vote) => votes::write(tx, *kind, name, *vote)?,
+            Record::Manifest(manifest) => manifest.write(tx)?,
+            Record::Quarantine(origin, seq) => remote::quarantine(tx, *origin, *seq, now_ms / 1000)?,
+        }
+    }
+    log.write_place(tx, moved)
+}
+
+/// Joins what is on disk to the state, for good.
+pub(super) fn join(state: &mut State, behind: &mut Behind, records: Vec<Record>) {
+    for record in records {
+        match record {
+            Record::Event(event, hash, deltas) => {
+                let stamp = log::stamp_of(&event);
+                deltas.iter().for_each(|delta| drop(state.join(stamp, delta)));
+                behind.push(Head { origin: event.origin, seq: event.seq, hash }, stamp, deltas);
+            }
+            Record::Facts(facts) => facts.iter().for_each(|(stamp, delta)| drop(state.join(*stamp, delta))),
+            Record::Vote(kind, name, vote) => drop(state.set_vote(kind, &name, vote)),
+            Record::Manifest(manifest) => drop(state.add_manifest(manifest.id(), manifest.head())),
+            Record::Adopted(_) | Record::Quarantine(..) => {}
+        }
+    }
+}
