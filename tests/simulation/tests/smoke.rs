@@ -55,7 +55,6 @@ scenarios! {
     replayed: "messages replayed";
     malformed: "messages malformed";
     altered: "a row altered";
-    derived: "a derived row lost";
     slow_line: "a line of 40 KB/s";
     very_slow_line: "a line of 2 KB/s";
     very_slow_one_way: "a line of 2 KB/s one way";
