@@ -131,7 +131,8 @@ fn wait_for_state(cluster: &Cluster) {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let conn = rusqlite::Connection::open_with_flags(path, flags).expect("opened");
     let until = Instant::now() + PATIENCE * 5;
-    let count = || conn.query_row("SELECT count(*) FROM votes WHERE kind = 1", [], |r| r.get::<_, i64>(0)).expect("counted");
+    let count =
+        || conn.query_row("SELECT count(*) FROM votes WHERE kind = 1", [], |r| r.get::<_, i64>(0)).expect("counted");
     while count() < ENOUGH {
         assert!(Instant::now() < until, "only {} groups", count());
         std::thread::sleep(Duration::from_millis(200));

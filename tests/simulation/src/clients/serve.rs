@@ -130,7 +130,8 @@ impl World {
 
     fn list(&self, i: usize) -> Option<Response> {
         let p = self.nodes[i].process.as_ref()?;
-        let groups = self.rt.block_on(p.store.read(|state| Ok::<_, StoreError>(state.groups_after(None, ALL)))).expect("read");
+        let groups =
+            self.rt.block_on(p.store.read(|state| Ok::<_, StoreError>(state.groups_after(None, ALL)))).expect("read");
         let row = |g: tracker::store::GroupEntry| GroupRow {
             group: g.name,
             admin: g.admin_name,
