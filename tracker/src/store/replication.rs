@@ -222,6 +222,11 @@ impl Store {
     pub async fn store_manifest(&self, id: ManifestId, parts: Vec<ManifestPart>) -> Result<()> {
         let made = tokio::task::spawn_blocking(move || assemble(id, parts)).await;
         let manifest = made.unwrap_or(Err(StoreError::Panicked))?;
+        self.add_manifest(manifest).await
+    }
+
+    /// Stores a manifest before anything refers to it.
+    pub(super) async fn add_manifest(&self, manifest: NewManifest) -> Result<()> {
         let add = move |batch: &mut Batch<'_>| {
             batch.add_manifest(manifest);
             Ok(())

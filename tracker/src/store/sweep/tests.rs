@@ -140,7 +140,7 @@ async fn a_manifest_goes_with_the_last_share_that_can_be_seen_again() {
     // Fetched for an event that is about to come.
     let next = manifest(6);
     let fetched = next.clone();
-    store.replay(move |batch| Ok(batch.add_manifest(fetched))).await.expect("stored");
+    store.add_manifest(fetched).await.expect("stored");
     let ended = Delta::Ended { membership: MembershipId::new([2; 16]), reason: EndReason::Left };
     // A kick that the acceptance has not seen: another acceptance may follow.
     let kick =
@@ -182,7 +182,7 @@ async fn a_tracker_that_gets_the_state_needs_no_manifest_that_is_gone() {
     let applied = b.join_facts(Arc::clone(&packed), Some(Arc::clone(&heads)), Absent::default()).await.expect("joined");
     assert_eq!(applied.missing, Some(live.id()), "that one it must fetch");
     let fetched = live.clone();
-    b.replay(move |batch| Ok(batch.add_manifest(fetched))).await.expect("stored");
+    b.add_manifest(fetched).await.expect("stored");
     let applied = b.join_facts(Arc::clone(&packed), Some(Arc::clone(&heads)), Absent::default()).await.expect("joined");
     assert!(applied.missing.is_none() && !applied.facts.is_empty());
     assert_eq!(a.digest().await.expect("digest"), b.digest().await.expect("digest"));
