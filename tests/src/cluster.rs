@@ -114,6 +114,17 @@ impl Cluster {
         self.trackers[number - 1] = None;
     }
 
+    /// Stops tracker `number` in good order, with SIGTERM.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn stop_tracker(&mut self, number: usize) {
+        let tracker = self.tracker(number);
+        tracker.process.signal("TERM");
+        tracker.process.wait(PATIENCE);
+        self.trackers[number - 1] = None;
+    }
+
     /// Waits until tracker `number` has ended by itself, and says whether that was by SIGKILL.
     ///
     /// # Panics

@@ -13,29 +13,43 @@ use rand::RngExt;
 
 /// Where a tracker dies while it writes, ships and acknowledges.
 const STEADY: [&str; 4] = ["before-commit", "after-commit", "after-ship", "before-acknowledgement"];
+/// Where it dies while its tables follow the log, which they do when nobody asks for anything for a second.
+const CHECKPOINT: [&str; 2] = ["in-checkpoint", "after-checkpoint"];
 /// Where it dies while the state is sent because the log is cut: the sender, and the receiver.
 const SNAPSHOT: [&str; 2] = ["sending-snapshot", "joining-snapshot"];
 /// It dies the first to the last of so many times that it comes by.
 const TIMES: std::ops::Range<u32> = 1..60;
+const CHECKPOINT_TIMES: std::ops::Range<u32> = 1..4;
 /// As many groups make a state that needs several messages.
 const ENOUGH: i64 = 3000;
-/// How long clients rest between commands: as good as not at all, and so long that the state stays of that size.
+/// How long clients rest between commands: as good as not at all, so long that three of them leave a second free now
+/// and then, and so long that the state stays of that size.
 const PAUSE_STEADY: Duration = Duration::from_millis(5);
+const PAUSE_CHECKPOINT: Duration = Duration::from_secs(5);
 const PAUSE_SNAPSHOT: Duration = Duration::from_millis(30);
 
 fn main() -> ExitCode {
     let each: u32 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(25);
-    // In the second part both are away now and then, also for the client that knows both.
-    let parts = [steady(each), snapshots(each)];
+    // In the last part both are away now and then, also for the client that knows both.
+    let parts = [steady(each), checkpoints(each), snapshots(each)];
     if parts.iter().all(Verdict::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Deaths of a tracker that writes, ships and acknowledges.
 fn steady(each: u32) -> Verdict {
-    let mut scene = Scene::set(PAUSE_STEADY);
-    for point in STEADY {
+    deaths(each, &STEADY, TIMES, PAUSE_STEADY)
+}
+
+/// Deaths of a tracker whose tables follow its log.
+fn checkpoints(each: u32) -> Verdict {
+    deaths(each, &CHECKPOINT, CHECKPOINT_TIMES, PAUSE_CHECKPOINT)
+}
+
+fn deaths(each: u32, points: &[&str], times: std::ops::Range<u32>, pause: Duration) -> Verdict {
+    let mut scene = Scene::set(pause);
+    for point in points {
         let began = Instant::now();
-        (0..each).for_each(|_| die_at(&mut scene.cluster, point));
+        (0..each).for_each(|_| die_at(&mut scene.cluster, point, times.clone()));
         println!("{point:<24}{each:>4} deaths, {:.0} s", began.elapsed().as_secs_f64());
     }
     scene.end()
@@ -81,11 +95,11 @@ impl Scene {
 }
 
 /// One tracker is started anew, dies at `point`, and is started again; the other one is left alone.
-fn die_at(cluster: &mut Cluster, point: &str) {
+fn die_at(cluster: &mut Cluster, point: &str, times: std::ops::Range<u32>) {
     let mut rng = rand::rng();
     let number = rng.random_range(1..=2);
     cluster.kill_tracker(number);
-    cluster.start_tracker_that_dies(number, point, rng.random_range(TIMES));
+    cluster.start_tracker_that_dies(number, point, rng.random_range(times));
     assert!(cluster.tracker_died(number, PATIENCE), "at {point}");
     std::thread::sleep(Duration::from_millis(rng.random_range(0..300)));
     cluster.start_tracker(number);
@@ -99,7 +113,7 @@ fn die_in_snapshot(cluster: &mut Cluster, witness: &Client, point: &str) {
     // What was acknowledged until now is on both disks.
     cluster.kill_tracker(empty);
     std::fs::remove_dir_all(cluster.data_of(empty)).expect("a lost disk");
-    cluster.kill_tracker(full);
+    cluster.stop_tracker(full);
     cut_log(cluster, full);
     let dies = if point == "sending-snapshot" { full } else { empty };
     for number in [full, empty] {
@@ -113,7 +127,8 @@ fn die_in_snapshot(cluster: &mut Cluster, witness: &Client, point: &str) {
     cluster.start_tracker(dies);
 }
 
-/// As the tracker does it to a log that is too long, only at once. It must not run.
+/// As the tracker does it to a log that is too long, only at once. It must have stopped in good order: what its tables
+/// lack is in the log.
 fn cut_log(cluster: &Cluster, number: usize) {
     let conn = rusqlite::Connection::open(cluster.data_of(number).join("tracker.db")).expect("opened");
     conn.execute_batch(

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use super::checkpoint::Behind;
 use super::error::Result;
 use super::facts::Fact;
+use super::ledger::Ledger;
 use super::log::{self, Asked, Log};
 use super::manifest::NewManifest;
 use super::{fact_rows, remote, votes};
@@ -39,7 +40,7 @@ pub(super) struct Batch<'a> {
     pub(super) state: &'a mut State,
     pub(super) log: &'a mut Log,
     /// For what is not in memory: old answers, old events.
-    pub(super) conn: &'a Connection,
+    pub(super) ledger: &'a dyn Ledger,
     /// Milliseconds since 1970.
     pub(super) now_ms: u64,
     /// Whether the disk has room for more than the reserve.
@@ -58,15 +59,15 @@ pub(super) struct Mark {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(state: &'a mut State, log: &'a mut Log, conn: &'a Connection, now_ms: u64, room: bool) -> Self {
-        Self { state, log, conn, now_ms, room, undo: Vec::new(), records: Vec::new(), asked: HashMap::new() }
+    pub(super) fn new(state: &'a mut State, log: &'a mut Log, ledger: &'a dyn Ledger, now_ms: u64, room: bool) -> Self {
+        Self { state, log, ledger, now_ms, room, undo: Vec::new(), records: Vec::new(), asked: HashMap::new() }
     }
 
     /// What was answered to a request that has had its effect.
     pub(super) fn answered(&self, asked: Asked) -> Result<Option<Vec<u8>>> {
         match self.asked.get(&asked).and_then(|n| self.records.get(*n)) {
             Some(Record::Event(event, ..)) => Ok(Some(event.answer.to_vec())),
-            _ => log::recorded(self.conn, asked),
+            _ => self.ledger.answered(asked),
         }
     }
 

@@ -51,7 +51,7 @@ impl Behind {
 
     /// Writes facts of the first events, until they are `most`, or `enough` says so, which is asked now and then. How
     /// many events that were: they are to be [dropped](Self::drop_first) when the transaction is on disk.
-    pub(super) fn write(&self, tx: &Connection, most: usize, enough: impl Fn() -> bool) -> Result<usize> {
+    pub(super) fn write(&self, tx: &Connection, most: usize, enough: &dyn Fn() -> bool) -> Result<usize> {
         let mut reached: BTreeMap<OriginId, Head> = BTreeMap::new();
         let (mut events, mut facts, mut next_look) = (0, 0, LOOK_EVERY);
         for entry in &self.entries {
@@ -77,7 +77,7 @@ impl Behind {
 
     /// Writes all of them.
     pub(super) fn write_all(&self, tx: &Connection) -> Result<usize> {
-        self.write(tx, usize::MAX, || false)
+        self.write(tx, usize::MAX, &|| false)
     }
 
     /// The facts of the first `events` are in the tables.

@@ -15,6 +15,7 @@ mod facts;
 #[cfg(test)]
 mod fairness_tests;
 mod jobs;
+mod ledger;
 mod load;
 mod log;
 mod manifest;
@@ -60,6 +61,7 @@ use crate::limits::Caller;
 use batch::Batch;
 use checkpoint::Behind;
 use jobs::{Closed, Jobs, Work};
+use ledger::Sqlite;
 #[cfg(test)]
 use mutation::Mutation;
 use mutation::Mutations;
@@ -164,7 +166,7 @@ impl Store {
         let (publish, versions) = watch::channel(Arc::new(log.versions().clone()));
         let (jobs, reserve) = (Jobs::default(), Arc::new(Reserve::new(free)));
         let writer = Writer {
-            conn,
+            ledger: Sqlite { conn },
             log,
             behind,
             clock: Arc::clone(&clock),

@@ -112,7 +112,8 @@ fn apply_event(batch: &mut Batch<'_>, e: &Event, absent: &HashSet<ManifestId>, o
     let have = batch.log.versions().get(&e.origin).copied().unwrap_or_default();
     if e.seq <= have {
         // A repetition; of what is no longer in the log nothing can be said.
-        let known = if e.seq == have { Some(batch.log.head(e.origin)) } else { hash_at(batch.conn, e.origin, e.seq)? };
+        let known =
+            if e.seq == have { Some(batch.log.head(e.origin)) } else { batch.ledger.hash_at(e.origin, e.seq)? };
         return Ok(if known.is_none_or(|k| log::hash_of(e).is_ok_and(|h| h == k)) {
             Verdict::Done
         } else {
@@ -179,7 +180,7 @@ fn missing_manifest<'a>(
 }
 
 /// The hash of an event that we have: the head of its origin, or what the next one names.
-fn hash_at(conn: &Connection, origin: OriginId, seq: u64) -> Result<Option<[u8; 32]>> {
+pub(super) fn hash_at(conn: &Connection, origin: OriginId, seq: u64) -> Result<Option<[u8; 32]>> {
     let sql = "SELECT hash FROM versions WHERE origin = ?1 AND seq = ?2
                UNION ALL SELECT prev_hash FROM events WHERE origin = ?1 AND seq = ?2 + 1 LIMIT 1";
     Ok(conn.prepare_cached(sql)?.query_row((origin.as_bytes(), seq), |r| r.get(0)).optional()?)
@@ -205,7 +206,7 @@ pub(super) fn compare(batch: &mut Batch<'_>, theirs: &[Head]) -> Result<Vec<Orig
     for head in theirs {
         let ours = match batch.log.versions().get(&head.origin) {
             Some(seq) if *seq == head.seq => Some(batch.log.head(head.origin)),
-            _ => hash_at(batch.conn, head.origin, head.seq)?,
+            _ => batch.ledger.hash_at(head.origin, head.seq)?,
         };
         if ours.is_some_and(|ours| ours != head.hash) {
             batch.quarantine(head.origin, head.seq);

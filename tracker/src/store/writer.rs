@@ -14,9 +14,10 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::batch::{self, Batch, Record};
-use super::checkpoint::{Behind, MAX_BEHIND};
+use super::checkpoint::Behind;
 use super::error::{Result, StoreError};
 use super::jobs::{Closed, Jobs, Next, Queued, Work};
+use super::ledger::{Ledger, Sqlite};
 use super::log::{Asked, Log, Versions};
 use super::manifest::NewManifest;
 use super::mutation::{self, Mutations};
@@ -35,8 +36,6 @@ const BATCH_TIME: Duration = Duration::from_millis(3);
 /// interrupted.
 const IDLE: Duration = Duration::from_secs(1);
 const FACTS_WHEN_IDLE: usize = 4096;
-/// Facts that a batch writes to the tables if too many are behind: more than it brings.
-const FACTS_WHEN_BEHIND: usize = 4 * MAX_BATCH;
 
 /// Milliseconds since 1970 by the wall clock, or by a test's.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -213,31 +212,9 @@ impl<F, T> Finish for Upkeep<F, T> {
     }
 }
 
-fn execute(conn: &Connection, sql: &str) -> Result<()> {
-    conn.prepare_cached(sql)?.execute([])?;
-    Ok(())
-}
-
-/// Runs `work` in a transaction. On failure nothing of it was.
-fn transaction<T>(conn: &Connection, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    execute(conn, "BEGIN IMMEDIATE")?;
-    let outcome = work().and_then(|value| {
-        failpoint::reach(Point::BeforeCommit);
-        // On a full disk SQLite may have undone the whole transaction by itself.
-        if conn.is_autocommit() {
-            return Err(StoreError::Full);
-        }
-        execute(conn, "COMMIT").map(|()| value)
-    });
-    if outcome.is_err() && !conn.is_autocommit() {
-        execute(conn, "ROLLBACK")?;
-    }
-    outcome
-}
-
 /// The writer's own things.
 pub(super) struct Writer {
-    pub(super) conn: Connection,
+    pub(super) ledger: Sqlite,
     pub(super) log: Log,
     /// What is on disk, and not in the tables of facts.
     pub(super) behind: Behind,
@@ -279,10 +256,7 @@ impl Writer {
             };
         }
         self.checkpoint(usize::MAX);
-        // So that the database is one file again, which can be copied.
-        if let Err(e) = self.conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)") {
-            tracing::debug!("tidying up at the end: {e}");
-        }
+        self.ledger.tidy();
     }
 
     /// Decides `first` and what else waits, writes that, and answers. Returns the next job, if that is to run alone.
@@ -290,7 +264,10 @@ impl Writer {
         let (before, now_ms) = (self.log.clone(), (self.clock)());
         let mut ran: Vec<Box<dyn Decide>> = Vec::new();
         let (records, next) = self.decide(first, now_ms, &mut ran);
-        let committed = if records.is_empty() { Ok(0) } else { self.write(&records, now_ms) };
+        let committed = match records.is_empty() {
+            true => Ok(0),
+            false => self.ledger.append(&self.log, &records, &self.behind, now_ms),
+        };
         match &committed {
             Ok(events) => {
                 self.behind.drop_first(*events);
@@ -317,7 +294,7 @@ impl Writer {
     ) -> (Vec<Record>, Option<Queued>) {
         let (begun, room) = (Instant::now(), self.reserve.has_room());
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = Batch::new(&mut state, &mut self.log, &self.conn, now_ms, room);
+        let mut batch = Batch::new(&mut state, &mut self.log, &self.ledger, now_ms, room);
         let (mut next, mut urgent) = (Some(first), false);
         while let Some(Queued { caller, work: mut job }) = next {
             let started = Instant::now();
@@ -335,30 +312,13 @@ impl Writer {
         (batch.end(), None)
     }
 
-    /// Writes what a batch has come to. Returns of how many events the tables have the facts with it.
-    fn write(&self, records: &[Record], now_ms: u64) -> Result<usize> {
-        let Self { conn, log, behind, .. } = self;
-        transaction(conn, || {
-            // The log is about to lose events.
-            let events = if records.iter().any(|r| matches!(r, Record::Adopted(_))) {
-                behind.write_all(conn)?
-            } else if behind.facts() > MAX_BEHIND {
-                behind.write(conn, FACTS_WHEN_BEHIND, || false)?
-            } else {
-                0
-            };
-            batch::write(conn, log, records, now_ms)?;
-            Ok(events)
-        })
-    }
-
     /// Runs a job, on tables that are up to date if it needs that.
     fn run_alone(&mut self, mut job: Box<dyn Alone>) {
         let (mut mutations, now_ms) = (Mutations::new(), (self.clock)());
-        let Self { conn, behind, .. } = self;
-        let committed = transaction(conn, || {
-            let events = if job.needs_facts() { behind.write_all(conn)? } else { 0 };
-            job.run(conn, &mut mutations, now_ms)?;
+        let Self { ledger, behind, .. } = self;
+        let committed = ledger.transaction(|tx| {
+            let events = if job.needs_facts() { behind.write_all(tx)? } else { 0 };
+            job.run(tx, &mut mutations, now_ms)?;
             Ok(events)
         });
         if let Ok(events) = &committed {
@@ -375,14 +335,9 @@ impl Writer {
 
     /// Brings the tables of facts up to date, until somebody waits or `most` facts are written.
     fn checkpoint(&mut self, most: usize) {
-        let Self { conn, behind, jobs, .. } = self;
+        let Self { ledger, behind, jobs, .. } = self;
         let somebody_waits = || most < usize::MAX && jobs.waiting() != (0, 0);
-        let written = transaction(conn, || {
-            let events = behind.write(conn, most, somebody_waits)?;
-            failpoint::reach(Point::InCheckpoint);
-            Ok(events)
-        });
-        match written {
+        match ledger.checkpoint(behind, most, &somebody_waits) {
             Ok(events) => {
                 self.behind.drop_first(events);
                 failpoint::reach(Point::AfterCheckpoint);
