@@ -54,8 +54,7 @@ pub(super) fn fill(path: &Path, size: Size, devices: &[DeviceId], now: UnixSecon
     filler.history()?;
     conn.execute_batch("COMMIT")?;
     conn.pragma_update(None, "synchronous", "full")?;
-    conn.pragma_update(None, "journal_mode", "wal")?;
-    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    conn.pragma_update(None, "journal_mode", "wal")
 }
 
 struct Filler<'a> {
