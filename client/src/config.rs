@@ -33,6 +33,7 @@ from --password-fd, or else from the variable SHOAL_PASSWORD, and a person at a 
 ///
 /// Without -c and -f, and with a terminal on stdin, this is an interactive prompt; type `help` there.
 /// Lines that are piped in are run as a script. Started in the background of a terminal it reads nothing and seeds.
+/// Where a client runs already on the same data directory, this one attaches to it: the lines are run there, and `shutdown` ends it.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "client", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Args {
@@ -52,7 +53,8 @@ pub struct Args {
     /// One JSON object per command on stdout, nothing else there.
     #[arg(long)]
     pub json: bool,
-    /// After -c, -f or the end of piped input: stay and seed until SIGINT or SIGTERM.
+    /// After -c, -f or the end of piped input: stay and seed until SIGINT, SIGTERM or `shutdown`. Without any lines this is
+    /// the service that others attach to.
     #[arg(long)]
     pub stay: bool,
     /// Do not stop at the first failing line.
@@ -143,6 +145,15 @@ pub fn meant(arguments: &[OsString]) -> Option<String> {
     }
 }
 
+/// A data directory that was to be taken.
+#[derive(Debug)]
+pub enum Opened {
+    /// It is ours now.
+    Ours(DataDir),
+    /// Another process has it; its canonical path.
+    Theirs(PathBuf),
+}
+
 /// A data directory that no other process uses. Released when dropped.
 #[derive(Debug)]
 pub struct DataDir {
@@ -151,11 +162,11 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory (mode 0700) if it is not there, and takes it.
+    /// Makes the directory (mode 0700) if it is not there, and takes it unless another process has it.
     ///
     /// # Errors
-    /// When it cannot be made, or another process has it.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    /// When it cannot be made or used.
+    pub fn open(path: &Path) -> Result<Opened, Error> {
         create_private(path)?;
         // Absolute, so that it stays the same whatever becomes of the working directory.
         let path = path.canonicalize().map_err(|e| Error::from_io("find", path, e))?;
@@ -169,12 +180,9 @@ impl DataDir {
         match lock.try_lock() {
             Ok(()) => {
                 private_file::tidy(&path).map_err(|e| Error::from_io("tidy", &path, e))?;
-                Ok(Self { path, _lock: lock })
+                Ok(Opened::Ours(Self { path, _lock: lock }))
             }
-            Err(TryLockError::WouldBlock) => Err(Error::InUse(format!(
-                "the data directory {} is in use by another client; stop that one, or choose another IP:PORT or --data-dir",
-                shown(&path)
-            ))),
+            Err(TryLockError::WouldBlock) => Ok(Opened::Theirs(path)),
             Err(TryLockError::Error(e)) => Err(failed(e)),
         }
     }
@@ -252,20 +260,18 @@ mod tests {
     }
 
     #[test]
-    fn a_second_process_is_refused_by_name() {
+    fn a_directory_has_one_owner_at_a_time() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("a/b");
-        let first = DataDir::open(&path).expect("free");
+        let Opened::Ours(first) = DataDir::open(&path).expect("free") else { panic!("nobody has it") };
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(fs::metadata(&path).expect("made").permissions().mode() & 0o777, 0o700);
         }
-        let refused = DataDir::open(&path).expect_err("taken");
-        assert_eq!(refused.code(), "in_use");
-        let refused = refused.to_string();
-        assert!(refused.contains(&shown(first.path())), "{refused}");
+        let Opened::Theirs(taken) = DataDir::open(&path).expect("usable") else { panic!("the first has it") };
+        assert_eq!(taken, first.path());
         drop(first);
-        DataDir::open(&path).expect("free again");
+        assert!(matches!(DataDir::open(&path), Ok(Opened::Ours(_))), "free again");
     }
 }

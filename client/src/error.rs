@@ -85,10 +85,56 @@ pub enum Error {
     /// The user or the system asked to stop before the command was done.
     #[error("interrupted before it was done")]
     Interrupted,
+    /// The client that this face was attached to has ended.
+    #[error(
+        "the running client has ended before this was done; start one, with the same data directory, and try again"
+    )]
+    ClientEnded,
+    /// What another client process, which was attached to, could not do.
+    #[error("{message}")]
+    Told {
+        /// Its stable code.
+        code: &'static str,
+        /// Its sentence.
+        message: String,
+    },
     /// A defect of ours, or of the tracker.
     #[error("{0}")]
     Internal(String),
 }
+
+/// All codes: what another process tells is one of them.
+const CODES: [&str; 29] = [
+    "usage",
+    "invalid_argument",
+    "not_logged_in",
+    "bad_credentials",
+    "user_exists",
+    "no_such_user",
+    "group_exists",
+    "no_such_group",
+    "not_a_member",
+    "not_admin",
+    "already_member",
+    "already_requested",
+    "no_such_request",
+    "file_exists",
+    "no_such_file",
+    "destination_exists",
+    "no_seeders",
+    "integrity",
+    "disk_full",
+    "io",
+    "rate_limited",
+    "busy",
+    "trackers_unreachable",
+    "untrusted_tracker",
+    "timeout",
+    "interrupted",
+    "in_use",
+    "tracker_disk_full",
+    "internal",
+];
 
 impl Error {
     /// The stable code of `--json`.
@@ -108,9 +154,16 @@ impl Error {
             Self::UntrustedTracker { .. } => "untrusted_tracker",
             Self::Timeout(_) => "timeout",
             Self::InUse(_) => "in_use",
-            Self::Interrupted => "interrupted",
+            Self::Interrupted | Self::ClientEnded => "interrupted",
+            Self::Told { code, .. } => code,
             Self::Internal(_) => "internal",
         }
+    }
+
+    /// What another client process said; a code that this release does not know is a defect of one of them.
+    pub(crate) fn told(code: &str, message: String) -> Self {
+        let code = CODES.iter().find(|known| **known == code).copied().unwrap_or("internal");
+        Self::Told { code, message }
     }
 
     /// What the system said when `verb` (`read`, `create`, …) was tried on `path`; a full disk or an
@@ -141,6 +194,24 @@ pub(crate) fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_process_tells_keeps_its_code_and_its_sentence() {
+        for code in CODES {
+            let told = Error::told(code, "why".to_owned());
+            assert_eq!((told.code(), told.to_string().as_str()), (code, "why"));
+        }
+        assert_eq!(Error::told("of a later release", String::new()).code(), "internal");
+        let ours = [
+            Error::Refused(Refusal::TrackerDiskFull),
+            Error::NotShared(String::new()),
+            Error::AccountUnknown(String::new()),
+            Error::ClientEnded,
+            Error::DiskFull { action: String::new() },
+            Error::TrackersUnreachable(String::new()),
+        ];
+        assert!(ours.iter().all(|e| CODES.contains(&e.code())));
+    }
 
     #[test]
     fn a_full_disk_and_a_full_quota_are_told_apart_from_other_faults() {

@@ -1,11 +1,13 @@
-//! From arguments to an exit status: opens the rooms, gives them to an engine, shows it a face, and stops all of it.
+//! From arguments to an exit status. Composes what runs: where the data directory is free, the rooms, an engine over them and
+//! its faces; where a client runs already, a face that is attached to it.
 //!
-//! The one place that knows all rooms.
+//! The one place that knows all rooms. Invariant: who holds the lock of the data directory, and nobody else, serves.
 
 use std::ffi::OsString;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use common::task::TaskGroup;
@@ -13,12 +15,14 @@ use common::tls::DeviceKey;
 use common::tracker_info::TrackerInfo;
 use tokio::time::timeout;
 
-use crate::config::{self, Args, DataDir};
+use crate::config::{self, Args, DataDir, Opened};
 use crate::download::{DownloadConfig, Downloads};
 use crate::engine::{Begin, Engine};
-use crate::error::Error;
+use crate::error::{Error, shown};
+use crate::faces::control::attach::{Attached, Listening};
+use crate::faces::control::{Control, socket};
 use crate::faces::front::{Front, Lines, Manner};
-use crate::faces::script::{DONE, USAGE};
+use crate::faces::script::{DONE, INTERRUPTED, TERMINATED, USAGE};
 use crate::faces::{self, Service, Signals, fatal, fatal_data};
 use crate::share::{ShareConfig, Shares};
 use crate::trackers::{Trackers, TrackersConfig};
@@ -28,6 +32,10 @@ use crate::transfer::Limits;
 const STOP_WORK: Duration = Duration::from_secs(3);
 /// How long tasks may take to end.
 const STOP_TASKS: Duration = Duration::from_secs(2);
+/// How long a client that has the data directory may take until it can be attached to, or is gone.
+const NEIGHBOUR: Duration = Duration::from_secs(8);
+/// How often it is looked after.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs the client as its command line says; the exit status.
 pub fn start(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -67,30 +75,170 @@ fn fault(json: bool, error: &Error) -> u8 {
 
 fn run(args: &Args) -> Result<u8, Error> {
     let info = args.read_tracker_info()?;
-    let data_dir = DataDir::open(&args.data_dir())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Error::from_io_about("start", e))?;
-    let status = runtime.block_on(serve(args, info, &data_dir));
+    let status = runtime.block_on(serve_or_attach(args, info));
     // A thread that waits for the next piped line would keep a patient runtime for ever.
     runtime.shutdown_background();
     status
 }
 
-async fn serve(args: &Args, info: TrackerInfo, data_dir: &DataDir) -> Result<u8, Error> {
+async fn serve_or_attach(args: &Args, info: TrackerInfo) -> Result<u8, Error> {
     let mut signals = Signals::listen().map_err(|e| Error::from_io_about("listen to signals", e))?;
-    let tasks = TaskGroup::new();
     let manner = Manner::of(args);
-    let lines = Lines::of(args).await?;
-    let front = Front::open(manner, data_dir.path(), &tasks)?;
-    front.log();
-    let (engine, begin) = open_engine(args, info, data_dir, &tasks).await?;
-    let service: Arc<dyn Service> = Arc::<Engine>::clone(&engine);
-    front.listen(&service, args.json, &tasks);
-    begin.begin(manner != Manner::Script, &tasks);
-    let status = front.run(args, lines, service, &tasks, &mut signals).await;
-    let _ = timeout(STOP_WORK, engine.downloads().shutdown()).await; // What is on disk is resumed from.
+    let mut lines = Lines::of(args).await?;
+    loop {
+        let tasks = TaskGroup::new();
+        let end = match neighbour(args, &tasks).await? {
+            Neighbour::None(data_dir) => {
+                let served = serve(args, info, &data_dir, (manner, lines), &tasks, &mut signals).await;
+                stop(&tasks).await;
+                return served;
+            }
+            Neighbour::Runs(attachment) => attach(args, *attachment, (manner, lines), &tasks, &mut signals).await,
+        };
+        stop(&tasks).await;
+        match end? {
+            Left::For(status) => return Ok(status),
+            Left::Alone => lines = Lines::none(),
+        }
+    }
+}
+
+async fn stop(tasks: &TaskGroup) {
     let _ = timeout(STOP_TASKS, tasks.stop()).await; // The process ends, whatever is stuck.
+}
+
+/// Whether a client runs on the data directory.
+enum Neighbour {
+    /// None does, and none can from now on but this one.
+    None(DataDir),
+    /// One does.
+    Runs(Box<Attachment>),
+}
+
+/// A client that was attached to, on this data directory.
+struct Attachment {
+    data_dir: PathBuf,
+    attached: Arc<Attached>,
+    listening: Listening,
+}
+
+/// Takes the data directory, or attaches to who has it; waits a while for one that has just started or is about to end.
+async fn neighbour(args: &Args, tasks: &TaskGroup) -> Result<Neighbour, Error> {
+    let until = Instant::now() + NEIGHBOUR;
+    loop {
+        let data_dir = match DataDir::open(&args.data_dir())? {
+            Opened::Ours(data_dir) => return Ok(Neighbour::None(data_dir)),
+            Opened::Theirs(data_dir) => data_dir,
+        };
+        let socket = socket::path_for(&data_dir, socket::runtime_dir().as_deref());
+        let opened = match &socket {
+            Ok(socket) => Attached::open(socket, tasks).await,
+            Err(e) => return Err(in_use(&data_dir, e)),
+        };
+        match opened {
+            Ok((attached, listening)) => {
+                return Ok(Neighbour::Runs(Box::new(Attachment { data_dir, attached, listening })));
+            }
+            Err(e) if until <= Instant::now() => return Err(in_use(&data_dir, &e)),
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+fn in_use(data_dir: &Path, why: &io::Error) -> Error {
+    Error::InUse(format!(
+        "the data directory {} is in use by another client that cannot be attached to ({why}); stop that one, or choose \
+         another IP:PORT or --data-dir",
+        shown(data_dir)
+    ))
+}
+
+/// Runs engine and face in this process.
+async fn serve(
+    args: &Args,
+    info: TrackerInfo,
+    data_dir: &DataDir,
+    (manner, lines): (Manner, Lines),
+    tasks: &TaskGroup,
+    signals: &mut Signals,
+) -> Result<u8, Error> {
+    let mut front = Front::open(manner, data_dir.path(), tasks)?;
+    front.log();
+    let (engine, begin) = open_engine(args, info, data_dir, tasks).await?;
+    let service: Arc<dyn Service> = Arc::<Engine>::clone(&engine);
+    signals.end_with(service.ended());
+    front.listen(&service, args.json, tasks);
+    begin.begin(tasks);
+    if manner != Manner::Script {
+        engine.stay(tasks);
+    }
+    let control = match open_control(data_dir, &service, tasks) {
+        Ok(control) => Some(control),
+        Err(e) => {
+            front.say(&format!("no other client can attach to this one: {e}"));
+            None
+        }
+    };
+    let status = front.run(args, lines, Arc::clone(&service), tasks, signals).await;
+    let is_stopped = [INTERRUPTED, TERMINATED].contains(&status) || service.ended().is_cancelled();
+    if let Some(control) = control {
+        if manner == Manner::Script && !is_stopped && *control.faces().borrow() > 0 {
+            engine.stay(tasks);
+            front.stay_for(control.faces(), signals).await;
+        }
+        control.close().await;
+    }
+    let _ = timeout(STOP_WORK, engine.downloads().shutdown()).await; // What is on disk is resumed from.
     Ok(status)
+}
+
+fn open_control(data_dir: &DataDir, service: &Arc<dyn Service>, tasks: &TaskGroup) -> io::Result<Control> {
+    let path = socket::path_for(data_dir.path(), socket::runtime_dir().as_deref())?;
+    Control::open(&path, Arc::clone(service), tasks)
+}
+
+/// How an attached face has left.
+enum Left {
+    /// With this status.
+    For(u8),
+    /// It was to stay, and the client that it was attached to has ended: this one has to take its place.
+    Alone,
+}
+
+/// Runs a face on the client in another process.
+async fn attach(
+    args: &Args,
+    Attachment { data_dir, attached, listening }: Attachment,
+    (manner, lines): (Manner, Lines),
+    tasks: &TaskGroup,
+    signals: &mut Signals,
+) -> Result<Left, Error> {
+    let mut front = Front::open(manner, &data_dir, tasks)?;
+    front.log();
+    let service: Arc<dyn Service> = Arc::<Attached>::clone(&attached);
+    signals.end_with(service.ended());
+    front.listen(&service, args.json, tasks);
+    listening.begin(tasks);
+    not_for_us(args, &service.known_status().listen).iter().for_each(|text| front.say(text));
+    let status = front.run(args, lines, Arc::clone(&service), tasks, signals).await;
+    let is_alone = service.ended().is_cancelled() && !service.is_shut_down();
+    Ok(if manner == Manner::Stay && is_alone { Left::Alone } else { Left::For(status) })
+}
+
+/// What is to be said of options that concern the engine, where that runs already and listens at `listen`.
+fn not_for_us(args: &Args, listen: &str) -> Vec<String> {
+    let limits = [("--limit-up", args.limit_up), ("--limit-down", args.limit_down)];
+    let limits = limits.iter().filter(|(_, limit)| limit.is_some());
+    let mut said: Vec<_> = limits
+        .map(|(option, _)| format!("{option} is left out: a client runs here already, and its own limit holds"))
+        .collect();
+    let wanted = args.listen_at().ok().filter(|wanted| wanted.port() != 0 && wanted.to_string() != listen);
+    said.extend(
+        wanted.map(|wanted| format!("{wanted} is left out: a client runs here already, and listens on {listen}")),
+    );
+    said
 }
 
 async fn open_engine(

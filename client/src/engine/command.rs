@@ -10,6 +10,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use common::escape::Escaped;
 use common::id::{DeviceId, FileName, GroupName, UserName};
 use common::wire::client::FileSelector;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::paths;
@@ -31,8 +33,9 @@ pub(crate) struct Line {
 }
 
 /// What can be typed.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize)]
 #[command(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Make a new account; does not log in
     CreateUser {
@@ -163,6 +166,7 @@ pub enum Command {
         group: GroupName,
         /// Its name, or `id:` and at least 8 digits of its id
         #[arg(value_name = "file_name")]
+        #[serde(serialize_with = "selector")]
         file_name: FileSelector,
         /// A directory, or the path to give the file
         #[arg(value_name = "destination", value_parser = paths::parser())]
@@ -203,6 +207,7 @@ pub enum Command {
         group: GroupName,
         /// Its name, or `id:` and at least 8 digits of its id
         #[arg(value_name = "file_name")]
+        #[serde(serialize_with = "selector")]
         file_name: FileSelector,
     },
     /// List the devices on which you are logged in
@@ -224,6 +229,8 @@ pub enum Command {
     /// Leave (also Ctrl-D); shares are seeded again at the next start
     #[command(visible_alias = "exit")]
     Quit,
+    /// End the client that runs on this data directory, for all who are attached to it
+    Shutdown,
 }
 
 fn download_number(text: &str) -> Result<u64, String> {
@@ -232,7 +239,8 @@ fn download_number(text: &str) -> Result<u64, String> {
 }
 
 /// In which order pieces are fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Uniformly at random.
     Random,
@@ -243,7 +251,7 @@ pub enum Order {
 }
 
 /// The beginning of a device's id: hexadecimal digits, at least six.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DevicePrefix(String);
 
 impl DevicePrefix {
@@ -283,6 +291,21 @@ impl Secret {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// As typed: what is written goes to the same user's client, over a socket that only that user can open.
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+/// As it has to be typed.
+fn selector<S: Serializer>(file: &FileSelector, s: S) -> Result<S::Ok, S::Error> {
+    match file {
+        FileSelector::Name(name) => s.serialize_str(name.as_str()),
+        id @ FileSelector::IdPrefix(_) => s.collect_str(id),
     }
 }
 
@@ -332,7 +355,21 @@ impl Command {
             Self::Status => "status",
             Self::Help { .. } => "help",
             Self::Quit => "quit",
+            Self::Shutdown => "shutdown",
         }
+    }
+
+    /// Its arguments by their names in the table, as another process is told them.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub(crate) fn fields(&self) -> serde_json::Result<Map<String, Value>> {
+        let Value::Object(variant) = serde_json::to_value(self)? else { return Ok(Map::new()) };
+        // The only field is the variant, and what that has are the arguments.
+        let fields = variant.into_iter().next().map(|(_, fields)| fields);
+        Ok(fields
+            .and_then(|fields| if let Value::Object(fields) = fields { Some(fields) } else { None })
+            .unwrap_or_default())
     }
 
     /// Whether the line held a password: then it is kept nowhere.
@@ -422,6 +459,7 @@ mod tests {
             "status",
             "help",
             "quit",
+            "shutdown",
         ];
         assert_eq!(names, expected);
         for (line, name) in [

@@ -22,10 +22,12 @@ use common::wire::client::{Password, Relation, Request, Response};
 use common::wire::limits::{MAX_PASSWORD, MIN_PASSWORD};
 use common::wire::refusal::Refusal;
 use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
 
 pub use self::command::Command;
 use self::command::Secret;
 pub use self::events::Event;
+use self::news::{Happening, News};
 pub use self::outcome::Outcome;
 use self::outcome::{Group, Member, Status, TrackerRow, User};
 pub use self::progress::{Call, Progress, ProgressSink};
@@ -41,6 +43,8 @@ pub struct Engine {
     downloads: Downloads,
     device: DeviceId,
     events: broadcast::Sender<Event>,
+    /// Cancelled when somebody wants it to end.
+    ended: CancellationToken,
 }
 
 impl Engine {
@@ -54,7 +58,7 @@ impl Engine {
     ) -> (Arc<Self>, Begin) {
         let (pushes, share_notices) = (trackers.pushes(), shares.notices());
         let events = broadcast::Sender::new(events::EVENTS);
-        let engine = Arc::new(Self { trackers, shares, downloads, device, events });
+        let engine = Arc::new(Self { trackers, shares, downloads, device, events, ended: CancellationToken::new() });
         let sources = events::Sources { notices, pushes, shares: share_notices };
         (Arc::clone(&engine), Begin { engine, sources })
     }
@@ -82,6 +86,17 @@ impl Engine {
     /// Who is logged in, as far as is known without asking.
     pub fn user(&self) -> Option<UserName> {
         self.trackers.session().borrow().as_ref().map(|s| s.user.clone())
+    }
+
+    /// Cancelled when somebody wants the client to end.
+    pub fn ended(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
+    /// From now on, whenever somebody is logged in, what they share is seeded and their unfinished downloads go on.
+    pub fn stay(self: &Arc<Self>, tasks: &TaskGroup) {
+        self.trackers.serve_at(self.shares.listen_addr());
+        tasks.spawn("restore", events::restore(Arc::clone(self)));
     }
 
     fn tell(&self, event: Event) {
@@ -162,6 +177,11 @@ impl Engine {
             Command::Status => Ok(Outcome::Status(self.status().await)),
             Command::Help { .. } => Ok(Outcome::Help { help: String::new() }),
             Command::Quit => Ok(Outcome::Quit {}),
+            Command::Shutdown => {
+                self.tell(Event::News(News::of(Happening::ShutDown, "the client was shut down".to_owned())));
+                self.ended.cancel();
+                Ok(Outcome::ShutDown {})
+            }
         }
     }
 
@@ -218,7 +238,7 @@ impl Engine {
     }
 
     /// The status as far as it is known without asking anybody.
-    fn known_status(&self) -> Status {
+    pub fn known_status(&self) -> Status {
         self.status_of(self.trackers.known())
     }
 
@@ -248,15 +268,10 @@ pub struct Begin {
 }
 
 impl Begin {
-    /// Tells from now on what happens, also what has happened before. If it `stays`, what the user shares is seeded and
-    /// unfinished downloads go on, whenever somebody is logged in.
-    pub fn begin(self, stays: bool, tasks: &TaskGroup) {
+    /// Tells from now on what happens, also what has happened before.
+    pub fn begin(self, tasks: &TaskGroup) {
         let Self { engine, sources } = self;
         events::spawn(&engine, sources, tasks);
-        if stays {
-            engine.trackers.serve_at(engine.shares.listen_addr());
-            tasks.spawn("restore", events::restore(engine));
-        }
     }
 }
 

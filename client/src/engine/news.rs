@@ -70,6 +70,8 @@ pub enum Happening {
     ShareEnded,
     /// Unfinished downloads of an earlier run are there.
     GoingOn,
+    /// The client ends, because somebody said `shutdown`.
+    ShutDown,
 }
 
 impl Happening {
@@ -93,7 +95,8 @@ impl Happening {
             | Self::SessionFile
             | Self::ClockOff
             | Self::ShareEnded
-            | Self::GoingOn => false,
+            | Self::GoingOn
+            | Self::ShutDown => false,
         }
     }
 }

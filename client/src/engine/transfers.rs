@@ -1,8 +1,8 @@
 //! Sharing and downloading, as commands.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use common::id::{FileName, GroupName};
 use common::wire::client::{FileSelector, Request};
@@ -15,8 +15,9 @@ use super::progress::Hashing;
 use super::{Call, Engine, Event, Progress, ProgressSink};
 use crate::download::{DownloadId, Strategy};
 use crate::error::{Error, shown};
+use crate::share::HashProgress;
 
-/// How often whoever waits for a download is told how far it is.
+/// How often is told how far a download that is waited for, or a hashing, is.
 const TOLD: Duration = Duration::from_millis(200);
 
 impl Engine {
@@ -30,11 +31,7 @@ impl Engine {
     ) -> Result<Outcome, Error> {
         self.who().await?;
         self.trackers.serve_at(self.shares.listen_addr());
-        let (sink, label) = (Arc::clone(&call.progress), last_part(&path));
-        let progress = move |p: crate::share::HashProgress| {
-            sink(&Progress::Hashing(Hashing { name: label.clone(), done: p.done, total: p.total }));
-        };
-        let done = self.shares.upload(&path, group, name, piece_size, progress).await?;
+        let done = self.shares.upload(&path, group, name, piece_size, self.hashing(&path, call)).await?;
         let (group, name) = (done.group.clone(), done.name.clone());
         self.tell(Event::Share(ShareChange { group, name, seeded: true, reason: None }));
         Ok(Outcome::Uploaded(Uploaded {
@@ -46,6 +43,22 @@ impl Engine {
             sha1: done.sha1.to_string(),
             file_id: done.file_id,
         }))
+    }
+
+    /// Tells whoever called, and whoever listens, how far the hashing of a file is: some times a second, and at the end.
+    fn hashing(&self, path: &Path, call: &Call) -> impl Fn(HashProgress) + Send + Sync + use<> {
+        let (sink, events, name) = (Arc::clone(&call.progress), self.events.clone(), last_part(path));
+        let told: Mutex<Option<Instant>> = Mutex::new(None);
+        move |HashProgress { done, total }| {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if done < total && told.is_some_and(|at| at.elapsed() < TOLD) {
+                return;
+            }
+            *told = Some(Instant::now());
+            let progress = Progress::Hashing(Hashing { name: name.clone(), done, total });
+            sink(&progress);
+            let _ = events.send(Event::Progress(progress)); // Nobody listens: then nobody wants to know.
+        }
     }
 
     pub(super) async fn download(

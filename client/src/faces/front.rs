@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::task::TaskGroup;
 use common::terminal;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tracing_subscriber::EnvFilter;
 
 use super::console::{Console, LogWriter, is_lively};
@@ -38,7 +38,7 @@ impl Manner {
     pub(crate) fn of(args: &Args) -> Self {
         let scripted = !args.commands.is_empty() || args.file.is_some() || args.json || !io::stdin().is_terminal();
         let background = would_be_stopped(args);
-        match (scripted || background, args.stay || background) {
+        match (scripted || background || args.stay, args.stay || background) {
             (false, _) => Self::Prompt,
             (true, false) => Self::Script,
             (true, true) => Self::Stay,
@@ -51,6 +51,11 @@ impl Manner {
 fn would_be_stopped(args: &Args) -> bool {
     let reads_stdin = args.file.as_ref().map_or(args.commands.is_empty(), |file| file.as_os_str() == "-");
     reads_stdin && io::stdin().is_terminal() && terminal::is_in_background()
+}
+
+/// Whether there are no lines at all, and it is to stay: with `--stay` nobody types.
+fn is_service(args: &Args) -> bool {
+    args.stay && args.commands.is_empty() && args.file.is_none() && io::stdin().is_terminal()
 }
 
 /// The terminal's side of this process: where output goes, and what the prompt needs.
@@ -115,15 +120,16 @@ impl Front {
 
     /// Runs the lines, to the end or until somebody wants to leave; the exit status.
     pub(crate) async fn run(
-        self,
+        &mut self,
         args: &Args,
         lines: Lines,
         service: Arc<dyn Service>,
         tasks: &TaskGroup,
         signals: &mut Signals,
     ) -> u8 {
-        let Self { manner, console, bars, person } = self;
-        if let Some(Person { prompt, names, wants }) = person {
+        let Self { manner, ref console, ref bars, .. } = *self;
+        if let Some(Person { prompt, names, wants }) = self.person.take() {
+            let (console, bars) = (console.clone(), bars.clone());
             let interactive = Interactive { service, console, prompt, names, bars };
             interactive.spawn_completion(tasks, wants);
             return interactive.run(signals).await;
@@ -131,18 +137,38 @@ impl Front {
         let Args { json, keep_going, .. } = *args;
         let stay = manner == Manner::Stay;
         let attended = io::stdin().is_terminal() && io::stderr().is_terminal() && !terminal::is_in_background();
-        let bars = (!json).then_some(&bars);
-        let mut script = Script::new(&*service, &console, &lines.passwords, bars);
+        let bars = (!json).then_some(bars);
+        let mut script = Script::new(&*service, console, &lines.passwords, bars);
         (script.json, script.keep_going, script.stay, script.attended) = (json, keep_going, stay, attended);
         match script.run(lines.sources, signals).await {
             End::Over(status) if stay && (status == DONE || keep_going) => {
                 if !json {
-                    console.message("staying to seed; SIGINT or SIGTERM ends it");
+                    console.message(if service.outlives_this_face() {
+                        "attached to the client that runs on this data directory; staying to take its place when it ends"
+                    } else {
+                        "staying to seed; SIGINT, SIGTERM or `shutdown` ends it"
+                    });
                 }
                 signals.next().await;
                 DONE
             }
             End::Left(status) | End::Over(status) => status,
+        }
+    }
+
+    /// Says something about the start.
+    pub(crate) fn say(&self, text: &str) {
+        self.console.message(text);
+    }
+
+    /// Stays until the last of those who are attached has left, or somebody wants this process to end.
+    pub(crate) async fn stay_for(&self, mut faces: watch::Receiver<usize>, signals: &mut Signals) {
+        self.say(
+            "staying until the clients that are attached to this one have left; SIGINT, SIGTERM or `shutdown` ends it",
+        );
+        tokio::select! {
+            _ = faces.wait_for(|faces| *faces == 0) => {}
+            _ = signals.next() => {}
         }
     }
 }
@@ -155,6 +181,11 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
+    /// None at all.
+    pub(crate) fn none() -> Self {
+        Self { sources: Vec::new(), passwords: Passwords::default() }
+    }
+
     /// What is to be run: `-c`, then `-f`, or else stdin.
     ///
     /// # Errors
@@ -171,7 +202,7 @@ impl Lines {
             } else if !would_be_stopped(args) {
                 sources.push(Source::stdin());
             }
-        } else if sources.is_empty() && !would_be_stopped(args) {
+        } else if sources.is_empty() && !would_be_stopped(args) && !is_service(args) {
             sources.push(Source::stdin());
         }
         Ok(Self { sources, passwords: Passwords::open(args.password_fd).await? })
@@ -197,7 +228,8 @@ fn for_script(news: &News, json: bool) -> Option<String> {
         event if json && event.is_of_groups() => render::news(news),
         Happening::UserRenamed | Happening::GroupRenamed => Some(news.text.clone()),
         event if event.is_of_groups() => None,
-        Happening::Connected | Happening::SessionEnded => None,
+        // What comes of the end is told by the command that it interrupts.
+        Happening::Connected | Happening::SessionEnded | Happening::ShutDown => None,
         _ => Some(news.text.clone()),
     }
 }

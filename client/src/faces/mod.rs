@@ -1,8 +1,12 @@
 //! The ways to use a running client. All know it only as a [`Service`]: commands, outcomes, progress and news.
 //!
 //! `script` and `prompt` feed lines through `parse` to the service and its outcomes through `render` to the `console`.
+//! `control` lets other processes in, and is what this one is attached by.
 
+mod ask;
 mod console;
+pub(crate) mod control;
+mod execute;
 pub(crate) mod front;
 mod parse;
 mod progress;

@@ -30,14 +30,19 @@ pub(crate) fn parse(line: &str) -> Option<Parsed> {
         let text = "a quotation mark is not closed, or the line ends in a backslash";
         return Some(Parsed { name, command: Err(Error::Usage(text.to_owned())) });
     };
+    parse_words(&words)
+}
+
+/// Parses the words of a line, or gives `None` if there are none.
+pub(crate) fn parse_words(words: &[String]) -> Option<Parsed> {
     let typed = words.first()?.clone();
     let mut table = Line::command();
     let known = table.find_subcommand(&typed).map(|c| c.get_name().to_owned());
-    let parsed = table.try_get_matches_from_mut(&words).and_then(|m| Line::from_arg_matches(&m));
+    let parsed = table.try_get_matches_from_mut(words).and_then(|m| Line::from_arg_matches(&m));
     match parsed {
         Ok(line) => Some(Parsed { name: line.command.name().to_owned(), command: Ok(line.command) }),
         Err(e) => {
-            let command = Err(explain(&e, known.as_deref(), &words));
+            let command = Err(explain(&e, known.as_deref(), words));
             Some(Parsed { name: known.unwrap_or(typed), command })
         }
     }

@@ -291,3 +291,97 @@ fn a_resumed_download_tells_the_rate_of_what_came_since() {
     let nothing = shown(Vec::new()).data;
     assert!(!nothing.contains("/s)"), "{nothing}");
 }
+
+/// Every outcome, and a line that comes to it.
+fn every_outcome() -> Vec<(&'static str, Outcome)> {
+    let member = || Member { group: name("lab"), user: name("bob") };
+    let group = || name("lab");
+    let uploaded = Uploaded {
+        group: group(),
+        name: name("a.bin"),
+        size: 5,
+        piece_size: 262_144,
+        pieces: 1,
+        sha1: "cd".repeat(20),
+        file_id: file_id(),
+    };
+    let share = ShareRow {
+        group: group(),
+        name: name("a b"),
+        file_id: file_id(),
+        size: 5,
+        state: ShareState::Refused,
+        rate: 7,
+        peers: 1,
+        sent: 9,
+        reason: Some("not a member\u{7}".to_owned()),
+    };
+    let device = |here| DeviceRow { device: "ab".repeat(32), since: "2023-11-14T22:13:20Z".to_owned(), here };
+    let full = TrackerRow { address: "[::1]:5000".to_owned(), up: true, current: false, disk_full: true };
+    let status = Status { trackers: vec![full], mode: None, lag: Some(3), user: None, ..status_row() };
+    let row = |state, reason: Option<&str>| DownloadRow { reason: reason.map(str::to_owned), ..download_row(state) };
+    let downloads = vec![
+        row(State::Downloading, None),
+        row(State::Paused, None),
+        row(State::Waiting, Some("nobody")),
+        row(State::Complete, None),
+        row(State::Failed, Some("why")),
+    ];
+    let relations = [Relation::Admin, Relation::Member, Relation::Pending, Relation::None];
+    let lost = MemberRow { user: name("bob~0a1b2c3d"), admin: true };
+    let renamed = FileRow { claimed: Some("a".to_owned()), name: name("a~abababab"), ..file_row() };
+    vec![
+        ("create_user bob secret99", Outcome::UserCreated { user: name("bob"), provisional: true }),
+        ("login bob secret99", Outcome::LoggedIn(user("bob"))),
+        ("logout", Outcome::LoggedOut {}),
+        ("whoami", Outcome::Whoami(user("bob~0a1b2c3d"))),
+        ("change_password one-secret two-secret", Outcome::PasswordChanged {}),
+        ("create_group lab", Outcome::GroupCreated { group: group(), provisional: false }),
+        ("list_groups", Outcome::Groups { groups: relations.map(|r| group_row("lab~0a1b2c3d", r)).to_vec() }),
+        ("join_group lab", Outcome::JoinRequested(crate::engine::outcome::Group { group: group() })),
+        ("leave_group lab", Outcome::Left { group: group(), was: Relation::Pending, withdrawn: 2 }),
+        ("list_requests lab", Outcome::Requests { group: group(), requests: vec![user("bob")] }),
+        ("list_requests lab", Outcome::Requests { group: group(), requests: Vec::new() }),
+        ("accept_request lab bob", Outcome::Accepted(member())),
+        ("reject_request lab bob", Outcome::Rejected(member())),
+        ("list_members lab", Outcome::Members { members: vec![lost] }),
+        ("remove_member lab bob", Outcome::Removed(member())),
+        ("make_admin lab bob", Outcome::AdminMade(member())),
+        ("upload_file /x lab", Outcome::Uploaded(uploaded)),
+        ("list_files lab", Outcome::Files { group: group(), files: vec![file_row(), renamed] }),
+        ("list_files lab", Outcome::Files { group: group(), files: Vec::new() }),
+        ("download_file lab a /x", Outcome::Downloading { n: 3, group: group(), name: "a\u{1b}".to_owned() }),
+        ("download_file lab a /x", Outcome::Downloaded(downloaded_row())),
+        ("show_downloads", Outcome::Downloads { downloads }),
+        ("pause_download 3", Outcome::Paused { n: 3 }),
+        ("resume_download 3", Outcome::Resumed { n: 3 }),
+        ("cancel_download 3", Outcome::Cancelled { n: 3 }),
+        ("list_shares", Outcome::Shares { shares: vec![share] }),
+        ("stop_share lab a", Outcome::Stopped { group: group(), name: name("a") }),
+        ("list_devices", Outcome::Devices { devices: vec![device(true), device(false)] }),
+        ("end_login abcdef", Outcome::LoginEnded { device: "ab".repeat(32), here: false }),
+        ("status", Outcome::Status(status)),
+        ("status", Outcome::Status(status_row())),
+        ("help", Outcome::Help { help: "text\nand more".to_owned() }),
+        ("quit", Outcome::Quit {}),
+        ("shutdown", Outcome::ShutDown {}),
+    ]
+}
+
+/// A face in another process shows what one in this process does.
+#[test]
+fn every_outcome_is_shown_the_same_after_the_way_through_json() {
+    let mut commands = std::collections::BTreeSet::new();
+    for (line, outcome) in every_outcome() {
+        let command = crate::faces::parse::parse(line).expect("a command").command.expect(line);
+        let read: serde_json::Value = serde_json::from_str(&data(outcome.clone())).expect("JSON");
+        let again = Outcome::decode(&command, &read).expect(line);
+        assert_eq!((&again, text(&again)), (&outcome, text(&outcome)), "{line}");
+        assert_eq!(data(again), data(outcome), "{line}");
+        commands.insert(command.name());
+    }
+    let table = <crate::engine::command::Line as clap::CommandFactory>::command();
+    let missing: Vec<_> = table.get_subcommands().filter(|c| !commands.contains(c.get_name())).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(Outcome::decode(&crate::engine::Command::Whoami, &serde_json::json!({})).is_err());
+}

@@ -3,7 +3,9 @@
 use common::id::UserName;
 use futures::future::BoxFuture;
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 
+use crate::engine::outcome::Status;
 use crate::engine::{Call, Command, Engine, Event, Outcome};
 use crate::error::Error;
 
@@ -18,8 +20,20 @@ pub trait Service: Send + Sync {
     /// What happens from now on. It ends when the running client does.
     fn events(&self) -> broadcast::Receiver<Event>;
 
+    /// How it is, as far as is known without asking.
+    fn known_status(&self) -> Status;
+
     /// Who is logged in, as far as is known without asking.
     fn user(&self) -> Option<UserName>;
+
+    /// Cancelled when it has ended, or is about to.
+    fn ended(&self) -> CancellationToken;
+
+    /// Whether it has ended, or is about to, because somebody said `shutdown`.
+    fn is_shut_down(&self) -> bool;
+
+    /// Whether it goes on when this face leaves.
+    fn outlives_this_face(&self) -> bool;
 }
 
 impl Service for Engine {
@@ -31,7 +45,23 @@ impl Service for Engine {
         Self::events(self)
     }
 
+    fn known_status(&self) -> Status {
+        Self::known_status(self)
+    }
+
     fn user(&self) -> Option<UserName> {
         Self::user(self)
+    }
+
+    fn ended(&self) -> CancellationToken {
+        Self::ended(self)
+    }
+
+    fn is_shut_down(&self) -> bool {
+        Self::ended(self).is_cancelled()
+    }
+
+    fn outlives_this_face(&self) -> bool {
+        false
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Listens to what asks this process to stop. Keep one for as long as it runs: a signal that comes
 /// while nobody waits is delivered to the next wait.
@@ -10,6 +11,7 @@ pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
+    ended: CancellationToken,
 }
 
 /// Who asked.
@@ -19,6 +21,8 @@ pub(crate) enum Stop {
     Interrupt,
     /// SIGTERM, or the terminal is gone.
     Terminate,
+    /// The client has ended, or is about to: somebody else said `shutdown`, or its process is gone.
+    Ended,
 }
 
 impl Signals {
@@ -28,15 +32,22 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
+            ended: CancellationToken::new(),
         })
     }
 
-    /// The next one. Cancel safe.
+    /// From now on the end of a client counts as well.
+    pub(crate) fn end_with(&mut self, ended: CancellationToken) {
+        self.ended = ended;
+    }
+
+    /// The next one; an end is told each time. Cancel safe.
     pub(crate) async fn next(&mut self) -> Stop {
         tokio::select! {
             _ = self.interrupt.recv() => Stop::Interrupt,
             _ = self.terminate.recv() => Stop::Terminate,
             _ = self.hang_up.recv() => Stop::Terminate,
+            () = self.ended.cancelled() => Stop::Ended,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Field names and their order are an interface (docs and scripts rely on them). Sizes in bytes,
 //! rates in bytes per second, digests in lower-case hex.
 
+mod decode;
 mod json;
 
 use std::path::PathBuf;
@@ -153,8 +154,10 @@ pub enum Outcome {
         /// The text.
         help: String,
     },
-    /// The client is about to leave.
+    /// The face is about to leave.
     Quit {},
+    /// The client is about to end.
+    ShutDown {},
 }
 
 /// `{"user"}`

@@ -16,13 +16,16 @@ use tokio::sync::{broadcast, mpsc};
 
 use self::editor::{Answer, Prompt};
 use self::names::{List, Names};
-use super::console::{Console, end_typing, is_dumb, show_prompt};
+use super::ask::{ask, needs_password};
+use super::console::{Console, end_typing, fatal, is_dumb, show_prompt};
+use super::execute::{execute, show};
 use super::parse::{self, Parsed};
 use super::progress::Drawn;
-use super::script::{DONE, ask, execute, needs_password, show};
+use super::script::{DONE, FAILED};
 use super::signals::{Signals, Stop};
 use super::{Service, render};
 use crate::download::State;
+use crate::engine::news::Happening;
 use crate::engine::{Call, Command, Event, Outcome};
 use crate::error::Error;
 use crate::units::count;
@@ -45,6 +48,11 @@ impl Interactive {
     /// Reads and runs lines until the user leaves; the exit status.
     pub(super) async fn run(self, signals: &mut Signals) -> u8 {
         self.console.message("Shoal. `help` shows all commands, Tab completes them, Ctrl-D leaves.");
+        if self.service.outlives_this_face() {
+            let text =
+                "attached to the client that runs on this data directory: `quit` leaves it running, `shutdown` ends it";
+            self.console.message(text);
+        }
         self.greet(signals).await;
         let mut remember = Vec::new();
         let mut interrupted = Interrupts::default();
@@ -57,12 +65,19 @@ impl Interactive {
                     self.console.message(ONCE_MORE);
                     Next::Prompt
                 }
+                Answer::End if self.service.ended().is_cancelled() => Next::Ended,
                 Answer::End => Next::Leave,
             };
-            if next == Next::Leave {
-                self.console.over();
-                self.take_leave().await;
-                return DONE;
+            match next {
+                Next::Prompt | Next::Interrupted => {}
+                Next::Leave => {
+                    self.console.over();
+                    return self.take_leave().await;
+                }
+                Next::Ended => {
+                    self.console.over();
+                    return self.tell_end();
+                }
             }
         }
     }
@@ -83,7 +98,8 @@ impl Interactive {
                 self.console.message(&format!("> {}", common::escape::Escaped(shown)));
             }
             remember.extend(is_harmless.then(|| line.to_owned()));
-            match self.line(parsed, signals).await {
+            let next = self.line(parsed, signals).await;
+            match next {
                 Next::Prompt => {}
                 Next::Interrupted if left > 0 => {
                     let rest = count(left as u64, "pasted line was not run", "pasted lines were not run");
@@ -91,16 +107,30 @@ impl Interactive {
                     return Next::Prompt;
                 }
                 Next::Interrupted => return Next::Prompt,
-                Next::Leave => return Next::Leave,
+                Next::Leave | Next::Ended => return next,
             }
         }
         Next::Prompt
     }
 
-    /// Says what goes on when the client is started again.
-    async fn take_leave(&self) {
+    /// Says that the client has ended without this prompt's doing; the exit status. The line editor still waits for a line, and
+    /// would not show it any more.
+    fn tell_end(&self) -> u8 {
+        if self.service.is_shut_down() {
+            fatal("it was shut down from elsewhere");
+            return DONE;
+        }
+        fatal("the client that this prompt was attached to has ended; the same command starts it again");
+        FAILED
+    }
+
+    /// Says what goes on when the client is started again; the exit status.
+    async fn take_leave(&self) -> u8 {
+        if self.service.outlives_this_face() {
+            return DONE;
+        }
         let listed = self.service.run(Command::ShowDownloads, Call::unwatched(false)).await;
-        let Ok(Outcome::Downloads { downloads }) = listed else { return };
+        let Ok(Outcome::Downloads { downloads }) = listed else { return DONE };
         let unfinished = downloads.iter().filter(|row| matches!(row.state, State::Downloading | State::Waiting));
         let unfinished = unfinished.count() as u64;
         if unfinished > 0 {
@@ -108,6 +138,7 @@ impl Interactive {
             self.console.message(&format!("{what} when this client is started again"));
             self.console.flush();
         }
+        DONE
     }
 
     /// What is typed. A signal to interrupt counts as Ctrl-C: it may be one that was meant for a
@@ -122,7 +153,7 @@ impl Interactive {
                     self.console.typed(&label, text);
                     return typed;
                 }
-                stop = signals.next() => if stop == Stop::Terminate || interrupted.again() {
+                stop = signals.next() => if stop != Stop::Interrupt || interrupted.again() {
                     end_typing();
                     return Answer::End;
                 },
@@ -167,7 +198,11 @@ impl Interactive {
                 result = self.execute(command) => result,
                 stop = signals.next() => {
                     self.console.message("interrupted");
-                    return if stop == Stop::Terminate { Next::Leave } else { Next::Interrupted };
+                    return match stop {
+                        Stop::Interrupt => Next::Interrupted,
+                        Stop::Terminate => Next::Leave,
+                        Stop::Ended => Next::Ended,
+                    };
                 }
             },
             Err(e) => Err(e),
@@ -179,7 +214,7 @@ impl Interactive {
             }
             Err(e) => self.console.message(&render::error(e)),
         }
-        if matches!(result, Ok(Outcome::Quit {})) { Next::Leave } else { Next::Prompt }
+        if matches!(result, Ok(Outcome::Quit {} | Outcome::ShutDown {})) { Next::Leave } else { Next::Prompt }
     }
 
     /// Asks for the password that a command lacks.
@@ -190,6 +225,7 @@ impl Interactive {
                 command = &mut asked => return command.ok_or(Next::Interrupted),
                 stop = signals.next() => match stop {
                     Stop::Terminate => return Err(Next::Leave),
+                    Stop::Ended => return Err(Next::Ended),
                     Stop::Interrupt if self.prompt.abandon() => {
                         self.console.message("");
                         return Err(Next::Interrupted);
@@ -244,6 +280,8 @@ enum Next {
     /// The prompt, without what was pasted with the line.
     Interrupted,
     Leave,
+    /// The client is gone, or about to be.
+    Ended,
 }
 
 /// Makes the listings that completion wants.
@@ -261,6 +299,8 @@ async fn tell_news(service: Arc<dyn Service>, mut events: broadcast::Receiver<Ev
     let mut user: Option<UserName> = None;
     loop {
         match events.recv().await {
+            // The prompt says so when it leaves.
+            Ok(Event::News(news)) if news.event == Happening::ShutDown => {}
             Ok(Event::News(news)) => console.message(&news.text),
             Ok(Event::Status(status)) if status.user != user => {
                 user = status.user;

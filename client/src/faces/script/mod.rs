@@ -6,17 +6,17 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::escape::Escaped;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 use zeroize::Zeroizing;
 
 use self::passwords::Passwords;
+use super::ask::{ask, needs_password};
 use super::console::{Console, end_line};
+use super::execute::{execute, show};
 use super::progress::Drawn;
-use super::prompt::editor::{Answer, Prompt};
+use super::prompt::editor::Prompt;
 use super::signals::{Signals, Stop};
 use super::{Service, parse, render};
-use crate::engine::command::Secret;
 use crate::engine::{Call, Command, Outcome};
 use crate::error::{Error, shown};
 use crate::units::count;
@@ -33,9 +33,9 @@ pub(crate) const USAGE: u8 = 2;
 /// No tracker could be reached.
 pub(super) const UNREACHABLE: u8 = 3;
 /// Interrupted: 128 and the number of SIGINT, as shells have it.
-pub(super) const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 /// Terminated: 128 and the number of SIGTERM.
-pub(super) const TERMINATED: u8 = 143;
+pub(crate) const TERMINATED: u8 = 143;
 
 /// How a script ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +48,7 @@ pub(super) enum End {
 
 /// The exit status that an error comes to.
 pub(super) fn status(error: &Error) -> u8 {
-    match error {
-        Error::TrackersUnreachable(_) => UNREACHABLE,
-        _ => FAILED,
-    }
+    if error.code() == "trackers_unreachable" { UNREACHABLE } else { FAILED }
 }
 
 /// Where lines come from.
@@ -170,7 +167,7 @@ impl<'a> Script<'a> {
         let end = self.run_lines(sources, signals).await;
         let uploads = self.uploads.load(Ordering::Relaxed);
         let is_told_to_end = self.stay && matches!(end, End::Over(_) | End::Left(DONE));
-        if uploads > 0 && !is_told_to_end {
+        if uploads > 0 && !is_told_to_end && !self.service.outlives_this_face() {
             let what = count(uploads, "upload is", "uploads are");
             self.console.message(&format!(
                 "{what} not seeded from here after this script: `--stay`, or any client on this data directory that stays, \
@@ -218,15 +215,20 @@ impl<'a> Script<'a> {
 
     /// Told to stop while `command` ran, or between two lines.
     fn stopped(&self, stop: Stop, command: Option<&str>) -> End {
+        let ended = if self.service.outlives_this_face() { Error::ClientEnded } else { Error::Interrupted };
+        let (error, status) = match stop {
+            Stop::Interrupt => (Error::Interrupted, INTERRUPTED),
+            Stop::Terminate => (Error::Interrupted, TERMINATED),
+            Stop::Ended => (ended, FAILED),
+        };
         if self.json {
-            self.console.data(&render::json(command, &Err(Error::Interrupted)));
+            self.console.data(&render::json(command, &Err(error)));
+        } else if stop == Stop::Ended {
+            self.console.message(&render::error(&error));
         } else if self.attended {
             end_line(); // After the ^C that the terminal shows.
         }
-        match stop {
-            Stop::Interrupt => End::Left(INTERRUPTED),
-            Stop::Terminate => End::Left(TERMINATED),
-        }
+        End::Left(status)
     }
 
     fn read(&self, line: io::Result<Option<(Line, Option<String>)>>) -> Read {
@@ -287,7 +289,7 @@ impl<'a> Script<'a> {
             }
         }
         match result {
-            Ok(Outcome::Quit {}) => Step::Quit,
+            Ok(Outcome::Quit {} | Outcome::ShutDown {}) => Step::Quit,
             Ok(_) => Step::Nothing,
             Err(e) => Step::Failed(status(&e)),
         }
@@ -307,90 +309,6 @@ enum Step {
     Quit,
     Interrupted,
     Failed(u8),
-}
-
-/// Carries out a command; the texts of `help` are known here, and are as wide as so many columns allow.
-pub(super) async fn execute(
-    service: &dyn Service,
-    command: Command,
-    call: Call,
-    columns: usize,
-) -> Result<Outcome, Error> {
-    match command {
-        Command::Help { command } => parse::help(command.as_deref(), columns).map(|help| Outcome::Help { help }),
-        command => service.run(command, call).await,
-    }
-}
-
-/// Shows an outcome to people.
-pub(super) fn show(console: &Console, outcome: &Outcome, hints: bool) {
-    let text = render::text(outcome);
-    if !text.data.is_empty() {
-        console.data(&text.data);
-    }
-    if !text.message.is_empty() {
-        console.message(&text.message);
-    }
-    if let Some(hint) = text.hint.filter(|_| hints) {
-        console.hint(&hint);
-    }
-}
-
-/// Whether a password was left out.
-pub(super) fn needs_password(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::CreateUser { password: None, .. }
-            | Command::Login { password: None, .. }
-            | Command::ChangePassword { old: None, .. }
-    )
-}
-
-/// Asks for the passwords that were left out. `None` if the user would rather not; an error if the
-/// two times that a new one is typed differ.
-pub(super) async fn ask(prompt: &Prompt, console: &Console, command: Command) -> Option<Result<Command, Error>> {
-    let filled = match command {
-        Command::Login { user, password: None } => {
-            let password = Some(one(prompt, console, &format!("password of {user}: ")).await?);
-            Command::Login { user, password }
-        }
-        Command::CreateUser { user, password: None } => {
-            let password = twice(prompt, console, &format!("new password for {user}: ")).await?;
-            match password {
-                Ok(password) => Command::CreateUser { user, password: Some(password) },
-                Err(e) => return Some(Err(e)),
-            }
-        }
-        Command::ChangePassword { old: None, .. } => {
-            let old = Some(one(prompt, console, "present password: ").await?);
-            match twice(prompt, console, "new password: ").await? {
-                Ok(new) => Command::ChangePassword { old, new: Some(new) },
-                Err(e) => return Some(Err(e)),
-            }
-        }
-        other => other,
-    };
-    Some(Ok(filled))
-}
-
-async fn one(prompt: &Prompt, console: &Console, question: &str) -> Option<Secret> {
-    let question = Escaped(question).to_string();
-    let answer = prompt.password(&question).await;
-    let typed = match answer {
-        Answer::Typed(typed) => Some(Secret::new(typed.as_str().to_owned())),
-        Answer::Interrupted | Answer::End => None,
-    };
-    // What is seen of it.
-    let mask = "*".repeat(typed.as_ref().map_or(0, |t| t.as_str().chars().count()));
-    console.typed(&question, &mask);
-    typed
-}
-
-async fn twice(prompt: &Prompt, console: &Console, question: &str) -> Option<Result<Secret, Error>> {
-    let first = one(prompt, console, question).await?;
-    let again = one(prompt, console, "the same password again: ").await?;
-    let differ = || Error::InvalidArgument("the two passwords differ; try again".to_owned());
-    Some(if first == again { Ok(first) } else { Err(differ()) })
 }
 
 /// A script at a terminal may ask as the prompt does. A terminal that cannot be used leaves the

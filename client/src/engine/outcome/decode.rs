@@ -1,0 +1,73 @@
+//! Outcomes read back from the JSON that they are written as. Which one it is follows from the command.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Result, Value};
+
+use super::Outcome;
+use super::json::relation;
+use crate::engine::Command;
+
+impl Outcome {
+    /// What `command` came to, from the `data` of its answer.
+    ///
+    /// # Errors
+    /// When that is not what the command answers.
+    pub(crate) fn decode(command: &Command, data: &Value) -> Result<Self> {
+        Ok(match command {
+            Command::CreateUser { .. } => {
+                Self::UserCreated { user: get(data, "user")?, provisional: get(data, "provisional")? }
+            }
+            Command::Login { .. } => Self::LoggedIn(all(data)?),
+            Command::Logout => Self::LoggedOut {},
+            Command::Whoami => Self::Whoami(all(data)?),
+            Command::ChangePassword { .. } => Self::PasswordChanged {},
+            Command::CreateGroup { .. } => {
+                Self::GroupCreated { group: get(data, "group")?, provisional: get(data, "provisional")? }
+            }
+            Command::ListGroups => Self::Groups { groups: get(data, "groups")? },
+            Command::JoinGroup { .. } => Self::JoinRequested(all(data)?),
+            Command::LeaveGroup { .. } => Self::Left {
+                group: get(data, "group")?,
+                was: relation::deserialize(data.get("was").unwrap_or(&Value::Null))?,
+                withdrawn: get(data, "withdrawn")?,
+            },
+            Command::ListRequests { group } => {
+                Self::Requests { group: group.clone(), requests: get(data, "requests")? }
+            }
+            Command::AcceptRequest { .. } => Self::Accepted(all(data)?),
+            Command::RejectRequest { .. } => Self::Rejected(all(data)?),
+            Command::ListMembers { .. } => Self::Members { members: get(data, "members")? },
+            Command::RemoveMember { .. } => Self::Removed(all(data)?),
+            Command::MakeAdmin { .. } => Self::AdminMade(all(data)?),
+            Command::UploadFile { .. } => Self::Uploaded(all(data)?),
+            Command::ListFiles { group } => Self::Files { group: group.clone(), files: get(data, "files")? },
+            // Begun, or there.
+            Command::DownloadFile { .. } => match data.get("n") {
+                Some(_) => {
+                    Self::Downloading { n: get(data, "n")?, group: get(data, "group")?, name: get(data, "name")? }
+                }
+                None => Self::Downloaded(all(data)?),
+            },
+            Command::ShowDownloads => Self::Downloads { downloads: get(data, "downloads")? },
+            Command::PauseDownload { .. } => Self::Paused { n: get(data, "n")? },
+            Command::ResumeDownload { .. } => Self::Resumed { n: get(data, "n")? },
+            Command::CancelDownload { .. } => Self::Cancelled { n: get(data, "n")? },
+            Command::ListShares => Self::Shares { shares: get(data, "shares")? },
+            Command::StopShare { .. } => Self::Stopped { group: get(data, "group")?, name: get(data, "name")? },
+            Command::ListDevices => Self::Devices { devices: get(data, "devices")? },
+            Command::EndLogin { .. } => Self::LoginEnded { device: get(data, "device")?, here: get(data, "here")? },
+            Command::Status => Self::Status(all(data)?),
+            Command::Help { .. } => Self::Help { help: get(data, "help")? },
+            Command::Quit => Self::Quit {},
+            Command::Shutdown => Self::ShutDown {},
+        })
+    }
+}
+
+fn all<T: DeserializeOwned>(data: &Value) -> Result<T> {
+    T::deserialize(data)
+}
+
+fn get<T: DeserializeOwned>(data: &Value, field: &str) -> Result<T> {
+    T::deserialize(data.get(field).unwrap_or(&Value::Null))
+}

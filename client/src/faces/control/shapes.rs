@@ -1,0 +1,202 @@
+//! What each command answers, as JSON Schema: kept beside the outcomes by a test that calls every command.
+
+use serde_json::{Map, Value, json};
+
+/// The schema of `data` for a command of the table; `None` for one that is not described yet.
+pub(super) fn data_of(command: &str) -> Option<Value> {
+    Some(match command {
+        "create_user" => object(&[("user", text()), ("provisional", flag())], &[]),
+        "login" | "whoami" => user(),
+        "create_group" => object(&[("group", text()), ("provisional", flag())], &[]),
+        "list_groups" => rows("groups", &group_row()),
+        "join_group" => object(&[("group", text())], &[]),
+        "leave_group" => {
+            object(&[("group", text()), ("was", words(&["member", "pending"])), ("withdrawn", number())], &[])
+        }
+        "list_requests" => rows("requests", &user()),
+        "accept_request" | "reject_request" | "remove_member" | "make_admin" => {
+            object(&[("group", text()), ("user", text())], &[])
+        }
+        "list_members" => rows("members", &object(&[("user", text()), ("admin", flag())], &[("claimed", text())])),
+        "upload_file" => uploaded(),
+        "list_files" => rows("files", &file_row()),
+        "download_file" => json!({ "oneOf": [downloaded(), begun()] }),
+        "show_downloads" => rows("downloads", &download_row()),
+        "pause_download" | "resume_download" | "cancel_download" => object(&[("n", number())], &[]),
+        "list_shares" => rows("shares", &share_row()),
+        "stop_share" => object(&[("group", text()), ("name", text())], &[]),
+        "list_devices" => rows("devices", &object(&[("device", text()), ("since", text()), ("here", flag())], &[])),
+        "end_login" => object(&[("device", text()), ("here", flag())], &[]),
+        "status" => status(),
+        "help" => object(&[("help", text())], &[]),
+        "logout" | "change_password" | "quit" | "shutdown" => object(&[], &[]),
+        _ => return None,
+    })
+}
+
+/// The schema of an event's data.
+pub(super) fn event(name: &str) -> Option<Value> {
+    Some(match name {
+        "progress" => {
+            let hashing = [("what", words(&["hashing"])), ("name", text()), ("done", number()), ("total", number())];
+            json!({ "oneOf": [with(download_row(), &[("what", words(&["download"]))], &[]), object(&hashing, &[])] })
+        }
+        "news" => {
+            object(&[("event", text()), ("text", text())], &[("group", text()), ("user", text()), ("claimed", text())])
+        }
+        "download" => with(download_row(), &[], &[("done", downloaded()), ("removed", flag())]),
+        "share" => object(&[("group", text()), ("name", text()), ("seeded", flag())], &[("reason", text())]),
+        "status" => status(),
+        _ => return None,
+    })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn number() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+fn flag() -> Value {
+    json!({ "type": "boolean" })
+}
+
+fn words(all: &[&str]) -> Value {
+    json!({ "type": "string", "enum": all })
+}
+
+/// An object with these fields, and perhaps some of those.
+pub(super) fn object(required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
+    let fields = required.iter().chain(optional).map(|(name, schema)| ((*name).to_owned(), schema.clone()));
+    let names: Vec<_> = required.iter().map(|(name, _)| *name).collect();
+    json!({
+        "type": "object",
+        "properties": fields.collect::<Map<_, _>>(),
+        "required": names,
+        "additionalProperties": false,
+    })
+}
+
+/// An object of [`object`] with further fields.
+fn with(object: Value, required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
+    let further = self::object(required, optional);
+    let mut all = object;
+    let (fields, names) = (further["properties"].as_object().cloned(), further["required"].as_array().cloned());
+    if let Some(known) = all["properties"].as_object_mut() {
+        known.extend(fields.into_iter().flatten());
+    }
+    if let Some(known) = all["required"].as_array_mut() {
+        known.extend(names.into_iter().flatten());
+    }
+    all
+}
+
+fn rows(name: &str, row: &Value) -> Value {
+    object(&[(name, json!({ "type": "array", "items": row }))], &[])
+}
+
+fn user() -> Value {
+    object(&[("user", text())], &[("claimed", text())])
+}
+
+fn group_row() -> Value {
+    let relation = words(&["admin", "member", "pending", "none"]);
+    object(
+        &[("group", text()), ("admin", text()), ("members", number()), ("relation", relation)],
+        &[("claimed", text())],
+    )
+}
+
+fn file_row() -> Value {
+    object(
+        &[("name", text()), ("size", number()), ("file_id", text()), ("uploader", text()), ("seeders", number())],
+        &[("claimed", text())],
+    )
+}
+
+fn uploaded() -> Value {
+    object(
+        &[
+            ("group", text()),
+            ("name", text()),
+            ("size", number()),
+            ("piece_size", number()),
+            ("pieces", number()),
+            ("sha1", text()),
+            ("file_id", text()),
+        ],
+        &[],
+    )
+}
+
+/// What `download_file` answers when the file is there.
+fn downloaded() -> Value {
+    let peer = object(&[("device", text()), ("user", text()), ("bytes", number())], &[]);
+    object(
+        &[
+            ("group", text()),
+            ("name", text()),
+            ("path", text()),
+            ("size", number()),
+            ("file_id", text()),
+            ("seconds", json!({ "type": "number", "minimum": 0 })),
+            ("peers", json!({ "type": "array", "items": peer })),
+        ],
+        &[],
+    )
+}
+
+/// What it answers when it has only begun.
+fn begun() -> Value {
+    object(&[("n", number()), ("group", text()), ("name", text())], &[])
+}
+
+fn download_row() -> Value {
+    let state = words(&["downloading", "paused", "waiting", "complete", "failed"]);
+    object(
+        &[
+            ("n", number()),
+            ("group", text()),
+            ("name", text()),
+            ("state", state),
+            ("have", number()),
+            ("size", number()),
+            ("rate", number()),
+            ("peers", number()),
+        ],
+        &[("reason", text())],
+    )
+}
+
+fn share_row() -> Value {
+    object(
+        &[
+            ("group", text()),
+            ("name", text()),
+            ("file_id", text()),
+            ("size", number()),
+            ("state", words(&["seeding", "waiting", "refused"])),
+            ("rate", number()),
+            ("peers", number()),
+            ("sent", number()),
+        ],
+        &[("reason", text())],
+    )
+}
+
+fn status() -> Value {
+    let tracker = object(&[("address", text()), ("up", flag()), ("current", flag())], &[("disk_full", flag())]);
+    object(
+        &[
+            ("trackers", json!({ "type": "array", "items": tracker })),
+            ("mode", words(&["dual", "solo", "none"])),
+            ("user", json!({ "type": ["string", "null"] })),
+            ("listen", text()),
+            ("device", text()),
+            ("rate_down", number()),
+        ],
+        &[("lag", number())],
+    )
+}
