@@ -156,11 +156,11 @@ impl Store {
         free: FreeBytes,
     ) -> Result<Self, OpenError> {
         let dir = DataDir::lock(data_dir)?;
-        let conn = dir.writer()?;
-        let failed = |reason: String| OpenError::Migration { path: data_dir.to_owned(), reason };
-        let log = log::Log::open(&conn, origin).map_err(|e| failed(e.to_string()))?;
-        let behind = Behind::read(&conn).map_err(|e| failed(e.to_string()))?;
-        let state = load::state(&conn, &behind).map_err(|e| failed(e.to_string()))?;
+        let (conn, is_checked) = dir.writer()?;
+        let unreadable = |e| open::unreadable(data_dir, &e);
+        let log = log::Log::open(&conn, origin).map_err(unreadable)?;
+        let behind = Behind::read(&conn).map_err(unreadable)?;
+        let state = load::state(&conn, &behind).map_err(unreadable)?;
         let state = Arc::new(RwLock::new(state));
         let readers = (0..READERS).map(|_| dir.reader()).collect::<Result<Vec<_>, _>>()?;
         let (publish, versions) = watch::channel(Arc::new(log.versions().clone()));
@@ -180,6 +180,9 @@ impl Store {
         let writer = writer.map_err(|source| OpenError::Directory { path: data_dir.to_owned(), source })?;
         let writer = Arc::new(WriterThread { jobs: jobs.clone(), thread: Mutex::new(Some(writer)) });
         let readers = Readers::new(readers);
+        if !is_checked {
+            check_behind(data_dir, &jobs)?;
+        }
         let data_dir = data_dir.to_owned();
         Ok(Self { jobs, readers, state, versions, origin, clock: Clock(clock), reserve, writer, data_dir })
     }
@@ -471,4 +474,20 @@ impl Store {
             tracing::error!("the database's writer ended by a panic");
         }
     }
+}
+
+/// Has the whole file looked at. A tracker whose database is damaged ends.
+fn check_behind(data_dir: &Path, jobs: &Jobs) -> Result<(), OpenError> {
+    let (jobs, path) = (jobs.clone(), data_dir.to_owned());
+    let check = move || match open::check_behind(&path) {
+        Err(e @ OpenError::Damaged { .. }) => {
+            tracing::error!("{e}");
+            jobs.close(Closed::Untidy);
+        }
+        // It may be gone already, in a test.
+        Err(e) => tracing::debug!("the database was not checked: {e}"),
+        Ok(()) => {}
+    };
+    let begun = thread::Builder::new().name("store check".into()).spawn(check);
+    begun.map(drop).map_err(|source| OpenError::Directory { path: data_dir.to_owned(), source })
 }
