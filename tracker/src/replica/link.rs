@@ -26,7 +26,7 @@ use super::notification_queue::NotificationQueue;
 use super::operator_log::OperatorLog;
 use crate::failpoint;
 use crate::presence::Presence;
-use crate::store::{Fact, PresenceRow, Store, StoreError};
+use crate::store::{PresenceRow, StampedFact, Store, StoreError};
 
 /// Delays between attempts to reach the sibling.
 const FIRST_DELAY: Duration = Duration::from_millis(50);
@@ -68,7 +68,7 @@ pub struct Handles {
     /// To hand over what the server accepted.
     pub accepted: mpsc::Sender<Accepted>,
     /// What comes from the sibling, to be told to whom it concerns.
-    pub news: mpsc::Receiver<Vec<Fact>>,
+    pub news: mpsc::Receiver<Vec<StampedFact>>,
     /// Devices that have come there.
     pub arrivals: mpsc::Receiver<Vec<PresenceRow>>,
 }

@@ -14,10 +14,10 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{Result, StoreError};
 use super::remote;
-use crate::fact::{Delta, Hlc, HybridClock, Stamp};
+use crate::fact::{Fact, Hlc, HybridClock, Stamp};
 
-/// Events whose body is a list of deltas: the only kind so far.
-pub(super) const KIND_DELTAS: u32 = 1;
+/// Events whose body is a list of facts: the only kind so far.
+pub(super) const KIND_FACTS: u32 = 1;
 /// Version of that body.
 pub(super) const VERSION: u32 = 1;
 /// Longest body, in bytes. The largest command states a few thousand facts.
@@ -82,9 +82,9 @@ impl Log {
         self.hashes.get(&origin).copied().unwrap_or(NO_HASH)
     }
 
-    /// The event that states `deltas`, as the next of this run. The history goes on with it once it is [entered](Self::enter).
-    pub(super) fn next(&mut self, asked: Asked, deltas: &[Delta], answer: Vec<u8>, now_ms: u64) -> Result<Event> {
-        let body = fitting(encode(&deltas)?)?;
+    /// The event that states `facts`, as the next of this run. The history goes on with it once it is [entered](Self::enter).
+    pub(super) fn next(&mut self, asked: Asked, facts: &[Fact], answer: Vec<u8>, now_ms: u64) -> Result<Event> {
+        let body = fitting(encode(&facts)?)?;
         let answer = fitting(answer)?;
         // With the chain, they say everything that was known when the event was decided.
         let newly_seen = self.unnamed.iter().map(|(origin, seq)| (*origin, *seq));
@@ -93,7 +93,7 @@ impl Log {
             seq: self.versions.get(&self.origin).copied().unwrap_or_default() + 1,
             hlc: self.clock.tick(now_ms).to_stored().cast_unsigned(),
             deps: VersionVector(List::first_of(newly_seen)),
-            kind: KIND_DELTAS,
+            kind: KIND_FACTS,
             ver: VERSION,
             device: asked.device,
             request: asked.request,

@@ -46,7 +46,7 @@ pub use crate::state::{Account, GroupEntry, LoginRow, Seat, Seeder, SeedingFact,
 pub use backup::{BackupError, back_up};
 pub use bounds::LogBounds;
 pub use error::StoreError;
-pub use facts::{Cursor, Fact};
+pub use facts::{Cursor, StampedFact};
 pub use log::{Asked, Versions};
 pub use manifest::NewManifest;
 pub use open::OpenError;
@@ -56,7 +56,7 @@ pub use sweep::Swept;
 pub use tables::Tables;
 pub use writer::{Change, WallClock, Written};
 
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::limits::Caller;
 use batch::Batch;
 use checkpoint::Behind;
@@ -218,7 +218,7 @@ impl Store {
     ) -> Result<Written<T>, E>
     where
         F: FnOnce(&State) -> Result<Change<V>, E> + Send + 'static,
-        G: FnOnce(&State, &[Delta], V) -> Result<T, E> + Send + 'static,
+        G: FnOnce(&State, &[Fact], V) -> Result<T, E> + Send + 'static,
         V: 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,

@@ -18,12 +18,12 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::batch::Batch;
 use super::error::{Result, StoreError};
-use super::facts::{self, Fact};
-use super::log::{self, KIND_DELTAS, VERSION, Versions};
+use super::facts::{self, StampedFact};
+use super::log::{self, KIND_FACTS, VERSION, Versions};
 use super::mutation::{Mutation, Mutations};
 use super::tables::Tables;
 use super::{checkpoint, fact_rows, votes};
-use crate::fact::{Delta, Hlc, ManifestId, Stamp};
+use crate::fact::{Fact, Hlc, ManifestId, Stamp};
 use crate::state::State;
 
 /// Events of one origin looked at in one reading.
@@ -47,7 +47,7 @@ pub struct Applied {
     /// Whether one of the own votes has changed.
     pub votes: bool,
     /// What is new in the state; and claims that have lost their name.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<StampedFact>,
     /// How far the latest of the events is ahead of the wall clock, in milliseconds.
     pub ahead_ms: u64,
 }
@@ -131,44 +131,44 @@ fn apply_event(batch: &mut Batch<'_>, e: &Event, absent: &HashSet<ManifestId>, o
     if batch.log.head(e.origin) != e.prev_hash {
         return Ok(Verdict::Fork);
     }
-    let (hash, deltas) = (log::hash_of(e)?, deltas(e)?);
-    if let Some(missing) = missing_manifest(batch.state, deltas.iter(), absent) {
+    let (hash, facts) = (log::hash_of(e)?, facts(e)?);
+    if let Some(missing) = missing_manifest(batch.state, facts.iter(), absent) {
         out.missing = Some(missing);
         return Ok(Verdict::Stop);
     }
     let stamp = log::stamp_of(e);
-    batch.state_facts(stamp, &deltas);
+    batch.state_facts(stamp, &facts);
     out.ahead_ms = out.ahead_ms.max(stamp.hlc.millis().saturating_sub(batch.now_ms));
-    out.facts.extend(deltas.iter().map(|d| (stamp, d.clone())));
-    batch.enter(e.clone(), hash, deltas);
+    out.facts.extend(facts.iter().map(|d| (stamp, d.clone())));
+    batch.enter(e.clone(), hash, facts);
     Ok(Verdict::Done)
 }
 
 /// What an event states; nothing, if a later release made it: then it is kept and passed on.
-pub(super) fn deltas(e: &Event) -> Result<Vec<Delta>> {
-    if (e.kind, e.ver) != (KIND_DELTAS, VERSION) {
+pub(super) fn facts(e: &Event) -> Result<Vec<Fact>> {
+    if (e.kind, e.ver) != (KIND_FACTS, VERSION) {
         return Ok(Vec::new());
     }
     codec::decode(&e.body, MAX_FRAME).map_err(|_| StoreError::Content("the sibling sent an event that cannot be read"))
 }
 
-/// A manifest that `deltas` name and that is not here. Of a share that is gone for good, as these facts or
+/// A manifest that `facts` name and that is not here. Of a share that is gone for good, as these facts or
 /// the state say, nobody needs it, and the sibling may have forgotten it.
 fn missing_manifest<'a>(
     state: &State,
-    deltas: impl Iterator<Item = &'a Delta> + Clone,
+    facts: impl Iterator<Item = &'a Fact> + Clone,
     absent: &HashSet<ManifestId>,
 ) -> Option<ManifestId> {
     let (mut withdrawn, mut ended) = (HashSet::new(), HashSet::new());
-    for delta in deltas.clone() {
-        match delta {
-            Delta::Withdrawn { publication } => drop(withdrawn.insert(publication)),
-            Delta::Ended { membership, .. } => drop(ended.insert(membership)),
+    for fact in facts.clone() {
+        match fact {
+            Fact::Withdrawn { publication } => drop(withdrawn.insert(publication)),
+            Fact::Ended { membership, .. } => drop(ended.insert(membership)),
             _ => {}
         }
     }
-    let mut published = deltas.filter_map(|delta| match delta {
-        Delta::Published { id, manifest, membership, .. } => Some((id, manifest, membership)),
+    let mut published = facts.filter_map(|fact| match fact {
+        Fact::Published { id, manifest, membership, .. } => Some((id, manifest, membership)),
         _ => None,
     });
     let is_missing = |(id, manifest, membership): &(&PublicationId, &ManifestId, &MembershipId)| {
@@ -349,10 +349,10 @@ pub(super) fn join_facts(
         return Ok(out);
     }
     let mut latest = Hlc::default();
-    for (stamp, delta) in facts {
+    for (stamp, fact) in facts {
         latest = latest.max(stamp.hlc);
-        if batch.join(stamp, &delta) {
-            out.facts.push((stamp, delta));
+        if batch.join(stamp, &fact) {
+            out.facts.push((stamp, fact));
         }
     }
     batch.keep_facts(out.facts.clone());
@@ -382,43 +382,43 @@ pub(super) fn adopt(tx: &Connection, head: &Head) -> Result<()> {
 /// Joins `packed`, the sibling's facts of parts that differ from ours. A row of either that says what the log says
 /// otherwise is not believed: it is replaced by what the log says. Returns how many rows of ours that were.
 pub(super) fn mend(conn: &Connection, mutations: &mut Mutations, packed: &[u8], cut: facts::Cut) -> Result<usize> {
-    let join = |mutations: &mut Mutations, delta: &Delta, stamp: Stamp| {
-        mutations.push(Mutation::Joined(stamp, delta.clone()));
-        fact_rows::join(conn, delta, stamp).map(drop)
+    let join = |mutations: &mut Mutations, fact: &Fact, stamp: Stamp| {
+        mutations.push(Mutation::Joined(stamp, fact.clone()));
+        fact_rows::join(conn, fact, stamp).map(drop)
     };
     let mut mended = 0;
     let theirs = facts::unpack(packed)?;
-    for (stamp, delta) in &theirs {
+    for (stamp, fact) in &theirs {
         match said_at(conn, *stamp)? {
-            Some(said) if !said.contains(delta) && !matches!(delta, Delta::SessionBound { .. }) => {}
-            _ => join(mutations, delta, *stamp)?,
+            Some(said) if !said.contains(fact) && !matches!(fact, Fact::SessionBound { .. }) => {}
+            _ => join(mutations, fact, *stamp)?,
         }
     }
     let digest_parts: Vec<usize> = (0..facts::BUCKETS).collect();
-    for (stamp, delta) in facts::in_buckets(conn, &digest_parts, cut)? {
+    for (stamp, fact) in facts::in_buckets(conn, &digest_parts, cut)? {
         let Some(said) = said_at(conn, stamp)? else { continue };
-        if said.contains(&delta) {
+        if said.contains(&fact) {
             continue;
         }
         // Not the fact itself: it may hold a password's hash.
         tracing::error!("a row of {} differs from what the log says, and is replaced", stamp.origin);
-        facts::forget(conn, &delta)?;
-        mutations.push(Mutation::Forgotten(delta));
+        facts::forget(conn, &fact)?;
+        mutations.push(Mutation::Forgotten(fact));
         said.iter().try_for_each(|d| join(mutations, d, stamp))?;
         mended += 1;
     }
-    for (stamp, delta) in &theirs {
-        if said_at(conn, *stamp)?.is_none_or(|said| said.contains(delta)) {
-            join(mutations, delta, *stamp)?;
+    for (stamp, fact) in &theirs {
+        if said_at(conn, *stamp)?.is_none_or(|said| said.contains(fact)) {
+            join(mutations, fact, *stamp)?;
         }
     }
     Ok(mended)
 }
 
 /// What was stated at a time, if the log still has it.
-fn said_at(conn: &Connection, stamp: Stamp) -> Result<Option<Vec<Delta>>> {
+fn said_at(conn: &Connection, stamp: Stamp) -> Result<Option<Vec<Fact>>> {
     let sql = "SELECT body FROM events WHERE hlc = ?1 AND origin = ?2 AND kind = ?3 AND ver = ?4";
-    let row = (stamp.hlc.to_stored(), stamp.origin.as_bytes(), KIND_DELTAS, VERSION);
+    let row = (stamp.hlc.to_stored(), stamp.origin.as_bytes(), KIND_FACTS, VERSION);
     let body: Option<Vec<u8>> = conn.prepare_cached(sql)?.query_row(row, |r| r.get(0)).optional()?;
     body.map(|b| codec::decode(&b, MAX_FRAME).map_err(|_| StoreError::Content("an event is damaged"))).transpose()
 }

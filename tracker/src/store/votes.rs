@@ -10,8 +10,8 @@ use rusqlite::{Connection, Row};
 
 use super::batch::Batch;
 use super::error::{Result, StoreError};
-use super::facts::Fact;
-use crate::fact::{Delta, Hlc, Stamp};
+use super::facts::StampedFact;
+use crate::fact::{Fact, Hlc, Stamp};
 use crate::state::State;
 use crate::vote::{Claim, Vote};
 
@@ -35,10 +35,10 @@ fn stage_of(number: i64) -> VoteStage {
 }
 
 /// Votes for the first claim on a name.
-pub(super) fn on_claim(batch: &mut Batch<'_>, delta: &Delta, stamp: Stamp) {
-    let (kind, name, owner) = match delta {
-        Delta::User { id, name } => (NameKind::User, name.as_str(), *id.as_bytes()),
-        Delta::Group { id, name, .. } => (NameKind::Group, name.as_str(), *id.as_bytes()),
+pub(super) fn on_claim(batch: &mut Batch<'_>, fact: &Fact, stamp: Stamp) {
+    let (kind, name, owner) = match fact {
+        Fact::User { id, name } => (NameKind::User, name.as_str(), *id.as_bytes()),
+        Fact::Group { id, name, .. } => (NameKind::Group, name.as_str(), *id.as_bytes()),
         _ => return,
     };
     let name = name.to_ascii_lowercase();
@@ -61,7 +61,7 @@ pub(super) struct Met {
     /// The own vote is another, or has come further.
     pub(super) changed: bool,
     /// Who has lost the name by it.
-    pub(super) lost: Option<Fact>,
+    pub(super) lost: Option<StampedFact>,
 }
 
 /// Takes the sibling's current vote into account.
@@ -90,20 +90,20 @@ pub(super) fn on_vote(batch: &mut Batch<'_>, theirs: &NameVote) -> Met {
 }
 
 /// The fact that made a claim.
-fn claim_of(state: &State, kind: NameKind, vote: Vote) -> Option<Fact> {
+fn claim_of(state: &State, kind: NameKind, vote: Vote) -> Option<StampedFact> {
     let Claim { stamp, owner } = vote.claim;
-    let delta = match kind {
+    let fact = match kind {
         NameKind::User => {
             let id = UserId::new(owner);
-            Delta::User { id, name: state.user_claim(id)? }
+            Fact::User { id, name: state.user_claim(id)? }
         }
         NameKind::Group => {
             let id = GroupId::new(owner);
             let (name, creator) = state.group_claim(id)?;
-            Delta::Group { id, name, creator }
+            Fact::Group { id, name, creator }
         }
     };
-    Some((stamp, delta))
+    Some((stamp, fact))
 }
 
 /// Whether it is for a group that is known here, and closed.
