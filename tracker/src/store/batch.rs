@@ -13,7 +13,7 @@ use super::facts::StampedFact;
 use super::ledger::Ledger;
 use super::log::{self, Asked, Log};
 use super::manifest::NewManifest;
-use super::{fact_rows, remote, votes};
+use super::{fact_rows, log_rows, votes};
 use crate::fact::{Fact, Stamp};
 use crate::state::{State, Undo};
 use crate::vote::{NameKind, Vote};
@@ -109,7 +109,9 @@ impl<'a> Batch<'a> {
     pub(super) fn state_facts(&mut self, stamp: Stamp, facts: &[Fact]) {
         for fact in facts {
             self.join(stamp, fact);
-            votes::on_claim(self, fact, stamp);
+            if let Some(cast) = votes::on_claim(self.state, fact, stamp) {
+                self.cast(cast.kind, cast.name, cast.vote);
+            }
         }
     }
 
@@ -162,22 +164,22 @@ pub(super) fn write(tx: &Connection, log: &Log, records: &[Record], now_ms: u64)
     for record in records {
         match record {
             Record::Event(event, ..) => {
-                log::write(tx, event, now_ms / 1000)?;
+                log_rows::write_event(tx, event, now_ms / 1000)?;
                 moved.insert(event.origin);
             }
             Record::Facts(facts) => {
                 facts.iter().try_for_each(|(stamp, fact)| fact_rows::join(tx, fact, *stamp).map(drop))?;
             }
             Record::Adopted(head) => {
-                remote::adopt(tx, head)?;
+                log_rows::adopt(tx, head)?;
                 moved.insert(head.origin);
             }
             Record::Vote(kind, name, vote) => votes::write(tx, *kind, name, *vote)?,
             Record::Manifest(manifest) => manifest.write(tx)?,
-            Record::Quarantine(origin, seq) => remote::quarantine(tx, *origin, *seq, now_ms / 1000)?,
+            Record::Quarantine(origin, seq) => log_rows::quarantine(tx, *origin, *seq, now_ms / 1000)?,
         }
     }
-    log.write_place(tx, moved)
+    log_rows::write_place(tx, log, moved)
 }
 
 /// Joins what is on disk to the state, for good.

@@ -12,8 +12,9 @@ use common::wire::sync::Head;
 use rusqlite::{Connection, Row};
 
 use super::error::Result;
+use super::fact_rows;
 use super::log::{self, Versions};
-use super::{fact_rows, remote};
+use super::log_rows;
 use crate::fact::{Fact, Stamp};
 
 /// Facts that may be behind. From then on, each batch writes more of them than it brings.
@@ -90,15 +91,15 @@ impl Behind {
     pub(super) fn read(conn: &Connection) -> Result<Self> {
         let written: Versions = heads(conn)?.iter().map(|h| (h.origin, h.seq)).collect();
         let mut behind = Self::default();
-        for head in remote::heads(conn)? {
+        for head in log_rows::heads(conn)? {
             let mut after = written.get(&head.origin).copied().unwrap_or_default();
             loop {
-                let page = remote::of_origin(conn, head.origin, after, MAX_BATCH_BYTES)?;
+                let page = log_rows::events_of(conn, head.origin, after, MAX_BATCH_BYTES)?;
                 let Some(last) = page.last() else { break };
                 after = last.seq;
                 for event in page {
                     let at = Head { origin: event.origin, seq: event.seq, hash: log::hash_of(&event)? };
-                    behind.push(at, log::stamp_of(&event), remote::facts(&event)?);
+                    behind.push(at, log::stamp_of(&event), log::facts_of(&event)?);
                 }
             }
         }

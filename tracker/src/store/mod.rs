@@ -18,6 +18,7 @@ mod jobs;
 mod ledger;
 mod load;
 mod log;
+mod log_rows;
 mod manifest;
 mod mutation;
 mod open;
@@ -158,7 +159,7 @@ impl Store {
         let dir = DataDir::lock(data_dir)?;
         let (conn, is_checked) = dir.writer()?;
         let unreadable = |e| open::unreadable(data_dir, &e);
-        let log = log::Log::open(&conn, origin).map_err(unreadable)?;
+        let log = log_rows::open(&conn, origin).map_err(unreadable)?;
         let behind = Behind::read(&conn).map_err(unreadable)?;
         let state = load::state(&conn, &behind).map_err(unreadable)?;
         let state = Arc::new(RwLock::new(state));
@@ -262,7 +263,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn recorded(&self, caller: &Caller, asked: Asked) -> Result<Option<Vec<u8>>, StoreError> {
-        self.readers.read(caller, move |state| log::recorded(state.conn, asked)).await
+        self.readers.read(caller, move |state| log_rows::recorded(state.conn, asked)).await
     }
 
     /// Asks the state, as it is at one moment. Sees everything that was acknowledged before, and nothing that is not
@@ -382,7 +383,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn prune_requests(&self, before: UnixSeconds) -> Result<(), StoreError> {
-        while self.upkeep(move |tx| log::prune(tx, before, PRUNED_AT_ONCE)).await? == PRUNED_AT_ONCE as usize {}
+        while self.upkeep(move |tx| log_rows::prune(tx, before, PRUNED_AT_ONCE)).await? == PRUNED_AT_ONCE as usize {}
         Ok(())
     }
 
