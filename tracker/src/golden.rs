@@ -123,7 +123,7 @@ async fn the_bytes_of_everything_stored_or_shipped_stay_as_they_are() {
     check.samples(samples::end_reasons());
     check.samples(samples::answers());
     check.value("Stamp", &samples::stamp());
-    check.value("Fact", &(samples::stamp(), samples::facts().swap_remove(0)));
+    check.value("StampedFact", &(samples::stamp(), samples::facts().swap_remove(0)));
     check.bytes("ManifestId", &NewManifest::new(samples::manifest()).id().0);
     check.bytes("Mint/user", Mint::new(samples::asked()).id::<UserId>("user").as_bytes());
     whole(&mut check).await;
