@@ -76,6 +76,9 @@ pub enum Error {
         /// What to do, naming the file that holds the expected pin.
         remedy: String,
     },
+    /// The tracker in use is of a release that does not know the question; there is another way to ask.
+    #[error("the tracker is of an older release; install the present one there")]
+    OldTracker,
     /// The answer did not come in time.
     #[error("{0}")]
     Timeout(String),
@@ -152,6 +155,7 @@ impl Error {
             Self::AccountUnknown(_) => "busy",
             Self::TrackersUnreachable(_) => "trackers_unreachable",
             Self::UntrustedTracker { .. } => "untrusted_tracker",
+            Self::OldTracker => "internal",
             Self::Timeout(_) => "timeout",
             Self::InUse(_) => "in_use",
             Self::Interrupted | Self::ClientEnded => "interrupted",

@@ -113,7 +113,7 @@ where
     let hello = timeout(HELLO_TIMEOUT, reader.next()).await.unwrap_or(Ok(None))?;
     match hello {
         Some(ClientFrame::Hello(Hello { version: VERSION })) => {
-            let welcome = Welcome { version: VERSION, tracker_no: services.tracker_no, now: ticket::now() };
+            let welcome = Welcome::new(services.tracker_no, ticket::now());
             Ok(written(writer, &ServerFrame::Welcome(welcome)).await)
         }
         Some(ClientFrame::Hello(Hello { version })) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use common::id::{FileId, GroupId, GroupName, Sha1Digest};
-use common::manifest::Manifest;
+use common::manifest::{Manifest, PieceHash};
 use common::pieces::PieceLayout;
 use common::wire::client::{Request, Response};
 
@@ -21,16 +21,18 @@ pub(crate) struct Sought<'a> {
     pub(crate) file_id: FileId,
     pub(crate) layout: PieceLayout,
     pub(crate) sha1: Sha1Digest,
+    /// The pieces that are known already, from the first on.
+    pub(crate) begun: Vec<PieceHash>,
 }
 
 /// The manifest of a share: from the disk, or else from the trackers, in parts.
 pub(crate) async fn manifest(ground: &Ground, sought: Sought<'_>) -> Result<Arc<Manifest>, Error> {
-    let Sought { group, group_id, file_id, layout, sha1 } = sought;
+    let Sought { group, group_id, file_id, layout, sha1, begun } = sought;
     let manifests = ground.shares.manifests().clone();
     if let Some(known) = blocking(move || Ok(manifests.load(file_id, layout))).await? {
         return Ok(Arc::new(known));
     }
-    let mut pieces = Vec::new();
+    let mut pieces = begun;
     while (pieces.len() as u64) < u64::from(layout.count()) {
         let first = pieces.len() as u32;
         let request = Request::GetManifest { group: group.reference(group_id), file_id, first };

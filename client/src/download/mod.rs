@@ -12,12 +12,14 @@ mod contacts;
 mod destination;
 mod disk;
 mod durable_io;
+mod idle_connections;
 mod job;
 pub mod journal;
 mod manifest;
 mod peer;
 mod peer_connection;
 mod peer_discovery;
+mod peer_stream;
 pub mod picker;
 mod progress;
 mod revocation_gossip;
@@ -38,15 +40,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::id::UserId;
-use common::manifest::Manifest;
 use common::task::TaskGroup;
 use common::tls::{DeviceKey, PeerConnector};
 use common::wire::refusal::Refusal;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
-use self::disk::Disk;
-use self::job::{Job, Wanted};
+use self::idle_connections::IdleConnections;
+use self::job::{Job, Opened, Wanted};
 use self::journal::Journal;
 pub use self::picker::Strategy;
 pub use self::progress::{DownloadId, DownloadRow, Downloaded, PeerProgress, Progress, State};
@@ -112,6 +113,7 @@ impl Downloads {
             shares,
             own: device.id(),
             connector: PeerConnector::new(&device),
+            idle: IdleConnections::default(),
             tasks,
             down: limits.down,
             budget: Budget::new(BUDGET),
@@ -222,6 +224,7 @@ impl Downloads {
         loop {
             let now = session.borrow_and_update().as_ref().map(|s| s.user_id);
             if before.is_some() && now != before {
+                self.0.ground.idle.close();
                 for job in self.all().iter().filter(|job| Some(job.spec.user) != now) {
                     job.want(Wanted::Stop).await;
                 }
@@ -245,7 +248,7 @@ impl Downloads {
     }
 
     /// Starts the job's driver, unless it has one.
-    fn drive(&self, job: &Arc<Job>, opened: Option<(Disk, Arc<Manifest>)>) {
+    fn drive(&self, job: &Arc<Job>, opened: Option<Opened>) {
         if job.awaken() {
             let driver = job::drive(Arc::clone(job), self.0.ground.clone(), self.0.specs.clone(), opened);
             self.0.ground.tasks.spawn("download", driver);

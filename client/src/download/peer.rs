@@ -4,35 +4,38 @@
 //! [`FromPeer`]. Invariant: no more is ever taken than was asked for, and a block is handed over only when all
 //! of it is there. Whether its bytes are right is not known here.
 //!
-//! Knows no sockets but in [`dial`]: [`fetch`] takes any stream.
+//! The first requests go out with the greeting: what the seeder has not got of them, it refuses. When nothing is under way
+//! at the end of the orders, the connection is given back for the next file.
+//!
+//! Knows no sockets: [`fetch`] takes any stream.
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::connection::{ConnectionError, FrameReader, FrameWriter, split};
-use common::id::DeviceId;
+use common::connection::ConnectionError;
 use common::pieces::{Bitfield, BlockRange, PieceIndex, PieceLayout};
 use common::ticket::{Revocation, Signed, Ticket};
-use common::tls::{PeerConnector, SOCKET_BUFFER_BYTES, Stream, TlsError, classify};
-use common::wire::limits::{MAX_PEER_FRAME, MAX_RUN};
+use common::tls::{TlsError, classify};
+use common::wire::limits::MAX_RUN;
 use common::wire::peer::{Goodbye, Hello, LeecherFrame, SeederFrame};
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::peer_stream::{PeerStream, Reader, Writer};
 use super::picker::PeerKey;
 use crate::transfer::pool::{Buffer, Pool};
 use crate::transfer::rate::RateLimit;
 
-/// How long a TCP connection may take to come about.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a seeder may take to answer our hello.
 const BITFIELD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same over a connection that has rested: nobody may have noticed that the line is dead, and another is soon made.
+const RESTED_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the last word to a seeder may take.
+const PARTING: Duration = Duration::from_millis(200);
 /// Bytes read before they are counted: a slow seeder must be seen to be alive.
 const STEP: usize = 16 << 10;
 
@@ -52,8 +55,10 @@ pub(crate) enum ToPeer {
 /// What comes of a peer.
 #[derive(Debug)]
 pub(crate) enum FromPeer {
+    /// It has been greeted: what is asked of it now goes out with the greeting.
+    Greeted { round_trip: Duration },
     /// It serves us, and has these pieces.
-    Ready { has: Bitfield, round_trip: Duration },
+    Ready { has: Bitfield },
     /// It has one more.
     Have(PieceIndex),
     /// It no longer gives this one.
@@ -108,32 +113,11 @@ impl From<io::Error> for PeerEnd {
     }
 }
 
-/// An encrypted connection to the device `expected` at `address`, and its round trip.
-pub(crate) async fn dial(
-    connector: &PeerConnector,
-    address: SocketAddr,
-    expected: DeviceId,
-) -> Result<(Stream<BufReader<TcpStream>>, Duration), PeerEnd> {
-    let start = Instant::now();
-    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-    let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(PeerEnd::Unreachable)?;
-    let round_trip = start.elapsed();
-    // The system's own buffers grow with the connection; setting them here would stop that.
-    stream.set_nodelay(true)?;
-    let stream = BufReader::with_capacity(SOCKET_BUFFER_BYTES, stream);
-    let stream = connector.connect(stream, expected).await.map_err(|e| match e {
-        TlsError::Io(e) => PeerEnd::Unreachable(e),
-        e => PeerEnd::Tls(e),
-    })?;
-    Ok((stream, round_trip))
-}
-
 /// One connection's part of a download.
 #[derive(Clone)]
 pub(crate) struct Fetch {
     pub(crate) key: PeerKey,
     pub(crate) layout: PieceLayout,
-    pub(crate) round_trip: Duration,
     pub(crate) pool: Pool,
     pub(crate) down: RateLimit,
     pub(crate) gauge: Arc<Gauge>,
@@ -149,30 +133,45 @@ pub(crate) struct Gauge {
     pub(crate) held_back: AtomicBool,
 }
 
-type Reader<S> = FrameReader<ReadHalf<S>, SeederFrame>;
-type Writer<S> = FrameWriter<WriteHalf<S>, LeecherFrame>;
+/// Why a connection ended, and what is left of it for another file.
+pub(crate) type Fetched<S> = (PeerEnd, Option<PeerStream<S>>);
 
 /// Fetches over `stream` what `orders` ask for, until they end or the connection does.
 pub(crate) async fn fetch<S: AsyncRead + AsyncWrite>(
-    stream: S,
+    mut stream: PeerStream<S>,
     hello: Hello,
     fetch: Fetch,
     orders: mpsc::Receiver<ToPeer>,
-) -> PeerEnd {
-    let (mut reader, mut writer) = split::<S, SeederFrame, LeecherFrame>(stream, MAX_PEER_FRAME);
-    if let Err(end) = fetch.greet(&mut reader, &mut writer, hello).await {
-        return end;
+) -> Fetched<S> {
+    if let Err(error) = stream.writer.send(&LeecherFrame::Hello(hello)).await {
+        return (error.into(), None);
     }
-    let asked = Mutex::new(Asked::default());
-    tokio::select! {
-        end = fetch.receive(&mut reader, &asked) => end,
-        end = order(&mut writer, &asked, orders) => end,
+    fetch.tell(FromPeer::Greeted { round_trip: stream.round_trip }).await;
+    let (asked, is_used) = (Mutex::new(Asked::default()), stream.is_used);
+    let failed = tokio::select! {
+        end = fetch.receive(&mut stream.reader, &asked, is_used) => Some(end),
+        end = order(&mut stream.writer, &asked, orders) => end,
+    };
+    if let Some(end) = failed {
+        return (end, None);
     }
+    // Our own wish: nobody listens to the reason.
+    let end = PeerEnd::Lost(io::Error::from(io::ErrorKind::ConnectionAborted).into());
+    let may_rest = stream.serves_again && locked(&asked).is_at_rest();
+    let rests = if may_rest {
+        timeout(PARTING, stream.rest()).await.is_ok_and(|said| said.is_ok())
+    } else {
+        let _ = timeout(PARTING, stream.writer.shutdown()).await; // The connection ends either way.
+        false
+    };
+    (end, rests.then_some(stream))
 }
 
 /// The requests that are out. Guards itself; never held over an await.
 #[derive(Debug, Default)]
 struct Asked {
+    /// Whether the seeder has said what it has.
+    is_served: bool,
     last: u32,
     numbers: HashMap<BlockRange, u32>,
     blocks: HashMap<u32, Incoming>,
@@ -196,6 +195,11 @@ impl Asked {
         self.last
     }
 
+    /// Whether nothing is to come any more.
+    fn is_at_rest(&self) -> bool {
+        self.is_served && self.blocks.is_empty()
+    }
+
     fn remove(&mut self, number: u32) -> Option<Incoming> {
         let incoming = self.blocks.remove(&number)?;
         if self.numbers.get(&incoming.block) == Some(&number) {
@@ -209,27 +213,25 @@ fn locked(asked: &Mutex<Asked>) -> std::sync::MutexGuard<'_, Asked> {
     asked.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Turns orders into frames. Resolves when the swarm has no more orders, or the line fails.
+/// Turns orders into frames. Resolves when the swarm has no more orders, or the line fails: then it says how.
 async fn order<S: AsyncRead + AsyncWrite>(
     writer: &mut Writer<S>,
     asked: &Mutex<Asked>,
     mut orders: mpsc::Receiver<ToPeer>,
-) -> PeerEnd {
+) -> Option<PeerEnd> {
     while let Some(first) = orders.recv().await {
         let mut next = Some(first);
         while let Some(one) = next {
             if let Err(e) = obey(writer, asked, one).await {
-                return e.into();
+                return Some(e.into());
             }
             next = orders.try_recv().ok();
         }
         if let Err(e) = writer.flush().await {
-            return e.into();
+            return Some(e.into());
         }
     }
-    // Our own wish: nobody listens to the reason.
-    let _ = timeout(Duration::from_millis(200), writer.shutdown()).await;
-    PeerEnd::Lost(io::Error::from(io::ErrorKind::ConnectionAborted).into())
+    None
 }
 
 async fn obey<S: AsyncRead + AsyncWrite>(
@@ -258,25 +260,21 @@ async fn obey<S: AsyncRead + AsyncWrite>(
 }
 
 impl Fetch {
-    /// Hello, and what the seeder has.
-    async fn greet<S: AsyncRead + AsyncWrite>(
-        &self,
-        reader: &mut Reader<S>,
-        writer: &mut Writer<S>,
-        hello: Hello,
-    ) -> Result<(), PeerEnd> {
-        writer.send(&LeecherFrame::Hello(hello)).await?;
-        let silent = |_| PeerEnd::Lost(io::Error::from(io::ErrorKind::TimedOut).into());
-        match timeout(BITFIELD_TIMEOUT, reader.next()).await.map_err(silent)?? {
-            Some(SeederFrame::Bitfield(bytes)) => {
-                let has = Bitfield::from_bytes(self.layout, &bytes);
-                let has = has.ok_or(PeerEnd::Violation("a bitfield that does not fit the file"))?;
-                self.tell(FromPeer::Ready { has, round_trip: self.round_trip }).await;
-                Ok(())
-            }
-            Some(SeederFrame::Goodbye(goodbye)) => Err(PeerEnd::Goodbye(goodbye)),
-            Some(_) => Err(PeerEnd::Violation("something else before its bitfield")),
-            None => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+    /// What the seeder has. `is_used`: news of the file before may come first.
+    async fn welcome<S: AsyncRead + AsyncWrite>(&self, reader: &mut Reader<S>, is_used: bool) -> Result<(), PeerEnd> {
+        loop {
+            return match reader.next().await? {
+                Some(SeederFrame::Bitfield(bytes)) => {
+                    let has = Bitfield::from_bytes(self.layout, &bytes);
+                    let has = has.ok_or(PeerEnd::Violation("a bitfield that does not fit the file"))?;
+                    self.tell(FromPeer::Ready { has }).await;
+                    Ok(())
+                }
+                Some(SeederFrame::Have { .. } | SeederFrame::Lost { .. }) if is_used => continue,
+                Some(SeederFrame::Goodbye(goodbye)) => Err(PeerEnd::Goodbye(goodbye)),
+                Some(_) => Err(PeerEnd::Violation("something else before its bitfield")),
+                None => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            };
         }
     }
 
@@ -285,7 +283,18 @@ impl Fetch {
         let _ = self.events.send((self.key, event)).await;
     }
 
-    async fn receive<S: AsyncRead + AsyncWrite>(&self, reader: &mut Reader<S>, asked: &Mutex<Asked>) -> PeerEnd {
+    async fn receive<S: AsyncRead + AsyncWrite>(
+        &self,
+        reader: &mut Reader<S>,
+        asked: &Mutex<Asked>,
+        is_used: bool,
+    ) -> PeerEnd {
+        let patience = if is_used { RESTED_TIMEOUT } else { BITFIELD_TIMEOUT };
+        match timeout(patience, self.welcome(reader, is_used)).await {
+            Ok(Ok(())) => locked(asked).is_served = true,
+            Ok(Err(end)) => return end,
+            Err(_) => return PeerEnd::Lost(io::Error::from(io::ErrorKind::TimedOut).into()),
+        }
         loop {
             let message = match reader.next().await {
                 Ok(Some(message)) => message,

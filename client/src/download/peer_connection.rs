@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::id::DeviceId;
 use common::pieces::BlockRange;
+use common::ticket::{Signed, Ticket};
 use common::wire::limits::MAX_QUEUE;
 use tokio::sync::mpsc;
 
@@ -30,6 +31,8 @@ const MAX_REQUESTS: usize = MAX_QUEUE - 32;
 #[derive(Debug)]
 pub(crate) struct PeerConnection {
     pub(crate) device: DeviceId,
+    /// The ticket that the seeder saw last.
+    shown: Signed<Ticket>,
     orders: mpsc::Sender<ToPeer>,
     gauge: Arc<Gauge>,
     /// Of what has come, what has been looked at.
@@ -37,8 +40,12 @@ pub(crate) struct PeerConnection {
     /// Of what has come, what there was when the window was last set, and when that was.
     measured: (Instant, u64),
     meter: Meter,
-    /// The round trip of the idle connection, once the seeder serves us.
-    round_trip: Option<Duration>,
+    /// The round trip of the idle connection, once the seeder has been greeted.
+    round_trip: Duration,
+    /// Something may be asked of it.
+    is_ready: bool,
+    /// It is asked before it has said what it has.
+    pub(crate) assumed: bool,
     window: u64,
     /// Requests and bytes that are neither answered nor refused.
     requests: usize,
@@ -53,22 +60,26 @@ pub(crate) struct PeerConnection {
 }
 
 impl PeerConnection {
-    /// So many connections that are being made.
+    /// So many connections that are being made, to be greeted with the ticket `shown`.
     pub(crate) fn new(
         now: Instant,
         device: DeviceId,
         connections: u64,
+        shown: Signed<Ticket>,
         orders: mpsc::Sender<ToPeer>,
         gauge: Arc<Gauge>,
     ) -> Self {
         Self {
             device,
+            shown,
             orders,
             gauge,
             seen: 0,
             measured: (now, 0),
             meter: Meter::new(now, 0),
-            round_trip: None,
+            round_trip: Duration::ZERO,
+            is_ready: false,
+            assumed: false,
             window: FIRST_WINDOW * connections,
             requests: 0,
             bytes: 0,
@@ -79,16 +90,26 @@ impl PeerConnection {
         }
     }
 
-    /// The seeder serves us.
-    pub(crate) fn ready(&mut self, now: Instant, round_trip: Duration) {
-        self.round_trip = Some(round_trip);
+    /// The seeder has been greeted.
+    pub(crate) const fn greeted(&mut self, round_trip: Duration) {
+        self.round_trip = round_trip;
+    }
+
+    /// Something may be asked of the seeder.
+    pub(crate) fn ready(&mut self, now: Instant) {
+        self.is_ready = true;
         self.starved = true;
         self.measured = (now, self.total());
     }
 
-    /// Whether the seeder serves us.
+    /// Whether something may be asked of the seeder.
     pub(crate) const fn is_ready(&self) -> bool {
-        self.round_trip.is_some()
+        self.is_ready
+    }
+
+    /// Whether the seeder has said that it serves us.
+    pub(crate) const fn serves_us(&self) -> bool {
+        self.is_ready && !self.assumed
     }
 
     /// Looks at the counters: bytes that have come since the last look.
@@ -104,7 +125,10 @@ impl PeerConnection {
     /// while the window limits the rate, this doubles it). Measured over a whole round trip, since bytes
     /// come in bursts.
     fn widen(&mut self, now: Instant, total: u64) {
-        let Some(round_trip) = self.round_trip else { return };
+        if !self.is_ready {
+            return;
+        }
+        let round_trip = self.round_trip;
         let (since, before) = self.measured;
         let elapsed = now.saturating_duration_since(since);
         if elapsed < round_trip.max(MEASURE) {
@@ -162,6 +186,13 @@ impl PeerConnection {
         self.cancelling.remove(&block)
     }
 
+    /// Shows the seeder a newer ticket.
+    pub(crate) fn renew(&mut self, ticket: &Signed<Ticket>) {
+        if self.shown != *ticket && self.order(ToPeer::Renew(ticket.clone())) {
+            self.shown = ticket.clone();
+        }
+    }
+
     /// Tells the seeder of revocations, as many as are due.
     pub(crate) fn tell_of(&mut self, now: Instant, known: &Known) {
         let Self { revocation_gossip, orders, .. } = self;
@@ -185,14 +216,18 @@ mod tests {
     fn connection(now: Instant) -> (PeerConnection, Arc<Gauge>, mpsc::Receiver<ToPeer>) {
         let (orders, taken) = mpsc::channel(8);
         let gauge = Arc::default();
-        (PeerConnection::new(now, DeviceId::new([1; 32]), 1, orders, Arc::clone(&gauge)), gauge, taken)
+        let tracker = crate::transfer::fake::FakeTracker::new();
+        tracker.join(DeviceId::new([1; 32]), "bob");
+        let ticket = tracker.ticket(DeviceId::new([1; 32])).expect("a member");
+        (PeerConnection::new(now, DeviceId::new([1; 32]), 1, ticket, orders, Arc::clone(&gauge)), gauge, taken)
     }
 
     #[test]
     fn the_window_grows_to_what_a_long_line_holds_and_no_further() {
         let start = Instant::now();
         let (mut connection, gauge, _taken) = connection(start);
-        connection.ready(start, Duration::from_millis(200));
+        connection.greeted(Duration::from_millis(200));
+        connection.ready(start);
         assert_eq!(connection.room(u64::MAX, 1 << 20), FIRST_WINDOW);
         // What a link of 100 MB/s gives a window, looked at with every block.
         for i in 1..=2000u32 {
@@ -207,6 +242,21 @@ mod tests {
         }
         assert_eq!(connection.window, MAX_WINDOW);
         assert_eq!(connection.room(1000, 16 << 10), 16 << 10, "one block is always allowed");
+    }
+
+    #[test]
+    fn a_ticket_is_shown_once() {
+        let (mut connection, _, mut taken) = connection(Instant::now());
+        let shown = connection.shown.clone();
+        connection.renew(&shown);
+        assert!(taken.try_recv().is_err());
+        let tracker = crate::transfer::fake::FakeTracker::new();
+        tracker.join(connection.device, "bob");
+        let newer = tracker.ticket(connection.device).expect("a member");
+        connection.renew(&newer);
+        connection.renew(&newer);
+        assert!(matches!(taken.try_recv(), Ok(ToPeer::Renew(ticket)) if ticket == newer));
+        assert!(taken.try_recv().is_err());
     }
 
     #[test]

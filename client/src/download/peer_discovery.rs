@@ -62,13 +62,14 @@ pub(crate) struct PeerDiscovery {
 }
 
 impl PeerDiscovery {
-    /// Scouts until cancelled.
-    pub(crate) async fn run(mut self) {
+    /// Looks for peers until cancelled. With a `ticket`, the swarm has been told of it and of the peers a moment ago.
+    pub(crate) async fn run(mut self, mut ticket: Option<Signed<Ticket>>) {
         let mut pushes = self.directory.pushes();
         let mut backoff = Backoff::new(HUNGRY.0, HUNGRY.1);
-        let mut ticket: Option<Signed<Ticket>> = None;
         let mut void_tickets = 0;
-        let (mut ask_at, mut look_at) = (Instant::now(), Instant::now());
+        let now = Instant::now();
+        let (mut ask_at, mut look_at) =
+            if ticket.is_some() { (now + backoff.next_delay(), now + TICKET_LOOK) } else { (now, now) };
         loop {
             tokio::select! {
                 () = sleep_until(look_at) => {

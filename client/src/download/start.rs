@@ -5,13 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::id::GroupName;
-use common::wire::client::{FileInfo, FileSelector, Request, Response};
+use common::manifest::PieceHash;
+use common::wire::client::{FileInfo, FileSelector, OpenedFile, Request, Response};
 
 use super::destination::Destination;
 use super::disk::Disk;
-use super::job::Job;
+use super::job::{Job, Opened};
 use super::manifest::{Sought, manifest};
 use super::spec::{Draft, Spec};
+use super::swarm::Seeded;
 use super::{DownloadId, Downloads, Strategy};
 use crate::error::Error;
 use crate::share::blocking;
@@ -33,10 +35,7 @@ impl Downloads {
     ) -> Result<DownloadId, Error> {
         let _one = self.0.starting.lock().await;
         let user = self.user()?;
-        // The ticket will be needed; over a long line each question costs a round trip. If there is none, the discovery of peers
-        // will say why.
-        let (info, _) = tokio::join!(self.find(&group, file), self.0.ground.directory.ticket(&group));
-        let info = info?;
+        let Found { info, begun, seeded } = self.find(&group, file).await?;
         let destination = blocking({
             let (path, name) = (destination.to_owned(), info.name.clone());
             move || Destination::resolve(&path, &name)
@@ -53,6 +52,7 @@ impl Downloads {
             file_id: info.file_id,
             layout: info.layout,
             sha1: info.sha1,
+            begun,
         };
         let manifest = manifest(&self.0.ground, sought).await?;
         let draft = Draft {
@@ -86,7 +86,7 @@ impl Downloads {
         .await?;
         let job = Arc::new(Job::new(spec, 0));
         self.locked().jobs.insert(n, Arc::clone(&job));
-        self.drive(&job, Some((disk, manifest)));
+        self.drive(&job, Some(Opened { disk, manifest, seeded }));
         self.0.listed.send_replace(());
         Ok(DownloadId(n))
     }
@@ -105,10 +105,32 @@ impl Downloads {
         Ok(id)
     }
 
-    async fn find(&self, group: &GroupName, file: FileSelector) -> Result<FileInfo, Error> {
-        match self.0.ground.directory.call(Request::FindFile { group: group.clone(), file }).await? {
-            Response::File(info) => Ok(info),
-            _ => Err(unexpected()),
+    /// Asks the trackers all at once: over a long line, each question costs a round trip.
+    async fn find(&self, group: &GroupName, file: FileSelector) -> Result<Found, Error> {
+        let directory = &self.0.ground.directory;
+        match directory.open_file(group, file.clone()).await {
+            Ok(OpenedFile { info, pieces, peers, ticket }) => {
+                let seeded = Seeded { peers: peers.into_vec(), ticket };
+                Ok(Found { info, begun: pieces.into_vec(), seeded: Some(seeded) })
+            }
+            Err(Error::OldTracker) => {
+                let request = Request::FindFile { group: group.clone(), file };
+                // The ticket will be needed. If there is none, the discovery of peers will say why.
+                let (found, _) = tokio::join!(directory.call(request), directory.ticket(group));
+                match found? {
+                    Response::File(info) => Ok(Found { info, begun: Vec::new(), seeded: None }),
+                    _ => Err(unexpected()),
+                }
+            }
+            Err(error) => Err(error),
         }
     }
+}
+
+/// What the trackers say of a file.
+struct Found {
+    info: FileInfo,
+    /// The first of its pieces.
+    begun: Vec<PieceHash>,
+    seeded: Option<Seeded>,
 }

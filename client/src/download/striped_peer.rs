@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
-use std::time::Duration;
 
 use common::pieces::BlockRange;
 use common::task::TaskGroup;
@@ -16,7 +15,8 @@ use common::wire::peer::Hello;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
-use super::peer::{Event, Fetch, FromPeer, PeerEnd, ToPeer, fetch};
+use super::peer::{Event, Fetch, Fetched, FromPeer, PeerEnd, ToPeer, fetch};
+use super::peer_stream::PeerStream;
 use super::picker::PeerKey;
 
 const FIRST: PeerKey = PeerKey(1);
@@ -30,16 +30,16 @@ const ORDERS: usize = 256;
 /// Fetches over `first` what `orders` ask for, and over what `dial` connects to as soon as the seeder serves us, until
 /// the orders end or the first connection does.
 pub(crate) async fn fetch_striped<S, D>(
-    first: S,
+    first: PeerStream<S>,
     dial: D,
     hello: Hello,
     this: Fetch,
     mut orders: mpsc::Receiver<ToPeer>,
     tasks: TaskGroup,
-) -> PeerEnd
+) -> Fetched<S>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
-    D: Future<Output = Result<(S, Duration), PeerEnd>> + Send + 'static,
+    D: Future<Output = Result<PeerStream<S>, PeerEnd>> + Send + 'static,
 {
     let _guard = tasks.guard();
     let (events, mut heard) = mpsc::channel(EVENTS);
@@ -61,7 +61,7 @@ where
             }
             order = orders.recv(), if striped_peer.first.is_some() => match order {
                 Some(order) => if !striped_peer.pass_on(order) {
-                    return DEAF;
+                    return (DEAF, None);
                 }
                 // The first ends by itself when nothing more can be ordered of it.
                 None => striped_peer = Strands::default(),
@@ -79,7 +79,7 @@ where
                     Ok(news) => for event in news {
                         tell(event).await;
                     },
-                    Err(end) => return end,
+                    Err(end) => return (end, None),
                 }
             }
         }
@@ -89,11 +89,11 @@ where
 async fn second<S, D>(dial: D, hello: Hello, this: Fetch, orders: mpsc::Receiver<ToPeer>)
 where
     S: AsyncRead + AsyncWrite,
-    D: Future<Output = Result<(S, Duration), PeerEnd>>,
+    D: Future<Output = Result<PeerStream<S>, PeerEnd>>,
 {
     let (key, events) = (this.key, this.events.clone());
     let end = match dial.await {
-        Ok((stream, _)) => fetch(stream, hello, this, orders).await,
+        Ok(stream) => fetch(stream, hello, this, orders).await.0,
         Err(end) => end,
     };
     let _: Result<(), mpsc::error::SendError<Event>> = events.send((key, FromPeer::Ended(end))).await;
@@ -222,7 +222,7 @@ impl Strands {
                 }
                 return Ok(Vec::new());
             }
-            (FromPeer::Have(_) | FromPeer::Lost(_), Some(_)) => return Ok(Vec::new()),
+            (FromPeer::Greeted { .. } | FromPeer::Have(_) | FromPeer::Lost(_), Some(_)) => return Ok(Vec::new()),
             (FromPeer::Ended(_), _) => return self.second_ended(event),
             (FromPeer::Block(block, _), Some(second)) => second.strand.answered(block, false),
             (FromPeer::Cancelled(block), Some(second)) => second.strand.answered(block, true),
@@ -232,7 +232,7 @@ impl Strands {
             (FromPeer::Cancelled(block), None) => {
                 self.first.iter_mut().for_each(|first| first.answered(block, true));
             }
-            (FromPeer::Ready { .. } | FromPeer::Have(_) | FromPeer::Lost(_), None) => {}
+            (FromPeer::Greeted { .. } | FromPeer::Ready { .. } | FromPeer::Have(_) | FromPeer::Lost(_), None) => {}
         }
         Ok(vec![event])
     }

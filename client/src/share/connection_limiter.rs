@@ -157,11 +157,15 @@ pub(crate) struct ConnectionSlot {
 }
 
 impl ConnectionSlot {
-    /// The connection has shown a ticket of `user`: whether there is a place among the members.
+    /// The connection has shown a ticket of `user`: whether there is a place among the members. It keeps the one that it
+    /// has got by an earlier ticket of the same user.
     pub(crate) fn admit(&self, user: UserId) -> bool {
         let limits = self.connection_limiter.limits;
         let mut guard = self.connection_limiter.lock();
         let State { strangers, members, .. } = &mut *guard;
+        if let Some((whose, _)) = members.by_age.get(&self.number) {
+            return *whose == user;
+        }
         let own = members.of(user);
         if own >= limits.members_per_user || !strangers.by_age.contains_key(&self.number) {
             return false;
@@ -246,6 +250,16 @@ mod tests {
         assert_eq!(gone(&greedy), [false, false, true]);
         assert!(admit(2).is_none(), "two each would only change places");
         assert!(!second.out.is_cancelled() && !third.out.is_cancelled());
+    }
+
+    #[test]
+    fn a_member_keeps_its_place_for_another_file_and_nobody_else_gets_it() {
+        let connection_limiter = ConnectionLimiter::new(LIMITS);
+        let connection = connection_limiter.enter(ip(1));
+        assert!(connection.admit(user(1)) && connection.admit(user(1)));
+        assert!(!connection.admit(user(2)), "a login of another user on the same device");
+        let others: Vec<_> = (0..2).map(|_| connection_limiter.enter(ip(1))).collect();
+        assert!(others.iter().all(|other| other.admit(user(1))), "it counts once");
     }
 
     #[test]

@@ -95,6 +95,12 @@ impl Queue {
         self.state().current.retain(|c| c.0 != number);
     }
 
+    /// Whether everything is answered.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.asked.is_empty() && state.current.is_empty()
+    }
+
     /// Resolves when something is queued. Cancel safe.
     pub(crate) async fn filled(&self) {
         loop {

@@ -235,6 +235,11 @@ impl Calls {
         self.extract(|p| p.is_waiting() && needs_login(&p.request))
     }
 
+    /// Removes the calls that wait for a connection and that a tracker of `known` revision would not understand.
+    pub(super) fn beyond(&mut self, known: u8) -> Vec<Pending> {
+        self.extract(|p| p.is_waiting() && revision(&p.request) > known)
+    }
+
     /// Whether somebody waits for a connection.
     pub(super) fn any_waiting(&self) -> bool {
         self.pending.values().any(Pending::is_waiting)
@@ -326,6 +331,7 @@ pub(super) const fn changes_state(request: &Request) -> bool {
         | Request::FindPeers { .. }
         | Request::Announce { .. }
         | Request::GetTicket { .. }
+        | Request::OpenFile { .. }
         | Request::ListDevices
         | Request::Status
         | Request::Cluster => false,
@@ -335,6 +341,11 @@ pub(super) const fn changes_state(request: &Request) -> bool {
 /// Whether a request makes sense only on a connection that is the user's.
 pub(super) const fn needs_login(request: &Request) -> bool {
     !matches!(request, Request::CreateUser { .. } | Request::Login { .. } | Request::Cluster)
+}
+
+/// The [revision](common::wire::client::Welcome::revision) that a tracker needs to know a request.
+const fn revision(request: &Request) -> u8 {
+    if matches!(request, Request::OpenFile { .. }) { 1 } else { 0 }
 }
 
 #[cfg(test)]

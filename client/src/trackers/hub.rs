@@ -147,7 +147,7 @@ impl Hub {
                 }
                 if let Some(place) = self.places.get_mut(index) {
                     place.connection = Some(Connection { outbox, tasks });
-                    self.machine.connected(now, index);
+                    self.machine.connected(now, index, welcome.revision());
                 }
             }
             Event::Frame(index, frame) => self.machine.handle_frame(now, index, frame),

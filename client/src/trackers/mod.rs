@@ -36,7 +36,7 @@ use common::task::TaskGroup;
 use common::ticket::{Signed, Ticket, UnixSeconds};
 use common::tls::DeviceKey;
 use common::tracker_info::TrackerInfo;
-use common::wire::client::{Mode, Push, Request, Response};
+use common::wire::client::{FileSelector, Mode, OpenedFile, Push, Request, Response};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use self::clock::TrackerClock;
@@ -231,6 +231,21 @@ impl Trackers {
             }
         };
         self.shared.tickets.get(group, fetch).await
+    }
+
+    /// What a download needs to begin, in one call; its ticket is at hand from then on.
+    ///
+    /// # Errors
+    /// As [`Trackers::call`]; [`Error::OldTracker`] when the tracker in use does not know this call.
+    pub async fn open_file(&self, group: &GroupName, file: FileSelector) -> Result<OpenedFile, Error> {
+        let reserved = self.shared.tickets.reserve(group);
+        match self.call(Request::OpenFile { group: group.clone(), file }).await? {
+            Response::Opened(opened) => {
+                reserved.fill(opened.ticket.clone()).await;
+                Ok(*opened)
+            }
+            _ => Err(unexpected()),
+        }
     }
 
     /// Drops the ticket at hand for `group`: a seeder has said that it is void.

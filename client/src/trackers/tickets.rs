@@ -16,7 +16,30 @@ type Place = Arc<tokio::sync::Mutex<Option<(Signed<Ticket>, Instant)>>>;
 #[derive(Debug, Default)]
 pub(super) struct Tickets(Mutex<HashMap<GroupName, Place>>);
 
+/// Where the ticket of one group is kept, for who asks for one together with something else.
+pub(super) struct Reservation {
+    place: Place,
+    asked: Instant,
+}
+
+impl Reservation {
+    /// Keeps a ticket that was asked for after the place was reserved. If there has been another login or membership meanwhile,
+    /// nobody will find it.
+    pub(super) async fn fill(self, ticket: Signed<Ticket>) {
+        *self.place.lock().await = Some((ticket, self.asked));
+    }
+}
+
 impl Tickets {
+    /// Where a ticket for `group` goes that is about to be asked for.
+    pub(super) fn reserve(&self, group: &GroupName) -> Reservation {
+        Reservation { place: self.place(group), asked: Instant::now() }
+    }
+
+    fn place(&self, group: &GroupName) -> Place {
+        Arc::clone(self.lock().entry(group.clone()).or_default())
+    }
+
     /// The ticket at hand, or what `fetch` brings. While no tracker answers, one that is due for
     /// renewal serves to the end of its life.
     pub(super) async fn get(
@@ -24,7 +47,7 @@ impl Tickets {
         group: &GroupName,
         fetch: impl Future<Output = Result<Signed<Ticket>, Error>>,
     ) -> Result<Signed<Ticket>, Error> {
-        let place = Arc::clone(self.lock().entry(group.clone()).or_default());
+        let place = self.place(group);
         let mut held = place.lock().await;
         let age = held.as_ref().map(|(_, got)| got.elapsed());
         if let (Some((ticket, _)), Some(age)) = (&*held, age)
@@ -102,6 +125,19 @@ mod tests {
         assert_eq!(tickets.get(&group, async { Ok(second.clone()) }).await.expect("renewed"), second);
         tokio::time::advance(TICKET_LIFE).await;
         assert!(tickets.get(&group, async { Err(unreachable()) }).await.is_err(), "its life is over");
+    }
+
+    #[tokio::test]
+    async fn a_ticket_that_came_with_something_else_is_at_hand_unless_it_was_asked_for_under_another_login() {
+        let tickets = Tickets::default();
+        let group: GroupName = "lab".parse().expect("a name");
+        let (first, second) = (ticket(), ticket());
+        tickets.reserve(&group).fill(first.clone()).await;
+        assert_eq!(tickets.get(&group, async { Err(unreachable()) }).await.expect("at hand"), first);
+        let reserved = tickets.reserve(&group);
+        tickets.clear();
+        reserved.fill(first).await;
+        assert_eq!(tickets.get(&group, async { Ok(second.clone()) }).await.expect("fetched"), second);
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use common::id::GroupName;
 use common::secret::ClusterPublic;
 use common::ticket::{Signed, Ticket};
-use common::wire::client::{Push, Request, Response};
+use common::wire::client::{FileSelector, OpenedFile, Push, Request, Response};
 use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
@@ -17,6 +17,10 @@ pub trait Directory: Send + Sync + 'static {
 
     /// A ticket for `group` that still has most of its life before it.
     fn ticket<'a>(&'a self, group: &'a GroupName) -> BoxFuture<'a, Result<Signed<Ticket>, Error>>;
+
+    /// What a download needs to begin, in one call; [`Error::OldTracker`] where that is not known. Its ticket is at hand from
+    /// then on.
+    fn open_file<'a>(&'a self, group: &'a GroupName, file: FileSelector) -> BoxFuture<'a, Result<OpenedFile, Error>>;
 
     /// Drops the ticket at hand for `group`: a seeder has said that it is void.
     fn forget_ticket(&self, group: &GroupName);
@@ -48,6 +52,10 @@ impl Directory for Trackers {
 
     fn ticket<'a>(&'a self, group: &'a GroupName) -> BoxFuture<'a, Result<Signed<Ticket>, Error>> {
         Box::pin(Self::ticket(self, group))
+    }
+
+    fn open_file<'a>(&'a self, group: &'a GroupName, file: FileSelector) -> BoxFuture<'a, Result<OpenedFile, Error>> {
+        Box::pin(Self::open_file(self, group, file))
     }
 
     fn forget_ticket(&self, group: &GroupName) {

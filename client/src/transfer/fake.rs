@@ -8,8 +8,8 @@ use common::id::{DeviceId, FileId, GroupId, GroupName, MembershipId, SessionId, 
 use common::manifest::PieceHash;
 use common::secret::{ClusterKey, ClusterPublic, ClusterSecret};
 use common::ticket::{Revocation, Revoked, Signed, TICKET_LIFE, Ticket, now};
-use common::wire::client::{FileInfo, FileSelector, PeerRow, Push, Request, Response};
-use common::wire::limits::{List, MAX_PART, Text};
+use common::wire::client::{FileInfo, FileSelector, OpenedFile, PeerRow, Push, Request, Response};
+use common::wire::limits::{FIRST_PART, List, MAX_PART, Text};
 use common::wire::refusal::Refusal;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -41,6 +41,8 @@ struct State {
     asked: HashMap<&'static str, usize>,
     /// The group's name went to another group, of which nobody here is a member.
     renamed: bool,
+    /// It is of the first release.
+    is_old: bool,
 }
 
 struct Device {
@@ -123,6 +125,11 @@ impl FakeTracker {
         FakeDirectory { tracker: self.clone(), device, session: watch::Sender::new(Some(LoggedIn { user, user_id })) }
     }
 
+    /// From now on it is of the first release.
+    pub(crate) fn grow_old(&self) {
+        self.state().is_old = true;
+    }
+
     pub(crate) fn announce(&self, device: DeviceId, address: SocketAddr) {
         if let Some(d) = self.state().devices.get_mut(&device) {
             d.address = Some(address);
@@ -160,6 +167,11 @@ impl FakeTracker {
     /// How often something was asked.
     pub(crate) fn asked(&self, kind: &str) -> usize {
         self.state().asked.get(kind).copied().unwrap_or(0)
+    }
+
+    /// How often anything was asked.
+    pub(crate) fn asked_in_all(&self) -> usize {
+        self.state().asked.values().sum()
     }
 
     /// Puts a device's user out of the group, and tells everybody.
@@ -212,6 +224,7 @@ impl FakeTracker {
         let mut state = self.state();
         let kind = match &request {
             Request::FindPeers { .. } => "peers",
+            Request::OpenFile { .. } => "open",
             Request::GetManifest { .. } => "manifest",
             Request::UploadFile { .. } => "upload",
             Request::StartSeeding { .. } => "start",
@@ -244,14 +257,16 @@ impl FakeTracker {
                 state.start(device, file_id, self.0.group);
                 Ok(Response::Done)
             }
-            Request::FindFile { file, group } => {
-                let is = |f: &&FileInfo| match &file {
-                    FileSelector::Name(name) => f.name == *name,
-                    FileSelector::IdPrefix(p) => f.file_id.to_string().starts_with(p.as_str()),
-                };
-                let found = state.files.iter().find(is).cloned();
-                let name = Text::clipped(&file.to_string());
-                found.map(Response::File).ok_or(Refusal::NoSuchFile { group, name })
+            Request::FindFile { file, group } => state.find(&file, group).map(Response::File),
+            Request::OpenFile { file, group } => {
+                let info = state.find(&file, group)?;
+                let pieces = List::first_of(state.manifests[&info.file_id].iter().take(FIRST_PART).copied());
+                let seeders = state.seeders.get(&info.file_id).cloned().unwrap_or_default();
+                let others = seeders.into_iter().filter(|d| *d != device);
+                let peers = List::first_of(others.filter_map(|d| state.row(d)));
+                drop(state);
+                let ticket = self.ticket(device).expect("a member");
+                Ok(Response::Opened(Box::new(OpenedFile { info, pieces, peers, ticket })))
             }
             Request::GetManifest { file_id, first, .. } => {
                 let pieces = state.manifests[&file_id].iter().skip(first as usize).copied();
@@ -289,6 +304,7 @@ fn group_of(request: &Request) -> Option<&GroupName> {
     match request {
         Request::UploadFile { group, .. }
         | Request::FindFile { group, .. }
+        | Request::OpenFile { group, .. }
         | Request::GetManifest { group, .. }
         | Request::FindPeers { group, .. }
         | Request::StartSeeding { group, .. }
@@ -301,6 +317,15 @@ impl State {
     fn means(&self, typed: &GroupName, group: GroupId) -> bool {
         let name = FakeTracker::group();
         *typed == told_apart(group) || (*typed == name && !self.renamed)
+    }
+
+    fn find(&self, file: &FileSelector, group: GroupName) -> Result<FileInfo, Refusal> {
+        let is = |f: &&FileInfo| match file {
+            FileSelector::Name(name) => f.name == *name,
+            FileSelector::IdPrefix(p) => f.file_id.to_string().starts_with(p.as_str()),
+        };
+        let name = Text::clipped(&file.to_string());
+        self.files.iter().find(is).cloned().ok_or(Refusal::NoSuchFile { group, name })
     }
 
     fn row(&self, device: DeviceId) -> Option<PeerRow> {
@@ -338,6 +363,20 @@ impl Directory for FakeDirectory {
         let means = self.tracker.state().means(group, self.tracker.0.group);
         let ticket = self.tracker.ticket(self.device).filter(|_| means);
         async move { ticket.ok_or_else(|| Error::Refused(Refusal::NotAMember(group.clone()))) }.boxed()
+    }
+
+    fn open_file<'a>(&'a self, group: &'a GroupName, file: FileSelector) -> BoxFuture<'a, Result<OpenedFile, Error>> {
+        async move {
+            if self.tracker.state().is_old {
+                return Err(Error::OldTracker);
+            }
+            let request = Request::OpenFile { group: group.clone(), file };
+            match self.tracker.answer(self.device, request).map_err(Error::Refused)? {
+                Response::Opened(opened) => Ok(*opened),
+                other => panic!("{other:?}"),
+            }
+        }
+        .boxed()
     }
 
     fn forget_ticket(&self, _: &GroupName) {}

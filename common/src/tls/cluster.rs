@@ -142,8 +142,8 @@ impl TrackerAcceptor {
             .build()
             .map_err(|e| rustls::Error::General(e.to_string()))?;
         Ok(Self {
-            clients: server_config(Arc::new(AnyDevice), &identity, ALPN_CLIENT)?,
-            siblings: server_config(siblings, &identity, ALPN_SYNC)?,
+            clients: server_config(Arc::new(AnyDevice), &identity, &[ALPN_CLIENT])?,
+            siblings: server_config(siblings, &identity, &[ALPN_SYNC])?,
         })
     }
 
@@ -202,7 +202,7 @@ impl TrackerConnector {
     /// # Errors
     /// When rustls refuses the configuration.
     pub fn new(key: &DeviceKey, trust: ClusterTrust) -> Result<Self, TlsError> {
-        Ok(Self(client_config(Arc::new(ClusterRoot(trust)), key.certified(), ALPN_CLIENT)?))
+        Ok(Self(client_config(Arc::new(ClusterRoot(trust)), key.certified(), &[ALPN_CLIENT])?))
     }
 
     /// Reaches a tracker over `stream`: the encrypted stream, and the cluster's certificate, to be
@@ -237,7 +237,7 @@ impl SiblingConnector {
         let root = ClusterCertificate::issue(key)?;
         let identity = tracker_identity(key, &root)?;
         let verifier = ClusterRoot(ClusterTrust::Known(root));
-        Ok(Self(client_config(Arc::new(verifier), &identity, ALPN_SYNC)?))
+        Ok(Self(client_config(Arc::new(verifier), &identity, &[ALPN_SYNC])?))
     }
 
     /// Reaches a tracker of the same cluster over `stream`, or nobody.

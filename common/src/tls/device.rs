@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::verify::{AnyDevice, OneDevice};
 use super::{
-    ALPN_PEER, Stream, TlsError, accept, certified, client_config, connect, device_of, end_entity, server_config,
+    PEER_PROTOCOLS, Stream, TlsError, accept, certified, client_config, connect, device_of, end_entity, server_config,
 };
 use crate::id::DeviceId;
 use crate::secret::{SecretError, file};
@@ -91,7 +91,7 @@ impl PeerAcceptor {
     /// # Errors
     /// When rustls refuses the configuration.
     pub fn new(key: &DeviceKey) -> Result<Self, TlsError> {
-        Ok(Self(server_config(Arc::new(AnyDevice), key.certified(), ALPN_PEER)?))
+        Ok(Self(server_config(Arc::new(AnyDevice), key.certified(), PEER_PROTOCOLS)?))
     }
 
     /// Answers a handshake over `stream`: the encrypted stream, and the device at its other end.
@@ -127,7 +127,7 @@ impl PeerConnector {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = client_config(Arc::new(OneDevice(expected)), self.0.certified(), ALPN_PEER)?;
+        let config = client_config(Arc::new(OneDevice(expected)), self.0.certified(), PEER_PROTOCOLS)?;
         connect(config, stream).await
     }
 }

@@ -61,6 +61,12 @@ pub const ALPN_SYNC: &[u8] = b"shoal-sync/1";
 /// ALPN protocol of a peer that speaks to a peer.
 pub const ALPN_PEER: &[u8] = b"shoal-peer/1";
 
+/// The same, of a peer that knows that a connection can serve one file after another.
+pub const ALPN_PEER_2: &[u8] = b"shoal-peer/2";
+
+/// What peers offer and accept, the best first.
+const PEER_PROTOCOLS: &[&[u8]] = &[ALPN_PEER_2, ALPN_PEER];
+
 /// Longest time a handshake may take, from its first byte to its end.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -194,16 +200,16 @@ fn certified(chain: Vec<CertificateDer<'static>>, key: KeyPair) -> Result<Arc<Ce
 fn server_config(
     verifier: Arc<dyn ClientCertVerifier>,
     identity: &Arc<CertifiedKey>,
-    alpn: &[u8],
+    alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(identity))));
-    config.alpn_protocols = vec![alpn.to_vec()];
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    config.max_fragment_size = (alpn == ALPN_SYNC).then_some(SYNC_RECORD_BYTES);
+    config.max_fragment_size = alpn.contains(&ALPN_SYNC).then_some(SYNC_RECORD_BYTES);
     config.max_early_data_size = 0;
     Ok(Arc::new(config))
 }
@@ -211,17 +217,17 @@ fn server_config(
 fn client_config(
     verifier: Arc<dyn ServerCertVerifier>,
     identity: &Arc<CertifiedKey>,
-    alpn: &[u8],
+    alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .dangerous() // Custom verifiers: those of `verify.rs`, and no others.
         .with_custom_certificate_verifier(verifier)
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(identity))));
-    config.alpn_protocols = vec![alpn.to_vec()];
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
-    config.max_fragment_size = (alpn == ALPN_SYNC).then_some(SYNC_RECORD_BYTES);
+    config.max_fragment_size = alpn.contains(&ALPN_SYNC).then_some(SYNC_RECORD_BYTES);
     config.enable_sni = false; // It would travel in the clear, and tell nobody anything.
     Ok(Arc::new(config))
 }
@@ -271,6 +277,11 @@ fn require_protocol<S>(stream: &Stream<S>, alpn: &[Vec<u8>]) -> Result<(), TlsEr
     let agreed = common_state(stream).alpn_protocol();
     let known = agreed.is_some_and(|agreed| alpn.iter().any(|known| known == agreed));
     if known { Ok(()) } else { Err(TlsError::WrongProtocol) }
+}
+
+/// Whether both peers know that this connection can serve one file after another.
+pub fn serves_again<S>(stream: &Stream<S>) -> bool {
+    common_state(stream).alpn_protocol() == Some(ALPN_PEER_2)
 }
 
 /// The device whose key the other side has proven to hold.

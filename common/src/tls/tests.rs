@@ -56,7 +56,7 @@ async fn client_meets_listener(trust: ClusterTrust, config: Arc<ServerConfig>) -
 /// Accepts whatever tracker answers, to play a dialler that is itself the impostor.
 fn careless(identity: &Arc<CertifiedKey>, alpn: &[u8], root: &ClusterCertificate) -> Arc<ClientConfig> {
     let verifier = WebPkiServerVerifier::builder_with_provider(only_root(root).unwrap(), provider());
-    client_config(verifier.build().unwrap(), identity, alpn).unwrap()
+    client_config(verifier.build().unwrap(), identity, &[alpn]).unwrap()
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn a_copied_certificate_without_its_key_is_refused() {
     let genuine = client_meets(ClusterTrust::FirstContact, &key).await.0.unwrap();
     let chain = common_state(&genuine.0).peer_certificates().unwrap().to_vec();
     let stolen = Arc::new(CertifiedKey::new(chain, Arc::clone(&device().certified().key)));
-    let config = server_config(Arc::new(AnyDevice), &stolen, ALPN_CLIENT).unwrap();
+    let config = server_config(Arc::new(AnyDevice), &stolen, &[ALPN_CLIENT]).unwrap();
     for trust in [ClusterTrust::FirstContact, ClusterTrust::Pinned(key.public().pin()), ClusterTrust::Known(genuine.1)]
     {
         let error = client_meets_listener(trust, Arc::clone(&config)).await;
@@ -153,7 +153,7 @@ async fn a_certificate_that_only_appends_the_clusters_is_refused() {
     for leaf in [foreign_leaf, own_leaf] {
         for chain in [vec![leaf.clone(), root.der().clone()], vec![leaf]] {
             let impostor = Arc::new(CertifiedKey::new(chain, Arc::clone(&device().certified().key)));
-            let config = server_config(Arc::new(AnyDevice), &impostor, ALPN_CLIENT).unwrap();
+            let config = server_config(Arc::new(AnyDevice), &impostor, &[ALPN_CLIENT]).unwrap();
             for trust in [ClusterTrust::Pinned(ours.public().pin()), ClusterTrust::Known(root.clone())] {
                 let error = client_meets_listener(trust, Arc::clone(&config)).await;
                 assert!(matches!(error, TlsError::Tls(rustls::Error::InvalidCertificate(_))), "{error}");
@@ -282,22 +282,38 @@ async fn a_peers_copied_certificate_is_refused_on_either_side() {
     let bad_signature = rustls::Error::InvalidCertificate(CertificateError::BadSignature);
 
     let (near, far) = pipe();
-    let listener = server_config(Arc::new(AnyDevice), &copy_of(&bob), ALPN_PEER).unwrap();
+    let listener = server_config(Arc::new(AnyDevice), &copy_of(&bob), &[ALPN_PEER]).unwrap();
     let connector = PeerConnector::new(&alice);
     let (dialled, _) = tokio::join!(connector.connect(near, bob.id()), accept(far, |_| listener));
     assert!(matches!(dialled.err().unwrap(), TlsError::Tls(e) if e == bad_signature));
 
     let (near, far) = pipe();
-    let dialler = client_config(Arc::new(OneDevice(bob.id())), &copy_of(&alice), ALPN_PEER).unwrap();
+    let dialler = client_config(Arc::new(OneDevice(bob.id())), &copy_of(&alice), &[ALPN_PEER]).unwrap();
     let acceptor = PeerAcceptor::new(&bob).unwrap();
     let (_, accepted) = tokio::join!(connect(dialler, near), acceptor.accept(far));
     assert!(matches!(accepted.err().unwrap(), TlsError::Tls(e) if e == bad_signature));
 }
 
 #[tokio::test]
+async fn peers_of_the_first_release_are_met_and_told_apart() {
+    let (near_key, far_key) = (device(), device());
+    let dialler =
+        |protocols| client_config(Arc::new(OneDevice(far_key.id())), near_key.certified(), protocols).unwrap();
+    let listener = |protocols| server_config(Arc::new(AnyDevice), far_key.certified(), protocols).unwrap();
+    let first: &[&[u8]] = &[ALPN_PEER];
+    for (dialling, listening, again) in
+        [(PEER_PROTOCOLS, PEER_PROTOCOLS, true), (first, PEER_PROTOCOLS, false), (PEER_PROTOCOLS, first, false)]
+    {
+        let (near, far) = pipe();
+        let (dialled, accepted) = tokio::join!(connect(dialler(dialling), near), accept(far, |_| listener(listening)));
+        assert_eq!([dialled, accepted].map(|met| serves_again(&met.unwrap())), [again; 2]);
+    }
+}
+
+#[tokio::test]
 async fn every_handshake_is_full() {
     let (near_key, far_key) = (device(), device());
-    let config = client_config(Arc::new(OneDevice(far_key.id())), near_key.certified(), ALPN_PEER).unwrap();
+    let config = client_config(Arc::new(OneDevice(far_key.id())), near_key.certified(), &[ALPN_PEER]).unwrap();
     let acceptor = PeerAcceptor::new(&far_key).unwrap();
     for _ in 0..3 {
         let (near, far) = pipe();

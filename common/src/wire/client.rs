@@ -26,6 +26,8 @@ use crate::wire::sync::VersionVector;
 
 /// Version of this conversation.
 pub const VERSION: u16 = 1;
+/// What a tracker of this version knows beyond the first release of it; see [`Welcome::revision`]. Revision 1: [`Request::OpenFile`].
+pub const REVISION: u8 = 1;
 
 /// From client to tracker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,10 +65,24 @@ pub struct Hello {
 pub struct Welcome {
     /// [`VERSION`] of the tracker.
     pub version: u16,
-    /// Its line in tracker_info.txt, from 1.
+    /// Its line in tracker_info.txt, from 1, in the lower 8 bits; its [revision](Self::revision) in the upper 8, which the
+    /// first release fills with 0 and no client of that release reads.
     pub tracker_no: u16,
     /// The tracker's clock, so that a client can warn when its own is off.
     pub now: UnixSeconds,
+}
+
+impl Welcome {
+    /// What tracker `number` of this release says at `now`.
+    pub const fn new(number: u16, now: UnixSeconds) -> Self {
+        let [_, number] = number.to_be_bytes();
+        Self { version: VERSION, tracker_no: u16::from_be_bytes([REVISION, number]), now }
+    }
+
+    /// Which requests it knows that the first release did not.
+    pub const fn revision(&self) -> u8 {
+        self.tracker_no.to_be_bytes()[0]
+    }
 }
 
 /// One request of a client.
@@ -383,6 +399,14 @@ pub enum Request {
         /// Where.
         device: DeviceId,
     },
+    /// All that a download needs to begin: one share, who seeds it and a ticket (members). Only for a tracker of
+    /// [revision](Welcome::revision) 1. Answer: `Opened`.
+    OpenFile {
+        /// Where.
+        group: GroupName,
+        /// Which.
+        file: FileSelector,
+    },
 }
 
 /// What a client is answered.
@@ -430,6 +454,8 @@ pub enum Response {
     Cluster(ClusterStatus),
     /// The caller's devices, the one that logged in last first.
     Devices(List<DeviceRow, MAX_ROWS>),
+    /// What a download needs to begin.
+    Opened(Box<OpenedFile>),
 }
 
 /// Part of a listing; ask again with `after` the last row while `more` is set.
@@ -524,6 +550,20 @@ pub struct PeerRow {
     /// Where it listens.
     #[cfg_attr(test, proptest(strategy = "crate::wire::round_trip::address()"))]
     pub address: SocketAddr,
+}
+
+/// What a download needs to begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct OpenedFile {
+    /// The share.
+    pub info: FileInfo,
+    /// Digests of its first pieces; `GetManifest` gives the others.
+    pub pieces: List<PieceHash, MAX_PART>,
+    /// Seeders that are there.
+    pub peers: List<PeerRow, MAX_ROWS>,
+    /// A ticket for the group.
+    pub ticket: Signed<Ticket>,
 }
 
 /// A device on which the caller is logged in.

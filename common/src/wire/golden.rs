@@ -62,9 +62,9 @@ listed! {
     ServerFrame: Welcome Reply Push;
     Request: CreateUser Login Resume Logout ChangePassword CreateGroup ListGroups JoinGroup LeaveGroup ListRequests
         AcceptRequest RejectRequest ListMembers RemoveMember MakeAdmin StageManifest UploadFile ListFiles FindFile
-        GetManifest FindPeers StartSeeding StopSeeding Announce GetTicket Status Cluster ListDevices EndLogin;
+        GetManifest FindPeers StartSeeding StopSeeding Announce GetTicket Status Cluster ListDevices EndLogin OpenFile;
     Response: Done LoggedIn Groups Users Members Files File ManifestPart Peers Ticket Left Status
-        Provisional Cluster Devices;
+        Provisional Cluster Devices Opened;
     Push: JoinRequested Accepted Rejected Removed MadeAdmin Revoked SeederUp SessionEnded UserRenamed GroupRenamed;
     Refusal: Version NotLoggedIn BadCredentials SessionEnded UserExists NoSuchUser GroupExists NoSuchGroup NotAMember
         UserNotAMember NotAdmin AlreadyMember AlreadyRequested NoSuchRequest FileExists NoSuchFile AmbiguousId
@@ -72,7 +72,7 @@ listed! {
     Mode: Dual Solo;
     Relation: Admin Member Pending None;
     FileSelector: Name IdPrefix;
-    LeecherFrame: Hello Request Cancel Renew Revoked;
+    LeecherFrame: Hello Request Cancel Renew Revoked Rest;
     SeederFrame: Bitfield Have Run Cancelled Lost Goodbye;
     Goodbye: Version Ticket Revoked NotShared Busy Violation Leaving;
     Revoked: Membership Session OtherSessions;

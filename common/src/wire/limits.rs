@@ -20,6 +20,9 @@ pub const MAX_RUN: u32 = 256 << 10;
 pub const MAX_STATEMENT: usize = 512;
 /// Piece digests in one manifest part (52 bytes each).
 pub const MAX_PART: usize = 8192;
+/// Piece digests that an opened file begins with: with a seeder or two they fit into the ten segments that TCP sends before it
+/// hears of the other side (RFC 6928), so that a longer manifest does not hold up the ticket.
+pub const FIRST_PART: usize = 192;
 /// Rows in one page of a listing.
 pub const MAX_ROWS: usize = 1000;
 /// Origins in a version vector.

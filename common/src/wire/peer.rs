@@ -1,13 +1,17 @@
 //! Peer and peer.
 //!
 //! **Participants.** A leecher, who dialled, and a seeder, who listens; both known to each other
-//! by the keys of their TLS certificates. One connection serves one file of one group; a device may be
+//! by the keys of their TLS certificates. One connection serves one file of one group at a time; a device may be
 //! leecher on one connection and seeder on another.
 //! **Shape.** The leecher sends [`Hello`] with its ticket. The seeder answers with
-//! [`SeederFrame::Bitfield`] or [`SeederFrame::Goodbye`]. Then the leecher asks for blocks, many at once, and the
-//! seeder answers each with runs: a [`SeederFrame::Run`] header, followed *outside any frame* by
-//! the raw bytes it announces (at most [`MAX_RUN`](crate::wire::limits::MAX_RUN)), until the block is complete. Runs of one
-//! block come in order; blocks come in any order.
+//! [`SeederFrame::Bitfield`] or [`SeederFrame::Goodbye`]. The leecher asks for blocks, many at once; it need not wait for
+//! the bitfield, since a request for what the seeder lacks is `Cancelled`. The seeder answers each request with runs: a
+//! [`SeederFrame::Run`] header, followed *outside any frame* by the raw bytes it announces (at most
+//! [`MAX_RUN`](crate::wire::limits::MAX_RUN)), until the block is complete. Runs of one block come in order; blocks come in
+//! any order.
+//! **The next file.** When everything that was asked for is answered, the leecher may say [`LeecherFrame::Rest`] and later
+//! [`Hello`] again, for any file and with a ticket as the first time. News of the file before may still come ahead of the
+//! bitfield. Only peers that agree on [`ALPN_PEER_2`](crate::tls::ALPN_PEER_2) in the handshake do this.
 //! **Goals.** No copy of bulk bytes into a serialiser; a cancel or a revocation takes effect
 //! between two runs.
 //! **Not here.** Choking, tit-for-tat, peer exchange: membership decides who is served, trackers know who
@@ -30,7 +34,7 @@ pub const MAX_BITFIELD: usize = MAX_PIECES as usize / 8;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 pub enum LeecherFrame {
-    /// First frame, and only there.
+    /// First frame, and first after `Rest`.
     Hello(Hello),
     /// Asks for a block. `number` is the leecher's, unique on this connection while outstanding.
     Request {
@@ -48,6 +52,8 @@ pub enum LeecherFrame {
     Renew(Signed<Ticket>),
     /// Tells the seeder of a revocation that it may not have heard of.
     Revoked(Signed<Revocation>),
+    /// All that was asked for is here, and no more of this file is wanted. Another `Hello` may follow. Unanswered.
+    Rest,
 }
 
 /// What a leecher says first.

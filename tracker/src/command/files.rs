@@ -32,20 +32,18 @@ fn row(state: &State, here: &Here<'_>, group: GroupId, share: Share) -> Result<F
 pub(super) async fn find(call: &Call, me: &Login, name: GroupName, file: FileSelector) -> Outcome {
     let query = move |state: &State, me: &Login| {
         let (group, _) = as_member(state, me, &name)?;
-        let share = select(state, group, &name, &file)?;
-        Ok(FileInfo {
-            group_id: group,
-            name: share.name,
-            file_id: share.file,
-            layout: share.layout,
-            sha1: share.sha1,
-            uploader: share.uploader,
-        })
+        Ok(info(group, select(state, group, &name, &file)?))
     };
     Ok(Effect::plain(Response::File(call.read(me, query).await?)))
 }
 
-fn select(state: &State, group: GroupId, name: &GroupName, file: &FileSelector) -> Result<Share, Halt> {
+pub(super) fn info(group: GroupId, share: Share) -> FileInfo {
+    let Share { name, file, layout, sha1, uploader, .. } = share;
+    FileInfo { group_id: group, name, file_id: file, layout, sha1, uploader }
+}
+
+/// The share that `file` means in `group`, which is called `name`.
+pub(super) fn select(state: &State, group: GroupId, name: &GroupName, file: &FileSelector) -> Result<Share, Halt> {
     let none = || Refusal::NoSuchFile { group: name.clone(), name: Text::clipped(&file.to_string()) };
     match file {
         FileSelector::Name(file) => match state.share_named(group, file) {
@@ -97,7 +95,7 @@ mod tests {
 
     use super::{PAGE_AND_ONE, after};
     use crate::command::tests::{Fixture, group};
-    use crate::fact::Fact;
+    use crate::fact::Delta;
 
     fn find(file: &str) -> Request {
         let file: FileSelector = file.parse().expect("a selector");
@@ -133,7 +131,7 @@ mod tests {
         let manifest =
             f.services().store.read(move |s| Ok::<_, crate::store::StoreError>(s.share_of(group, share.file_id))).await;
         let manifest = manifest.expect("read").expect("a share").manifest;
-        let published = |id: u8, name: String| Fact::Published {
+        let published = |id: u8, name: String| Delta::Published {
             id: PublicationId::random(),
             group,
             name: name.parse().expect("a name"),
@@ -197,6 +195,7 @@ mod tests {
         for request in [
             Request::ListFiles { group: lab(), after: None },
             find("f"),
+            Request::OpenFile { group: lab(), file: "f".parse().expect("a selector") },
             Request::GetManifest { group: lab(), file_id: id, first: 0 },
             Request::FindPeers { group: lab(), file_id: id },
             Request::StartSeeding { group: lab(), file_id: id },

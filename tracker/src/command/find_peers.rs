@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use common::id::{FileId, GroupName};
+use common::id::{FileId, GroupId, GroupName};
 use common::wire::client::{PeerRow, Response};
-use common::wire::limits::List;
+use common::wire::limits::{List, MAX_ROWS};
 use rand::seq::SliceRandom;
 
 use super::{Call, Effect, Outcome, as_member, now};
+use crate::presence::Presence;
 use crate::rules::Login;
 use crate::store::{Seeder, State};
 
@@ -15,17 +16,25 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileId) 
     let services = Arc::clone(&call.services);
     let query = move |state: &State, me: &Login| {
         let (group, _) = as_member(state, me, &name)?;
-        let here = services.presence.here(now());
-        let here = |s: Seeder| {
-            let address = here.address(s.device, s.user)?;
-            (s.device != me.device).then_some(PeerRow { device: s.device, user: s.name, address })
-        };
-        Ok(state.seeders(group, file).into_iter().filter_map(here).collect::<Vec<_>>())
+        Ok(seeders(state, &services.presence, me, group, file))
     };
-    let mut peers = call.read(me, query).await?;
-    // If there are more than fit, not the same ones for everybody.
+    Ok(Effect::plain(Response::Peers(some_of(call.read(me, query).await?))))
+}
+
+/// The devices that seed `file` in `group` and are here, but for the one of `me`.
+pub(super) fn seeders(state: &State, presence: &Presence, me: &Login, group: GroupId, file: FileId) -> Vec<PeerRow> {
+    let here = presence.here(now());
+    let here = |s: Seeder| {
+        let address = here.address(s.device, s.user)?;
+        (s.device != me.device).then_some(PeerRow { device: s.device, user: s.name, address })
+    };
+    state.seeders(group, file).into_iter().filter_map(here).collect()
+}
+
+/// If there are more than fit, not the same ones for everybody.
+pub(super) fn some_of(mut peers: Vec<PeerRow>) -> List<PeerRow, MAX_ROWS> {
     peers.shuffle(&mut rand::rng());
-    Ok(Effect::plain(Response::Peers(List::first_of(peers))))
+    List::first_of(peers)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! A ticket: the signed statement by which seeders of a group know a member.
 
-use common::id::{GroupName, TicketId};
-use common::ticket::{self, Signed, TICKET_LIFE, Ticket};
+use common::id::{GroupId, GroupName, MembershipId, TicketId};
+use common::ticket::{self, Signed, TICKET_LIFE, Ticket, UnixSeconds};
 use common::wire::client::Response;
 
-use super::{Call, Effect, Outcome, as_member};
+use super::{Call, Effect, Halt, Outcome, as_member};
 use crate::rules::Login;
 use crate::store::{State, StoreError};
 use crate::tickets::Footing;
@@ -14,13 +14,29 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
     let issued = ticket::now();
     let query = move |state: &State, me: &Login| {
         let (group, membership) = as_member(state, me, &name)?;
-        let credentials = state.session(me.session).map_or(0, |row| row.credentials);
-        Ok((group, Footing { membership, credentials }))
+        Ok((group, footing(state, me, membership)))
     };
     let (group, on) = call.read(me, query).await?;
+    Ok(Effect::plain(Response::Ticket(issue(call, me, group, on, issued)?)))
+}
+
+/// What a ticket of `me` stands on, as a member by `membership`.
+pub(super) fn footing(state: &State, me: &Login, membership: MembershipId) -> Footing {
+    let credentials = state.session(me.session).map_or(0, |row| row.credentials);
+    Footing { membership, credentials }
+}
+
+/// A ticket for `group` that stands on what the state said after `issued`: one of a moment ago, or a new one.
+pub(super) fn issue(
+    call: &Call,
+    me: &Login,
+    group: GroupId,
+    on: Footing,
+    issued: UnixSeconds,
+) -> Result<Signed<Ticket>, Halt> {
     let (tickets, whose) = (&call.services.tickets, (me.session, group));
     if let Some(signed) = tickets.recent(whose, on, issued) {
-        return Ok(Effect::plain(Response::Ticket(signed)));
+        return Ok(signed);
     }
     let ticket = Ticket {
         id: TicketId::random(),
@@ -36,7 +52,7 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
     let signed = Signed::sign(&ticket, &call.services.key);
     let signed = signed.map_err(|_| StoreError::Content("a ticket is too long"))?;
     tickets.keep(whose, on, issued, signed.clone());
-    Ok(Effect::plain(Response::Ticket(signed)))
+    Ok(signed)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod logout;
 mod make_admin;
 mod mint;
 mod news;
+mod open_file;
 mod pass_on;
 mod properties;
 mod recent_revocations;
@@ -53,7 +54,7 @@ use common::wire::limits::{List, MAX_ROWS, Text};
 use common::wire::refusal::Refusal;
 use common::wire::sync::NameKind;
 
-use crate::fact::Fact;
+use crate::fact::Delta;
 use crate::hub::{ConnectionId, Hub};
 use crate::limits::Caller;
 use crate::limits::reply_budget::ReplyBudget;
@@ -197,14 +198,14 @@ type Outcome = Result<Effect, Halt>;
 /// What a command that changes something decides, on the state as it is at that moment.
 #[derive(Debug)]
 struct Decision {
-    facts: Vec<Fact>,
+    deltas: Vec<Delta>,
     manifest: Option<NewManifest>,
     answer: Answer,
 }
 
 impl Decision {
-    fn done(facts: Vec<Fact>) -> Self {
-        Self { facts, manifest: None, answer: Answer::Done }
+    fn done(deltas: Vec<Delta>) -> Self {
+        Self { deltas, manifest: None, answer: Answer::Done }
     }
 }
 
@@ -284,6 +285,7 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, staged: O
         Request::GetTicket { group } => get_ticket::run(call, &me()?, group).await,
         Request::ListDevices => list_devices::run(call, &me()?).await,
         Request::EndLogin { device } => end_login::run(call, &me()?, device).await,
+        Request::OpenFile { group, file } => open_file::run(call, &me()?, group, file).await,
     }
 }
 
@@ -334,13 +336,13 @@ impl Call {
         F: FnOnce(&State) -> Result<Decision, Halt> + Send + 'static,
     {
         let decide = move |state: &State| {
-            let Decision { facts, manifest, answer } = decide(state)?;
+            let Decision { deltas, manifest, answer } = decide(state)?;
             let recorded = answer.encode()?;
-            Ok::<_, Halt>(Change { facts, manifest, answer: recorded, value: answer })
+            Ok::<_, Halt>(Change { deltas, manifest, answer: recorded, value: answer })
         };
         let services = Arc::clone(&self.services);
-        let tell = move |state: &State, facts: &[Fact], answer| {
-            Ok((answer, news::of_facts(state, &services, facts, &FactBatch::of(facts))?))
+        let tell = move |state: &State, deltas: &[Delta], answer| {
+            Ok((answer, news::of_facts(state, &services, deltas, &FactBatch::of(deltas))?))
         };
         match self.services.store.write_then(&self.caller, self.asked, decide, tell).await? {
             Written::Done((answer, news)) => {

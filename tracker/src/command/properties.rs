@@ -52,7 +52,8 @@ pub(crate) const fn properties(request: &Request) -> Properties {
         | Request::ListFiles { .. }
         | Request::GetManifest { .. }
         | Request::FindFile { .. }
-        | Request::FindPeers { .. } => LISTING,
+        | Request::FindPeers { .. }
+        | Request::OpenFile { .. } => LISTING,
         Request::CreateUser { .. }
         | Request::CreateGroup { .. }
         | Request::UploadFile { .. }

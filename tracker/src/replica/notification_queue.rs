@@ -5,7 +5,7 @@
 
 use tokio::sync::mpsc;
 
-use crate::store::StampedFact;
+use crate::store::Fact;
 
 /// Facts owed at most before the sibling has to wait.
 const MAX_OWED_FACTS: usize = 1 << 16;
@@ -13,25 +13,25 @@ const MAX_OWED_FACTS: usize = 1 << 16;
 /// The way to the clients.
 #[derive(Debug)]
 pub(super) struct NotificationQueue {
-    news: mpsc::Sender<Vec<StampedFact>>,
+    news: mpsc::Sender<Vec<Fact>>,
     /// What revokes, and did not fit, in the order in which it came.
-    owed: Vec<StampedFact>,
+    owed: Vec<Fact>,
 }
 
 impl NotificationQueue {
-    pub(super) const fn new(news: mpsc::Sender<Vec<StampedFact>>) -> Self {
+    pub(super) const fn new(news: mpsc::Sender<Vec<Fact>>) -> Self {
         Self { news, owed: Vec::new() }
     }
 
     /// Tells what is owed and then `news`, or owes it.
-    pub(super) fn tell(&mut self, news: Vec<StampedFact>) {
+    pub(super) fn tell(&mut self, news: Vec<Fact>) {
         if news.is_empty() && self.owed.is_empty() {
             return;
         }
         let mut batch = std::mem::take(&mut self.owed);
         batch.extend(news);
         if let Err(mpsc::error::TrySendError::Full(batch)) = self.news.try_send(batch) {
-            self.owed = batch.into_iter().filter(|(_, fact)| fact.revokes()).collect();
+            self.owed = batch.into_iter().filter(|(_, delta)| delta.revokes()).collect();
         }
     }
 
@@ -62,24 +62,24 @@ mod tests {
     use common::id::{GroupId, GroupName, MembershipId, OriginId, SessionId, UserId};
 
     use super::*;
-    use crate::fact::{EndReason, Fact, Hlc, Stamp};
+    use crate::fact::{Delta, EndReason, Hlc, Stamp};
 
-    fn fact(n: i64, fact: Fact) -> StampedFact {
-        (Stamp { hlc: Hlc::from_stored(n), origin: OriginId::new([1; 16]) }, fact)
+    fn fact(n: i64, delta: Delta) -> Fact {
+        (Stamp { hlc: Hlc::from_stored(n), origin: OriginId::new([1; 16]) }, delta)
     }
 
-    fn kick(n: i64) -> StampedFact {
+    fn kick(n: i64) -> Fact {
         let membership = MembershipId::random();
-        fact(n, Fact::Ended { membership, reason: EndReason::Kicked })
+        fact(n, Delta::Ended { membership, reason: EndReason::Kicked })
     }
 
-    fn logout(n: i64) -> StampedFact {
-        fact(n, Fact::SessionEnded { session: SessionId::random() })
+    fn logout(n: i64) -> Fact {
+        fact(n, Delta::SessionEnded { session: SessionId::random() })
     }
 
-    fn group(n: i64) -> StampedFact {
+    fn group(n: i64) -> Fact {
         let name: GroupName = "lab".parse().expect("a name");
-        fact(n, Fact::Group { id: GroupId::random(), name, creator: UserId::random() })
+        fact(n, Delta::Group { id: GroupId::random(), name, creator: UserId::random() })
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use common::id::{DeviceId, MembershipId, RequestId};
-use common::wire::client::{Call as WireCall, Response};
+use common::wire::client::{Call as WireCall, REVISION, Response};
 use common::wire::sync::VersionVector;
 use tokio::io::{DuplexStream, duplex};
 use tokio_util::sync::CancellationToken;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::admission::{Admission, Limits};
 use crate::command::tests::{Fixture, group, password};
-use crate::fact::{EndReason, Fact};
+use crate::fact::{Delta, EndReason};
 use crate::limits::receive_budget::Bounds;
 use crate::store::{Change, StoreError};
 
@@ -82,7 +82,8 @@ impl Client {
     async fn greet(&mut self) {
         self.writer.send(&ClientFrame::Hello(Hello { version: VERSION })).await.expect("sent");
         let welcome = self.reader.next().await.expect("a frame");
-        assert!(matches!(welcome, Some(ServerFrame::Welcome(Welcome { version: VERSION, tracker_no: 1, .. }))));
+        let Some(ServerFrame::Welcome(welcome)) = welcome else { panic!("not a welcome: {welcome:?}") };
+        assert_eq!((welcome.version, welcome.revision()), (VERSION, REVISION));
     }
 
     async fn send(&mut self, request: Request) -> u64 {
@@ -399,15 +400,15 @@ async fn who_comes_back_hears_of_every_recent_end() {
     let ended = |_| {
         let membership = MembershipId::random();
         [
-            Fact::Requested { membership, group, user },
-            Fact::Accepted { membership, kicks_seen: Vec::new() },
-            Fact::Ended { membership, reason: EndReason::Left },
+            Delta::Requested { membership, group, user },
+            Delta::Accepted { membership, kicks_seen: Vec::new() },
+            Delta::Ended { membership, reason: EndReason::Left },
         ]
     };
     let all = PUSHES + PUSHES / 2;
     let asked = Asked { device: DeviceId::new([9; 32]), request: RequestId::random() };
-    let facts = (0..all).flat_map(ended).collect();
-    let change = Change { facts, manifest: None, answer: Vec::new(), value: () };
+    let deltas = (0..all).flat_map(ended).collect();
+    let change = Change { deltas, manifest: None, answer: Vec::new(), value: () };
     services.store.write(asked, move |_| Ok::<_, StoreError>(change)).await.expect("written");
     let (user, password) = ("alice".parse().expect("a name"), password("password of somebody"));
     a.ask(Request::Login { user, password }).await.expect("logged in again");

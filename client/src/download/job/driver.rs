@@ -19,7 +19,7 @@ use crate::download::disk::{Disk, Resumed};
 use crate::download::manifest::{Sought, manifest};
 use crate::download::progress::{State, Waiting};
 use crate::download::spec::{Spec, Specs};
-use crate::download::swarm::{End, Ground, Ran, Swarm, Task};
+use crate::download::swarm::{End, Ground, Ran, Seeded, Swarm, Task};
 use crate::error::Error;
 use crate::share::{Key, blocking};
 
@@ -30,14 +30,26 @@ const ROOM_ENOUGH: u64 = 64 << 20;
 /// Delays between attempts to reach the trackers for what is needed to begin.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
-/// Drives `job` to its end; `opened` is what its start has opened already.
-pub(crate) async fn drive(job: Arc<Job>, ground: Ground, specs: Specs, opened: Option<(Disk, Arc<Manifest>)>) {
+/// What the start of a download has opened already.
+pub(crate) struct Opened {
+    pub(crate) disk: Disk,
+    pub(crate) manifest: Arc<Manifest>,
+    /// Who seeds it, where the trackers have said so.
+    pub(crate) seeded: Option<Seeded>,
+}
+
+/// Drives `job` to its end, beginning with what is `opened`.
+pub(crate) async fn drive(job: Arc<Job>, ground: Ground, specs: Specs, opened: Option<Opened>) {
     let sleeper = Arc::clone(&job);
     let _asleep = Asleep(&sleeper);
-    let have = opened.as_ref().map(|(_, m)| Bitfield::empty(m.layout()));
-    let mut driver = Driver { job, ground, specs, open: None, begun: Instant::now() };
-    driver.open = opened.zip(have).map(|((disk, manifest), have)| Open { disk: Arc::new(disk), manifest, have });
-    driver.drive().await;
+    let (open, seeded) = match opened {
+        Some(Opened { disk, manifest, seeded }) => {
+            let have = Bitfield::empty(manifest.layout());
+            (Some(Open { disk: Arc::new(disk), manifest, have }), seeded)
+        }
+        None => (None, None),
+    };
+    Driver { job, ground, specs, open, seeded, begun: Instant::now() }.drive().await;
 }
 
 pub(super) struct Driver {
@@ -45,6 +57,8 @@ pub(super) struct Driver {
     pub(super) ground: Ground,
     pub(super) specs: Specs,
     pub(super) open: Option<Open>,
+    /// Of use to the first run only: it grows old.
+    seeded: Option<Seeded>,
     /// When it went on last.
     pub(super) begun: Instant,
 }
@@ -152,7 +166,8 @@ impl Driver {
         self.copy_local(stop).await?;
         let Some(Open { disk, manifest, have }) = &self.open else { return Ok(false) };
         let task = self.task(manifest, disk, have.clone());
-        let Ran { end, offer, announced } = Swarm::run(&self.ground, &task, &self.job.progress, stop).await;
+        let seeded = self.seeded.take();
+        let Ran { end, offer, announced } = Swarm::run(&self.ground, &task, seeded, &self.job.progress, stop).await;
         match end {
             End::Complete => {
                 let done = self.finish(offer.clone(), announced).await;
@@ -200,7 +215,7 @@ impl Driver {
         loop {
             let Spec { group, group_id, file_id, layout, sha1, .. } = spec;
             let (group_id, file_id, layout, sha1) = (*group_id, *file_id, *layout, *sha1);
-            let wanted = Sought { group, group_id, file_id, layout, sha1 };
+            let wanted = Sought { group, group_id, file_id, layout, sha1, begun: Vec::new() };
             match manifest(&self.ground, wanted).await {
                 Err(error @ (Error::TrackersUnreachable(_) | Error::Timeout(_))) => {
                     self.job.progress.send_modify(|p| {

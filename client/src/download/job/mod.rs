@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub(crate) use self::driver::drive;
+pub(crate) use self::driver::{Opened, drive};
 pub(crate) use self::ending::discard;
 use super::progress::{DownloadId, DownloadRow, Progress, State};
 use super::spec::Spec;

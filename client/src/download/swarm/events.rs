@@ -3,15 +3,16 @@
 //! Each event changes the picker and what is kept; what is asked for because of it is decided in
 //! [`orders`](super::orders), after every event.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use common::pieces::{BlockRange, PieceIndex};
+use common::pieces::{Bitfield, BlockRange, PieceIndex};
 use common::tls::TlsError;
 use common::wire::peer::Goodbye;
 
 use super::Swarm;
 use crate::download::assembly::{Checked, Origin, Trouble};
-use crate::download::peer::{FromPeer, PeerEnd, ToPeer};
+use crate::download::peer::{FromPeer, PeerEnd};
+use crate::download::peer_connection::PeerConnection;
 use crate::download::peer_discovery::News;
 use crate::download::picker::{BlockOutcome, PeerKey};
 use crate::download::verify::Rejected;
@@ -22,17 +23,8 @@ impl Swarm<'_> {
     pub(super) fn on_event(&mut self, key: PeerKey, event: FromPeer) {
         let now = Instant::now();
         match event {
-            FromPeer::Ready { has, round_trip } => {
-                let Some(connection) = self.connections.get_mut(&key) else { return };
-                connection.ready(now, round_trip);
-                self.contacts.useful(connection.device);
-                if let Some(ticket) = &self.ticket {
-                    // It may have been renewed while we dialled.
-                    connection.order(ToPeer::Renew(ticket.clone()));
-                }
-                self.picker.add_peer(key, &has);
-                self.picker.set_memory(self.memory());
-            }
+            FromPeer::Greeted { round_trip } => self.on_greeted(now, key, round_trip),
+            FromPeer::Ready { has } => self.on_ready(now, key, &has),
             FromPeer::Have(piece) => {
                 self.picker.peer_have(key, piece);
                 if let Some(connection) = self.connections.get_mut(&key) {
@@ -50,6 +42,38 @@ impl Swarm<'_> {
             }
             FromPeer::Ended(end) => self.on_ended(now, key, &end),
         }
+    }
+
+    /// While nobody serves us, the first to be greeted is asked as if it had everything: most have, and the round trip in
+    /// which it says so is not waited for.
+    fn on_greeted(&mut self, now: Instant, key: PeerKey, round_trip: Duration) {
+        let assumed = !self.connections.values().any(PeerConnection::is_ready);
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        connection.greeted(round_trip);
+        if assumed {
+            connection.assumed = true;
+            connection.ready(now);
+            self.picker.add_peer(key, &Bitfield::full(self.task.manifest.layout()));
+            self.picker.set_memory(self.memory());
+        }
+    }
+
+    fn on_ready(&mut self, now: Instant, key: PeerKey, has: &Bitfield) {
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        self.contacts.useful(connection.device);
+        if std::mem::take(&mut connection.assumed) {
+            let layout = self.task.manifest.layout();
+            layout.pieces().filter(|p| !has.has(*p)).for_each(|p| self.picker.peer_lost(key, p));
+        } else {
+            connection.ready(now);
+            self.picker.add_peer(key, has);
+        }
+        if let Some(ticket) = &self.ticket {
+            // It may have been renewed while we dialled.
+            connection.renew(ticket);
+        }
+        self.picker.set_memory(self.memory());
+        self.mark_starved();
     }
 
     fn on_block(&mut self, now: Instant, key: PeerKey, block: BlockRange, bytes: Buffer) {
@@ -155,7 +179,7 @@ impl Swarm<'_> {
             }
             News::Peer(row) => self.contacts.appeared(now, row),
             News::Ticket(ticket) => {
-                self.order_all(|| ToPeer::Renew(ticket.clone()));
+                self.connections.values_mut().filter(|l| l.is_ready()).for_each(|l| l.renew(&ticket));
                 self.ticket = Some(ticket);
             }
             News::Trouble(error) => self.stats.trouble(Some(error.to_string())),

@@ -21,6 +21,7 @@ use common::pieces::Bitfield;
 use common::task::TaskGroup;
 use common::ticket::{Signed, Ticket};
 use common::tls::PeerConnector;
+use common::wire::client::PeerRow;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::assembly::Assembly;
 use super::contacts::Contacts;
 use super::disk::Disk;
+use super::idle_connections::IdleConnections;
 use super::peer::Event;
 use super::peer_connection::PeerConnection;
 use super::peer_discovery::{News, PeerDiscovery, Wish};
@@ -48,6 +50,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// The same while nobody is connected and nothing is written. What happens then is an event, and is told at once.
 const IDLE_TICK: Duration = Duration::from_secs(15);
 
+/// How long the connections of a complete download may take to come to rest.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// What a download stands on.
 #[derive(Clone)]
 pub(crate) struct Ground {
@@ -55,9 +60,16 @@ pub(crate) struct Ground {
     pub(crate) shares: Shares,
     pub(crate) own: DeviceId,
     pub(crate) connector: PeerConnector,
+    pub(crate) idle: IdleConnections,
     pub(crate) tasks: TaskGroup,
     pub(crate) down: RateLimit,
     pub(crate) budget: Budget,
+}
+
+/// Who seeds a file, and what entitles us to it.
+pub(crate) struct Seeded {
+    pub(crate) peers: Vec<PeerRow>,
+    pub(crate) ticket: Signed<Ticket>,
 }
 
 /// What is downloaded, and whereto.
@@ -97,6 +109,8 @@ pub(crate) struct Swarm<'a> {
     ground: &'a Ground,
     task: &'a Task,
     group: TaskGroup,
+    /// The connections. They end by themselves at the end of a complete download, to be of use to the next.
+    fetches: TaskGroup,
     progress: &'a watch::Sender<Progress>,
     events: mpsc::Sender<Event>,
     wishes: watch::Sender<Wish>,
@@ -119,22 +133,35 @@ pub(crate) struct Swarm<'a> {
 
 impl<'a> Swarm<'a> {
     /// Runs `task` until it is complete, cannot go on, or `stop` is cancelled. When this returns,
-    /// nothing is being written any more.
+    /// nothing is being written any more. `start`: what the trackers have said a moment ago.
     pub(crate) async fn run(
         ground: &'a Ground,
         task: &'a Task,
+        start: Option<Seeded>,
         progress: &'a watch::Sender<Progress>,
         stop: &CancellationToken,
     ) -> Ran {
         let (events, mut events_in) = mpsc::channel(EVENTS);
         let (news, mut news_in) = mpsc::channel(EVENTS);
         let mut swarm = Self::new(ground, task, progress, events);
-        let _guard = swarm.group.guard();
-        swarm.group.spawn("peer_discovery", swarm.peer_discovery(news).run());
+        let (_guard, fetches) = (swarm.group.guard(), swarm.fetches.guard());
+        if let Some(Seeded { peers, ticket }) = start {
+            swarm.contacts.replace(Instant::now(), peers);
+            swarm.ticket = Some(ticket);
+            swarm.stats.answered();
+        }
+        swarm.group.spawn("peer_discovery", swarm.peer_discovery(news).run(swarm.ticket.clone()));
         if task.have.ones() > 0 {
             swarm.put_on_offer();
         }
         let end = swarm.turn(&mut events_in, &mut news_in, stop).await;
+        if matches!(end, End::Complete) {
+            swarm.connections.clear();
+            ground.tasks.spawn("parting", async move {
+                tokio::time::sleep(PARTING).await;
+                drop(fetches);
+            });
+        }
         swarm.wind_up().await;
         Ran { end, offer: swarm.offer.take(), announced: swarm.announced.load(Ordering::Relaxed) }
     }
@@ -151,6 +178,7 @@ impl<'a> Swarm<'a> {
             ground,
             task,
             group: ground.tasks.child(),
+            fetches: ground.tasks.child(),
             progress,
             events,
             wishes: watch::Sender::new(Wish { hungry: true, void_tickets: 0 }),

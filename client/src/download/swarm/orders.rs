@@ -12,8 +12,9 @@ use common::wire::peer::{Hello, VERSION};
 use tokio::sync::mpsc;
 
 use super::Swarm;
-use crate::download::peer::{Fetch, FromPeer, PeerEnd, ToPeer, dial, fetch};
+use crate::download::peer::{Fetch, FromPeer, PeerEnd, fetch};
 use crate::download::peer_connection::PeerConnection;
+use crate::download::peer_stream::dial;
 use crate::download::picker::{Action, PeerKey};
 use crate::download::striped_peer::fetch_striped;
 use crate::share::Key;
@@ -26,12 +27,6 @@ const LARGE: u64 = 64 << 20;
 const ORDERS: usize = 256;
 
 impl Swarm<'_> {
-    pub(super) fn order_all(&self, order: impl Fn() -> ToPeer) {
-        self.connections.values().filter(|l| l.is_ready()).for_each(|l| {
-            l.order(order());
-        });
-    }
-
     /// Tells the seeders which tickets are void: one that the trackers cannot reach learns it from us.
     pub(super) fn pass_on_revocations(&mut self, now: Instant) {
         let known = self.revocations.borrow_and_update();
@@ -116,20 +111,26 @@ impl Swarm<'_> {
         let (orders, orders_in) = mpsc::channel(ORDERS);
         let gauge = Arc::default();
         let two = self.task.manifest.layout().len() >= LARGE && self.contacts.hopeful() == 1;
-        self.connections
-            .insert(key, PeerConnection::new(now, row.device, 1 + u64::from(two), orders, Arc::clone(&gauge)));
+        self.connections.insert(
+            key,
+            PeerConnection::new(now, row.device, 1 + u64::from(two), ticket.clone(), orders, Arc::clone(&gauge)),
+        );
         let PeerRow { device, user, address } = row;
         self.stats.meet(device, user);
         let Key { group, file_id } = self.task.key;
         let hello = Hello { version: VERSION, group, file_id, ticket };
-        let connector = self.ground.connector.clone();
+        let (connector, idle) = (self.ground.connector.clone(), self.ground.idle.clone());
         let (layout, pool) = (self.task.manifest.layout(), self.ground.shares.pool().clone());
         let (down, events) = (self.ground.down.clone(), self.events.clone());
-        let tasks = self.group.child();
-        self.group.spawn("fetch", async move {
-            let end = match dial(&connector, address, device).await {
-                Ok((stream, round_trip)) => {
-                    let this = Fetch { key, layout, round_trip, pool, down, gauge, events: events.clone() };
+        let (tasks, keepers) = (self.fetches.child(), self.ground.tasks.clone());
+        self.fetches.spawn("fetch", async move {
+            let stream = match idle.take(device, address).await {
+                Some(stream) => Ok(stream),
+                None => dial(&connector, address, device).await,
+            };
+            let (end, rests) = match stream {
+                Ok(stream) => {
+                    let this = Fetch { key, layout, pool, down, gauge, events: events.clone() };
                     if two {
                         let again = async move { dial(&connector, address, device).await };
                         fetch_striped(stream, again, hello, this, orders_in, tasks).await
@@ -137,8 +138,11 @@ impl Swarm<'_> {
                         fetch(stream, hello, this, orders_in).await
                     }
                 }
-                Err(end) => end,
+                Err(end) => (end, None),
             };
+            if let Some(stream) = rests {
+                idle.keep(device, address, stream, &keepers);
+            }
             // A swarm that has gone does not care.
             let _ = events.send((key, FromPeer::Ended(end))).await;
         });

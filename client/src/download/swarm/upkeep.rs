@@ -83,7 +83,7 @@ impl Swarm<'_> {
     /// Whether anything comes, or could be asked for.
     fn is_fruitful(&self) -> bool {
         let fruitful = |(&key, connection): (&PeerKey, &PeerConnection)| {
-            connection.is_ready()
+            connection.serves_us()
                 && !connection.snubbed
                 && (self.picker.in_flight(key) > 0 || self.picker.is_interesting(key))
         };
@@ -95,7 +95,7 @@ impl Swarm<'_> {
             received: self.connections.values().map(PeerConnection::total).sum(),
             rates: self.connections.values().map(|l| (l.device, l.rate())).collect(),
             fruitful: self.is_fruitful(),
-            served: self.connections.values().any(PeerConnection::is_ready),
+            served: self.connections.values().any(PeerConnection::serves_us),
             hopeful: self.contacts.hopeful() > 0,
         };
         self.progress.send_modify(|progress| self.stats.tell(now, &moment, progress));

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::download::peer::{Event, Fetch, FromPeer, Gauge, PeerEnd, ToPeer, fetch};
+use crate::download::peer::{Event, Fetch, Fetched, FromPeer, Gauge, PeerEnd, ToPeer, fetch};
+use crate::download::peer_stream::PeerStream;
 use crate::download::picker::PeerKey;
 use crate::transfer::pool::Pool;
 use crate::transfer::rate::RateLimit;
@@ -31,7 +32,7 @@ struct Stage {
     orders: mpsc::Sender<ToPeer>,
     events: mpsc::Receiver<Event>,
     gauge: Arc<Gauge>,
-    end: JoinHandle<Option<PeerEnd>>,
+    end: JoinHandle<Option<Fetched<DuplexStream>>>,
 }
 
 impl Stage {
@@ -41,20 +42,20 @@ impl Stage {
 
     fn with(down: RateLimit) -> Self {
         let (ours, theirs) = duplex(64 << 10);
+        let stage = Self::over(PeerStream::new(ours, Duration::from_millis(1), true), down);
+        let (reader, writer) = split(theirs, MAX_PEER_FRAME);
+        Self { reader, writer, ..stage }
+    }
+
+    /// The seeder's end is somebody else's.
+    fn over(stream: PeerStream<DuplexStream>, down: RateLimit) -> Self {
         let (orders, orders_in) = mpsc::channel(16);
         let (events, events_in) = mpsc::channel(16);
         let gauge: Arc<Gauge> = Arc::default();
-        let this = Fetch {
-            key: PeerKey(7),
-            layout: layout(),
-            round_trip: Duration::from_millis(1),
-            pool: Pool::new(),
-            down,
-            gauge: Arc::clone(&gauge),
-            events,
-        };
-        let end = TaskGroup::new().spawn("fetch", fetch(ours, hello(), this, orders_in));
-        let (reader, writer) = split(theirs, MAX_PEER_FRAME);
+        let this =
+            Fetch { key: PeerKey(7), layout: layout(), pool: Pool::new(), down, gauge: Arc::clone(&gauge), events };
+        let end = TaskGroup::new().spawn("fetch", fetch(stream, hello(), this, orders_in));
+        let (reader, writer) = split(duplex(1).0, MAX_PEER_FRAME);
         Self { reader, writer, orders, events: events_in, gauge, end }
     }
 
@@ -66,9 +67,15 @@ impl Stage {
     async fn limited(down: RateLimit) -> Self {
         let mut stage = Self::with(down);
         assert!(matches!(stage.heard().await, LeecherFrame::Hello(_)));
-        stage.say(SeederFrame::Bitfield(Bytes::first_of(Bitfield::full(layout()).as_bytes().to_vec()))).await;
-        assert!(matches!(stage.event().await, FromPeer::Ready { has, .. } if has.is_full()));
+        assert!(matches!(stage.event().await, FromPeer::Greeted { .. }));
+        stage.answer().await;
         stage
+    }
+
+    /// The seeder has everything.
+    async fn answer(&mut self) {
+        self.say(SeederFrame::Bitfield(Bytes::first_of(Bitfield::full(layout()).as_bytes().to_vec()))).await;
+        assert!(matches!(self.event().await, FromPeer::Ready { has } if has.is_full()));
     }
 
     async fn heard(&mut self) -> LeecherFrame {
@@ -99,6 +106,10 @@ impl Stage {
     }
 
     async fn ends(self) -> PeerEnd {
+        self.fetched().await.0
+    }
+
+    async fn fetched(self) -> Fetched<DuplexStream> {
         // Kept open: the end must come from what was said, not from the line.
         let Self { end, reader, writer, .. } = self;
         let end = tokio::time::timeout(Duration::from_secs(5), end)
@@ -109,6 +120,61 @@ impl Stage {
         drop((reader, writer));
         end
     }
+
+    /// Lets the orders end.
+    fn no_more(&mut self) {
+        self.orders = mpsc::channel(1).0;
+    }
+}
+
+/// Over a long line, the answer to the greeting is a round trip in which nothing would be asked for.
+#[tokio::test]
+async fn the_first_requests_go_out_before_the_seeder_has_said_what_it_has() {
+    let mut stage = Stage::new();
+    assert!(matches!(stage.heard().await, LeecherFrame::Hello(_)));
+    assert!(matches!(stage.event().await, FromPeer::Greeted { .. }));
+    let (first, second) = (stage.ask(block(0, 5)).await, stage.ask(block(1, 5)).await);
+    stage.answer().await;
+    stage.say(SeederFrame::Cancelled { number: first }).await;
+    assert!(matches!(stage.event().await, FromPeer::Cancelled(b) if b == block(0, 5)), "it has not got it after all");
+    stage.run(second, b"12345").await;
+    assert!(matches!(stage.event().await, FromPeer::Block(b, _) if b == block(1, 5)));
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_is_under_way_is_left_for_the_next_file() {
+    let mut stage = Stage::ready().await;
+    let number = stage.ask(block(1, 5)).await;
+    stage.run(number, b"12345").await;
+    assert!(matches!(stage.event().await, FromPeer::Block(..)));
+    stage.no_more();
+    assert_eq!(stage.heard().await, LeecherFrame::Rest);
+    stage.say(SeederFrame::Have { piece: 2 }).await;
+    let Stage { end, mut reader, mut writer, .. } = stage;
+    let (_, left) = end.await.expect("no panic").expect("not cancelled");
+    let mut again = Stage::over(left.expect("the connection"), RateLimit::default());
+    assert!(matches!(reader.next().await, Ok(Some(LeecherFrame::Hello(_)))));
+    assert!(matches!(again.event().await, FromPeer::Greeted { .. }));
+    writer.send(&SeederFrame::Lost { piece: 1 }).await.expect("sent");
+    writer.send(&SeederFrame::Bitfield(Bytes::first_of(vec![0x80]))).await.expect("sent");
+    let first = layout().piece(0).expect("a piece");
+    let event = again.event().await;
+    assert!(matches!(event, FromPeer::Ready { has } if has.ones() == 1 && has.has(first)), "not the file before");
+}
+
+#[tokio::test]
+async fn a_connection_that_owes_something_or_whose_seeder_knows_no_rest_is_closed() {
+    let mut stage = Stage::ready().await;
+    stage.ask(block(1, 5)).await;
+    stage.no_more();
+    assert!(stage.fetched().await.1.is_none(), "a block is under way");
+    let mut stage = Stage::new();
+    stage.no_more();
+    assert!(stage.fetched().await.1.is_none(), "the greeting is not answered");
+    let (ours, _theirs) = duplex(64 << 10);
+    let mut stage = Stage::over(PeerStream::new(ours, Duration::from_millis(1), false), RateLimit::default());
+    stage.no_more();
+    assert!(stage.end.await.expect("no panic").expect("not cancelled").1.is_none(), "it is of the first release");
 }
 
 #[tokio::test]
@@ -197,7 +263,7 @@ async fn a_bad_greeting_ends_the_connection() {
 async fn a_seeder_that_never_answers_is_given_up() {
     let stage = Stage::new();
     let Stage { end, reader, writer, .. } = stage;
-    let end = tokio::time::timeout(Duration::from_secs(60), end)
+    let (end, _) = tokio::time::timeout(Duration::from_secs(60), end)
         .await
         .expect("given up")
         .expect("no panic")

@@ -6,6 +6,7 @@ mod hostile;
 mod power;
 mod revocation_gossip;
 mod slow;
+mod start;
 mod striped_peer;
 mod waiting;
 mod whole;

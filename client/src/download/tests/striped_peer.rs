@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::download::peer::{Event, Fetch, FromPeer, Gauge, PeerEnd, ToPeer};
+use crate::download::peer::{Event, Fetch, Fetched, FromPeer, Gauge, PeerEnd, ToPeer};
+use crate::download::peer_stream::PeerStream;
 use crate::download::picker::PeerKey;
 use crate::download::striped_peer::fetch_striped;
 use crate::transfer::pool::Pool;
@@ -73,7 +74,7 @@ impl End {
 struct Stage {
     orders: mpsc::Sender<ToPeer>,
     events: mpsc::Receiver<Event>,
-    end: JoinHandle<Option<PeerEnd>>,
+    end: JoinHandle<Option<Fetched<DuplexStream>>>,
     second: Option<oneshot::Sender<DuplexStream>>,
 }
 
@@ -86,20 +87,21 @@ impl Stage {
         let this = Fetch {
             key: PeerKey(7),
             layout: layout(),
-            round_trip: Duration::from_millis(1),
             pool: Pool::new(),
             down: RateLimit::default(),
             gauge: Arc::<Gauge>::default(),
             events,
         };
         let (second, comes) = oneshot::channel();
-        let dial = async { Ok((comes.await.expect("a second connection"), Duration::ZERO)) };
+        let stream = |pipe| PeerStream::new(pipe, Duration::ZERO, false);
+        let dial = async move { Ok(stream(comes.await.expect("a second connection"))) };
         let tasks = TaskGroup::new();
-        let end = tasks.spawn("fetch", fetch_striped(ours, dial, hello(), this, orders_in, tasks.child()));
+        let end = tasks.spawn("fetch", fetch_striped(stream(ours), dial, hello(), this, orders_in, tasks.child()));
         let mut stage = Self { orders, events: events_in, end, second: Some(second) };
         let mut first = End::new(theirs);
         first.greet().await;
-        assert!(matches!(stage.event().await, FromPeer::Ready { has, .. } if has.is_full()));
+        assert!(matches!(stage.event().await, FromPeer::Greeted { .. }));
+        assert!(matches!(stage.event().await, FromPeer::Ready { has } if has.is_full()));
         (stage, first)
     }
 
@@ -219,7 +221,7 @@ async fn what_a_silent_second_was_asked_for_can_be_asked_of_the_first() {
 async fn whoever_breaks_the_protocol_on_the_second_is_done_with() {
     let (stage, _first, mut second) = Stage::two().await;
     second.say(SeederFrame::Run { number: 999, len: 1 }).await;
-    let end = stage.end.await.expect("no panic").expect("not cancelled");
+    let (end, _) = stage.end.await.expect("no panic").expect("not cancelled");
     assert!(matches!(end, PeerEnd::Violation(_)), "{end}");
 }
 
@@ -231,7 +233,7 @@ async fn the_end_of_the_first_is_the_end_after_what_had_come() {
     first.give(asked[0].0).await;
     drop(first);
     assert_eq!(stage.blocks(1).await, [block(0)]);
-    let end = stage.end.await.expect("no panic").expect("not cancelled");
+    let (end, _) = stage.end.await.expect("no panic").expect("not cancelled");
     assert!(matches!(end, PeerEnd::Lost(_)), "{end}");
     assert!(second.reader.next().await.is_ok_and(|frame| frame.is_none()) || second.reader.next().await.is_err());
 }

@@ -372,3 +372,48 @@ async fn who_says_nothing_is_not_waited_for() {
     let leecher = stage.connect(4096);
     assert_eq!(leecher.goodbye().await, Goodbye::Violation);
 }
+
+#[tokio::test]
+async fn one_connection_serves_one_file_after_another_and_looks_at_a_ticket_each_time() {
+    let stage = Stage::new();
+    let mut leecher = stage.enter(1 << 20).await;
+    for number in 0..3 {
+        leecher.ask(number, 0, PIECE).await;
+        assert_eq!(leecher.block(number, PIECE as usize).await, stage.bytes[..PIECE as usize]);
+        leecher.say(LeecherFrame::Rest).await;
+        leecher.say(LeecherFrame::Hello(stage.hello(stage.signed(&stage.ticket())))).await;
+        assert!(matches!(leecher.heard().await, Some(SeederFrame::Bitfield(_))));
+    }
+    leecher.say(LeecherFrame::Rest).await;
+    let ticket = stage.ticket();
+    stage.host.revocations.add(stage.revocation(&ticket), &stage.key.public());
+    leecher.say(LeecherFrame::Hello(stage.hello(stage.signed(&ticket)))).await;
+    assert_eq!(leecher.heard().await, Some(SeederFrame::Goodbye(Goodbye::Revoked)));
+}
+
+#[tokio::test]
+async fn who_is_between_two_files_is_asked_for_a_ticket_first_and_does_not_stay_for_ever() {
+    let stage = Stage::new();
+    let mut leecher = stage.enter(1 << 20).await;
+    leecher.say(LeecherFrame::Rest).await;
+    leecher.ask(1, 0, PIECE).await;
+    assert_eq!(leecher.heard().await, Some(SeederFrame::Goodbye(Goodbye::Violation)));
+
+    let mut other = stage.enter(1 << 20).await;
+    other.say(LeecherFrame::Rest).await;
+    tokio::time::pause();
+    assert_eq!(other.heard().await, None, "its place is for others");
+    let end = other.end.await.expect("no panic").expect("not cancelled");
+    assert!(matches!(end, End::Left), "{end}");
+}
+
+#[tokio::test]
+async fn who_rests_and_has_not_got_everything_breaks_the_protocol() {
+    let stage = Stage::new();
+    let mut leecher = stage.enter(1 << 10).await;
+    leecher.ask(1, 0, PIECE).await;
+    leecher.say(LeecherFrame::Rest).await;
+    tokio::time::pause();
+    let end = leecher.end.await.expect("no panic").expect("not cancelled");
+    assert!(matches!(end, End::Goodbye(Goodbye::Violation)), "{end}");
+}

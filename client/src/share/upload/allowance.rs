@@ -30,31 +30,36 @@ impl Allowance {
     }
 }
 
-/// What one leecher may show us yet.
+/// What one leecher may show us yet on one connection, whatever files it asks for there.
 #[derive(Debug)]
 pub(super) struct Statements {
     renewals: Allowance,
     revocations: Allowance,
     /// The ticket it showed last.
-    shown: Signed<Ticket>,
+    shown: Option<Signed<Ticket>>,
 }
 
 impl Statements {
-    /// For one who has shown `ticket`.
-    pub(super) fn new(ticket: Signed<Ticket>) -> Self {
+    /// For one who has shown nothing.
+    pub(super) fn new() -> Self {
         Self {
             renewals: Allowance::new(RENEW_BURST, Duration::from_secs(RENEW_SECONDS.into())),
             revocations: Allowance::new(REVOKED_BURST, Duration::from_secs(1) / REVOKED_PER_SECOND),
-            shown: ticket,
+            shown: None,
         }
+    }
+
+    /// It has greeted us with `ticket`.
+    pub(super) fn greeted(&mut self, ticket: &Signed<Ticket>) {
+        self.shown = Some(ticket.clone());
     }
 
     /// Whether a renewal is worth looking at; `None` if it is one too many.
     pub(super) fn renewal(&mut self, ticket: &Signed<Ticket>, now: Instant) -> Option<bool> {
-        if self.shown == *ticket {
+        if self.shown.as_ref() == Some(ticket) {
             return Some(false);
         }
-        self.shown = ticket.clone();
+        self.shown = Some(ticket.clone());
         self.renewals.take(now).then_some(true)
     }
 

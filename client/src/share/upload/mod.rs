@@ -1,4 +1,4 @@
-//! One leecher, served: from its ticket to its last block.
+//! One leecher, served: from its ticket to its last block, and again for the next file if it says so.
 //!
 //! Four things go on at once on a connection, in one task: **intake** reads the leecher's frames into a
 //! queue, **block sender** answers from it (the only writer), the **gate** watches whether the leecher may still be
@@ -26,8 +26,9 @@ use common::secret::ClusterPublic;
 use common::wire::limits::MAX_PEER_FRAME;
 use common::wire::peer::{Goodbye, LeecherFrame, SeederFrame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use self::allowance::Statements;
 pub(crate) use self::pace::{Counted, Taken};
 use self::session::UploadSession;
 use super::connection_limiter::ConnectionSlot;
@@ -43,6 +44,12 @@ use crate::transfer::rate::RateLimit;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The same for one who was thrown out: what is still under way to it dies with the connection.
 const FAREWELL_REVOKED: Duration = Duration::from_millis(200);
+
+/// How long a leecher that is done with a file may take to ask for the next.
+const REST: Duration = Duration::from_secs(30);
+/// How long it takes at least: each greeting costs a signature, which a connection must not be able to ask for without a
+/// pause.
+const BETWEEN_FILES: Duration = Duration::from_millis(2);
 
 /// Hears of an offer that cannot be read.
 pub(crate) type OnTrouble = dyn Fn(&Arc<Offer>, &ReadError) + Send + Sync;
@@ -70,6 +77,9 @@ pub(crate) enum End {
     /// The leecher left, or the line broke.
     #[error("the leecher left")]
     Left,
+    /// It is done with the file, and may ask for another.
+    #[error("the leecher rested")]
+    Rests,
     /// It takes too little of what it asked for.
     #[error("the leecher is too slow")]
     Slow,
@@ -101,25 +111,46 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
     connection_slot: &ConnectionSlot,
 ) -> End {
     let (mut reader, mut writer) = split::<S, LeecherFrame, SeederFrame>(stream, MAX_PEER_FRAME);
-    let (end, between_frames) = match hello(&mut reader, device, host, connection_slot).await {
-        Ok(session) => session.stay(&mut reader, &mut writer).await,
-        Err(end) => (end, true),
-    };
-    farewell(&mut reader, &mut writer, end, between_frames).await
+    let mut statements = Statements::new();
+    let mut first = greeting(&mut reader, connection_slot, connection_slot.by).await;
+    loop {
+        let session = first.and_then(|first| admitted(first, device, host, connection_slot));
+        let (end, between_frames) = match session {
+            Ok(session) => session.stay(&mut reader, &mut writer, &mut statements).await,
+            Err(end) => (end, true),
+        };
+        if !(matches!(end, End::Rests) && between_frames) {
+            return farewell(&mut reader, &mut writer, end, between_frames).await;
+        }
+        // Nothing of the session is left: nothing is served until another ticket has been looked at.
+        sleep(BETWEEN_FILES).await;
+        first = match greeting(&mut reader, connection_slot, Instant::now() + REST).await {
+            Err(End::Goodbye(_)) => return End::Left,
+            first => first,
+        };
+    }
 }
 
-/// The leecher's first frame, and whether it may be here.
-async fn hello<'a, S: AsyncRead + AsyncWrite>(
+/// What the leecher says first, if it says so in time.
+async fn greeting<S: AsyncRead + AsyncWrite>(
     reader: &mut Reader<S>,
+    connection_slot: &ConnectionSlot,
+    by: Instant,
+) -> Result<Option<LeecherFrame>, End> {
+    tokio::select! {
+        biased;
+        () = connection_slot.evicted() => Err(End::Evicted),
+        first = timeout_at(by, reader.next()) => Ok(first.map_err(|_| Goodbye::Violation)??),
+    }
+}
+
+/// Whether the leecher may be here.
+fn admitted<'a>(
+    first: Option<LeecherFrame>,
     device: DeviceId,
     host: &'a Host,
     connection_slot: &'a ConnectionSlot,
 ) -> Result<UploadSession<'a>, End> {
-    let first = tokio::select! {
-        biased;
-        () = connection_slot.evicted() => return Err(End::Evicted),
-        first = timeout_at(connection_slot.by, reader.next()) => first.map_err(|_| Goodbye::Violation)??,
-    };
     let Some(LeecherFrame::Hello(hello)) = first else {
         return Err(if first.is_none() { End::Left } else { Goodbye::Violation.into() });
     };
@@ -136,7 +167,7 @@ async fn farewell<S: AsyncRead + AsyncWrite>(
     let goodbye = match &end {
         End::Goodbye(goodbye) => *goodbye,
         End::Connection(e) if e.is_violation() => Goodbye::Violation,
-        End::Connection(_) | End::Left | End::Slow | End::Evicted => return end,
+        End::Connection(_) | End::Left | End::Rests | End::Slow | End::Evicted => return end,
     };
     if between_frames {
         let patience = if goodbye == Goodbye::Revoked { FAREWELL_REVOKED } else { FAREWELL };

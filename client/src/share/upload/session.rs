@@ -20,6 +20,8 @@ use crate::share::offer::{Key, Offer};
 use crate::share::queue::{Asked, Queue};
 use crate::share::stats::Connected;
 
+/// How long the writer may take to finish what a leecher that rests has got already.
+const RESTS_WITHIN: Duration = Duration::from_secs(1);
 /// How often a ticket is looked at again, whatever timers say.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -86,11 +88,13 @@ impl<'a> UploadSession<'a> {
         &self,
         reader: &mut Reader<S>,
         writer: &mut Writer<S>,
+        statements: &mut Statements,
     ) -> (End, bool) {
+        statements.greeted(&self.shown);
         let end = tokio::select! {
             biased;
             goodbye = self.gate() => goodbye.into(),
-            end = self.intake(reader) => end,
+            end = self.intake(reader, statements) => end,
             end = BlockSender::new(self, writer).run() => end,
             () = self.pace() => End::Slow,
         };
@@ -151,11 +155,11 @@ impl<'a> UploadSession<'a> {
     }
 
     /// Reads what the leecher says.
-    async fn intake<S: AsyncRead + AsyncWrite>(&self, reader: &mut Reader<S>) -> End {
-        let mut statements = Statements::new(self.shown.clone());
+    async fn intake<S: AsyncRead + AsyncWrite>(&self, reader: &mut Reader<S>, statements: &mut Statements) -> End {
         loop {
             let heard = match reader.next().await {
-                Ok(Some(message)) => self.hear(message, &mut statements),
+                Ok(Some(LeecherFrame::Rest)) => return self.come_to_rest().await,
+                Ok(Some(message)) => self.hear(message, statements),
                 Ok(None) => return End::Left,
                 Err(e) => return e.into(),
             };
@@ -163,6 +167,18 @@ impl<'a> UploadSession<'a> {
                 return goodbye.into();
             }
         }
+    }
+
+    /// The leecher has all that it asked for. The writer may not have noticed yet that the last of it has left.
+    async fn come_to_rest(&self) -> End {
+        let by = Instant::now() + RESTS_WITHIN;
+        while self.writing.load(Ordering::Relaxed) || !self.queue.is_empty() {
+            if Instant::now() > by {
+                return Goodbye::Violation.into();
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        End::Rests
     }
 
     fn hear(&self, message: LeecherFrame, statements: &mut Statements) -> Result<(), Goodbye> {
@@ -177,7 +193,7 @@ impl<'a> UploadSession<'a> {
             }
             LeecherFrame::Renew(newer) => self.renew(&newer, statements),
             LeecherFrame::Revoked(signed) => self.hear_revoked(signed, statements),
-            LeecherFrame::Hello(_) => Err(Goodbye::Violation),
+            LeecherFrame::Hello(_) | LeecherFrame::Rest => Err(Goodbye::Violation),
         }
     }
 

@@ -32,8 +32,9 @@ const LEARNS_WITHIN: Duration = Duration::from_secs(1);
 const FULL_FOR: Duration = Duration::from_secs(60);
 
 impl Up {
-    const fn new(now: Instant) -> Self {
+    const fn new(now: Instant, revision: u8) -> Self {
         Self {
+            revision,
             binding: Binding::Unbound,
             lacking: None,
             own: std::collections::VecDeque::new(),
@@ -50,9 +51,9 @@ impl Up {
 }
 
 impl Machine {
-    pub(super) fn on_up(&mut self, now: Instant, index: usize) {
+    pub(super) fn on_up(&mut self, now: Instant, index: usize, revision: u8) {
         let Some(slot) = self.slots.get_mut(index) else { return };
-        slot.up = Some(Up::new(now));
+        slot.up = Some(Up::new(now, revision));
         slot.failed = None;
         slot.known = Some(true);
         self.resume(now, index);

@@ -132,6 +132,8 @@ struct Slot {
 /// One connection.
 #[derive(Debug)]
 struct Up {
+    /// What the tracker knows beyond the first release.
+    revision: u8,
     binding: Binding,
     /// Since when it says that it does not know the login's account, and how often it has said so.
     lacking: Option<(Instant, u32)>,
@@ -249,9 +251,9 @@ impl Machine {
         self.calls.abandon(number);
     }
 
-    /// There is a connection to tracker `index`, and it has been greeted.
-    pub fn connected(&mut self, now: Instant, index: usize) {
-        self.on_up(now, index);
+    /// There is a connection to tracker `index`, and it has greeted us as one of `revision`.
+    pub fn connected(&mut self, now: Instant, index: usize, revision: u8) {
+        self.on_up(now, index, revision);
         self.settle(now);
     }
 

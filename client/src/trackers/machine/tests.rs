@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use common::id::{DeviceId, OriginId, RequestId, SessionId, UserId};
 use common::secret::ClusterSecret;
 use common::ticket::{SessionToken, Signed};
-use common::wire::client::{Call, Mode, Password, Reply, Request, Response, ServerFrame};
+use common::wire::client::{Call, Mode, Password, REVISION, Reply, Request, Response, ServerFrame};
 use common::wire::limits::List;
 use common::wire::refusal::Refusal;
 use common::wire::sync::VersionVector;
@@ -33,7 +33,7 @@ impl Bench {
         let machine = Machine::new(names, bound.then(session), 0, ids);
         let mut bench = Self { machine, now: Instant::now(), woken: 0, effects: Vec::new() };
         for index in 0..trackers {
-            bench.machine.connected(bench.now, index);
+            bench.machine.connected(bench.now, index, REVISION);
             if bound {
                 let resume = bench.sent(index).expect("the token is shown");
                 bench.answer(index, &resume, Mode::Dual, &[], Ok(logged_in()));
@@ -361,12 +361,12 @@ fn a_full_disk_is_not_the_last_word_before_the_other_tracker_is_met() {
     let mut b = Bench::new(2, false);
     let names = vec!["tracker 1".to_owned(), "tracker 2".to_owned()];
     b.machine = Machine::new(names, None, 0, RequestId::random);
-    b.machine.connected(b.now, 0);
+    b.machine.connected(b.now, 0, REVISION);
     let number = b.machine.call(b.now, create("lab"));
     let call = b.sent(0).expect("sent");
     b.answer(0, &call, Mode::Dual, &[], Err(Refusal::TrackerDiskFull));
     assert!(b.answered(number).is_none(), "the other one is being dialled");
-    b.machine.connected(b.now, 1);
+    b.machine.connected(b.now, 1, REVISION);
     let mut taken = None;
     let took = b.wait(Duration::from_secs(3), |b| {
         while let Some(call) = b.sent(0) {
@@ -386,7 +386,7 @@ fn a_full_disk_is_not_the_last_word_before_the_other_tracker_is_met() {
 fn a_tracker_that_does_not_know_the_account_is_named_at_once() {
     let mut b = Bench::new(1, false);
     b.machine = Machine::new(vec!["tracker 1".to_owned()], Some(session()), 0, RequestId::random);
-    b.machine.connected(b.now, 0);
+    b.machine.connected(b.now, 0, REVISION);
     let number = b.machine.call(b.now, groups());
     let took = b.wait(Duration::from_secs(30), |b| {
         while let Some(call) = b.sent(0) {
@@ -466,4 +466,21 @@ fn calls_fail_when_nobody_can_be_reached() {
         b.answered(number).is_some_and(|answer| matches!(answer, Err(Error::TrackersUnreachable(_))))
     });
     assert!(took > Duration::from_secs(2) && took < Duration::from_secs(4), "{took:?}");
+}
+
+/// The first release would end the connection at a question that it does not know, and with it everything else on it.
+#[test]
+fn a_tracker_of_the_first_release_is_not_asked_what_it_does_not_know() {
+    let mut b = Bench::new(1, true);
+    let open = || Request::OpenFile { group: "lab".parse().expect("a name"), file: "f".parse().expect("a selector") };
+    let number = b.machine.call(b.now, open());
+    assert_eq!(b.sent(0).expect("sent").request, open(), "one of the present release is");
+    b.machine.disconnected(b.now, 0, "it was replaced by an old one");
+    b.machine.connected(b.now, 0, 0);
+    let resume = b.sent(0).expect("the token is shown");
+    b.answer(0, &resume, Mode::Dual, &[], Ok(logged_in()));
+    while let Some(call) = b.sent(0) {
+        assert_ne!(call.request, open());
+    }
+    assert!(matches!(b.answered(number), Some(Err(Error::OldTracker))));
 }

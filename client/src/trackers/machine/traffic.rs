@@ -42,7 +42,18 @@ impl Machine {
         match self.repeat(now, index) {
             Repeating::Send(number) => Some(number),
             Repeating::Wait => None,
-            Repeating::Done => self.calls.due(now, |_| true),
+            Repeating::Done => {
+                self.refuse_beyond(index);
+                self.calls.due(now, |_| true)
+            }
+        }
+    }
+
+    /// Whoever asks what this tracker does not know yet is told, and asks in another way. Sent, it would end the connection.
+    fn refuse_beyond(&mut self, index: usize) {
+        let Some(revision) = self.up(index).map(|up| up.revision) else { return };
+        for call in self.calls.beyond(revision) {
+            self.answer(call.number, Err(Error::OldTracker));
         }
     }
 
@@ -140,6 +151,7 @@ impl Machine {
                 match &response {
                     Response::Left { .. } => self.effects.push_back(Effect::ForgetTickets),
                     Response::Ticket(ticket) => self.effects.push_back(Effect::Dated(index, ticket.clone())),
+                    Response::Opened(opened) => self.effects.push_back(Effect::Dated(index, opened.ticket.clone())),
                     _ => {}
                 }
                 self.answer(number, Ok(response));

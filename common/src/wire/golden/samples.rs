@@ -10,8 +10,8 @@ use crate::pieces::{BlockRange, PieceLayout};
 use crate::secret::{ClusterKey, ClusterSecret};
 use crate::ticket::{Revocation, Revoked, SessionToken, Signed, Statement, Ticket};
 use crate::wire::client::{
-    Call, ClientFrame, FileInfo, FileRow, FileSelector, GroupRow, Hello, IdPrefix, MemberRow, Mode, Page, Password,
-    PeerRow, Push, Relation, Reply, Request, Response, ServerFrame, TrackerStatus, Welcome,
+    Call, ClientFrame, FileInfo, FileRow, FileSelector, GroupRow, Hello, IdPrefix, MemberRow, Mode, OpenedFile, Page,
+    Password, PeerRow, Push, Relation, Reply, Request, Response, ServerFrame, TrackerStatus, Welcome,
 };
 use crate::wire::limits::{List, Text};
 use crate::wire::peer::{self, Goodbye, LeecherFrame, SeederFrame};
@@ -120,6 +120,17 @@ fn peer_row() -> PeerRow {
     PeerRow { device: device(), user: alice(), address: "192.0.2.7:7000".parse().unwrap() }
 }
 
+fn file_info() -> FileInfo {
+    FileInfo {
+        group_id: GroupId::new([0x14; 16]),
+        name: paper(),
+        file_id: file_id(),
+        layout: layout(),
+        sha1: sha1(),
+        uploader: alice(),
+    }
+}
+
 fn page<T>(rows: Vec<T>, more: bool) -> Page<T> {
     Page { rows: List::new(rows).unwrap(), more }
 }
@@ -166,6 +177,7 @@ pub(super) fn requests() -> Vec<Request> {
         Request::Cluster,
         Request::ListDevices,
         Request::EndLogin { device: device() },
+        Request::OpenFile { group: lab(), file: FileSelector::Name(paper()) },
     ]
 }
 
@@ -177,6 +189,7 @@ pub(super) fn server_frames() -> Vec<ServerFrame> {
     let reply = |result| ServerFrame::Reply(Reply { number: 300, mode: Mode::Solo, seen: seen(), result });
     vec![
         ServerFrame::Welcome(Welcome { version: 1, tracker_no: 2, now: 1_700_000_000 }),
+        ServerFrame::Welcome(Welcome::new(2, 1_700_000_000)),
         reply(Ok(Response::Done)),
         reply(Err(Refusal::NoSuchGroup(lab()))),
         ServerFrame::Push(Push::Accepted { group: lab() }),
@@ -196,14 +209,7 @@ pub(super) fn responses() -> Vec<Response> {
             false,
         )),
         Response::Files(page(vec![file], true)),
-        Response::File(FileInfo {
-            group_id: GroupId::new([0x14; 16]),
-            name: paper(),
-            file_id: file_id(),
-            layout: layout(),
-            sha1: sha1(),
-            uploader: alice(),
-        }),
+        Response::File(file_info()),
         Response::ManifestPart(piece_hashes()),
         Response::Peers(List::new(vec![peer_row()]).unwrap()),
         Response::Ticket(signed(&ticket())),
@@ -219,6 +225,12 @@ pub(super) fn responses() -> Vec<Response> {
         Response::Devices(
             List::new(vec![crate::wire::client::DeviceRow { device: device(), since: 1_700_000_000 }]).unwrap(),
         ),
+        Response::Opened(Box::new(OpenedFile {
+            info: file_info(),
+            pieces: piece_hashes(),
+            peers: List::new(vec![peer_row()]).unwrap(),
+            ticket: signed(&ticket()),
+        })),
     ]
 }
 
@@ -276,6 +288,7 @@ pub(super) fn leecher_frames() -> Vec<LeecherFrame> {
         LeecherFrame::Cancel { number: 9 },
         LeecherFrame::Renew(ticket),
         LeecherFrame::Revoked(signed(&revocation())),
+        LeecherFrame::Rest,
     ]
 }
 

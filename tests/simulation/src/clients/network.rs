@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use client::trackers::machine::DialError;
+use common::wire::client::REVISION;
 
 use super::Keeper;
 use crate::world::World;
@@ -80,7 +81,7 @@ impl World {
                 if reached && running && !silent {
                     self.clients.conns += 1;
                     link.keeper = Keeper::Up { conn: self.clients.conns, since: now };
-                    client.machine.connected(instant, i);
+                    client.machine.connected(instant, i, REVISION);
                 } else {
                     self.wait_to_dial(c, i, Duration::ZERO);
                     let error = DialError::Unreachable("it is not there".to_owned());
