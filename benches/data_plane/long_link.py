@@ -5,6 +5,8 @@ For machines without netem. Two network namespaces are joined by two TUN devices
 one to the other, as late as it is told, at most so fast, and loses some. Root, Linux.
 
     ./long_link.py --links 1:0,20:0,200:0,20:1,200:0.1 --runs 3
+    ./long_link.py --links 200:0,200:0.1 --size 29 --runs 5       one file of so many MiB
+    ./long_link.py --links 200:0 --files 100 --runs 3             so many of 100 KiB, one after the other
 """
 
 import argparse, ctypes, fcntl, hashlib, heapq, json, os, random, select, shutil, signal, statistics, struct, subprocess
@@ -111,7 +113,9 @@ def timed(cmd):
     return time.monotonic() - began, done.stdout
 
 
-def nginx_curl(root, src, out):
+def nginx_curl(root, src, out, alone=False):
+    """one file, or all of a list: by one curl that keeps its connection, or by one `alone` after the other"""
+    files, outs = (src, out) if isinstance(src, list) else ([src], [out])
     d = root / "nginx"
     d.mkdir(exist_ok=True)
     if not (d / "key.pem").exists():
@@ -119,12 +123,15 @@ def nginx_curl(root, src, out):
             "-subj", f"/CN={NEAR_ADDRESS}", "-keyout", d / "key.pem", "-out", d / "cert.pem")
         (d / "nginx.conf").write_text(f"""
 daemon off; pid {d}/pid; error_log {d}/error.log; worker_processes 1; events {{}}
-http {{ access_log off; sendfile on; server {{ listen {NEAR_ADDRESS}:8443 ssl; root {src.parent};
+http {{ access_log off; sendfile on; server {{ listen {NEAR_ADDRESS}:8443 ssl; root {files[0].parent};
  ssl_certificate {d}/cert.pem; ssl_certificate_key {d}/key.pem; ssl_protocols TLSv1.3; }} }}""")
     p = subprocess.Popen(within(NEAR, ["nginx", "-p", d, "-c", d / "nginx.conf"]), stderr=subprocess.DEVNULL)
     try:
         wait_for((d / "pid").exists)
-        return timed(["curl", "-sk", "-o", out, f"https://{NEAR_ADDRESS}:8443/{src.name}"])[0]
+        wanted = [["-o", o, f"https://{NEAR_ADDRESS}:8443/{f.name}"] for f, o in zip(files, outs)]
+        if alone:
+            return sum(timed(["curl", "-sk"] + one)[0] for one in wanted)
+        return timed(["curl", "-sk"] + [x for one in wanted for x in one])[0]
     finally:
         p.terminate()
         p.wait()
@@ -133,7 +140,7 @@ http {{ access_log off; sendfile on; server {{ listen {NEAR_ADDRESS}:8443 ssl; r
 class Shoal:
     """two trackers and a seeder near, a member far, who is known since before"""
 
-    def __init__(self, root, src):
+    def __init__(self, root, *files):
         self.root, self.procs = root / f"shoal{time.monotonic_ns()}", []
         self.root.mkdir()
         self.info = self.root / "tracker_info.txt"
@@ -144,8 +151,8 @@ class Shoal:
         self.script(NEAR, "s", "create_user s password-s", "login s password-s", "create_group g")
         self.script(FAR, "l", "create_user l password-l", "login l password-l", "join_group g")
         self.script(NEAR, "s", "accept_request g l")
-        seed = self.spawn("seeder", self.client(NEAR_ADDRESS, "s") + ["--stay", "-c", f"upload_file {src} g"])
-        wait_for(lambda: b'"ok":' in seed.read_bytes())
+        seed = self.spawn("seeder", self.client(NEAR_ADDRESS, "s") + ["--stay"] + [x for f in files for x in ("-c", f"upload_file {f} g")])
+        wait_for(lambda: seed.read_bytes().count(b'"ok":') == len(files))
 
     def spawn(self, name, cmd):
         log = self.root / f"{name}.log"
@@ -162,9 +169,32 @@ class Shoal:
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def fetch(self, src, out):
-        """seconds in all, and of these without the start (what is asked of the trackers, one after the other)"""
-        wall, said = timed(self.client(FAR_ADDRESS, "l") + ["-c", f"download_file g {src.name} {out}"])
-        return wall, json.loads(said.splitlines()[-1])["data"]["seconds"]
+        """seconds, the start of the program included"""
+        return timed(self.client(FAR_ADDRESS, "l") + ["-c", f"download_file g {src.name} {out}"])[0]
+
+    def running(self):
+        """a member that has its connections to the trackers, and takes lines"""
+        p = subprocess.Popen(within(FAR, self.client(FAR_ADDRESS, "l")), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, text=True, bufsize=1)
+        self.ask(p, "whoami")
+        return p
+
+    def ask(self, p, line):
+        began = time.monotonic()
+        p.stdin.write(line + "\n")
+        said = p.stdout.readline()
+        if not json.loads(said)["ok"]:
+            raise RuntimeError(f"{line}: {said}")
+        return time.monotonic() - began
+
+    def fetch_running(self, files, outs):
+        """seconds from the first line to the last answer, in a client that runs"""
+        p = self.running()
+        try:
+            return sum(self.ask(p, f"download_file g {f.name} {o}") for f, o in zip(files, outs))
+        finally:
+            p.stdin.close()
+            p.wait()
 
     def close(self):
         for p in self.procs:
@@ -178,25 +208,60 @@ def sha256(path):
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def many(root, count, links, runs, rate):
+    files = [root / f"file{n}.bin" for n in range(count)]
+    outs = [root / f"out{n}.bin" for n in range(count)]
+    for f in files:
+        f.write_bytes(os.urandom(100 << 10))
+    print(f"{'delay':>7} {'loss':>6} {'files':>5} {'curl s':>7} {'curls s':>8} {'shoal s':>8} {'/curl':>6} {'/curls':>6}")
+    for delay, loss in links:
+        link = Link(delay, loss, rate)
+        took = []
+        try:
+            shoal = Shoal(root, *files)
+            for _ in range(runs):
+                ways = [lambda: nginx_curl(root, files, outs), lambda: nginx_curl(root, files, outs, alone=True),
+                        lambda: shoal.fetch_running(files, outs)]
+                seconds = []
+                for way in ways:
+                    seconds.append(way())
+                    for f, o in zip(files, outs):
+                        assert sha256(o) == sha256(f)
+                        o.unlink()
+                took.append(seconds)
+            shoal.close()
+        finally:
+            link.close()
+        one, alone, ours = map(statistics.median, zip(*took))
+        print(f"{delay:5g}ms {loss:5g}% {count:5} {one:7.2f} {alone:8.2f} {ours:8.2f} {ours / one:6.2f} {ours / alone:6.2f}",
+              flush=True)
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--links", default="1:0,20:0,200:0,20:1,200:0.1", help="delay there and back in ms : loss in percent")
     ap.add_argument("--rate", type=float, default=25, help="MB/s each way")
     ap.add_argument("--seconds", type=float, default=15, help="about how long curl should take")
     ap.add_argument("--runs", type=int, default=3)
+    ap.add_argument("--size", type=int, help="MiB, instead of what curl takes about so long for")
+    ap.add_argument("--files", type=int, help="so many of 100 KiB, one after the other, in a client that runs")
     a = ap.parse_args()
     root = Path(tempfile.mkdtemp(prefix="link"))
     os.chmod(root, 0o755)
+    links = [[float(x) for x in link.split(":")] for link in a.links.split(",")]
     try:
-        print(f"{'delay':>7} {'loss':>6} {'MiB':>5} {'curl s':>7} {'shoal s':>8} {'ratio':>6}   without its start")
-        for delay, loss in [[float(x) for x in link.split(":")] for link in a.links.split(",")]:
+        if a.files:
+            return many(root, a.files, links, a.runs, a.rate * 1e6)
+        print(f"{'delay':>7} {'loss':>6} {'MiB':>5} {'curl s':>7} {'shoal s':>8} {'running':>8} {'/curl':>6} {'running/curl':>12}")
+        for delay, loss in links:
             src = root / f"data-{delay:g}-{loss:g}.bin"
             link = Link(delay, loss, a.rate * 1e6)
-            curls, walls, alone = [], [], []
+            curls, walls, running = [], [], []
             try:
                 src.write_bytes(os.urandom(PROBE))
                 reach = PROBE / nginx_curl(root, src, root / "out")
                 size = max(PROBE, int(min(reach, a.rate * 1e6) * a.seconds) >> 20 << 20)
+                size = a.size << 20 if a.size else size
                 src.write_bytes(os.urandom(size))
                 shoal = Shoal(root, src)
                 for k in range(a.runs):
@@ -204,17 +269,18 @@ def main():
                     curls.append(nginx_curl(root, src, out))
                     assert sha256(out) == sha256(src)
                     out.unlink()
-                    wall, seconds = shoal.fetch(src, out)
+                    walls.append(shoal.fetch(src, out))
                     assert sha256(out) == sha256(src)
                     out.unlink()
-                    walls.append(wall)
-                    alone.append(seconds)
+                    running.append(shoal.fetch_running([src], [out]))
+                    assert sha256(out) == sha256(src)
+                    out.unlink()
                 shoal.close()
             finally:
                 link.close()
             src.unlink()
-            curl, wall, alone = map(statistics.median, (curls, walls, alone))
-            print(f"{delay:5g}ms {loss:5g}% {size >> 20:5} {curl:7.2f} {wall:8.2f} {curl / wall:6.2f}   {curl / alone:.2f}",
+            curl, wall, warm = map(statistics.median, (curls, walls, running))
+            print(f"{delay:5g}ms {loss:5g}% {size >> 20:5} {curl:7.2f} {wall:8.2f} {warm:8.2f} {wall / curl:6.2f} {warm / curl:12.2f}",
                   flush=True)
     finally:
         shutil.rmtree(root, ignore_errors=True)
