@@ -57,6 +57,16 @@ impl Door {
     }
 }
 
+/// Whether there is a curl; says so loudly if not.
+#[expect(clippy::print_stderr, reason = "a test that cannot run says so")]
+fn has_curl() -> bool {
+    let has = Command::new("curl").arg("--version").output().is_ok();
+    if !has {
+        eprintln!("NOT TESTED: the local interface as curl uses it; there is no curl");
+    }
+    has
+}
+
 fn served(cluster: &Cluster) -> (Client, Live, Door) {
     let alice = cluster.user("alice");
     let mut live = alice.live();
@@ -109,6 +119,8 @@ fn the_socket_is_private_and_another_user_is_turned_away() {
     let is_root = Command::new("setpriv").args(as_nobody).arg("true").output().is_ok_and(|out| out.status.success());
     if !is_root {
         eprintln!("NOT TESTED: another user at the control socket; that takes root and setpriv");
+    }
+    if !is_root || !has_curl() {
         return;
     }
     // Even where somebody has opened all doors to it.
@@ -297,6 +309,9 @@ fn check(value: &Value, schema: &Value, at: &str) {
 /// The examples of docs/API.md, in the order of the page.
 #[test]
 fn the_examples_of_the_page_about_the_interface_work() {
+    if !has_curl() {
+        return;
+    }
     let cluster = Cluster::start(1);
     let (alice, _live, _door) = served(&cluster);
     random_file(&alice.home().join("data.bin"), 1000).unwrap();

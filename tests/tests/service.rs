@@ -324,3 +324,17 @@ fn options_that_concern_the_engine_are_said_to_be_the_running_clients() {
         assert!(said.contains(what), "{what}: {said}");
     }
 }
+
+/// It accepts connections, as the kernel does for it, and says nothing.
+#[test]
+fn a_client_that_is_stopped_is_waited_for_and_then_named() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    let live = service(&alice, &[]);
+    live.process.signal("STOP");
+    let refused = alice.run(&["whoami"]);
+    live.process.signal("CONT");
+    assert_eq!((refused.code, refused.error()), (Some(2), "in_use"), "{refused:?}");
+    assert!(refused.stderr.contains("does not answer"), "{refused:?}");
+    assert_eq!(alice.ok(&["whoami"])["user"], "alice");
+}

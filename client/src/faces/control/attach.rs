@@ -66,17 +66,9 @@ impl Attached {
     /// # Errors
     /// When there is none, or it does not answer.
     pub(crate) async fn open(socket: &Path, tasks: &TaskGroup) -> io::Result<(Arc<Self>, Listening)> {
-        let request = request(Method::GET, "/v1/events", String::new())?;
-        let mut events = Events::of(exchange(socket, request, tasks).await?);
-        let greeting = tokio::time::timeout(GREETING, async {
-            while let Some(read) = events.next().await {
-                if let Some(Event::Status(status)) = event_stream::decode(&read) {
-                    return Some(status);
-                }
-            }
-            None
-        });
-        let status = greeting.await.ok().flatten().ok_or_else(|| io::Error::other("it does not answer"))?;
+        // One that is stopped (SIGSTOP) accepts connections and says nothing.
+        let greeted = tokio::time::timeout(GREETING, greeting(socket, tasks)).await;
+        let (status, events) = greeted.map_err(|_| io::Error::other("it does not answer"))??;
         let attached = Arc::new(Self {
             socket: socket.to_owned(),
             tasks: tasks.clone(),
@@ -187,6 +179,18 @@ impl Listening {
             attached.ended.cancel();
         });
     }
+}
+
+/// Begins to listen: how the client is, and what comes after.
+async fn greeting(socket: &Path, tasks: &TaskGroup) -> io::Result<(Status, Events)> {
+    let request = request(Method::GET, "/v1/events", String::new())?;
+    let mut events = Events::of(exchange(socket, request, tasks).await?);
+    while let Some(read) = events.next().await {
+        if let Some(Event::Status(status)) = event_stream::decode(&read) {
+            return Ok((status, events));
+        }
+    }
+    Err(io::Error::other("it is about to end, or of another release"))
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

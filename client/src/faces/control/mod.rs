@@ -18,6 +18,9 @@ mod server;
 mod shapes;
 pub(crate) mod socket;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use self::server::Control;
 
 /// Longest body of a call, in bytes: far beyond any command.
