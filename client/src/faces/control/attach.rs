@@ -18,13 +18,12 @@ use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::net::UnixStream;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::event_stream::{self, Read, Reader};
-use super::{EVENT_STREAM, RESPOND_ASYNC, RESULT};
+use super::{EVENT_STREAM, RESPOND_ASYNC, RESULT, socket};
 use crate::engine::news::Happening;
 use crate::engine::outcome::Status;
 use crate::engine::{Call, Command, Event, Outcome, Progress};
@@ -254,8 +253,8 @@ fn request(method: Method, path: &str, body: String) -> io::Result<Request<Full<
     request.body(Full::new(Bytes::from(body))).map_err(io::Error::other)
 }
 
-async fn exchange(socket: &Path, request: Request<Full<Bytes>>, tasks: &TaskGroup) -> io::Result<Exchange> {
-    let stream = UnixStream::connect(socket).await?;
+async fn exchange(path: &Path, request: Request<Full<Bytes>>, tasks: &TaskGroup) -> io::Result<Exchange> {
+    let stream = socket::connect(path).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let connection = tasks.spawn("control connection", async move {

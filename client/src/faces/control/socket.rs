@@ -1,7 +1,7 @@
 //! Where the socket of a data directory is, and who may open it.
 //!
 //! Invariant: nobody but the owner of the data directory can connect, at any moment: the socket gets its mode before it gets
-//! its name, and the user of every peer is checked besides. Who holds the lock of the data directory may replace what
+//! its name, and each side checks the user of the other. Who holds the lock of the data directory may replace what
 //! another left behind.
 
 use std::fs::{self, Permissions};
@@ -53,7 +53,6 @@ fn fits(path: &Path) -> bool {
 pub(super) struct Listener {
     socket: UnixListener,
     path: PathBuf,
-    owner: u32,
 }
 
 impl Listener {
@@ -70,20 +69,31 @@ impl Listener {
         let socket = UnixListener::bind(&new)?;
         fs::set_permissions(&new, Permissions::from_mode(0o600))?;
         fs::rename(&new, path)?;
-        Ok(Self { socket, path: path.to_owned(), owner: rustix::process::geteuid().as_raw() })
+        Ok(Self { socket, path: path.to_owned() })
     }
+}
 
-    fn is_owner(&self, peer: &UnixStream) -> bool {
-        match peer.peer_cred() {
-            Ok(peer) if peer.uid() == self.owner => true,
-            Ok(peer) => {
-                tracing::warn!(uid = peer.uid(), "another user was turned away from the control socket");
-                false
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a peer of the control socket has no user");
-                false
-            }
+/// Connects to the client at `path`, if that is of the same user: in a runtime directory that others can write, it might be
+/// somebody who wants to hear passwords.
+///
+/// # Errors
+/// When nobody listens there, or another user does.
+pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(path).await?;
+    is_ours(&stream).then_some(stream).ok_or_else(|| io::Error::other("another user listens there"))
+}
+
+/// Whether the process at the other end is of the same user.
+fn is_ours(stream: &UnixStream) -> bool {
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == rustix::process::geteuid().as_raw() => true,
+        Ok(peer) => {
+            tracing::warn!(uid = peer.uid(), "another user is at the other end of a control socket");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%error, "nobody knows who is at the other end of a control socket");
+            false
         }
     }
 }
@@ -95,7 +105,7 @@ impl axum::serve::Listener for Listener {
     async fn accept(&mut self) -> (UnixStream, ()) {
         loop {
             match self.socket.accept().await {
-                Ok((peer, _)) if self.is_owner(&peer) => return (peer, ()),
+                Ok((peer, _)) if is_ours(&peer) => return (peer, ()),
                 Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(%error, "no connection was accepted at the control socket");
