@@ -49,7 +49,7 @@ use tokio::sync::watch;
 use self::idle_connections::IdleConnections;
 use self::job::{Job, Opened, Wanted};
 use self::journal::Journal;
-pub use self::picker::Strategy;
+pub use self::picker::{PieceState, Strategy};
 pub use self::progress::{DownloadId, DownloadRow, Downloaded, PeerProgress, Progress, State};
 use self::spec::{Spec, Specs};
 use self::swarm::Ground;
@@ -134,6 +134,12 @@ impl Downloads {
     /// How a download stands, and every change of it.
     pub fn watch(&self, id: DownloadId) -> Option<watch::Receiver<Progress>> {
         self.job(id).ok().map(|job| job.progress.subscribe())
+    }
+
+    /// How each piece of a download stands, told about four times a second while it goes on and somebody has this. Empty
+    /// before the first time.
+    pub fn pieces(&self, id: DownloadId) -> Option<watch::Receiver<Vec<PieceState>>> {
+        self.job(id).ok().map(|job| job.pieces.subscribe())
     }
 
     /// One download.

@@ -167,7 +167,7 @@ impl Driver {
         let Some(Open { disk, manifest, have }) = &self.open else { return Ok(false) };
         let task = self.task(manifest, disk, have.clone());
         let seeded = self.seeded.take();
-        let Ran { end, offer, announced } = Swarm::run(&self.ground, &task, seeded, &self.job.progress, stop).await;
+        let Ran { end, offer, announced } = Swarm::run(&self.ground, &task, seeded, self.job.told(), stop).await;
         match end {
             End::Complete => {
                 let done = self.finish(offer.clone(), announced).await;

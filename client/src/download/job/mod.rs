@@ -13,8 +13,10 @@ use tokio::sync::watch;
 
 pub(crate) use self::driver::{Opened, drive};
 pub(crate) use self::ending::discard;
+use super::picker::PieceState;
 use super::progress::{DownloadId, DownloadRow, Progress, State};
 use super::spec::Spec;
+use super::swarm::Told;
 use crate::error::Error;
 use crate::transfer::group_names::GroupNames;
 
@@ -37,6 +39,8 @@ pub(crate) struct Job {
     pub(crate) spec: Spec,
     // Each guards itself.
     pub(crate) progress: watch::Sender<Progress>,
+    /// How each piece stands; empty before it first goes on, and told only while somebody looks.
+    pub(crate) pieces: watch::Sender<Vec<PieceState>>,
     /// Whether the user let it rest; also on the disk.
     paused: AtomicBool,
     /// What is wanted, and how often it was said: resuming what has failed is news.
@@ -54,11 +58,17 @@ impl Job {
         }
         Self {
             progress: watch::Sender::new(progress),
+            pieces: watch::Sender::default(),
             paused: AtomicBool::new(spec.paused),
             wanted: watch::Sender::new((wanted, 0)),
             driven: watch::Sender::new(false),
             spec,
         }
+    }
+
+    /// Where a run tells how it stands.
+    pub(crate) const fn told(&self) -> Told<'_> {
+        Told { progress: &self.progress, pieces: &self.pieces }
     }
 
     /// Whether a driver should be started for it; it counts as driven from here on, with what is

@@ -23,6 +23,7 @@ mod choose;
 mod holder;
 mod peer;
 mod rarity;
+mod survey;
 mod watch;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ use serde::{Deserialize, Serialize};
 use begun::Begun;
 use peer::{Asked, Peer};
 use rarity::Rarity;
+pub use survey::PieceState;
 
 /// Bytes of unfinished pieces, unless [`Picker::set_memory`] says otherwise.
 pub const DEFAULT_MEMORY: u64 = 96 << 20;

@@ -115,6 +115,12 @@ impl Rarity {
         self.shift(piece, to);
     }
 
+    /// How many peers hold `piece`, wanted or not. Linear in the peers.
+    pub(super) fn availability(&self, piece: PieceIndex) -> u32 {
+        let complete = self.holders.values().filter(|h| matches!(h, Holder::All)).count();
+        self.spread[piece.index()].saturating_add(u32::try_from(complete).unwrap_or(u32::MAX))
+    }
+
     /// Whether `key` holds `piece`, wanted or not.
     pub(super) fn holds(&self, key: PeerKey, piece: PieceIndex) -> bool {
         self.holder(key).is_some_and(|h| h.has(piece))

@@ -34,7 +34,7 @@ use super::idle_connections::IdleConnections;
 use super::peer::Event;
 use super::peer_connection::PeerConnection;
 use super::peer_discovery::{News, PeerDiscovery, Wish};
-use super::picker::{PeerKey, Picker, Strategy};
+use super::picker::{PeerKey, Picker, PieceState, Strategy};
 use super::progress::Progress;
 use super::stats::DownloadStats;
 use crate::error::Error;
@@ -83,6 +83,13 @@ pub(crate) struct Task {
     pub(crate) have: Bitfield,
 }
 
+/// Where a run tells how it stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Told<'a> {
+    pub(crate) progress: &'a watch::Sender<Progress>,
+    pub(crate) pieces: &'a watch::Sender<Vec<PieceState>>,
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub(crate) enum End {
@@ -111,7 +118,7 @@ pub(crate) struct Swarm<'a> {
     group: TaskGroup,
     /// The connections. They end by themselves at the end of a complete download, to be of use to the next.
     fetches: TaskGroup,
-    progress: &'a watch::Sender<Progress>,
+    told: Told<'a>,
     events: mpsc::Sender<Event>,
     wishes: watch::Sender<Wish>,
     announced: Arc<AtomicBool>,
@@ -138,12 +145,12 @@ impl<'a> Swarm<'a> {
         ground: &'a Ground,
         task: &'a Task,
         start: Option<Seeded>,
-        progress: &'a watch::Sender<Progress>,
+        told: Told<'a>,
         stop: &CancellationToken,
     ) -> Ran {
         let (events, mut events_in) = mpsc::channel(EVENTS);
         let (news, mut news_in) = mpsc::channel(EVENTS);
-        let mut swarm = Self::new(ground, task, progress, events);
+        let mut swarm = Self::new(ground, task, told, events);
         let (_guard, fetches) = (swarm.group.guard(), swarm.fetches.guard());
         if let Some(Seeded { peers, ticket }) = start {
             swarm.contacts.replace(Instant::now(), peers);
@@ -169,7 +176,7 @@ impl<'a> Swarm<'a> {
     fn new(
         ground: &'a Ground,
         task: &'a Task,
-        progress: &'a watch::Sender<Progress>,
+        told: Told<'a>,
         events: mpsc::Sender<Event>,
     ) -> Self {
         let (now, layout) = (Instant::now(), task.manifest.layout());
@@ -179,7 +186,7 @@ impl<'a> Swarm<'a> {
             task,
             group: ground.tasks.child(),
             fetches: ground.tasks.child(),
-            progress,
+            told,
             events,
             wishes: watch::Sender::new(Wish { hungry: true, void_tickets: 0 }),
             announced: Arc::default(),

@@ -98,6 +98,9 @@ impl Swarm<'_> {
             served: self.connections.values().any(PeerConnection::serves_us),
             hopeful: self.contacts.hopeful() > 0,
         };
-        self.progress.send_modify(|progress| self.stats.tell(now, &moment, progress));
+        self.told.progress.send_modify(|progress| self.stats.tell(now, &moment, progress));
+        if self.told.pieces.receiver_count() > 0 {
+            self.told.pieces.send_replace(self.picker.survey());
+        }
     }
 }

@@ -382,3 +382,20 @@ fn blocks_that_nobody_asked_for_are_ignored() {
     assert_eq!(w.deliver(A, block), BlockOutcome::Accepted { complete: None });
     assert_eq!(w.deliver(A, block), BlockOutcome::Ignored);
 }
+
+#[test]
+fn a_survey_says_of_each_piece_where_it_is_and_how_many_hold_it() {
+    let mut w = World::new(layout(4 * MIB, MIB), Strategy::Sequential, 1);
+    w.seed(A);
+    w.join(B, &[2, 3]);
+    w.join(C, &[3]);
+    let missing = |holders| PieceState::Missing { holders };
+    assert_eq!(w.picker.survey(), [missing(1), missing(1), missing(2), missing(3)]);
+    w.next(A, 2 * MIB);
+    assert_eq!(w.picker.survey(), [PieceState::InFlight, PieceState::InFlight, missing(2), missing(3)]);
+    w.picker.forget(w.picker.layout.pieces().next().expect("a piece"));
+    w.picker.remove_peer(B);
+    assert_eq!(w.picker.survey(), [missing(1), PieceState::InFlight, missing(1), missing(2)]);
+    let have = Bitfield::full(layout(4 * MIB, MIB));
+    assert!(Picker::new(layout(4 * MIB, MIB), have, Strategy::Random, 1).survey().iter().all(|p| *p == PieceState::Have));
+}
