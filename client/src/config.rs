@@ -74,6 +74,10 @@ pub struct Args {
     /// Fetch at most so many bytes per second from others.
     #[arg(long, value_name = "RATE", value_parser = units::parse_rate)]
     pub limit_down: Option<NonZeroU64>,
+    /// Open the page for a browser on this machine, and print a link to it: at 127.0.0.1:7080, or at ADDR:PORT. An address
+    /// is written after the other arguments, or as --web=ADDR:PORT.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub web: Option<Option<SocketAddr>>,
 }
 
 impl Args {

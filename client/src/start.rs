@@ -17,11 +17,12 @@ use tokio::time::timeout;
 
 use crate::config::{self, Args, DataDir, Opened};
 use crate::download::{DownloadConfig, Downloads};
-use crate::engine::{Begin, Engine};
+use crate::engine::{Begin, Call, Command, Engine, Outcome};
 use crate::error::{Error, shown};
 use crate::faces::control::attach::{Attached, Listening};
 use crate::faces::control::{Control, socket};
 use crate::faces::front::{Front, Lines, Manner};
+use crate::faces::page::{Opener, PageConfig};
 use crate::faces::script::{DONE, INTERRUPTED, TERMINATED, USAGE};
 use crate::faces::{self, Service, Signals, fatal, fatal_data};
 use crate::share::{ShareConfig, Shares};
@@ -36,6 +37,9 @@ const STOP_TASKS: Duration = Duration::from_secs(2);
 const NEIGHBOUR: Duration = Duration::from_secs(8);
 /// How often it is looked after.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// What a link to the page is called.
+const THE_PAGE: &str = "the page for your browser";
 
 /// Runs the client as its command line says; the exit status.
 pub fn start(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -167,9 +171,16 @@ async fn serve(
     let mut front = Front::open(manner, data_dir.path(), tasks)?;
     front.log();
     let (engine, begin) = open_engine(args, info, data_dir, tasks).await?;
+    let limits = (args.limit_up, args.limit_down);
+    let page = PageConfig { data_dir: data_dir.path().to_owned(), limits, tasks: tasks.clone() };
+    let page = Arc::new(Opener::new(&engine, page));
+    engine.set_page(Box::new(Arc::clone(&page)));
     let service: Arc<dyn Service> = Arc::<Engine>::clone(&engine);
     signals.end_with(service.ended());
     front.listen(&service, args.json, tasks);
+    if let Some(address) = args.web {
+        front.say(&format!("{THE_PAGE}: {}", page.open(address).await?));
+    }
     begin.begin(tasks);
     if manner != Manner::Script {
         engine.stay(tasks);
@@ -221,6 +232,13 @@ async fn attach(
     signals.end_with(service.ended());
     front.listen(&service, args.json, tasks);
     listening.begin(tasks);
+    if args.web.is_some() {
+        match service.run(Command::Web, Call::unwatched(false)).await {
+            Ok(Outcome::Web { link }) => front.say(&format!("{THE_PAGE}: {link}")),
+            Ok(_) => {}
+            Err(e) => front.say(&format!("the page cannot be opened: {e}")),
+        }
+    }
     not_for_us(args, &service.known_status().listen).iter().for_each(|text| front.say(text));
     let status = front.run(args, lines, Arc::clone(&service), tasks, signals).await;
     let is_alone = service.ended().is_cancelled() && !service.is_shut_down();

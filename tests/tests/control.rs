@@ -251,6 +251,7 @@ fn every_command_answers_as_the_description_says() {
     call("join_group", json!({"group": "lab"}));
     call("status", json!({}));
     call("help", json!({"command": "login"}));
+    call("web", json!({}));
     call("quit", json!({}));
     let elsewhere = cluster.client("elsewhere");
     elsewhere.ok(&["login alice password-of-alice"]);

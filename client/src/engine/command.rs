@@ -220,6 +220,8 @@ pub enum Command {
     },
     /// Show trackers, login, address and rates
     Status,
+    /// Open the page for your browser, and show a link that signs it in
+    Web,
     /// Show all commands, or one
     Help {
         /// Which one
@@ -354,6 +356,7 @@ impl Command {
             Self::EndLogin { .. } => "end_login",
             Self::Status => "status",
             Self::Help { .. } => "help",
+            Self::Web => "web",
             Self::Quit => "quit",
             Self::Shutdown => "shutdown",
         }

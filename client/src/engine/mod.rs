@@ -14,13 +14,14 @@ pub(crate) mod paths;
 pub mod progress;
 mod transfers;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use common::id::{DeviceId, UserName};
 use common::task::TaskGroup;
 use common::wire::client::{Password, Relation, Request, Response};
 use common::wire::limits::{MAX_PASSWORD, MIN_PASSWORD};
 use common::wire::refusal::Refusal;
+use futures::future::BoxFuture;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,14 @@ pub struct Engine {
     events: broadcast::Sender<Event>,
     /// Cancelled when somebody wants it to end.
     ended: CancellationToken,
+    /// Set once, before any command.
+    page: OnceLock<Box<dyn OpenPage>>,
+}
+
+/// The page for browsers, as the command `web` sees it.
+pub trait OpenPage: Send + Sync {
+    /// A link that signs one browser in. Opens the page if it is not open.
+    fn link(&self) -> BoxFuture<'_, Result<String, Error>>;
 }
 
 impl Engine {
@@ -58,7 +67,8 @@ impl Engine {
     ) -> (Arc<Self>, Begin) {
         let (pushes, share_notices) = (trackers.pushes(), shares.notices());
         let events = broadcast::Sender::new(events::EVENTS);
-        let engine = Arc::new(Self { trackers, shares, downloads, device, events, ended: CancellationToken::new() });
+        let (ended, page) = (CancellationToken::new(), OnceLock::new());
+        let engine = Arc::new(Self { trackers, shares, downloads, device, events, ended, page });
         let sources = events::Sources { notices, pushes, shares: share_notices };
         (Arc::clone(&engine), Begin { engine, sources })
     }
@@ -97,6 +107,16 @@ impl Engine {
     pub fn stay(self: &Arc<Self>, tasks: &TaskGroup) {
         self.trackers.serve_at(self.shares.listen_addr());
         tasks.spawn("restore", events::restore(Arc::clone(self)));
+    }
+
+    /// Says where the page is that `web` opens. Only the first time counts.
+    pub fn set_page(&self, page: Box<dyn OpenPage>) {
+        let _ = self.page.set(page); // There is one already.
+    }
+
+    async fn web(&self) -> Result<Outcome, Error> {
+        let none = || Error::InvalidArgument("this client has no page".to_owned());
+        Ok(Outcome::Web { link: self.page.get().ok_or_else(none)?.link().await? })
     }
 
     fn tell(&self, event: Event) {
@@ -176,6 +196,7 @@ impl Engine {
             Command::StopShare { group, file_name } => self.stop(group, file_name).await,
             Command::Status => Ok(Outcome::Status(self.status().await)),
             Command::Help { .. } => Ok(Outcome::Help { help: String::new() }),
+            Command::Web => self.web().await,
             Command::Quit => Ok(Outcome::Quit {}),
             Command::Shutdown => {
                 self.tell(Event::News(News::of(Happening::ShutDown, "the client was shut down".to_owned())));

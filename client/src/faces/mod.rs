@@ -8,6 +8,7 @@ mod console;
 pub(crate) mod control;
 mod execute;
 pub(crate) mod front;
+pub(crate) mod page;
 mod parse;
 mod progress;
 mod prompt;

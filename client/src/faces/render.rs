@@ -80,6 +80,7 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         Outcome::LoginEnded { device, .. } => said(format!("logged out on the device {device:.8}")),
         Outcome::Status(s) => (status(s), String::new()),
         Outcome::Help { help } => (help.clone(), String::new()),
+        Outcome::Web { link } => (link.clone(), String::new()),
         Outcome::Quit {} => (String::new(), String::new()),
         Outcome::ShutDown {} => said("the client was shut down".to_owned()),
     };
@@ -133,7 +134,7 @@ fn hint(outcome: &Outcome) -> Option<String> {
         Outcome::Left { .. } | Outcome::Stopped { .. } | Outcome::Cancelled { .. } | Outcome::Resumed { .. } => None,
         Outcome::PasswordChanged {} | Outcome::Whoami(_) | Outcome::Members { .. } | Outcome::Downloaded(_) => None,
         Outcome::Downloads { .. } | Outcome::Status(_) | Outcome::Help { .. } | Outcome::Quit {} => None,
-        Outcome::ShutDown {} => None,
+        Outcome::Web { .. } | Outcome::ShutDown {} => None,
     }
 }
 

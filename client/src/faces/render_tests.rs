@@ -363,6 +363,7 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("status", Outcome::Status(status)),
         ("status", Outcome::Status(status_row())),
         ("help", Outcome::Help { help: "text\nand more".to_owned() }),
+        ("web", Outcome::Web { link: "http://127.0.0.1:7080/enter?token=x".to_owned() }),
         ("quit", Outcome::Quit {}),
         ("shutdown", Outcome::ShutDown {}),
     ]

@@ -173,12 +173,7 @@ impl<'a> Swarm<'a> {
         Ran { end, offer: swarm.offer.take(), announced: swarm.announced.load(Ordering::Relaxed) }
     }
 
-    fn new(
-        ground: &'a Ground,
-        task: &'a Task,
-        told: Told<'a>,
-        events: mpsc::Sender<Event>,
-    ) -> Self {
+    fn new(ground: &'a Ground, task: &'a Task, told: Told<'a>, events: mpsc::Sender<Event>) -> Self {
         let (now, layout) = (Instant::now(), task.manifest.layout());
         let have = layout.pieces().filter(|&p| task.have.has(p)).map(|p| u64::from(layout.len_of(p))).sum();
         Self {

@@ -58,6 +58,7 @@ impl Outcome {
             Command::EndLogin { .. } => Self::LoginEnded { device: get(data, "device")?, here: get(data, "here")? },
             Command::Status => Self::Status(all(data)?),
             Command::Help { .. } => Self::Help { help: get(data, "help")? },
+            Command::Web => Self::Web { link: get(data, "link")? },
             Command::Quit => Self::Quit {},
             Command::Shutdown => Self::ShutDown {},
         })

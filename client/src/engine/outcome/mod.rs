@@ -154,6 +154,11 @@ pub enum Outcome {
         /// The text.
         help: String,
     },
+    /// The page is open.
+    Web {
+        /// Signs one browser in.
+        link: String,
+    },
     /// The face is about to leave.
     Quit {},
     /// The client is about to end.

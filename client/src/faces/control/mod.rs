@@ -10,7 +10,7 @@
 //! users.
 
 mod answer;
-mod arguments;
+pub(super) mod arguments;
 pub(crate) mod attach;
 mod event_stream;
 mod openapi;

@@ -28,6 +28,7 @@ pub(super) fn data_of(command: &str) -> Option<Value> {
         "list_devices" => rows("devices", &object(&[("device", text()), ("since", text()), ("here", flag())], &[])),
         "end_login" => object(&[("device", text()), ("here", flag())], &[]),
         "status" => status(),
+        "web" => object(&[("link", text())], &[]),
         "help" => object(&[("help", text())], &[]),
         "logout" | "change_password" | "quit" | "shutdown" => object(&[], &[]),
         _ => return None,

@@ -397,5 +397,7 @@ fn a_survey_says_of_each_piece_where_it_is_and_how_many_hold_it() {
     w.picker.remove_peer(B);
     assert_eq!(w.picker.survey(), [missing(1), PieceState::InFlight, missing(1), missing(2)]);
     let have = Bitfield::full(layout(4 * MIB, MIB));
-    assert!(Picker::new(layout(4 * MIB, MIB), have, Strategy::Random, 1).survey().iter().all(|p| *p == PieceState::Have));
+    assert!(
+        Picker::new(layout(4 * MIB, MIB), have, Strategy::Random, 1).survey().iter().all(|p| *p == PieceState::Have)
+    );
 }

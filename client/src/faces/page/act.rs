@@ -1,0 +1,170 @@
+//! What the user does: forms to commands, and outcomes to what is shown next.
+
+use std::path::Path as FilePath;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Form, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use serde::Deserialize;
+
+use super::guard::cookie;
+use super::views::{self, View};
+use super::{Page, fields};
+use crate::download::DownloadId;
+use crate::engine::command::Secret;
+use crate::engine::{Call, Command as Line, Outcome};
+use crate::error::{Error, shown};
+use crate::faces::render;
+use crate::share::blocking;
+
+/// Where a link leads: a page that exchanges its token as soon as it is there. The link itself changes nothing, so that
+/// whatever looks at links beforehand does not use it up.
+pub(super) async fn enter(Query(link): Query<Link>) -> Response {
+    views::enter(&link.token)
+}
+
+/// `?token=…`
+#[derive(Deserialize)]
+pub(super) struct Link {
+    token: String,
+}
+
+/// Exchanges the token of a link for a cookie.
+pub(super) async fn sign_in(State(page): State<Arc<Page>>, Form(link): Form<Link>) -> Response {
+    let Some(browser) = page.entry.sign_in(&link.token) else { return views::no_entry(StatusCode::UNAUTHORIZED) };
+    // Without an age: it ends with the browser.
+    let cookie = format!("{}={browser}; Path=/; HttpOnly; SameSite=Strict", page.cookie);
+    let mut response = go("/");
+    if let Ok(value) = cookie.parse() {
+        response.headers_mut().insert(header::SET_COOKIE, value);
+    }
+    response
+}
+
+/// Signs this browser out.
+pub(super) async fn leave(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {
+    if let Some(browser) = cookie(&page, &headers) {
+        page.entry.sign_out(browser);
+    }
+    go("/")
+}
+
+/// Runs a command of the table, with the fields of the form as its arguments.
+pub(super) async fn run(
+    State(page): State<Arc<Page>>,
+    Path(command): Path<String>,
+    headers: HeaderMap,
+    form: Result<Form<Vec<(String, String)>>, FormRejection>,
+) -> Response {
+    let command = form.map_err(|e| Error::Usage(e.body_text())).and_then(|Form(f)| fields::command(&command, f));
+    let result = match command {
+        Ok(command) => {
+            page.remember(&command);
+            execute(&page, command).await
+        }
+        Err(e) => Err(e),
+    };
+    answer(&page, &headers, result).await
+}
+
+/// Makes an account and logs in: two commands that newcomers take for one.
+pub(super) async fn create_account(
+    State(page): State<Arc<Page>>,
+    headers: HeaderMap,
+    Form(form): Form<NewAccount>,
+) -> Response {
+    let result = new_account(&page, form).await;
+    answer(&page, &headers, result).await
+}
+
+/// A new account's name and password.
+#[derive(Deserialize)]
+pub(super) struct NewAccount {
+    user: String,
+    password: String,
+    again: String,
+}
+
+async fn new_account(page: &Page, form: NewAccount) -> Result<Outcome, Error> {
+    let NewAccount { user, password, again } = form;
+    let (password, again) = (Secret::new(password), Secret::new(again));
+    if password != again {
+        return Err(Error::InvalidArgument("the two passwords differ; type both again".to_owned()));
+    }
+    let user: common::id::UserName = user.parse().map_err(|e| Error::InvalidArgument(format!("{e}")))?;
+    let (name, secret) = (user.clone(), Some(password.clone()));
+    execute(page, Line::CreateUser { user: name, password: secret }).await?;
+    execute(page, Line::Login { user, password: Some(password) }).await
+}
+
+/// Opens the folder of a download in this machine's file manager.
+pub(super) async fn open_folder(State(page): State<Arc<Page>>, Path(n): Path<u64>, headers: HeaderMap) -> Response {
+    let row = page.engine.downloads().row(DownloadId(n));
+    let result = match row.as_ref().and_then(|row| row.path.parent()) {
+        Some(folder) => open(folder).await,
+        None => Err(Error::InvalidArgument(format!("there is no download {n}"))),
+    };
+    match result {
+        Ok(()) => views::said(&page, &headers, None).await,
+        Err(e) => views::wrong(&e),
+    }
+}
+
+/// Returns when the file manager has been asked; whether it shows anything is between it and the desktop.
+async fn open(folder: &FilePath) -> Result<(), Error> {
+    let mut command = Command::new("xdg-open");
+    command.arg(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = blocking(move || Ok(command.status())).await?;
+    let why = match status {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(status) => format!("xdg-open ended with {status}"),
+        Err(e) => format!("xdg-open: {e}"),
+    };
+    Err(Error::InvalidArgument(format!(
+        "no file manager could be opened here ({why}); the folder is {}",
+        shown(folder)
+    )))
+}
+
+/// Runs a command for the page: downloads go on in the background.
+pub(super) async fn execute(page: &Page, command: Line) -> Result<Outcome, Error> {
+    let outcome = page.engine.run(command, &Call::unwatched(false)).await;
+    page.answers.forget();
+    outcome
+}
+
+/// What is shown after a command: an error beside the form; else the view as it is now, or another one.
+async fn answer(page: &Arc<Page>, headers: &HeaderMap, result: Result<Outcome, Error>) -> Response {
+    match result {
+        Err(e) => views::wrong(&e),
+        Ok(outcome) => match next(&outcome) {
+            Some(path) => go(&path),
+            None => {
+                let text = render::text(&outcome);
+                let said = if text.message.is_empty() { text.data } else { text.message };
+                let said = said.replace('`', "");
+                views::said(page, headers, Some(&said)).await
+            }
+        },
+    }
+}
+
+/// The view that an outcome leads to, if that is another one.
+fn next(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::LoggedIn(_) | Outcome::LoggedOut {} | Outcome::LoginEnded { here: true, .. } => Some("/".to_owned()),
+        Outcome::GroupCreated { group, .. } => Some(View::path_of(group)),
+        Outcome::Left { .. } => Some("/groups".to_owned()),
+        Outcome::Cancelled { .. } => Some("/transfers".to_owned()),
+        _ => None,
+    }
+}
+
+/// Has the browser go to `path`; one without the script, too.
+pub(super) fn go(path: &str) -> Response {
+    let html = format!("<!doctype html><meta http-equiv=\"refresh\" content=\"0;url={path}\"><title>Shoal</title>");
+    ([("hx-redirect", path)], Html(html)).into_response()
+}

@@ -1,0 +1,62 @@
+//! The fields of a form as arguments of a command, by the one table of commands.
+
+use serde_json::Value;
+
+use crate::engine::Command;
+use crate::error::Error;
+use crate::faces::control::arguments;
+use crate::faces::parse;
+
+/// The command `name` with these arguments. A field is named as it is in the local API; one that is left empty counts as
+/// left out. The field `id` is a file id, with or without `id:`, in place of `file_name`.
+///
+/// # Errors
+/// When there is no such command, or an argument is wrong.
+pub(super) fn command(name: &str, fields: Vec<(String, String)>) -> Result<Command, Error> {
+    let fields = fields.into_iter().map(file_id).filter(|(_, value)| !value.is_empty());
+    let words = arguments::words(name, fields.map(|(field, value)| (field, Value::String(value))).collect())?;
+    let parsed = parse::parse_words(&words).ok_or_else(|| Error::Usage("there is no command".to_owned()))?;
+    parsed.command
+}
+
+fn file_id((field, value): (String, String)) -> (String, String) {
+    match field.as_str() {
+        "id" => ("file_name".to_owned(), format!("id:{}", value.trim().trim_start_matches("id:"))),
+        _ => (field, value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str, fields: &[(&str, &str)]) -> Result<Command, Error> {
+        command(name, fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn fields_are_arguments_in_any_order_and_no_value_is_an_option() {
+        let typed = |line: &str| parse::parse(line).expect("a line").command.expect("a command");
+        let download = of("download_file", &[("destination", "/x"), ("file_name", "--force"), ("group", "lab")]);
+        assert_eq!(download.expect("a command"), typed("download_file -- lab --force /x"));
+        let forced =
+            of("download_file", &[("group", "lab"), ("id", " id:aabbccdd"), ("destination", "/x"), ("force", "on")]);
+        assert_eq!(forced.expect("a command"), typed("download_file lab id:aabbccdd /x --force"));
+        let upload = of("upload_file", &[("path", "/a b"), ("group", "lab"), ("name", ""), ("piece_size", "1M")]);
+        assert_eq!(upload.expect("a command"), typed("upload_file '/a b' lab --piece-size 1M"));
+        assert_eq!(of("status", &[]).expect("a command"), Command::Status);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_field_is_said() {
+        for (name, fields) in [
+            ("nonsense", vec![]),
+            ("create_group", vec![("group", "..")]),
+            ("create_group", vec![("group", "")]),
+            ("create_group", vec![("group", "lab"), ("grop", "lab")]),
+            ("upload_file", vec![("group", "lab"), ("path", "not/absolute")]),
+        ] {
+            assert_eq!(of(name, &fields).map_err(|e| e.code()), Err("usage"), "{name} {fields:?}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What stands before every request: it came for us, from our own page, from a browser that is signed in.
+//!
+//! Three locks, each for one attack. The Host list stops DNS rebinding: a foreign name that resolves to this machine is
+//! none of ours. `Sec-Fetch-Site` and `Origin` (tower-http's layer, set up beside the routes) stop a foreign page from
+//! acting in the user's name. The cookie stops everybody else on this machine.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::{Page, views};
+
+/// What the browser may do with what it gets: nothing but our own files, and no script or style in the text.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Headers of every answer.
+const HEADERS: [(HeaderName, &str); 6] = [
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// The names under which the page at `address` may be asked for.
+pub(super) fn hosts(address: SocketAddr) -> Vec<String> {
+    let port = address.port();
+    let names = [address.ip().to_string(), format!("[{}]", address.ip()), "localhost".to_owned()];
+    let with_port = names.iter().map(|name| format!("{name}:{port}"));
+    // A browser leaves the usual port out.
+    let bare = names.iter().filter(|_| port == 80).cloned();
+    with_port.chain(bare).collect()
+}
+
+/// Refuses a request that is for another host, whatever it asks for; and gives every answer its headers.
+pub(super) async fn for_us(State(page): State<Arc<Page>>, request: Request, next: Next) -> Response {
+    let asked = host(request.uri(), request.headers());
+    let mut response = if asked.is_some_and(|host| page.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host))) {
+        next.run(request).await
+    } else {
+        let text = format!("this is Shoal's page at http://{}, and answers to no other name\n", page.address);
+        (StatusCode::MISDIRECTED_REQUEST, text).into_response()
+    };
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Refuses a request of a browser that is not signed in.
+pub(super) async fn signed_in(State(page): State<Arc<Page>>, request: Request, next: Next) -> Response {
+    if cookie(&page, request.headers()).is_some_and(|browser| page.entry.knows(browser)) {
+        return next.run(request).await;
+    }
+    views::no_entry(StatusCode::UNAUTHORIZED)
+}
+
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let mut named = headers.get_all(header::HOST).iter();
+    match (named.next(), named.next()) {
+        (Some(host), None) => host.to_str().ok(),
+        (None, _) => uri.authority().map(|a| a.as_str()),
+        (Some(_), Some(_)) => None,
+    }
+}
+
+/// The token in the browser's cookie.
+pub(super) fn cookie<'a>(page: &Page, headers: &'a HeaderMap) -> Option<&'a str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == page.cookie).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machines_names_are_ours() {
+        assert_eq!(
+            hosts(SocketAddr::from(([127, 0, 0, 1], 7080))),
+            ["127.0.0.1:7080", "[127.0.0.1]:7080", "localhost:7080"]
+        );
+        assert!(hosts("[::1]:80".parse().expect("an address")).contains(&"[::1]".to_owned()));
+    }
+
+    #[test]
+    fn a_request_with_two_hosts_has_none() {
+        let mut headers = HeaderMap::new();
+        let uri = Uri::from_static("/groups");
+        assert_eq!(host(&uri, &headers), None);
+        headers.append(header::HOST, HeaderValue::from_static("a"));
+        assert_eq!(host(&uri, &headers), Some("a"));
+        headers.append(header::HOST, HeaderValue::from_static("b"));
+        assert_eq!(host(&uri, &headers), None);
+    }
+}

@@ -1,0 +1,164 @@
+//! The listing of a group's files: filtered, sorted, and a page at a time, so that ten thousand are as quick as ten.
+
+use std::cmp::Reverse;
+
+use askama::Template;
+use common::id::GroupName;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::outcome::FileRow;
+use crate::units;
+
+/// Rows on a page.
+const ROWS: usize = 100;
+/// Longest text to filter by, in bytes: no name is longer.
+const MAX_TEXT: usize = 255;
+
+/// How files can be sorted: as in the address, and as people read it.
+pub(super) const SORTS: &[(&str, &str)] =
+    &[("name", "Name"), ("size", "Largest first"), ("seeders", "Most seeders"), ("uploader", "Who shared it")];
+
+/// Which files are shown, and in which order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::faces::page) struct Filter {
+    /// A part of the name, in any case.
+    #[serde(rename = "match")]
+    pub(super) text: String,
+    /// One of [`SORTS`].
+    pub(super) sort: String,
+    /// From 1.
+    pub(super) page: usize,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { text: String::new(), sort: "name".to_owned(), page: 1 }
+    }
+}
+
+impl Filter {
+    /// What an address asks for; everything, where it makes no sense.
+    pub(super) fn of(query: &str) -> Self {
+        let uri = format!("/?{query}").parse::<axum::http::Uri>().ok();
+        let filter = uri.and_then(|uri| axum::extract::Query::<Self>::try_from_uri(&uri).ok()).map(|q| q.0);
+        let filter = filter.filter(|f| f.text.len() <= MAX_TEXT).unwrap_or_default();
+        let known = SORTS.iter().any(|(word, _)| *word == filter.sort);
+        if known { filter } else { Self { sort: Self::default().sort, ..filter } }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "files.html")]
+pub(super) struct Listing<'a> {
+    group: &'a GroupName,
+    rows: Vec<Row>,
+    /// How many there are without the filter.
+    total: usize,
+    text: String,
+    number: usize,
+    pages: usize,
+    /// What is shown of how much.
+    shown: String,
+    /// The filter, for the addresses of the other pages.
+    query: String,
+}
+
+struct Row {
+    /// For the element's id.
+    key: String,
+    name: String,
+    /// The name as a command takes it; the id, where a name would be taken for one.
+    selector: String,
+    size: String,
+    seeders: u32,
+    uploader: String,
+    id: String,
+    state: &'static str,
+}
+
+/// A page of `files`; `state` says what this device does with one.
+pub(super) fn listing<'a>(
+    group: &'a GroupName,
+    files: &[FileRow],
+    filter: &Filter,
+    state: impl Fn(&FileRow) -> &'static str,
+) -> Listing<'a> {
+    let wanted = filter.text.trim().to_lowercase();
+    let mut matching: Vec<_> =
+        files.iter().filter(|f| wanted.is_empty() || f.name.as_str().to_lowercase().contains(&wanted)).collect();
+    match filter.sort.as_str() {
+        "size" => matching.sort_by_key(|f| Reverse(f.size)),
+        "seeders" => matching.sort_by_key(|f| Reverse(f.seeders)),
+        "uploader" => matching.sort_by_key(|f| f.uploader.as_str()),
+        _ => matching.sort_by_cached_key(|f| f.name.as_str().to_lowercase()),
+    }
+    let pages = matching.len().div_ceil(ROWS).max(1);
+    let number = filter.page.clamp(1, pages);
+    let first = (number - 1) * ROWS;
+    let row = |f: &&FileRow| Row {
+        // Names are unique in a group, but not fit for ids.
+        key: blake3::hash(f.name.as_str().as_bytes()).to_hex().chars().take(16).collect(),
+        name: f.name.to_string(),
+        selector: match f.name.as_str().starts_with("id:") {
+            true => format!("id:{}", f.file_id),
+            false => f.name.as_str().to_owned(),
+        },
+        size: units::size(f.size),
+        seeders: f.seeders,
+        uploader: f.uploader.to_string(),
+        id: f.file_id.to_string(),
+        state: state(f),
+    };
+    let rows: Vec<_> = matching.iter().skip(first).take(ROWS).map(row).collect();
+    let bytes: u64 = matching.iter().map(|f| f.size).sum();
+    let what = format!("{}, {}", units::count(matching.len() as u64, "file", "files"), units::size(bytes));
+    let shown = match pages {
+        1 => what,
+        _ => format!("{} to {} of {what}", first + 1, first + rows.len()),
+    };
+    let query = format!("match={}&sort={}", encoded(&filter.text), filter.sort);
+    Listing { group, rows, total: files.len(), text: filter.text.clone(), number, pages, shown, query }
+}
+
+/// Text for a query, percent-encoded.
+pub(super) fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, size: u64, seeders: u32) -> FileRow {
+        let (name, uploader) = (name.parse().expect("a name"), "alice".parse().expect("a name"));
+        FileRow { name, claimed: None, size, file_id: common::id::FileId::new([7; 32]), uploader, seeders }
+    }
+
+    fn names(files: &[FileRow], query: &str) -> Vec<String> {
+        let group = "lab".parse().expect("a name");
+        listing(&group, files, &Filter::of(query), |_| "").rows.into_iter().map(|r| r.name).collect()
+    }
+
+    #[test]
+    fn files_are_filtered_and_sorted_as_the_address_says() {
+        let files = [file("b.bin", 1, 3), file("Alpha.txt", 9, 0), file("beta.txt", 5, 7)];
+        assert_eq!(names(&files, ""), ["Alpha.txt", "b.bin", "beta.txt"]);
+        assert_eq!(names(&files, "sort=size"), ["Alpha.txt", "beta.txt", "b.bin"]);
+        assert_eq!(names(&files, "sort=seeders&match=b"), ["beta.txt", "b.bin"]);
+        assert_eq!(names(&files, "match=ALPHA&page=99&sort=nonsense"), ["Alpha.txt"]);
+        assert_eq!(names(&files, "page=minus"), names(&files, ""));
+    }
+
+    #[test]
+    fn a_long_listing_comes_in_pages_and_its_filter_goes_along() {
+        let files: Vec<_> = (0..250).map(|n| file(&format!("f{n:03}&x"), 1, 1)).collect();
+        let group = "lab".parse().expect("a name");
+        let last = listing(&group, &files, &Filter::of("match=%26x&page=3"), |_| "");
+        assert_eq!((last.number, last.pages, last.rows.len()), (3, 3, 50));
+        assert_eq!(last.query, "match=%26x&sort=name");
+        assert_eq!(last.shown, "201 to 250 of 250 files, 250 B");
+    }
+}

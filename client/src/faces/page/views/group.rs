@@ -1,0 +1,129 @@
+//! One group: its files, its people, and what the user can do there.
+
+use askama::Template;
+use common::id::{FileId, GroupName};
+
+use super::files::{Filter, SORTS};
+use super::{Part, Rendered, html};
+use crate::download::State;
+use crate::error::{Error, shown};
+use crate::faces::page::Page;
+use crate::faces::page::uploads::Stage;
+use crate::units;
+
+#[derive(Template)]
+#[template(path = "group.html")]
+struct Group<'a> {
+    group: &'a GroupName,
+    filter: &'a Filter,
+    sorts: &'static [(&'static str, &'static str)],
+    destination: String,
+    uploads: &'a Part,
+    files: &'a Part,
+    people: &'a [Part],
+}
+
+#[derive(Template)]
+#[template(path = "requests.html")]
+struct Requests<'a> {
+    group: &'a GroupName,
+    users: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "members.html")]
+struct Members<'a> {
+    group: &'a GroupName,
+    members: Vec<Member>,
+    i_am_admin: bool,
+}
+
+struct Member {
+    user: String,
+    admin: bool,
+    me: bool,
+}
+
+#[derive(Template)]
+#[template(path = "uploads.html")]
+struct Uploads {
+    uploads: Vec<Upload>,
+}
+
+struct Upload {
+    n: u64,
+    name: String,
+    class: &'static str,
+    text: String,
+    done: u64,
+    total: u64,
+}
+
+pub(super) async fn render(page: &Page, group: &GroupName, filter: &Filter) -> Result<Rendered, Error> {
+    let files = files(page, group, filter).await?;
+    let people = people(page, group).await?;
+    let uploads = uploads(page, group)?;
+    let destination = shown(&page.destination());
+    let main =
+        html(&Group { group, filter, sorts: SORTS, destination, uploads: &uploads, files: &files, people: &people })?;
+    // The files are not among the parts: the browser asks for those that it shows, once it hears that they have changed.
+    let parts = people.into_iter().chain([uploads]).collect();
+    Ok(Rendered { title: group.to_string(), main, parts, status: axum::http::StatusCode::OK })
+}
+
+/// The files that the filter lets through, a page of them.
+pub(super) async fn files(page: &Page, group: &GroupName, filter: &Filter) -> Result<Part, Error> {
+    let files = page.answers.files(group).await?;
+    let shares = page.engine.shares().list().unwrap_or_default();
+    let seeded: std::collections::HashSet<FileId> =
+        shares.into_iter().filter(|s| s.group == *group).map(|s| s.file_id).collect();
+    let downloads = page.engine.downloads().list();
+    let state = |file: &crate::engine::outcome::FileRow| {
+        let unfinished = downloads.iter().find(|d| {
+            d.group == *group && d.name == file.name && !matches!(d.progress.state, State::Complete | State::Failed)
+        });
+        match unfinished {
+            Some(_) => "fetching",
+            None if seeded.contains(&file.file_id) => "seeding",
+            None => "",
+        }
+    };
+    Part::new("files", &super::files::listing(group, &files, filter, state))
+}
+
+/// Who asks to join, for the admin; and who is in.
+async fn people(page: &Page, group: &GroupName) -> Result<Vec<Part>, Error> {
+    let me = page.engine.user();
+    let members = page.answers.members(group).await?;
+    let i_am_admin = members.iter().any(|m| m.admin && Some(&m.user) == me.as_ref());
+    let mut parts = Vec::new();
+    if i_am_admin {
+        let users = page.answers.requests(group).await?.iter().map(|u| u.user.to_string()).collect();
+        parts.push(Part::new("requests", &Requests { group, users })?);
+    }
+    let member = |m: &crate::engine::outcome::MemberRow| Member {
+        user: m.user.to_string(),
+        admin: m.admin,
+        me: Some(&m.user) == me.as_ref(),
+    };
+    let members = members.iter().map(member).collect();
+    parts.push(Part::new("members", &Members { group, members, i_am_admin })?);
+    Ok(parts)
+}
+
+fn uploads(page: &Page, group: &GroupName) -> Result<Part, Error> {
+    let upload = |(n, upload): (u64, crate::faces::page::uploads::Upload)| {
+        let (class, text, done, total) = match upload.stage {
+            Stage::Arriving(done, Some(total)) => {
+                let text = format!("{} of {} copied", units::size(done), units::size(total));
+                ("arriving", text, done, total)
+            }
+            Stage::Arriving(done, None) => ("arriving", format!("{} copied", units::size(done)), 0, 0),
+            Stage::Hashing(done, total) => ("hashing", "hashing".to_owned(), done, total),
+            Stage::Shared => ("shared", "shared".to_owned(), 0, 0),
+            Stage::Failed(why) => ("failed", why, 0, 0),
+        };
+        Upload { n, name: common::escape::Escaped(&upload.name).to_string(), class, text, done, total }
+    };
+    Part::new("uploads", &Uploads { uploads: page.uploads.of(group).into_iter().map(upload).collect() })
+}

@@ -1,0 +1,84 @@
+//! How the client is: trackers, mode, addresses, limits.
+
+use askama::Template;
+use common::wire::client::Mode;
+
+use super::{Part, Rendered, html, log};
+use crate::engine::outcome::Status;
+use crate::error::Error;
+use crate::faces::page::Page;
+use crate::units;
+
+/// Lines of the log that are shown.
+const LINES: usize = 100;
+
+#[derive(Template)]
+#[template(path = "health.html")]
+struct Health<'a> {
+    state: &'a Part,
+    log: &'a Part,
+}
+
+#[derive(Template)]
+#[template(path = "health_state.html")]
+struct Now {
+    trackers: Vec<Tracker>,
+    verdict: (&'static str, String),
+    listen: String,
+    limit_up: String,
+    limit_down: String,
+    device: String,
+}
+
+struct Tracker {
+    number: usize,
+    address: String,
+    pill: &'static str,
+    current: bool,
+    disk_full: bool,
+}
+
+pub(super) async fn render(page: &Page) -> Result<Rendered, Error> {
+    let status = page.engine.known_status();
+    let limit = |rate: Option<std::num::NonZeroU64>| rate.map_or("no limit".to_owned(), |r| units::rate(r.get()));
+    let tracker = |(i, t): (usize, &crate::engine::outcome::TrackerRow)| Tracker {
+        number: i + 1,
+        address: t.address.clone(),
+        pill: if t.up { "up" } else { "down" },
+        current: t.current,
+        disk_full: t.disk_full,
+    };
+    let now = Now {
+        trackers: status.trackers.iter().enumerate().map(tracker).collect(),
+        verdict: verdict(&status),
+        listen: status.listen.clone(),
+        limit_up: limit(page.limits.0),
+        limit_down: limit(page.limits.1),
+        device: format!("{:.16}", status.device),
+    };
+    let (state, log) = (Part::new("state", &now)?, log(page, LINES)?);
+    let main = html(&Health { state: &state, log: &log })?;
+    Ok(Rendered { title: "Health".to_owned(), main, parts: vec![state, log], status: axum::http::StatusCode::OK })
+}
+
+/// A word for the style, and a sentence.
+fn verdict(status: &Status) -> (&'static str, String) {
+    match (status.mode, status.lag) {
+        (Some(Mode::Dual), None | Some(0)) => ("good", "Both trackers are there, and each has everything.".to_owned()),
+        (Some(Mode::Dual), Some(lag)) => {
+            let lag = units::count(lag, "event", "events");
+            ("good", format!("Both trackers are there; the other one is catching up with {lag}."))
+        }
+        (Some(Mode::Solo), _) => (
+            "fair",
+            "One tracker does the work of both. Everything goes on; start the other one again so that nothing hangs on this one."
+                .to_owned(),
+        ),
+        (None, _) => (
+            "bad",
+            "No tracker can be reached. Transfers that run go on for a while; nothing new can begin. Are the trackers running, and \
+             is the list of trackers right?"
+                .to_owned(),
+        ),
+    }
+}

@@ -1,0 +1,275 @@
+//! What can be looked at: a view is named by its path, and is made of parts that are sent again when they change.
+//!
+//! Rendering asks the engine and changes nothing. What goes wrong is shown in the view's place, with what to do about it.
+
+mod account;
+mod files;
+mod frame;
+mod group;
+mod groups;
+mod health;
+mod pieces;
+mod transfer;
+mod transfers;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{Html, IntoResponse, Response};
+use common::escape::Escaped;
+use common::id::GroupName;
+use common::wire::refusal::Refusal;
+
+pub(super) use self::files::Filter;
+pub(super) use self::frame::top;
+use super::Page;
+use super::log::Line;
+use crate::error::Error;
+use crate::units;
+
+/// A view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum View {
+    /// Make an account, or log in.
+    Welcome,
+    /// All groups.
+    Groups,
+    /// One group, with those of its files that the filter lets through.
+    Group(GroupName, Filter),
+    /// Downloads, shares, and what happened.
+    Transfers,
+    /// One download.
+    Transfer(u64),
+    /// Trackers, addresses, limits.
+    Health,
+    /// The user's password and logins.
+    Account,
+    /// There is nothing at this path.
+    Missing,
+}
+
+/// A piece of a view that has an id, and is sent again when it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) id: String,
+    pub(super) html: String,
+}
+
+impl Part {
+    fn new(id: impl Into<String>, template: &impl Template) -> Result<Self, Error> {
+        Ok(Self { id: id.into(), html: html(template)? })
+    }
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.html)
+    }
+}
+
+/// A view as it is now.
+pub(super) struct Rendered {
+    pub(super) title: String,
+    /// All of it, with the parts in their places.
+    pub(super) main: String,
+    pub(super) parts: Vec<Part>,
+    pub(super) status: StatusCode,
+}
+
+impl View {
+    /// The view at a path, as far as anybody may see it who is logged in, or not.
+    pub(super) fn at(page: &Page, path: &str, query: &str) -> Self {
+        let nobody = page.engine.user().is_none();
+        let mut parts = path.trim_matches('/').split('/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some("health"), None, _) => Self::Health,
+            (Some("" | "groups" | "transfers" | "account"), ..) if nobody => Self::Welcome,
+            (Some("" | "groups"), None, _) => Self::Groups,
+            (Some("groups"), Some(group), None) => {
+                group.parse().map_or(Self::Missing, |group| Self::Group(group, Filter::of(query)))
+            }
+            (Some("transfers"), None, _) => Self::Transfers,
+            (Some("transfers"), Some(n), None) => n.parse().map_or(Self::Missing, Self::Transfer),
+            (Some("account"), None, _) => Self::Account,
+            _ => Self::Missing,
+        }
+    }
+
+    /// Where a group is.
+    pub(super) fn path_of(group: &GroupName) -> String {
+        format!("/groups/{}", group.as_str())
+    }
+
+    /// The view as it is now; in place of what cannot be shown, why.
+    pub(super) async fn render(&self, page: &Page) -> Rendered {
+        let rendered = match self {
+            Self::Welcome => frame::welcome(),
+            Self::Groups => groups::render(page).await,
+            Self::Group(group, filter) => group::render(page, group, filter).await,
+            Self::Transfers => transfers::render(page),
+            Self::Transfer(n) => transfer::render(page, *n),
+            Self::Health => health::render(page).await,
+            Self::Account => account::render(page).await,
+            Self::Missing => Ok(problem("Not found", "There is nothing at this address.", StatusCode::NOT_FOUND)),
+        };
+        rendered.unwrap_or_else(|e| self.failed(&e))
+    }
+
+    /// Which entry of the navigation it belongs to.
+    fn here(&self) -> &'static str {
+        match self {
+            Self::Welcome => "welcome",
+            Self::Groups | Self::Group(..) => "groups",
+            Self::Transfers | Self::Transfer(_) => "transfers",
+            Self::Health => "health",
+            Self::Account => "account",
+            Self::Missing => "",
+        }
+    }
+
+    fn failed(&self, error: &Error) -> Rendered {
+        let text = error.to_string().replace('`', "");
+        let (title, text) = match (self, error) {
+            (Self::Group(group, _), Error::Refused(Refusal::NotAMember(_))) => (
+                format!("You are not in {group}"),
+                "Only its members see its files. You can ask to join it in the list of groups.".to_owned(),
+            ),
+            (_, Error::TrackersUnreachable(_) | Error::Timeout(_)) => ("No tracker answers".to_owned(), text),
+            _ => ("This cannot be shown".to_owned(), text),
+        };
+        problem(&title, &text, StatusCode::OK)
+    }
+}
+
+/// The view at `/`: the first that there is.
+pub(super) async fn home(state: State<Arc<Page>>, headers: HeaderMap) -> Response {
+    show(state, Uri::from_static("/groups"), headers).await
+}
+
+/// A view as a whole page, or only its listing of files where the page asks for that.
+pub(super) async fn show(State(page): State<Arc<Page>>, uri: Uri, headers: HeaderMap) -> Response {
+    let view = View::at(&page, uri.path(), uri.query().unwrap_or_default());
+    let wants_files = headers.get("hx-target").is_some_and(|target| target.as_bytes().ends_with(b"#files"));
+    if let (View::Group(group, filter), true) = (&view, wants_files) {
+        let listing = group::files(&page, group, filter).await;
+        return Html(listing.map_or_else(|e| said_html(&e.to_string(), true), |part| part.html)).into_response();
+    }
+    let path = uri.path_and_query().map_or("/", |p| p.as_str());
+    let rendered = view.render(&page).await;
+    (rendered.status, Html(frame::whole(&page, &view, path, &rendered))).into_response()
+}
+
+/// What is at no address.
+pub(super) async fn not_found(state: State<Arc<Page>>, uri: Uri, headers: HeaderMap) -> Response {
+    show(state, uri, headers).await
+}
+
+/// For whom a link is needed.
+pub(super) fn no_entry(status: StatusCode) -> Response {
+    (status, Html(frame::bare("This browser is not signed in", None))).into_response()
+}
+
+/// A link's landing.
+pub(super) fn enter(token: &str) -> Response {
+    Html(frame::bare("Shoal", Some(token))).into_response()
+}
+
+/// What went wrong, for the place beside the form.
+pub(super) fn wrong(error: &Error) -> Response {
+    (StatusCode::UNPROCESSABLE_ENTITY, Html(said_html(&error.to_string(), true))).into_response()
+}
+
+/// What was done: the view that the browser shows as it is now, and a word about it.
+pub(super) async fn said(page: &Page, headers: &HeaderMap, text: Option<&str>) -> Response {
+    let url = headers.get("hx-current-url").and_then(|url| url.to_str().ok()).and_then(|url| url.parse::<Uri>().ok());
+    let Some(url) = url else { return super::act::go("/") };
+    let view = View::at(page, url.path(), url.query().unwrap_or_default());
+    let rendered = view.render(page).await;
+    let news = text.map(|text| partial("news", "innerHTML", &said_html(text, false))).unwrap_or_default();
+    Html(partial("main", "innerMorph", &rendered.main) + &news).into_response()
+}
+
+/// HTML for the element with this id.
+pub(super) fn partial(id: &str, swap: &str, html: &str) -> String {
+    let id = Escaped(id).to_string();
+    format!("<hx-partial hx-target=\"#{id}\" hx-swap=\"{swap}\">{html}</hx-partial>")
+}
+
+/// A sentence as HTML.
+pub(super) fn said_html(text: &str, bad: bool) -> String {
+    #[derive(Template)]
+    #[template(source = r#"<p{% if bad %} class="error"{% endif %}>{{ text }}</p>"#, ext = "html")]
+    struct Said<'a> {
+        text: &'a str,
+        bad: bool,
+    }
+    html(&Said { text, bad }).unwrap_or_default()
+}
+
+fn html(template: &impl Template) -> Result<String, Error> {
+    template.render().map_err(|e| Error::Internal(format!("the page cannot be made: {e}")))
+}
+
+fn problem(title: &str, text: &str, status: StatusCode) -> Rendered {
+    #[derive(Template)]
+    #[template(path = "problem.html")]
+    struct Problem<'a> {
+        title: &'a str,
+        text: &'a str,
+        href: &'a str,
+        link: &'a str,
+    }
+    let (href, link) = ("/groups", "All groups");
+    let main = html(&Problem { title, text, href, link }).unwrap_or_default();
+    // A part of its own, so that a view that fails is told apart from one that does not.
+    let parts = vec![Part { id: "problem".to_owned(), html: String::new() }];
+    Rendered { title: title.to_owned(), main, parts, status }
+}
+
+/// The newest lines of the log.
+fn log(page: &Page, most: usize) -> Result<Part, Error> {
+    #[derive(Template)]
+    #[template(path = "log.html")]
+    struct LogPart {
+        lines: Vec<Row>,
+    }
+    struct Row {
+        stamp: String,
+        ago: String,
+        text: String,
+        bad: bool,
+    }
+    let row = |Line { at, text, bad }| Row { stamp: stamp(at), ago: ago(at), text, bad };
+    Part::new("log", &LogPart { lines: page.log.lines(most).into_iter().map(row).collect() })
+}
+
+/// In RFC 3339, to the second.
+fn stamp(at: SystemTime) -> String {
+    use time::format_description::well_known::Rfc3339;
+    let at = time::OffsetDateTime::from(at);
+    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
+}
+
+/// How long ago, to the minute: it need not be sent again every second.
+fn ago(at: SystemTime) -> String {
+    let minutes = at.elapsed().unwrap_or_default().as_secs() / 60;
+    match minutes {
+        0 => "just now".to_owned(),
+        1..60 => format!("{minutes} min ago"),
+        60..1440 => format!("{} h ago", minutes / 60),
+        _ => units::count(minutes / 1440, "day ago", "days ago"),
+    }
+}
+
+/// Hundredths, and all of them only when there is nothing left.
+fn percent(have: u64, size: u64) -> u64 {
+    if have >= size { 100 } else { u64::try_from(u128::from(have) * 100 / u128::from(size)).unwrap_or(99) }
+}
+
+/// A rate, or a dash.
+fn rate(bytes: u64) -> String {
+    if bytes == 0 { "–".to_owned() } else { units::rate(bytes) }
+}

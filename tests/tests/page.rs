@@ -1,0 +1,239 @@
+//! The page's locks, tried with raw requests: who else on this machine, or in the browser, could act as its user.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use harness::{Client, Cluster, Live, PATIENCE, Page};
+
+const WEB: &str = "--web=127.0.0.1:0";
+
+/// Alice, logged in, with a group; her page, and the cookie of a browser that is signed in.
+fn alice(cluster: &Cluster) -> (Client, Live, Page, String) {
+    let alice = cluster.user("alice");
+    let mut live = alice.live_with(&[WEB]);
+    live.ok("create_group lab");
+    let page = Page::of(&live);
+    let (cookie, _) = page.sign_in();
+    (alice, live, page, cookie)
+}
+
+fn groups(live: &mut Live) -> usize {
+    live.ok("list_groups")["groups"].as_array().unwrap().len()
+}
+
+#[test]
+fn a_link_signs_one_browser_in_and_nobody_else_is() {
+    let cluster = Cluster::start(1);
+    let client = cluster.user("alice");
+    let mut live = client.live_with(&[WEB]);
+    let page = Page::of(&live);
+    assert_eq!(page.get("/groups", "").status, 401, "without a cookie");
+    assert_eq!(page.post("/run/logout", "shoal=guess", "").status, 401);
+    assert_eq!(page.post("/enter", "", "token=guess").status, 401, "a wrong token");
+    let landing = page.get(&format!("/enter?token={}", page.token), "");
+    assert!(landing.status == 200 && !landing.head.contains("set-cookie"), "looking at a link does not use it up");
+    let (cookie, attributes) = page.sign_in();
+    for attribute in ["HttpOnly", "SameSite=Strict", "Path=/"] {
+        assert!(attributes.contains(attribute), "{attributes}");
+    }
+    assert_eq!(page.post("/enter", "", &format!("token={}", page.token)).status, 401, "the second time");
+    assert_eq!(page.get("/groups", &cookie).status, 200);
+    let name = cookie.split('=').next().unwrap();
+    assert_eq!(page.get("/groups", &format!("{name}={}", page.token)).status, 401, "a link is no cookie");
+    // `web` gives another link to the same page.
+    let link = live.ok("web")["link"].as_str().unwrap().to_owned();
+    let again = Page::at(&link);
+    assert!(again.host == page.host && again.token != page.token);
+    let (second, _) = again.sign_in();
+    assert_eq!(page.post("/leave", &cookie, "").status, 200);
+    assert_eq!(page.get("/groups", &cookie).status, 401, "signed out");
+    assert_eq!(page.get("/groups", &second).status, 200, "the other browser is not");
+    live.ok("whoami");
+}
+
+#[test]
+fn a_name_that_is_rebound_to_this_machine_reaches_nothing() {
+    let cluster = Cluster::start(1);
+    let (_, mut live, page, cookie) = alice(&cluster);
+    let port = page.host.split(':').nth(1).unwrap();
+    for host in ["evil.example", &format!("evil.example:{port}"), "127.0.0.1", "127.0.0.1:1", ""] {
+        for path in ["/groups", "/enter?token=x", "/assets/page.css"] {
+            let answer = page.raw(&format!("GET {path}"), &[("Host", host), ("Cookie", &cookie)], b"");
+            assert_eq!(answer.status, 421, "{host} {path}");
+            assert!(!answer.body.contains("lab"));
+        }
+        let more = [("Host", host), ("Cookie", cookie.as_str()), ("Content-Length", "0")];
+        assert_eq!(page.raw("POST /run/logout", &more, b"").status, 421, "{host}");
+    }
+    let two = [("Host", page.host.as_str()), ("Host", "evil.example"), ("Cookie", &cookie)];
+    assert!(page.raw("GET /groups", &two, b"").status >= 400, "two hosts");
+    let local = format!("localhost:{port}");
+    assert_eq!(page.raw("GET /groups", &[("Host", &local), ("Cookie", &cookie)], b"").status, 200);
+    live.ok("whoami");
+}
+
+#[test]
+fn another_page_in_the_same_browser_cannot_act() {
+    let cluster = Cluster::start(1);
+    let (_, mut live, page, cookie) = alice(&cluster);
+    let other_port = "http://127.0.0.1:1";
+    for more in [
+        &[("Origin", "https://evil.example")][..],
+        &[("Origin", "null")],
+        &[("Origin", other_port)],
+        &[("Sec-Fetch-Site", "cross-site")],
+        &[("Sec-Fetch-Site", "same-site"), ("Origin", other_port)],
+        &[("Sec-Fetch-Site", "cross-site"), ("Origin", "https://evil.example")],
+    ] {
+        assert_eq!(page.post_with("/run/create_group", &cookie, "group=stolen", more).status, 403, "{more:?}");
+        assert_eq!(page.post_with("/enter", "", "token=x", more).status, 403, "{more:?}");
+    }
+    assert_eq!(groups(&mut live), 1);
+    assert_eq!(page.post("/run/create_group", &cookie, "group=mine").status, 200, "our own page can");
+    assert_eq!(groups(&mut live), 2);
+}
+
+#[test]
+fn a_get_changes_nothing() {
+    let cluster = Cluster::start(1);
+    let (_, mut live, page, cookie) = alice(&cluster);
+    for path in [
+        "/run/create_group?group=stolen",
+        "/run/logout",
+        "/run/leave_group?group=lab",
+        "/account/create?user=x&password=12345678&again=12345678",
+        "/leave",
+        "/groups/lab/upload",
+        "/transfers/1/open",
+    ] {
+        assert_eq!(page.get(path, &cookie).status, 405, "{path}");
+    }
+    assert_eq!(groups(&mut live), 1);
+    assert_eq!(live.ok("whoami")["user"], "alice");
+    assert_eq!(page.get("/groups", &cookie).status, 200);
+}
+
+#[test]
+fn the_browser_is_told_to_run_and_frame_nothing_of_others() {
+    let cluster = Cluster::start(1);
+    let (_, _live, page, cookie) = alice(&cluster);
+    for path in ["/groups", "/enter?token=x", "/assets/page.css", "/nothing"] {
+        let head = page.get(path, &cookie).head;
+        for header in [
+            "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self';",
+            "frame-ancestors 'none'",
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+        ] {
+            assert!(head.contains(header), "{path}: {header}: {head}");
+        }
+        assert!(!head.contains("unsafe-"), "{head}");
+    }
+    let body = page.get("/groups", &cookie).body;
+    for inline in ["style=", "<style", "<script>", "onclick", "onload", "onerror", "hx-on", "javascript:"] {
+        assert!(!body.contains(inline), "{inline}: {body}");
+    }
+}
+
+#[test]
+fn names_from_the_network_are_text() {
+    let cluster = Cluster::start(1);
+    let (alice, mut live, page, cookie) = alice(&cluster);
+    let name = "<img src=x onerror=alert(1)>&\"'.txt";
+    std::fs::write(alice.home().join(name), "x").unwrap();
+    live.ok(&format!("upload_file {} lab", shell_quoted(name)));
+    page.until("/groups/lab", &cookie, "onerror");
+    for path in ["/groups/lab", "/transfers", "/groups/lab?match=%3Cimg%20src%3Dx%3E"] {
+        let body = page.get(path, &cookie).body;
+        assert!(!body.contains("<img"), "{path}");
+    }
+    let wrong = page.post("/run/create_group", &cookie, "group=%3Cb%3Ex");
+    assert!(wrong.status == 422 && !wrong.body.contains("<b>"), "{wrong:?}");
+}
+
+fn shell_quoted(name: &str) -> String {
+    format!("'{}'", name.replace('\'', "'\\''"))
+}
+
+#[test]
+fn the_page_is_for_this_machine_only() {
+    let cluster = Cluster::start(1);
+    let client = cluster.client("alice");
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:7080"] {
+        let mut command = client.command();
+        command.args(["-c", "status"]).arg(format!("--web={address}"));
+        let done = command.output().unwrap();
+        let told = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(2), "{told}");
+        assert!(told.contains("for this machine only") && told.contains("127.0.0.1:7080"), "{told}");
+    }
+}
+
+/// One file as a browser sends it.
+fn multipart(name: &str, content: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "--cut\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\nContent-Type: text/plain\r\n\r\n"
+    );
+    [head.as_bytes(), content, b"\r\n--cut--\r\n"].concat()
+}
+
+fn upload_head(page: &Page, cookie: &str, group: &str, length: u64) -> String {
+    format!(
+        "POST /groups/{group}/upload HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\nContent-Type: multipart/form-data; \
+         boundary=cut\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n",
+        page.host
+    )
+}
+
+fn files_in(dir: &Path) -> Vec<String> {
+    let all = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    all.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_file_that_is_broken_off_or_too_large_for_the_disk_leaves_nothing() {
+    let cluster = Cluster::start(1);
+    let (alice, mut live, page, cookie) = alice(&cluster);
+    let shared = alice.home().join("data/shared/lab");
+    // Broken off in the middle.
+    let body = multipart("half.txt", &[b'x'; 100_000]);
+    let mut stream = TcpStream::connect(&page.host).unwrap();
+    stream.write_all(upload_head(&page, &cookie, "lab", body.len() as u64).as_bytes()).unwrap();
+    stream.write_all(&body[..60_000]).unwrap();
+    let begun = Instant::now();
+    while files_in(&shared).is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "it never arrives");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(stream);
+    while !files_in(&shared).is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", files_in(&shared));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // More than any disk has.
+    let huge = (1u64 << 60).to_string();
+    let headers = [
+        ("Host", page.host.as_str()),
+        ("Cookie", &cookie),
+        ("Content-Type", "multipart/form-data; boundary=cut"),
+        ("Content-Length", &huge),
+    ];
+    let answer = page.raw("POST /groups/lab/upload", &headers, &multipart("huge.bin", &[b'x'; 1000]));
+    assert!(answer.status == 422 && answer.body.contains("disk is full"), "{answer:?}");
+    assert!(files_in(&shared).is_empty());
+    // A name that would lead elsewhere is only its last part; where that is no name, it is refused.
+    for (sent, status) in [("../../../evil.txt", 200), ("..", 422), ("", 422)] {
+        let body = multipart(sent, b"content");
+        let length = body.len().to_string();
+        let headers = [headers[0], headers[1], headers[2], ("Content-Length", &length)];
+        assert_eq!(page.raw("POST /groups/lab/upload", &headers, &body).status, status, "{sent}");
+    }
+    assert_eq!(files_in(&shared), ["evil.txt"]);
+    assert!(!alice.home().join("evil.txt").exists() && !alice.home().join("data/evil.txt").exists());
+    let files = live.ok("list_files lab");
+    assert_eq!((files["files"].as_array().unwrap().len(), files["files"][0]["size"].as_u64()), (1, Some(7)));
+}
