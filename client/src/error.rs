@@ -190,6 +190,11 @@ impl Error {
     }
 }
 
+/// The error for an answer that does not fit its question.
+pub(crate) fn unexpected() -> Error {
+    Error::Internal("the tracker's answer does not fit the question; install the same release on both".to_owned())
+}
+
 /// A path as people see it: escaped, and never cut.
 pub(crate) fn shown(path: &Path) -> String {
     Escaped(&path.to_string_lossy()).to_string()

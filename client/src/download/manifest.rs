@@ -10,8 +10,8 @@ use common::wire::client::{Request, Response};
 use super::swarm::Ground;
 use crate::error::Error;
 use crate::share::blocking;
+use crate::trackers::group_names::called;
 use crate::trackers::unexpected;
-use crate::transfer::group_names::called;
 
 /// Which manifest is needed.
 pub(crate) struct Sought<'a> {

@@ -55,8 +55,9 @@ use self::spec::{Spec, Specs};
 use self::swarm::Ground;
 use crate::error::Error;
 use crate::share::{Shares, blocking};
+use crate::trackers::Directory;
+use crate::transfer::Limits;
 use crate::transfer::pool::Budget;
-use crate::transfer::{Directory, Limits};
 
 /// Bytes that all downloads may have asked for and not yet written.
 const BUDGET: u64 = 96 << 20;

@@ -14,9 +14,8 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::error::Error;
-use crate::trackers::unexpected;
-use crate::transfer::Directory;
-use crate::transfer::group_names::{self, GroupNames};
+use crate::trackers::group_names::{self, GroupNames};
+use crate::trackers::{Directory, unexpected};
 
 /// Delays between questions while there is no seeder; less than scripts wait for one, also when they ask again.
 const HUNGRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));

@@ -26,7 +26,7 @@ pub(crate) struct Spec {
     /// Who started it.
     #[serde(with = "text")]
     pub(crate) user: UserId,
-    /// What the group was called when the download began; see [`GroupNames`](crate::transfer::group_names::GroupNames).
+    /// What the group was called when the download began; see [`GroupNames`](crate::trackers::group_names::GroupNames).
     pub(crate) group: GroupName,
     #[serde(with = "text")]
     pub(crate) group_id: GroupId,

@@ -21,7 +21,7 @@ use super::offer::{Key, Offer};
 use super::publish::{blocking, expect_done};
 use super::{Share, Shares, key_of};
 use crate::error::Error;
-use crate::transfer::group_names::{self, called};
+use crate::trackers::group_names::{self, called};
 
 /// Shares that are announced at the same time.
 const ANNOUNCE: usize = 16;

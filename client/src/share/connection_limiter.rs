@@ -19,7 +19,7 @@ use common::id::UserId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::upload::Taken;
+use super::counted::Taken;
 
 /// How long a connection may take to show a ticket, the handshake included.
 const ADMISSION: Duration = Duration::from_secs(10);

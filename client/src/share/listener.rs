@@ -18,7 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection_limiter::{ConnectionLimiter, ConnectionSlot, Limits};
-use super::upload::{self, Counted, Host};
+use super::counted::Counted;
+use super::upload::{self, Host};
 
 /// Connections at a time: all that have a place at the limiter, and some that have lost it a moment ago.
 const MAX_CONNECTIONS: usize = Limits::DEFAULT.strangers + Limits::DEFAULT.members + 16;

@@ -10,6 +10,7 @@
 
 mod announce;
 mod connection_limiter;
+mod counted;
 pub mod hash;
 mod list;
 mod listener;
@@ -58,11 +59,12 @@ pub use self::stats::Given;
 use self::stats::UploadStats;
 use self::upload::Host;
 use crate::error::Error;
+use crate::trackers::Directory;
+use crate::trackers::group_names::GroupNames;
 pub(crate) use crate::trackers::{Known, Revocations};
-use crate::transfer::group_names::GroupNames;
+use crate::transfer::Limits;
 use crate::transfer::manifests::Manifests;
 use crate::transfer::pool::Pool;
-use crate::transfer::{Directory, Limits};
 
 /// Notices that a slow reader may lag behind.
 const NOTICES: usize = 64;

@@ -17,8 +17,8 @@ use super::hash::{HashProgress, manifest_of};
 use super::offer::{Offer, open_regular};
 use super::{Share, Shares, key_of};
 use crate::error::{Error, shown};
+use crate::trackers::group_names::called;
 use crate::trackers::unexpected;
-use crate::transfer::group_names::called;
 use crate::transfer::stamp::Stamp;
 
 /// Times that a manifest is handed to the trackers, when the connection changes in between.

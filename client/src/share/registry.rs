@@ -25,7 +25,7 @@ pub(crate) struct Share {
     /// Who shared it.
     #[serde(with = "text")]
     pub(crate) user: UserId,
-    /// What the group was called when this was shared; see [`GroupNames`](crate::transfer::group_names::GroupNames).
+    /// What the group was called when this was shared; see [`GroupNames`](crate::trackers::group_names::GroupNames).
     pub(crate) group: GroupName,
     #[serde(with = "text")]
     pub(crate) group_id: GroupId,

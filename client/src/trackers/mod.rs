@@ -10,6 +10,10 @@
 
 mod calls;
 mod clock;
+mod directory;
+#[cfg(test)]
+pub(crate) mod fake;
+pub(crate) mod group_names;
 mod hub;
 mod journal;
 mod keeper;
@@ -40,6 +44,7 @@ use common::wire::client::{FileSelector, Mode, OpenedFile, Push, Request, Respon
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use self::clock::TrackerClock;
+pub use self::directory::Directory;
 use self::hub::{Answer, Hub, Job};
 use self::machine::View;
 pub(crate) use self::revocations::Known;
@@ -49,6 +54,7 @@ use self::session::SessionFile;
 use self::tickets::Tickets;
 use self::trust::Trust;
 use crate::error::Error;
+pub(crate) use crate::error::unexpected;
 
 /// Calls that may wait for the hub.
 const JOBS: usize = 64;
@@ -342,9 +348,4 @@ impl ViewChanges {
     pub async fn changed(&mut self) -> bool {
         self.0.changed().await.is_ok()
     }
-}
-
-/// The error for an answer that does not fit its question.
-pub(crate) fn unexpected() -> Error {
-    Error::Internal("the tracker's answer does not fit the question; install the same release on both".to_owned())
 }

@@ -18,7 +18,7 @@ use super::progress::{DownloadId, DownloadRow, Progress, State};
 use super::spec::Spec;
 use super::swarm::Told;
 use crate::error::Error;
-use crate::transfer::group_names::GroupNames;
+use crate::trackers::group_names::GroupNames;
 
 /// What the user wants of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -39,7 +39,7 @@ use super::progress::Progress;
 use super::stats::DownloadStats;
 use crate::error::Error;
 use crate::share::{Key, Known, Offer, Shares};
-use crate::transfer::Directory;
+use crate::trackers::Directory;
 use crate::transfer::pool::{Account, Budget};
 use crate::transfer::rate::RateLimit;
 

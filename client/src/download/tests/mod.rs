@@ -23,7 +23,7 @@ use common::wire::peer::{Hello, VERSION};
 
 use super::*;
 use crate::share::{ShareConfig, Uploaded};
-use crate::transfer::fake::{FakeDirectory, FakeTracker};
+use crate::trackers::fake::{FakeDirectory, FakeTracker};
 
 /// One installation: its directories, and what runs on them.
 struct Device {

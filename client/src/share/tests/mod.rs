@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::transfer::fake::{FakeDirectory, FakeTracker};
+use crate::trackers::fake::{FakeDirectory, FakeTracker};
 
 /// A device that shares.
 struct Device {

@@ -15,7 +15,8 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::share::connection_limiter::{self, ConnectionLimiter};
-use crate::share::upload::{Counted, End, Host, serve};
+use crate::share::counted::Counted;
+use crate::share::upload::{End, Host, serve};
 use crate::transfer::stamp::Stamp;
 
 pub(super) const PIECE: u32 = 1 << 20;

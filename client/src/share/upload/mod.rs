@@ -29,7 +29,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use self::allowance::Statements;
-pub(crate) use self::pace::{Counted, Taken};
 use self::session::UploadSession;
 use super::connection_limiter::ConnectionSlot;
 use super::memory::Memory;

@@ -17,9 +17,8 @@ use common::ticket::{Signed, Ticket};
 use serde::{Deserialize, Serialize};
 
 use super::Directory;
-use crate::error::Error;
+use crate::error::{Error, unexpected};
 use crate::private_file;
-use crate::trackers::unexpected;
 
 const FILE_NAME: &str = "group-names.json";
 const VERSION: u32 = 1;

@@ -15,9 +15,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
-use super::Directory;
+use super::{Directory, LoggedIn, Revocations, TrackerClock};
 use crate::error::Error;
-use crate::trackers::{LoggedIn, Revocations, TrackerClock};
 
 const GROUP: &str = "lab";
 

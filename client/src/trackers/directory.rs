@@ -7,8 +7,8 @@ use common::wire::client::{FileSelector, OpenedFile, Push, Request, Response};
 use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
+use super::{LoggedIn, Revocations, TrackerClock, Trackers};
 use crate::error::Error;
-use crate::trackers::{LoggedIn, Revocations, TrackerClock, Trackers};
 
 /// The trackers, as seen by what shares and downloads.
 pub trait Directory: Send + Sync + 'static {
