@@ -216,7 +216,7 @@ mod tests {
     fn connection(now: Instant) -> (PeerConnection, Arc<Gauge>, mpsc::Receiver<ToPeer>) {
         let (orders, taken) = mpsc::channel(8);
         let gauge = Arc::default();
-        let tracker = crate::transfer::fake::FakeTracker::new();
+        let tracker = crate::trackers::fake::FakeTracker::new();
         tracker.join(DeviceId::new([1; 32]), "bob");
         let ticket = tracker.ticket(DeviceId::new([1; 32])).expect("a member");
         (PeerConnection::new(now, DeviceId::new([1; 32]), 1, ticket, orders, Arc::clone(&gauge)), gauge, taken)
@@ -250,7 +250,7 @@ mod tests {
         let shown = connection.shown.clone();
         connection.renew(&shown);
         assert!(taken.try_recv().is_err());
-        let tracker = crate::transfer::fake::FakeTracker::new();
+        let tracker = crate::trackers::fake::FakeTracker::new();
         tracker.join(connection.device, "bob");
         let newer = tracker.ticket(connection.device).expect("a member");
         connection.renew(&newer);

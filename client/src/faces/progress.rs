@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::console::{Console, is_lively, stderr_size, stdout_size};
-use crate::download::State;
 use crate::engine::outcome::DownloadRow;
+use crate::engine::outcome::State;
 use crate::engine::{Progress, ProgressSink};
 use crate::units::{count, duration, rate, size};
 

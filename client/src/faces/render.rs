@@ -9,15 +9,15 @@ use common::wire::client::Relation;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
-use crate::download::State;
 use crate::engine::Outcome;
 use crate::engine::news::{Happening, News};
+use crate::engine::outcome::ShareState;
+use crate::engine::outcome::State;
 use crate::engine::outcome::{
     DeviceRow, DownloadRow, Downloaded, FileRow, GroupRow, ShareRow, Status, TrackerRow, Uploaded, mode_word,
     relation_word,
 };
 use crate::error::{Error, shown};
-use crate::share::ShareState;
 use crate::units::{count, duration, rate, size};
 
 /// What is said of a name that only one tracker has confirmed so far.

@@ -13,10 +13,11 @@ use common::id::{FileId, FileName, GroupName, UserName};
 use common::wire::client::{self, Mode, Relation};
 use serde::{Deserialize, Serialize};
 
-use crate::download::{DownloadRow as Row, Downloaded as DownloadedFile, PeerProgress, Progress, State};
-use crate::share::ShareState;
+use crate::download::{DownloadRow as Row, Downloaded as DownloadedFile, PeerProgress, Progress};
 
 pub(crate) use self::json::{mode_word, relation_word};
+pub use crate::download::State;
+pub use crate::share::ShareState;
 
 /// The result of a command that succeeded.
 #[derive(Debug, Clone, PartialEq, Serialize)]

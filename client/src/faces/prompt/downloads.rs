@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
-use crate::download::State;
 use crate::engine::events::DownloadChange;
+use crate::engine::outcome::State;
 use crate::engine::{Call, Command, Event, Outcome, Progress};
 use crate::faces::console::Console;
 use crate::faces::progress::{Bar, Drawn, note};
