@@ -1,8 +1,8 @@
 //! Facts and their stamps: what the state of a tracker is made of. Pure.
 //!
-//! A command is decided into [`Delta`]s, each of which states one fact. An event carries the
-//! deltas of one command under one [`Stamp`]; no two events have the same stamp. Facts are
-//! joined to the state by `store::join`, in which neither order nor repetition matters.
+//! A command is decided into [`Fact`]s, each of which states one fact. An event carries the
+//! facts of one command under one [`Stamp`]; no two events have the same stamp. Facts are
+//! joined to the state by `State::join`, in which neither order nor repetition matters.
 //!
 //! The variants' order is stored and shipped: append only.
 
@@ -134,7 +134,7 @@ impl EndReason {
 
 /// One fact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Delta {
+pub enum Fact {
     /// There is an account, and it claims a name.
     User {
         /// The account.
@@ -263,7 +263,7 @@ pub enum Delta {
     },
 }
 
-impl Delta {
+impl Fact {
     /// Whether it gives or publishes something: what is refused while the disk has hardly any room. What takes
     /// away, or lets an admin in who would take away, is not.
     pub const fn adds(&self) -> bool {

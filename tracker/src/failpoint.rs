@@ -3,10 +3,6 @@
 //!
 //! `SHOAL_FAILPOINT=after-commit:20` ends the process with SIGKILL when it comes by for the twentieth time.
 
-use common::wire::sync::SyncFrame;
-
-use crate::replica::machine::{Done, Job};
-
 /// Where a tracker can be made to die.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Point {
@@ -26,31 +22,6 @@ pub(crate) enum Point {
     SendingSnapshot,
     /// Some of them have been joined, and not all.
     JoiningSnapshot,
-}
-
-/// What is on its way to the sibling now.
-pub(crate) fn shipped(frame: &SyncFrame) {
-    match frame {
-        SyncFrame::Batch(batch) if !batch.events.is_empty() => reach(Point::AfterShip),
-        SyncFrame::Facts(facts) if facts.complete.is_none() => reach(Point::SendingSnapshot),
-        _ => {}
-    }
-}
-
-/// Where a job that has been done leads to.
-pub(crate) fn after(job: &Job) -> Option<Point> {
-    match job {
-        Job::Apply(events, ..) if !events.is_empty() => Some(Point::BeforeAcknowledgement),
-        Job::Join(_, None, _) => Some(Point::JoiningSnapshot),
-        _ => None,
-    }
-}
-
-/// A job is done, and nothing has come of it yet.
-pub(crate) fn done(at: Option<Point>, done: &Done) {
-    if let (Some(point), Done::Applied(_)) = (at, done) {
-        reach(point);
-    }
 }
 
 /// Comes by `point`; does not return if it is the one, and the time has come.

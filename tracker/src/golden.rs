@@ -21,8 +21,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::command::{Answer, Mint};
-use crate::fact::{Delta, EndReason, Stamp};
-use crate::store::{Change, Cursor, Fact, NewManifest, Store, StoreError, Versions};
+use crate::fact::{EndReason, Fact, Stamp};
+use crate::store::{Change, Cursor, NewManifest, StampedFact, Store, StoreError, Versions};
 
 const FILE: &str = include_str!("golden.txt");
 const PATH: &str = "tracker/src/golden.txt";
@@ -48,7 +48,7 @@ macro_rules! listed {
 }
 
 listed! {
-    Delta: User Credential Session SessionBound SessionEnded Group Admin Requested Accepted Ended Kicked Published
+    Fact: User Credential Session SessionBound SessionEnded Group Admin Requested Accepted Ended Kicked Published
         Withdrawn Seeding;
     EndReason: Left Rejected Kicked;
     Answer: Done Left LoggedIn LoggedOut;
@@ -119,11 +119,11 @@ impl Check {
 #[tokio::test]
 async fn the_bytes_of_everything_stored_or_shipped_stay_as_they_are() {
     let mut check = Check::new();
-    check.samples(samples::deltas());
+    check.samples(samples::facts());
     check.samples(samples::end_reasons());
     check.samples(samples::answers());
     check.value("Stamp", &samples::stamp());
-    check.value("Fact", &(samples::stamp(), samples::deltas().swap_remove(0)));
+    check.value("StampedFact", &(samples::stamp(), samples::facts().swap_remove(0)));
     check.bytes("ManifestId", &NewManifest::new(samples::manifest()).id().0);
     check.bytes("Mint/user", Mint::new(samples::asked()).id::<UserId>("user").as_bytes());
     whole(&mut check).await;
@@ -135,19 +135,19 @@ async fn whole(check: &mut Check) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_as(dir.path(), Arc::new(|| 1_700_000_000_000), samples::ORIGIN).unwrap();
     let answer = codec::encode(&samples::answers().swap_remove(2), MAX_FRAME).unwrap();
-    let change = Change { deltas: samples::deltas(), manifest: None, answer, value: () };
+    let change = Change { facts: samples::facts(), manifest: None, answer, value: () };
     store.write(samples::asked(), move |_| Ok::<_, StoreError>(change)).await.unwrap();
 
     let out = store.outbox(Versions::new(), (0, 0), MAX_FRAME).await.unwrap();
     let [event]: [Event; 1] = out.events.try_into().unwrap();
     check.value("Event", &event);
-    assert_eq!(codec::decode::<Vec<Delta>>(&event.body, MAX_FRAME).unwrap(), samples::deltas());
+    assert_eq!(codec::decode::<Vec<Fact>>(&event.body, MAX_FRAME).unwrap(), samples::facts());
     check.bytes("Event/hash", &store.heads().await.unwrap()[0].hash);
 
     let (packed, next) = store.facts(Cursor::default(), MAX_FRAME).await.unwrap();
     assert!(next.is_none(), "it fits into one part");
-    let facts: Vec<Fact> = codec::decode(&packed, MAX_FRAME).unwrap();
-    assert!(facts.iter().all(|(s, d)| *s == at(&event) || matches!(d, Delta::SessionBound { .. })));
+    let facts: Vec<StampedFact> = codec::decode(&packed, MAX_FRAME).unwrap();
+    assert!(facts.iter().all(|(s, d)| *s == at(&event) || matches!(d, Fact::SessionBound { .. })));
     check.value("Facts", &facts);
     assert_eq!(packed, codec::encode(&facts, MAX_FRAME).unwrap());
     let (_, buckets) = store.digest().await.unwrap();

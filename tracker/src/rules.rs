@@ -7,7 +7,7 @@ use common::wire::limits::{MAX_PASSWORD, MIN_PASSWORD, Text};
 use common::wire::refusal::Refusal;
 
 use crate::fact::ManifestId;
-use crate::store::{SessionRow, Share, Standing};
+use crate::state::{SessionRow, Share, Standing};
 
 /// A login that a connection acts for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use harness::Cluster;
 use rusqlite::{Connection, OpenFlags};
 use tokio::runtime::Runtime;
-use tracker::fact::{CredentialId, Delta};
+use tracker::fact::{CredentialId, Fact};
 use tracker::store::{Asked, Change, LogBounds, Store, StoreError};
 
 /// Of ten events, one makes an account, one a group, and four a member each in two.
@@ -45,7 +45,7 @@ async fn fill(dir: &Path, events: u64, cut: bool) {
         let range = batch * 1000..events.min((batch + 1) * 1000);
         let written = join_all(range.map(|n| {
             let asked = Asked { device: DeviceId::new([1; 32]), request: RequestId::random() };
-            let change = Change { deltas: facts(n), manifest: None, answer: vec![0; 8], value: () };
+            let change = Change { facts: facts(n), manifest: None, answer: vec![0; 8], value: () };
             store.write::<(), StoreError, _>(asked, move |_| Ok(change))
         }));
         written.await.into_iter().for_each(|w| drop(w.expect("written")));
@@ -58,7 +58,7 @@ async fn fill(dir: &Path, events: u64, cut: bool) {
 }
 
 /// What the `n`th event states.
-fn facts(n: u64) -> Vec<Delta> {
+fn facts(n: u64) -> Vec<Fact> {
     let id = |n: u64, kind: u8| {
         let mut id = [kind; 16];
         id[..8].copy_from_slice(&n.to_be_bytes());
@@ -74,17 +74,17 @@ fn facts(n: u64) -> Vec<Delta> {
     let membership = MembershipId::new(id(n - n % 2, 4));
     match kind {
         0 => vec![
-            Delta::User { id: user, name: format!("user{ten}").parse().expect("a name") },
-            Delta::Credential { id: CredentialId(id(ten, 5)), user, phc: "$argon2id$".repeat(10) },
+            Fact::User { id: user, name: format!("user{ten}").parse().expect("a name") },
+            Fact::Credential { id: CredentialId(id(ten, 5)), user, phc: "$argon2id$".repeat(10) },
         ],
         1 => vec![
-            Delta::Group { id: group, name: format!("group{ten}").parse().expect("a name"), creator: user },
-            Delta::Requested { membership: own, group, user },
-            Delta::Accepted { membership: own, kicks_seen: vec![] },
-            Delta::Admin { group, user, membership: own },
+            Fact::Group { id: group, name: format!("group{ten}").parse().expect("a name"), creator: user },
+            Fact::Requested { membership: own, group, user },
+            Fact::Accepted { membership: own, kicks_seen: vec![] },
+            Fact::Admin { group, user, membership: own },
         ],
-        k if k % 2 == 0 => vec![Delta::Requested { membership, group: other, user }],
-        _ => vec![Delta::Accepted { membership, kicks_seen: vec![] }],
+        k if k % 2 == 0 => vec![Fact::Requested { membership, group: other, user }],
+        _ => vec![Fact::Accepted { membership, kicks_seen: vec![] }],
     }
 }
 

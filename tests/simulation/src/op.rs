@@ -3,7 +3,7 @@
 use common::id::{DeviceId, FileId, GroupId, MembershipId, PublicationId, RequestId, Sha1Digest, UserId};
 use common::manifest::Manifest;
 use common::pieces::{PieceIndex, PieceLayout};
-use tracker::fact::{CredentialId, Delta, EndReason, KickId};
+use tracker::fact::{CredentialId, EndReason, Fact, KickId};
 use tracker::store::{Asked, NewManifest, State, StoreError};
 
 /// One command, with the identity that makes a repetition of it the same command.
@@ -71,7 +71,7 @@ pub(crate) enum What {
 
 /// What a command states.
 pub(crate) struct Decided {
-    pub(crate) deltas: Vec<Delta>,
+    pub(crate) facts: Vec<Fact>,
     pub(crate) manifest: Option<NewManifest>,
 }
 
@@ -118,7 +118,7 @@ impl Op {
 
     /// Decides; nothing, if it is refused.
     pub(crate) fn decide(&self, state: &State) -> Result<Decided, StoreError> {
-        let plain = |deltas| Ok(Decided { deltas, manifest: None });
+        let plain = |facts| Ok(Decided { facts, manifest: None });
         match &self.what {
             What::User { name } => {
                 let name = format!("user{name}").parse().expect("a name");
@@ -126,7 +126,7 @@ impl Op {
                     return plain(vec![]);
                 }
                 let id = self.mint("user");
-                plain(vec![Delta::User { id, name }, self.credential(id)])
+                plain(vec![Fact::User { id, name }, self.credential(id)])
             }
             What::Password { user } => {
                 let known = state.account_of(*user).is_some();
@@ -139,10 +139,10 @@ impl Op {
                 }
                 let (group, membership, user) = (self.mint("group"), self.mint("membership"), *user);
                 plain(vec![
-                    Delta::Group { id: group, name, creator: user },
-                    Delta::Requested { membership, group, user },
-                    Delta::Accepted { membership, kicks_seen: vec![] },
-                    Delta::Admin { group, user, membership },
+                    Fact::Group { id: group, name, creator: user },
+                    Fact::Requested { membership, group, user },
+                    Fact::Accepted { membership, kicks_seen: vec![] },
+                    Fact::Admin { group, user, membership },
                 ])
             }
             What::Own { name } => {
@@ -152,22 +152,22 @@ impl Op {
                 }
                 let (admin, name) = (name.parse().expect("a name"), name.parse().expect("a name"));
                 plain(vec![
-                    Delta::User { id: user, name: admin },
+                    Fact::User { id: user, name: admin },
                     self.credential(user),
-                    Delta::Group { id: group, name, creator: user },
-                    Delta::Requested { membership, group, user },
-                    Delta::Accepted { membership, kicks_seen: vec![] },
-                    Delta::Admin { group, user, membership },
+                    Fact::Group { id: group, name, creator: user },
+                    Fact::Requested { membership, group, user },
+                    Fact::Accepted { membership, kicks_seen: vec![] },
+                    Fact::Admin { group, user, membership },
                 ])
             }
             other => plain_or_share(self, other, state),
         }
     }
 
-    fn credential(&self, user: UserId) -> Delta {
+    fn credential(&self, user: UserId) -> Fact {
         let id: [u8; 16] = self.mint("credential");
         // Salted, as in life: carried out twice it is not the same hash.
-        Delta::Credential { id: CredentialId(id), user, phc: format!("{id:x?}{}", "x".repeat(self.bulk)) }
+        Fact::Credential { id: CredentialId(id), user, phc: format!("{id:x?}{}", "x".repeat(self.bulk)) }
     }
 }
 
@@ -181,31 +181,31 @@ fn plain_or_share(op: &Op, what: &What, state: &State) -> Result<Decided, StoreE
     | What::Publish { group, user, .. }
     | What::Seed { group, user, .. }) = what
     else {
-        return Ok(Decided { deltas: vec![], manifest: None });
+        return Ok(Decided { facts: vec![], manifest: None });
     };
     let (group, user) = (*group, *user);
     let standing = state.standing(group, user);
     let open = state.admin(group).is_some();
-    let end = |reason| standing.open().map(move |membership| Delta::Ended { membership, reason });
+    let end = |reason| standing.open().map(move |membership| Fact::Ended { membership, reason });
     let mut manifest = None;
-    let deltas = match what {
+    let facts = match what {
         What::Join { .. } if open && standing.live.is_empty() && standing.pending.is_empty() => {
-            vec![Delta::Requested { membership: op.mint("membership"), group, user }]
+            vec![Fact::Requested { membership: op.mint("membership"), group, user }]
         }
         What::Accept { .. } if open && standing.live.is_empty() => match standing.pending.first() {
             Some(membership) => {
-                vec![Delta::Accepted { membership: *membership, kicks_seen: state.kicks(group, user) }]
+                vec![Fact::Accepted { membership: *membership, kicks_seen: state.kicks(group, user) }]
             }
             None => vec![],
         },
         What::Reject { .. } if standing.live.is_empty() => end(EndReason::Rejected).collect(),
         What::Leave { .. } => end(EndReason::Left).collect(),
         What::Kick { .. } if !standing.live.is_empty() => {
-            let kick = Delta::Kicked { id: KickId(op.mint("kick")), group, user };
+            let kick = Fact::Kicked { id: KickId(op.mint("kick")), group, user };
             end(EndReason::Kicked).chain([kick]).collect()
         }
         What::MakeAdmin { .. } => {
-            standing.membership().map(|membership| Delta::Admin { group, user, membership }).into_iter().collect()
+            standing.membership().map(|membership| Fact::Admin { group, user, membership }).into_iter().collect()
         }
         What::Publish { name, content, .. } => match standing.membership() {
             Some(membership) => {
@@ -218,7 +218,7 @@ fn plain_or_share(op: &Op, what: &What, state: &State) -> Result<Decided, StoreE
         },
         What::Seed { content, on, .. } => standing
             .membership()
-            .map(|membership| Delta::Seeding {
+            .map(|membership| Fact::Seeding {
                 group,
                 file: manifest_of(*content).file(),
                 device: op.asked.device,
@@ -230,7 +230,7 @@ fn plain_or_share(op: &Op, what: &What, state: &State) -> Result<Decided, StoreE
             .collect(),
         _ => vec![],
     };
-    Ok(Decided { deltas, manifest })
+    Ok(Decided { facts, manifest })
 }
 
 fn published(
@@ -239,10 +239,10 @@ fn published(
     name: u8,
     file: FileId,
     made: &NewManifest,
-) -> Delta {
+) -> Fact {
     let name = format!("file{name}").parse().expect("a name");
     let id: PublicationId = op.mint("publication");
-    Delta::Published { id, group, name, file, manifest: made.id(), user, membership }
+    Fact::Published { id, group, name, file, manifest: made.id(), user, membership }
 }
 
 fn manifest_of(content: u8) -> NewManifest {

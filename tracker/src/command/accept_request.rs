@@ -4,7 +4,7 @@ use common::id::{GroupName, UserName};
 use common::wire::refusal::Refusal;
 
 use super::{Call, Decision, Halt, Outcome, as_admin, the_user};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::rules::Login;
 use crate::store::State;
 
@@ -19,7 +19,7 @@ fn decide(state: &State, me: &Login, name: GroupName, user: UserName) -> Result<
     // Of several requests one suffices; a leave ends them all.
     let request = standing.pending.first().filter(|_| standing.live.is_empty());
     let membership = *request.ok_or_else(|| Refusal::NoSuchRequest { user, group: name.clone() })?;
-    let accepted = Delta::Accepted { membership, kicks_seen: state.kicks(group, whom) };
+    let accepted = Fact::Accepted { membership, kicks_seen: state.kicks(group, whom) };
     Ok(Decision::done(vec![accepted]))
 }
 

@@ -6,7 +6,7 @@ use common::wire::refusal::Refusal;
 
 use super::answer::{Answer, Grant};
 use super::{Call, Decision, Halt, Mint, Outcome, now};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::rules::{self, Login};
 use crate::store::{Account, State, StoreError};
 
@@ -35,11 +35,11 @@ fn decide(state: &State, me: &Login, mint: Mint, verified: &Account, phc: String
     let account = state.account_of(me.user).filter(|now| now == verified).ok_or(Refusal::BadCredentials)?;
     let (user, session) = (me.user, me.session);
     let credentials = account.credentials + 1;
-    let deltas =
-        vec![Delta::Credential { id: mint.id("credential"), user, phc }, Delta::SessionBound { session, credentials }];
+    let facts =
+        vec![Fact::Credential { id: mint.id("credential"), user, phc }, Fact::SessionBound { session, credentials }];
     let expires = state.session(session).map_or_else(ticket::now, |row| row.expires);
     let grant = Grant { user, name: me.name.clone(), session, credentials, expires };
-    Ok(Decision { answer: Answer::LoggedIn(grant), ..Decision::done(deltas) })
+    Ok(Decision { answer: Answer::LoggedIn(grant), ..Decision::done(facts) })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use common::id::GroupName;
 use common::wire::refusal::Refusal;
 
 use super::{Call, Decision, Halt, Mint, Outcome, may_enter};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::quota::{self, Quota};
 use crate::rules::{self, Login};
 use crate::store::State;
@@ -32,10 +32,10 @@ fn decide(state: &State, me: &Login, quota: Quota, mint: Mint, name: GroupName) 
         return Err(super::reused());
     }
     Ok(Decision::done(vec![
-        Delta::Group { id: group, name, creator: user },
-        Delta::Requested { membership, group, user },
-        Delta::Accepted { membership, kicks_seen: Vec::new() },
-        Delta::Admin { group, user, membership },
+        Fact::Group { id: group, name, creator: user },
+        Fact::Requested { membership, group, user },
+        Fact::Accepted { membership, kicks_seen: Vec::new() },
+        Fact::Admin { group, user, membership },
     ]))
 }
 
@@ -46,7 +46,7 @@ mod tests {
     use common::wire::refusal::Refusal;
 
     use crate::command::tests::{Fixture, group, request_id};
-    use crate::fact::Delta;
+    use crate::fact::Fact;
     use crate::quota;
 
     #[tokio::test]
@@ -101,16 +101,16 @@ mod tests {
         let (a, b) = (f.user("alice").await, f.user("bob").await);
         a.create_group("lab").await.expect("created");
         f.admit(&a, &b, "lab").await;
-        let mut deltas = Vec::new();
+        let mut facts = Vec::new();
         for n in 1..quota::GROUPS_RUN {
             let (id, user) = (GroupId::random(), a.user());
             let membership = MembershipId::random();
-            deltas.push(Delta::Group { id, name: group(&format!("g{n}")), creator: user });
-            deltas.push(Delta::Requested { membership, group: id, user });
-            deltas.push(Delta::Accepted { membership, kicks_seen: Vec::new() });
-            deltas.push(Delta::Admin { group: id, user, membership });
+            facts.push(Fact::Group { id, name: group(&format!("g{n}")), creator: user });
+            facts.push(Fact::Requested { membership, group: id, user });
+            facts.push(Fact::Accepted { membership, kicks_seen: Vec::new() });
+            facts.push(Fact::Admin { group: id, user, membership });
         }
-        f.state(deltas).await;
+        f.state(facts).await;
         let too_many = |r| matches!(r, Err(Refusal::Invalid(text)) if text.to_string().contains("which is the most"));
         assert!(too_many(a.create_group("one-more").await));
         a.make_admin("lab", "bob").await.expect("handed over");

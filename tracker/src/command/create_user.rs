@@ -5,7 +5,7 @@ use common::wire::client::{Password, Response};
 use common::wire::refusal::Refusal;
 
 use super::{Call, Decision, Effect, Halt, Mint, Outcome, now};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::rules;
 use crate::store::State;
 
@@ -47,8 +47,8 @@ fn decide(state: &State, mint: Mint, name: UserName, phc: String) -> Result<Deci
         return Ok(Decision::done(Vec::new()));
     }
     let user = mint.id("user");
-    let password = Delta::Credential { id: mint.id("credential"), user, phc };
-    Ok(Decision::done(vec![Delta::User { id: user, name }, password]))
+    let password = Fact::Credential { id: mint.id("credential"), user, phc };
+    Ok(Decision::done(vec![Fact::User { id: user, name }, password]))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
 
 use super::{Call, Decision, Halt, Outcome};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::rules::Login;
 use crate::store::State;
 
@@ -22,8 +22,8 @@ fn decide(state: &State, me: &Login, device: DeviceId) -> Result<Decision, Halt>
         let text = format!("you are not logged in on the device `{device:.16}`; `list_devices` shows where you are");
         return Err(Refusal::Invalid(Text::clipped(&text)).into());
     }
-    let deltas = ended.into_iter().map(|session| Delta::SessionEnded { session }).collect();
-    Ok(Decision::done(deltas))
+    let facts = ended.into_iter().map(|session| Fact::SessionEnded { session }).collect();
+    Ok(Decision::done(facts))
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ mod tests {
 
     use super::{PAGE_AND_ONE, after};
     use crate::command::tests::{Fixture, group};
-    use crate::fact::Delta;
+    use crate::fact::Fact;
 
     fn find(file: &str) -> Request {
         let file: FileSelector = file.parse().expect("a selector");
@@ -131,7 +131,7 @@ mod tests {
         let manifest =
             f.services().store.read(move |s| Ok::<_, crate::store::StoreError>(s.share_of(group, share.file_id))).await;
         let manifest = manifest.expect("read").expect("a share").manifest;
-        let published = |id: u8, name: String| Delta::Published {
+        let published = |id: u8, name: String| Fact::Published {
             id: PublicationId::random(),
             group,
             name: name.parse().expect("a name"),

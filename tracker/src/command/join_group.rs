@@ -3,7 +3,7 @@
 use common::id::GroupName;
 
 use super::{Call, Decision, Halt, Mint, Outcome, may_enter, the_group};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::quota::Quota;
 use crate::rules::{self, Login};
 use crate::store::State;
@@ -21,7 +21,7 @@ fn decide(state: &State, me: &Login, quota: Quota, mint: Mint, name: GroupName) 
     }
     rules::may_ask(&state.standing(group, me.user), &name)?;
     may_enter(state, quota, me.user)?;
-    Ok(Decision::done(vec![Delta::Requested { membership, group, user: me.user }]))
+    Ok(Decision::done(vec![Fact::Requested { membership, group, user: me.user }]))
 }
 
 #[cfg(test)]
@@ -31,7 +31,7 @@ mod tests {
     use common::wire::refusal::Refusal;
 
     use crate::command::tests::{Fixture, group, request_id};
-    use crate::fact::Delta;
+    use crate::fact::Fact;
     use crate::quota;
 
     #[tokio::test]
@@ -71,7 +71,7 @@ mod tests {
         }
         let requested = |_| {
             let (membership, group) = (MembershipId::random(), GroupId::random());
-            Delta::Requested { membership, group, user: b.user() }
+            Fact::Requested { membership, group, user: b.user() }
         };
         f.state((1..quota::MEMBERSHIPS).map(requested).collect()).await;
         b.join("lab").await.expect("the last that is allowed");

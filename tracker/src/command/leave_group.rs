@@ -6,7 +6,7 @@ use common::wire::refusal::Refusal;
 
 use super::answer::Answer;
 use super::{Call, Decision, Halt, Outcome, the_group};
-use crate::fact::{Delta, EndReason};
+use crate::fact::{EndReason, Fact};
 use crate::rules::Login;
 use crate::store::State;
 
@@ -26,13 +26,13 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName) -> Outcome {
 fn decide(state: &State, me: &Login, name: GroupName, withdrawn: u32) -> Result<Decision, Halt> {
     let group = the_group(state, &name)?;
     let standing = state.standing(group, me.user);
-    let deltas: Vec<Delta> =
-        standing.open().map(|membership| Delta::Ended { membership, reason: EndReason::Left }).collect();
-    if deltas.is_empty() {
+    let facts: Vec<Fact> =
+        standing.open().map(|membership| Fact::Ended { membership, reason: EndReason::Left }).collect();
+    if facts.is_empty() {
         return Err(Refusal::NotAMember(name).into());
     }
     let withdrawn = if standing.live.is_empty() { 0 } else { withdrawn };
-    Ok(Decision { answer: Answer::Left { withdrawn }, ..Decision::done(deltas) })
+    Ok(Decision { answer: Answer::Left { withdrawn }, ..Decision::done(facts) })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use common::wire::refusal::Refusal;
 
 use super::answer::{Answer, Grant};
 use super::{Call, Decision, Halt, Outcome, now};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::quota;
 use crate::rules;
 use crate::store::{Account, State};
@@ -50,17 +50,17 @@ fn decide(
         return Ok(Decision { answer: Answer::LoggedIn(grant), ..done });
     }
     let (credentials, expires) = (account.credentials, ticket::now() + SESSION_LIFE.as_secs());
-    let mut deltas =
-        vec![Delta::Session { id: session, user, device, expires }, Delta::SessionBound { session, credentials }];
-    deltas.extend(make_room(state, user)?);
+    let mut facts =
+        vec![Fact::Session { id: session, user, device, expires }, Fact::SessionBound { session, credentials }];
+    facts.extend(make_room(state, user)?);
     let grant = Grant { user, name, session, credentials, expires };
-    Ok(Decision { answer: Answer::LoggedIn(grant), ..Decision::done(deltas) })
+    Ok(Decision { answer: Answer::LoggedIn(grant), ..Decision::done(facts) })
 }
 
 /// Ends the oldest logins of a user who has as many as may be, as a logout there would.
-fn make_room(state: &State, user: UserId) -> Result<Vec<Delta>, Halt> {
+fn make_room(state: &State, user: UserId) -> Result<Vec<Fact>, Halt> {
     let oldest = state.sessions_beyond(user, quota::SESSIONS - 1, ticket::now());
-    Ok(oldest.into_iter().map(|session| Delta::SessionEnded { session }).collect())
+    Ok(oldest.into_iter().map(|session| Fact::SessionEnded { session }).collect())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::{Call, Decision, Halt, Outcome};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::rules::Login;
 use crate::store::State;
 
@@ -11,7 +11,7 @@ pub(super) async fn run(call: &Call, me: &Login) -> Outcome {
 }
 
 fn decide(_: &State, me: &Login) -> Result<Decision, Halt> {
-    let decision = Decision::done(vec![Delta::SessionEnded { session: me.session }]);
+    let decision = Decision::done(vec![Fact::SessionEnded { session: me.session }]);
     Ok(Decision { answer: Answer::LoggedOut, ..decision })
 }
 

@@ -4,7 +4,7 @@ use common::id::{GroupName, UserName};
 use common::wire::refusal::Refusal;
 
 use super::{Call, Decision, Halt, Outcome, as_admin, the_user};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::quota::{self, Quota};
 use crate::rules::Login;
 use crate::store::State;
@@ -25,7 +25,7 @@ fn decide(state: &State, me: &Login, quota: Quota, name: GroupName, user: UserNa
     if quota.applies() {
         quota.handed_group(state.groups_run(whom, quota::GROUPS_RUN), user.as_str())?;
     }
-    Ok(Decision::done(vec![Delta::Admin { group, user: whom, membership }]))
+    Ok(Decision::done(vec![Fact::Admin { group, user: whom, membership }]))
 }
 
 #[cfg(test)]

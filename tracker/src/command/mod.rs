@@ -54,7 +54,7 @@ use common::wire::limits::{List, MAX_ROWS, Text};
 use common::wire::refusal::Refusal;
 use common::wire::sync::NameKind;
 
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::hub::{ConnectionId, Hub};
 use crate::limits::Caller;
 use crate::limits::reply_budget::ReplyBudget;
@@ -198,14 +198,14 @@ type Outcome = Result<Effect, Halt>;
 /// What a command that changes something decides, on the state as it is at that moment.
 #[derive(Debug)]
 struct Decision {
-    deltas: Vec<Delta>,
+    facts: Vec<Fact>,
     manifest: Option<NewManifest>,
     answer: Answer,
 }
 
 impl Decision {
-    fn done(deltas: Vec<Delta>) -> Self {
-        Self { deltas, manifest: None, answer: Answer::Done }
+    fn done(facts: Vec<Fact>) -> Self {
+        Self { facts, manifest: None, answer: Answer::Done }
     }
 }
 
@@ -336,13 +336,13 @@ impl Call {
         F: FnOnce(&State) -> Result<Decision, Halt> + Send + 'static,
     {
         let decide = move |state: &State| {
-            let Decision { deltas, manifest, answer } = decide(state)?;
+            let Decision { facts, manifest, answer } = decide(state)?;
             let recorded = answer.encode()?;
-            Ok::<_, Halt>(Change { deltas, manifest, answer: recorded, value: answer })
+            Ok::<_, Halt>(Change { facts, manifest, answer: recorded, value: answer })
         };
         let services = Arc::clone(&self.services);
-        let tell = move |state: &State, deltas: &[Delta], answer| {
-            Ok((answer, news::of_facts(state, &services, deltas, &FactBatch::of(deltas))?))
+        let tell = move |state: &State, facts: &[Fact], answer| {
+            Ok((answer, news::of_facts(state, &services, facts, &FactBatch::of(facts))?))
         };
         match self.services.store.write_then(&self.caller, self.asked, decide, tell).await? {
             Written::Done((answer, news)) => {

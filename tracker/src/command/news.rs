@@ -12,7 +12,7 @@ use common::ticket::{self, Revocation, Revoked, Signed};
 use common::wire::client::{PeerRow, Push};
 
 use super::Services;
-use crate::fact::{Delta, EndReason};
+use crate::fact::{EndReason, Fact};
 use crate::hub::{ConnectionId, Ended};
 use crate::store::{State, StoreError};
 
@@ -59,9 +59,9 @@ pub(super) struct FactBatch {
 }
 
 impl FactBatch {
-    pub(super) fn of<'a>(facts: impl IntoIterator<Item = &'a Delta>) -> Self {
-        let made = facts.into_iter().filter_map(|delta| match delta {
-            Delta::Group { id, .. } => Some(*id),
+    pub(super) fn of<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Self {
+        let made = facts.into_iter().filter_map(|fact| match fact {
+            Fact::Group { id, .. } => Some(*id),
             _ => None,
         });
         Self { made: made.collect() }
@@ -88,42 +88,42 @@ impl Fellows {
 pub(super) fn of_facts(
     state: &State,
     services: &Services,
-    facts: &[Delta],
+    facts: &[Fact],
     batch: &FactBatch,
 ) -> Result<Vec<News>, StoreError> {
     let (mut news, mut fellows) = (Vec::new(), Fellows::default());
-    facts.iter().try_for_each(|delta| of_fact(state, services, delta, batch, &mut fellows, &mut news))?;
+    facts.iter().try_for_each(|fact| of_fact(state, services, fact, batch, &mut fellows, &mut news))?;
     Ok(news)
 }
 
 fn of_fact(
     state: &State,
     services: &Services,
-    delta: &Delta,
+    fact: &Fact,
     batch: &FactBatch,
     fellows: &mut Fellows,
     news: &mut Vec<News>,
 ) -> Result<(), StoreError> {
-    match delta {
-        Delta::User { id, .. } => user_renamed(state, *id, news),
-        Delta::Group { id, name, .. } => group_renamed(state, *id, name, news),
-        Delta::Requested { membership, group, user } => requested(state, (*membership, *group, *user), news),
-        Delta::Accepted { membership, .. } => accepted(state, *membership, batch, news),
-        Delta::Admin { group, user, .. } => admin_made(state, (*group, *user), batch, news),
-        Delta::Ended { membership, reason } => ended(state, *membership, *reason, news),
-        Delta::SessionEnded { session } => session_ended(state, *session, fellows, news),
-        Delta::Credential { user, .. } => password_changed(state, *user, fellows, news),
-        Delta::Seeding { group, file, device, user, on: true, .. } => {
+    match fact {
+        Fact::User { id, .. } => user_renamed(state, *id, news),
+        Fact::Group { id, name, .. } => group_renamed(state, *id, name, news),
+        Fact::Requested { membership, group, user } => requested(state, (*membership, *group, *user), news),
+        Fact::Accepted { membership, .. } => accepted(state, *membership, batch, news),
+        Fact::Admin { group, user, .. } => admin_made(state, (*group, *user), batch, news),
+        Fact::Ended { membership, reason } => ended(state, *membership, *reason, news),
+        Fact::SessionEnded { session } => session_ended(state, *session, fellows, news),
+        Fact::Credential { user, .. } => password_changed(state, *user, fellows, news),
+        Fact::Seeding { group, file, device, user, on: true, .. } => {
             news.extend(seeder_up(state, services, (*group, *file), (*device, *user))?);
             Ok(())
         }
         // A login is news only when it ends, a kick by the ends that come with it, and shares are looked up.
-        Delta::Session { .. }
-        | Delta::SessionBound { .. }
-        | Delta::Kicked { .. }
-        | Delta::Published { .. }
-        | Delta::Withdrawn { .. }
-        | Delta::Seeding { on: false, .. } => Ok(()),
+        Fact::Session { .. }
+        | Fact::SessionBound { .. }
+        | Fact::Kicked { .. }
+        | Fact::Published { .. }
+        | Fact::Withdrawn { .. }
+        | Fact::Seeding { on: false, .. } => Ok(()),
     }
 }
 

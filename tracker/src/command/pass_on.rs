@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::Services;
 use super::news::{self, FactBatch, News};
-use crate::fact::Delta;
-use crate::store::Fact;
+use crate::fact::Fact;
+use crate::store::StampedFact;
 
 /// Facts that came at once and are looked at, but for those that revoke, which all are; of more, as when a
 /// tracker catches up, clients that come back ask for themselves.
@@ -19,9 +19,9 @@ const MAX_OTHER_FACTS: usize = 2000;
 const FACTS_PER_READING: usize = 500;
 
 /// Passes on what is heard, for as long as the link runs.
-pub(crate) async fn pass_on(services: Arc<Services>, mut heard: mpsc::Receiver<Vec<Fact>>) {
+pub(crate) async fn pass_on(services: Arc<Services>, mut heard: mpsc::Receiver<Vec<StampedFact>>) {
     while let Some(facts) = heard.recv().await {
-        let batch = Arc::new(FactBatch::of(facts.iter().map(|(_, delta)| delta)));
+        let batch = Arc::new(FactBatch::of(facts.iter().map(|(_, fact)| fact)));
         for some in worth_telling(facts).chunks(FACTS_PER_READING) {
             let (told, batch, some) = (Arc::clone(&services), Arc::clone(&batch), some.to_vec());
             let news = services.store.read(move |state| news::of_facts(state, &told, &some, &batch));
@@ -48,12 +48,12 @@ fn note_ends(services: &Services, news: &[News]) {
 }
 
 /// Everything that revokes, and the last of the rest, in the order in which they came.
-fn worth_telling(facts: Vec<Fact>) -> Vec<Delta> {
-    let rest = facts.iter().filter(|(_, delta)| !delta.revokes()).count();
+fn worth_telling(facts: Vec<StampedFact>) -> Vec<Fact> {
+    let rest = facts.iter().filter(|(_, fact)| !fact.revokes()).count();
     let mut skip = rest.saturating_sub(MAX_OTHER_FACTS);
-    let mut worth = |(_, delta): Fact| {
-        if delta.revokes() || skip == 0 {
-            return Some(delta);
+    let mut worth = |(_, fact): StampedFact| {
+        if fact.revokes() || skip == 0 {
+            return Some(fact);
         }
         skip -= 1;
         None

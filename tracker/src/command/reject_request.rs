@@ -4,7 +4,7 @@ use common::id::{GroupName, UserName};
 use common::wire::refusal::Refusal;
 
 use super::{Call, Decision, Halt, Outcome, as_admin, the_user};
-use crate::fact::{Delta, EndReason};
+use crate::fact::{EndReason, Fact};
 use crate::rules::Login;
 use crate::store::State;
 
@@ -19,9 +19,9 @@ fn decide(state: &State, me: &Login, name: GroupName, user: UserName) -> Result<
     if standing.pending.is_empty() || !standing.live.is_empty() {
         return Err(Refusal::NoSuchRequest { user, group: name }.into());
     }
-    let reject = |m: &_| Delta::Ended { membership: *m, reason: EndReason::Rejected };
-    let deltas = standing.pending.iter().map(reject).collect();
-    Ok(Decision::done(deltas))
+    let reject = |m: &_| Fact::Ended { membership: *m, reason: EndReason::Rejected };
+    let facts = standing.pending.iter().map(reject).collect();
+    Ok(Decision::done(facts))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use common::id::{GroupName, UserName};
 use common::wire::refusal::Refusal;
 
 use super::{Call, Decision, Halt, Mint, Outcome, as_admin, the_user};
-use crate::fact::{Delta, EndReason};
+use crate::fact::{EndReason, Fact};
 use crate::rules::{self, Login};
 use crate::store::State;
 
@@ -21,9 +21,9 @@ fn decide(state: &State, me: &Login, mint: Mint, name: GroupName, user: UserName
     if standing.live.is_empty() {
         return Err(Refusal::UserNotAMember { user, group: name }.into());
     }
-    let mut deltas = vec![Delta::Kicked { id: mint.id("kick"), group, user: whom }];
-    deltas.extend(standing.open().map(|membership| Delta::Ended { membership, reason: EndReason::Kicked }));
-    Ok(Decision::done(deltas))
+    let mut facts = vec![Fact::Kicked { id: mint.id("kick"), group, user: whom }];
+    facts.extend(standing.open().map(|membership| Fact::Ended { membership, reason: EndReason::Kicked }));
+    Ok(Decision::done(facts))
 }
 
 #[cfg(test)]

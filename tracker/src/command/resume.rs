@@ -6,7 +6,7 @@ use common::wire::refusal::Refusal;
 
 use super::answer::{Answer, Grant};
 use super::{Call, Decision, Halt, Outcome, now};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::rules;
 use crate::store::State;
 
@@ -56,9 +56,8 @@ fn check(state: &State, token: &SessionToken, knows_all: bool) -> Result<Known, 
 fn adopt(state: &State, token: &SessionToken, knows_all: bool) -> Result<Decision, Halt> {
     let (Known::Here(grant) | Known::Elsewhere(grant)) = check(state, token, knows_all)?;
     let SessionToken { session, user, device, credentials, expires } = *token;
-    let deltas =
-        vec![Delta::Session { id: session, user, device, expires }, Delta::SessionBound { session, credentials }];
-    Ok(Decision { answer: Answer::LoggedIn(grant), ..Decision::done(deltas) })
+    let facts = vec![Fact::Session { id: session, user, device, expires }, Fact::SessionBound { session, credentials }];
+    Ok(Decision { answer: Answer::LoggedIn(grant), ..Decision::done(facts) })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
 
 use super::{Call, Decision, Halt, Outcome, as_member};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::quota;
 use crate::rules::Login;
 use crate::store::State;
@@ -38,15 +38,15 @@ pub(super) fn seeds(
     group: GroupId,
     membership: MembershipId,
     file: FileId,
-) -> Result<Vec<Delta>, Halt> {
+) -> Result<Vec<Fact>, Halt> {
     let user = me.user;
-    let mut deltas = vec![Delta::Seeding { group, file, device: me.device, user, membership, on: true }];
+    let mut facts = vec![Fact::Seeding { group, file, device: me.device, user, membership, on: true }];
     let others = state.devices_seeding(group, file, user);
     if others.len() >= quota::SESSIONS as usize {
         let logins = state.logins(user, ticket::now());
         let left = |device: &DeviceId| *device != me.device && logins.iter().all(|login| login.device != *device);
         let off = others.into_iter().filter(|(device, _)| left(device));
-        deltas.extend(off.map(|(device, membership)| Delta::Seeding {
+        facts.extend(off.map(|(device, membership)| Fact::Seeding {
             group,
             file,
             device,
@@ -55,7 +55,7 @@ pub(super) fn seeds(
             on: false,
         }));
     }
-    Ok(deltas)
+    Ok(facts)
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
     use common::wire::refusal::Refusal;
 
     use crate::command::tests::Fixture;
-    use crate::fact::Delta;
+    use crate::fact::Fact;
     use crate::quota;
 
     #[tokio::test]
@@ -144,7 +144,7 @@ mod tests {
         let id = a.upload("lab", "f", b"content").await.expect("uploaded");
         let (t, user) = (a.ticket("lab").await.expect("a ticket"), a.user());
         let (group, membership) = (t.group, t.membership);
-        let once = |n: u32| Delta::Seeding {
+        let once = |n: u32| Fact::Seeding {
             group,
             file: id,
             device: DeviceId::new([[0xd0; 28].as_slice(), &n.to_be_bytes()].concat().try_into().expect("an id")),

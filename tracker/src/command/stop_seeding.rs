@@ -3,7 +3,7 @@
 use common::id::{FileId, GroupName};
 
 use super::{Call, Decision, Halt, Outcome, as_member};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::rules::Login;
 use crate::store::State;
 
@@ -14,7 +14,7 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileId) 
 fn decide(state: &State, me: &Login, name: &GroupName, file: FileId) -> Result<Decision, Halt> {
     let (group, membership) = as_member(state, me, name)?;
     let seeds = state.seeding(group, file, me.device).is_some_and(|said| said.on);
-    let fact = Delta::Seeding { group, file, device: me.device, user: me.user, membership, on: false };
+    let fact = Fact::Seeding { group, file, device: me.device, user: me.user, membership, on: false };
     Ok(Decision::done(if seeds { vec![fact] } else { Vec::new() }))
 }
 

@@ -127,17 +127,17 @@ impl Fixture {
     }
 
     /// States facts as if they had been decided at the other tracker.
-    pub(crate) async fn state(&self, deltas: Vec<Delta>) {
+    pub(crate) async fn state(&self, facts: Vec<Fact>) {
         let asked = Asked { device: DeviceId::new([0xee; 32]), request: RequestId::random() };
-        let change = Change { deltas, manifest: None, answer: Vec::new(), value: () };
+        let change = Change { facts, manifest: None, answer: Vec::new(), value: () };
         self.services.store.write(asked, move |_| Ok::<_, StoreError>(change)).await.expect("stated");
     }
 
     /// Joins facts of the other tracker that were stated at that time.
-    pub(crate) async fn state_at(&self, at: common::ticket::UnixSeconds, deltas: Vec<Delta>) {
+    pub(crate) async fn state_at(&self, at: common::ticket::UnixSeconds, facts: Vec<Fact>) {
         let hlc = crate::fact::Hlc::at_millis(at * 1000);
         let stamp = crate::fact::Stamp { hlc, origin: common::id::OriginId::new([9; 16]) };
-        let facts: Vec<_> = deltas.into_iter().map(|delta| (stamp, delta)).collect();
+        let facts: Vec<_> = facts.into_iter().map(|fact| (stamp, fact)).collect();
         let packed = common::codec::encode(&facts, common::wire::limits::MAX_FRAME).expect("encoded");
         self.services.store.join_facts(packed.into(), None, Absent::default()).await.expect("joined");
     }
@@ -156,7 +156,7 @@ impl Fixture {
             let manifest = self.services.store.claim_manifest(number, layout).await.expect("claimed");
             let (id, membership) = (common::id::PublicationId::random(), MembershipId::random());
             let (group, file, name) = (GroupId::random(), FileId::new([9; 32]), "vast".parse().expect("a name"));
-            self.state(vec![Delta::Published { id, group, name, file, manifest, user, membership }]).await;
+            self.state(vec![Fact::Published { id, group, name, file, manifest, user, membership }]).await;
             pieces -= some;
             if pieces == 0 {
                 return;
@@ -168,8 +168,8 @@ impl Fixture {
     pub(crate) async fn sessions(&self, user: UserId, count: u32) {
         let login = |_| {
             let (id, expires) = (SessionId::random(), ticket::now() + 1000);
-            let login = Delta::Session { id, user, device: DeviceId::new([0xdd; 32]), expires };
-            [login, Delta::SessionBound { session: id, credentials: 1 }]
+            let login = Fact::Session { id, user, device: DeviceId::new([0xdd; 32]), expires };
+            [login, Fact::SessionBound { session: id, credentials: 1 }]
         };
         self.state((0..count).flat_map(login).collect()).await;
     }

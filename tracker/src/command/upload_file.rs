@@ -8,7 +8,7 @@ use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
 
 use super::{Call, Decision, Halt, Outcome, Staged, as_member, start_seeding};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::quota::{self, Quota};
 use crate::rules::{self, Login, Offer, Upload};
 use crate::store::{NewManifest, State, StoreError};
@@ -64,10 +64,10 @@ fn decide(
     };
     let offer = Offer { group: &group_name, name: &name, file, manifest: manifest.id(), piece_len: layout.piece_len() };
     let upload = rules::upload(&offer, same_name.as_ref(), same_content.as_ref(), seeded)?;
-    let mut deltas = Vec::new();
+    let mut facts = Vec::new();
     if upload == Upload::Replace {
         let old = state.publications_named(group, &name);
-        deltas.extend(old.into_iter().map(|publication| Delta::Withdrawn { publication }));
+        facts.extend(old.into_iter().map(|publication| Fact::Withdrawn { publication }));
     }
     let user = me.user;
     if !state.has_published(membership, &name, file) {
@@ -75,10 +75,10 @@ fn decide(
             tells_itself_apart(state, group, &name)?;
         }
         let manifest = manifest.id();
-        deltas.push(Delta::Published { id: publication, group, name, file, manifest, user, membership });
+        facts.push(Fact::Published { id: publication, group, name, file, manifest, user, membership });
     }
-    deltas.extend(start_seeding::seeds(state, me, group, membership, file)?);
-    Ok(Decision { manifest: Some(manifest), ..Decision::done(deltas) })
+    facts.extend(start_seeding::seeds(state, me, group, membership, file)?);
+    Ok(Decision { manifest: Some(manifest), ..Decision::done(facts) })
 }
 
 /// Whether a name that is new in the group is what it looks like, and looks like no other there.
@@ -116,7 +116,7 @@ mod tests {
     use common::wire::refusal::Refusal;
 
     use crate::command::tests::{Fixture, big_manifest, group, manifest_of, request_id};
-    use crate::fact::Delta;
+    use crate::fact::Fact;
     use crate::quota;
     use crate::store::NewManifest;
 
@@ -174,7 +174,7 @@ mod tests {
         let lab = a.ticket("lab").await.expect("a ticket");
         let share = a.find("lab", "first").await.expect("found");
         let old = ["-rf", "FIRST", "Gru\u{308}n", "a\u{1bca0}b", "\u{440}aypal"];
-        let published = |name: &str| Delta::Published {
+        let published = |name: &str| Fact::Published {
             id: PublicationId::random(),
             group: lab.group,
             name: name.parse().expect("a name"),
@@ -251,7 +251,7 @@ mod tests {
         f.admit(&a, &b, "lab").await;
         a.upload("lab", "first", b"content").await.expect("uploaded");
         let lab = a.ticket("lab").await.expect("a ticket");
-        let publication = |id, n: usize| Delta::Published {
+        let publication = |id, n: usize| Fact::Published {
             id,
             group: lab.group,
             name: format!("f{n}").parse().expect("a name"),
@@ -270,7 +270,7 @@ mod tests {
         );
         a.upload("lab", "first", b"content").await.expect("that is no further share");
         b.upload("lab", "another", b"other").await.expect("others are not concerned");
-        f.state(vec![Delta::Withdrawn { publication: ids[0] }]).await;
+        f.state(vec![Fact::Withdrawn { publication: ids[0] }]).await;
         a.upload("lab", "more", b"more").await.expect("there is room again");
     }
 

@@ -8,7 +8,7 @@ use common::manifest::{Manifest, PieceHash};
 use common::pieces::PieceLayout;
 
 use crate::command::{Answer, Grant};
-use crate::fact::{CredentialId, Delta, EndReason, Hlc, KickId, ManifestId, Stamp};
+use crate::fact::{CredentialId, EndReason, Fact, Hlc, KickId, ManifestId, Stamp};
 use crate::store::Asked;
 
 pub(super) const ORIGIN: OriginId = OriginId::new([0x71; 16]);
@@ -33,21 +33,21 @@ pub(super) fn end_reasons() -> Vec<EndReason> {
     vec![EndReason::Left, EndReason::Rejected, EndReason::Kicked]
 }
 
-pub(super) fn deltas() -> Vec<Delta> {
+pub(super) fn facts() -> Vec<Fact> {
     let phc = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA".to_owned();
     vec![
-        Delta::User { id: USER, name: "alice".parse().unwrap() },
-        Delta::Credential { id: CredentialId([0x21; 16]), user: USER, phc },
-        Delta::Session { id: SESSION, user: USER, device: DEVICE, expires: 1_707_776_000 },
-        Delta::SessionBound { session: SESSION, credentials: 300 },
-        Delta::SessionEnded { session: SESSION },
-        Delta::Group { id: GROUP, name: "lab".parse().unwrap(), creator: USER },
-        Delta::Admin { group: GROUP, user: USER, membership: MEMBERSHIP },
-        Delta::Requested { membership: MEMBERSHIP, group: GROUP, user: USER },
-        Delta::Accepted { membership: MEMBERSHIP, kicks_seen: vec![KickId([0x22; 16]), KickId([0x23; 16])] },
-        Delta::Ended { membership: MembershipId::new([0x24; 16]), reason: EndReason::Rejected },
-        Delta::Kicked { id: KICK, group: GROUP, user: UserId::new([0x25; 16]) },
-        Delta::Published {
+        Fact::User { id: USER, name: "alice".parse().unwrap() },
+        Fact::Credential { id: CredentialId([0x21; 16]), user: USER, phc },
+        Fact::Session { id: SESSION, user: USER, device: DEVICE, expires: 1_707_776_000 },
+        Fact::SessionBound { session: SESSION, credentials: 300 },
+        Fact::SessionEnded { session: SESSION },
+        Fact::Group { id: GROUP, name: "lab".parse().unwrap(), creator: USER },
+        Fact::Admin { group: GROUP, user: USER, membership: MEMBERSHIP },
+        Fact::Requested { membership: MEMBERSHIP, group: GROUP, user: USER },
+        Fact::Accepted { membership: MEMBERSHIP, kicks_seen: vec![KickId([0x22; 16]), KickId([0x23; 16])] },
+        Fact::Ended { membership: MembershipId::new([0x24; 16]), reason: EndReason::Rejected },
+        Fact::Kicked { id: KICK, group: GROUP, user: UserId::new([0x25; 16]) },
+        Fact::Published {
             id: PUBLICATION,
             group: GROUP,
             name: "a file.bin".parse().unwrap(),
@@ -56,9 +56,9 @@ pub(super) fn deltas() -> Vec<Delta> {
             user: USER,
             membership: MEMBERSHIP,
         },
-        Delta::Withdrawn { publication: PublicationId::new([0x27; 16]) },
-        Delta::Seeding { group: GROUP, file: FILE, device: DEVICE, user: USER, membership: MEMBERSHIP, on: true },
-        Delta::Accepted { membership: MEMBERSHIP, kicks_seen: Vec::new() },
+        Fact::Withdrawn { publication: PublicationId::new([0x27; 16]) },
+        Fact::Seeding { group: GROUP, file: FILE, device: DEVICE, user: USER, membership: MEMBERSHIP, on: true },
+        Fact::Accepted { membership: MEMBERSHIP, kicks_seen: Vec::new() },
     ]
 }
 

@@ -24,9 +24,9 @@ use super::Replica;
 use super::machine::{Done, Job, Machine, View};
 use super::notification_queue::NotificationQueue;
 use super::operator_log::OperatorLog;
-use crate::failpoint;
+use crate::failpoint::{self, Point};
 use crate::presence::Presence;
-use crate::store::{Fact, PresenceRow, Store, StoreError};
+use crate::store::{PresenceRow, StampedFact, Store, StoreError};
 
 /// Delays between attempts to reach the sibling.
 const FIRST_DELAY: Duration = Duration::from_millis(50);
@@ -68,7 +68,7 @@ pub struct Handles {
     /// To hand over what the server accepted.
     pub accepted: mpsc::Sender<Accepted>,
     /// What comes from the sibling, to be told to whom it concerns.
-    pub news: mpsc::Receiver<Vec<Fact>>,
+    pub news: mpsc::Receiver<Vec<StampedFact>>,
     /// Devices that have come there.
     pub arrivals: mpsc::Receiver<Vec<PresenceRow>>,
 }
@@ -361,14 +361,14 @@ async fn write(
         if let Err(e) = writer.send(&frame).await {
             return e.to_string();
         }
-        failpoint::shipped(&frame);
+        reach_shipped(&frame);
     }
     "closed".to_owned()
 }
 
 /// Does with the database what the machine asks for.
 pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
-    let leads_to = failpoint::after(&job);
+    let leads_to = point_after(&job);
     let done: Result<Done, StoreError> = async {
         Ok(match job {
             Job::Introduce => {
@@ -405,6 +405,31 @@ pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
     }
     .await;
     let done = done.unwrap_or_else(|e| Done::Failed(e.to_string()));
-    failpoint::done(leads_to, &done);
+    reach_done(leads_to, &done);
     done
+}
+
+/// What is on its way to the sibling now.
+fn reach_shipped(frame: &SyncFrame) {
+    match frame {
+        SyncFrame::Batch(batch) if !batch.events.is_empty() => failpoint::reach(Point::AfterShip),
+        SyncFrame::Facts(facts) if facts.complete.is_none() => failpoint::reach(Point::SendingSnapshot),
+        _ => {}
+    }
+}
+
+/// Where a job that has been done leads to.
+fn point_after(job: &Job) -> Option<Point> {
+    match job {
+        Job::Apply(events, ..) if !events.is_empty() => Some(Point::BeforeAcknowledgement),
+        Job::Join(_, None, _) => Some(Point::JoiningSnapshot),
+        _ => None,
+    }
+}
+
+/// A job is done, and nothing has come of it yet.
+fn reach_done(at: Option<Point>, done: &Done) {
+    if let (Some(point), Done::Applied(_)) = (at, done) {
+        failpoint::reach(point);
+    }
 }

@@ -26,7 +26,7 @@ use common::wire::sync::{Facts, ManifestPart, Presence, SyncFrame};
 use super::batch_sizer::BatchSizer;
 use super::mode_hysteresis::ModeHysteresis;
 use crate::fact::ManifestId;
-use crate::store::{Fact, Versions};
+use crate::store::{StampedFact, Versions};
 use conn::{Conn, Inbound};
 pub use job::{Done, Job};
 
@@ -144,7 +144,7 @@ pub struct Machine {
     /// Parts of the manifest that was being fetched.
     partial_manifest: Option<(ManifestId, Vec<ManifestPart>)>,
     /// New passwords among facts, until all facts have come.
-    passwords: Vec<Fact>,
+    passwords: Vec<StampedFact>,
     mode: (Mode, Instant),
     /// Milliseconds since 1970, when that was last told.
     wall_ms: u64,
@@ -160,7 +160,7 @@ pub struct Machine {
     alarms: Alarms,
     votes: u64,
     /// What has newly come from the sibling.
-    news: Vec<Fact>,
+    news: Vec<StampedFact>,
     /// Who is connected to the sibling, as it says.
     presence: VecDeque<Presence>,
 }
@@ -495,7 +495,7 @@ impl Machine {
     }
 
     /// Facts that have newly come from the sibling, to be told to whom they concern.
-    pub fn take_news(&mut self) -> Vec<Fact> {
+    pub fn take_news(&mut self) -> Vec<StampedFact> {
         std::mem::take(&mut self.news)
     }
 

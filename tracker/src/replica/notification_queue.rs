@@ -5,7 +5,7 @@
 
 use tokio::sync::mpsc;
 
-use crate::store::Fact;
+use crate::store::StampedFact;
 
 /// Facts owed at most before the sibling has to wait.
 const MAX_OWED_FACTS: usize = 1 << 16;
@@ -13,25 +13,25 @@ const MAX_OWED_FACTS: usize = 1 << 16;
 /// The way to the clients.
 #[derive(Debug)]
 pub(super) struct NotificationQueue {
-    news: mpsc::Sender<Vec<Fact>>,
+    news: mpsc::Sender<Vec<StampedFact>>,
     /// What revokes, and did not fit, in the order in which it came.
-    owed: Vec<Fact>,
+    owed: Vec<StampedFact>,
 }
 
 impl NotificationQueue {
-    pub(super) const fn new(news: mpsc::Sender<Vec<Fact>>) -> Self {
+    pub(super) const fn new(news: mpsc::Sender<Vec<StampedFact>>) -> Self {
         Self { news, owed: Vec::new() }
     }
 
     /// Tells what is owed and then `news`, or owes it.
-    pub(super) fn tell(&mut self, news: Vec<Fact>) {
+    pub(super) fn tell(&mut self, news: Vec<StampedFact>) {
         if news.is_empty() && self.owed.is_empty() {
             return;
         }
         let mut batch = std::mem::take(&mut self.owed);
         batch.extend(news);
         if let Err(mpsc::error::TrySendError::Full(batch)) = self.news.try_send(batch) {
-            self.owed = batch.into_iter().filter(|(_, delta)| delta.revokes()).collect();
+            self.owed = batch.into_iter().filter(|(_, fact)| fact.revokes()).collect();
         }
     }
 
@@ -62,24 +62,24 @@ mod tests {
     use common::id::{GroupId, GroupName, MembershipId, OriginId, SessionId, UserId};
 
     use super::*;
-    use crate::fact::{Delta, EndReason, Hlc, Stamp};
+    use crate::fact::{EndReason, Fact, Hlc, Stamp};
 
-    fn fact(n: i64, delta: Delta) -> Fact {
-        (Stamp { hlc: Hlc::from_stored(n), origin: OriginId::new([1; 16]) }, delta)
+    fn fact(n: i64, fact: Fact) -> StampedFact {
+        (Stamp { hlc: Hlc::from_stored(n), origin: OriginId::new([1; 16]) }, fact)
     }
 
-    fn kick(n: i64) -> Fact {
+    fn kick(n: i64) -> StampedFact {
         let membership = MembershipId::random();
-        fact(n, Delta::Ended { membership, reason: EndReason::Kicked })
+        fact(n, Fact::Ended { membership, reason: EndReason::Kicked })
     }
 
-    fn logout(n: i64) -> Fact {
-        fact(n, Delta::SessionEnded { session: SessionId::random() })
+    fn logout(n: i64) -> StampedFact {
+        fact(n, Fact::SessionEnded { session: SessionId::random() })
     }
 
-    fn group(n: i64) -> Fact {
+    fn group(n: i64) -> StampedFact {
         let name: GroupName = "lab".parse().expect("a name");
-        fact(n, Delta::Group { id: GroupId::random(), name, creator: UserId::random() })
+        fact(n, Fact::Group { id: GroupId::random(), name, creator: UserId::random() })
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::link::{self, Handles, Place};
 use super::{Replica, View};
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::hub::ConnectionId;
 use crate::presence::Presence;
 use crate::store::{Asked, Change, PresenceRow, Store, StoreError, Written};
@@ -67,8 +67,8 @@ impl Tracker {
         let asked = Asked { device: DeviceId::new([n; 32]), request: RequestId::random() };
         let name = format!("user{n}-{id:.6}").parse().expect("a name");
         let done = self.store.write(asked, move |_| {
-            let deltas = vec![Delta::User { id, name }];
-            Ok::<_, StoreError>(Change { deltas, manifest: None, answer: vec![1], value: () })
+            let facts = vec![Fact::User { id, name }];
+            Ok::<_, StoreError>(Change { facts, manifest: None, answer: vec![1], value: () })
         });
         assert!(matches!(done.await.expect("written"), Written::Done(())));
         (id, self.handles.replica.settled().await)
@@ -79,8 +79,8 @@ impl Tracker {
         let asked = Asked { device: DeviceId::new([n; 32]), request: RequestId::random() };
         let name = name.parse().expect("a name");
         let done = self.store.write(asked, move |_| {
-            let deltas = vec![Delta::User { id, name }];
-            Ok::<_, StoreError>(Change { deltas, manifest: None, answer: vec![1], value: () })
+            let facts = vec![Fact::User { id, name }];
+            Ok::<_, StoreError>(Change { facts, manifest: None, answer: vec![1], value: () })
         });
         assert!(matches!(done.await.expect("written"), Written::Done(())));
         id
@@ -235,8 +235,8 @@ async fn a_run_that_two_trackers_claim_is_quarantined_and_the_rest_goes_on() {
         let asked = Asked { device: DeviceId::new([user; 32]), request: RequestId::random() };
         let id = UserId::new([user; 16]);
         let done = store.write(asked, move |_| {
-            let deltas = (0..user).map(|_| Delta::User { id, name: "user".parse().expect("a name") }).collect();
-            Ok::<_, StoreError>(Change { deltas, manifest: None, answer: vec![1], value: () })
+            let facts = (0..user).map(|_| Fact::User { id, name: "user".parse().expect("a name") }).collect();
+            Ok::<_, StoreError>(Change { facts, manifest: None, answer: vec![1], value: () })
         });
         assert!(matches!(done.await.expect("written"), Written::Done(())));
         store.close().await;
@@ -275,8 +275,8 @@ async fn a_client_is_shown_nothing_in_dual_that_the_sibling_lacks() {
     let asked = Asked { device: DeviceId::new([1; 32]), request: RequestId::random() };
     let id = UserId::random();
     let done = store.write(asked, move |_| {
-        let deltas = vec![Delta::User { id, name: "alice".parse().expect("a name") }];
-        Ok::<_, StoreError>(Change { deltas, manifest: None, answer: vec![1], value: () })
+        let facts = vec![Fact::User { id, name: "alice".parse().expect("a name") }];
+        Ok::<_, StoreError>(Change { facts, manifest: None, answer: vec![1], value: () })
     });
     assert!(matches!(done.await.expect("written"), Written::Done(())));
     let own = |mode| replica.seen(mode).0.iter().find(|(o, _)| *o == store.origin()).map(|(_, seq)| *seq);

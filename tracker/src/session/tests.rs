@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::admission::{Admission, Limits};
 use crate::command::tests::{Fixture, group, password};
-use crate::fact::{Delta, EndReason};
+use crate::fact::{EndReason, Fact};
 use crate::limits::receive_budget::Bounds;
 use crate::store::{Change, StoreError};
 
@@ -400,15 +400,15 @@ async fn who_comes_back_hears_of_every_recent_end() {
     let ended = |_| {
         let membership = MembershipId::random();
         [
-            Delta::Requested { membership, group, user },
-            Delta::Accepted { membership, kicks_seen: Vec::new() },
-            Delta::Ended { membership, reason: EndReason::Left },
+            Fact::Requested { membership, group, user },
+            Fact::Accepted { membership, kicks_seen: Vec::new() },
+            Fact::Ended { membership, reason: EndReason::Left },
         ]
     };
     let all = PUSHES + PUSHES / 2;
     let asked = Asked { device: DeviceId::new([9; 32]), request: RequestId::random() };
-    let deltas = (0..all).flat_map(ended).collect();
-    let change = Change { deltas, manifest: None, answer: Vec::new(), value: () };
+    let facts = (0..all).flat_map(ended).collect();
+    let change = Change { facts, manifest: None, answer: Vec::new(), value: () };
     services.store.write(asked, move |_| Ok::<_, StoreError>(change)).await.expect("written");
     let (user, password) = ("alice".parse().expect("a name"), password("password of somebody"));
     a.ask(Request::Login { user, password }).await.expect("logged in again");

@@ -8,14 +8,14 @@ use common::id::{MembershipId, OriginId, UserName};
 use super::State;
 use super::keys::UserKey;
 use super::set::OrdSet;
-use crate::fact::{Delta, Hlc, Stamp};
+use crate::fact::{Fact, Hlc, Stamp};
 
 /// Of facts that need no stamp.
 const UNSTAMPED: OriginId = OriginId::new([0; 16]);
 
 impl State {
     /// Every fact, with its stamp: joined to an empty state, in any order, they give this one.
-    pub fn facts(&self) -> Vec<(Stamp, Delta)> {
+    pub fn facts(&self) -> Vec<(Stamp, Fact)> {
         let mut all = Vec::new();
         self.account_facts(&mut all);
         self.group_facts(&mut all);
@@ -23,68 +23,64 @@ impl State {
         all
     }
 
-    fn account_facts(&self, all: &mut Vec<(Stamp, Delta)>) {
+    fn account_facts(&self, all: &mut Vec<(Stamp, Fact)>) {
         for (_, row) in self.users.iter() {
-            all.extend(
-                row.claim.as_ref().map(|c| (self.stamp(c.at), Delta::User { id: row.id, name: c.name.clone() })),
-            );
+            all.extend(row.claim.as_ref().map(|c| (self.stamp(c.at), Fact::User { id: row.id, name: c.name.clone() })));
         }
         for (_, row) in self.credentials.iter() {
             let Some(fact) = &row.fact else { continue };
             let (user, phc) = (self.users[fact.user].id, fact.phc.to_string());
-            all.push((self.stamp(fact.at), Delta::Credential { id: row.id, user, phc }));
+            all.push((self.stamp(fact.at), Fact::Credential { id: row.id, user, phc }));
         }
         for (_, row) in self.sessions.iter() {
             if let Some(fact) = row.fact {
                 let (user, device) = (self.users[fact.user].id, self.devices[fact.device].id);
-                let session = Delta::Session { id: row.id, user, device, expires: fact.expires };
+                let session = Fact::Session { id: row.id, user, device, expires: fact.expires };
                 all.push((self.stamp(fact.at), session));
             }
             if let Some(credentials) = row.bound {
                 let stamp = Stamp { hlc: Hlc::default(), origin: UNSTAMPED };
-                all.push((stamp, Delta::SessionBound { session: row.id, credentials }));
+                all.push((stamp, Fact::SessionBound { session: row.id, credentials }));
             }
-            all.extend(row.end.map(|at| (self.stamp(at), Delta::SessionEnded { session: row.id })));
+            all.extend(row.end.map(|at| (self.stamp(at), Fact::SessionEnded { session: row.id })));
         }
     }
 
-    fn group_facts(&self, all: &mut Vec<(Stamp, Delta)>) {
+    fn group_facts(&self, all: &mut Vec<(Stamp, Fact)>) {
         for (_, row) in self.groups.iter() {
             if let Some(claim) = &row.claim {
                 let (name, creator) = (claim.name.clone(), self.users[claim.creator].id);
-                all.push((self.stamp(claim.at), Delta::Group { id: row.id, name, creator }));
+                all.push((self.stamp(claim.at), Fact::Group { id: row.id, name, creator }));
             }
             if let Some(made) = row.admin {
                 let (user, membership) = (self.users[made.user].id, self.memberships[made.membership].id);
-                all.push((self.stamp(made.at), Delta::Admin { group: row.id, user, membership }));
+                all.push((self.stamp(made.at), Fact::Admin { group: row.id, user, membership }));
             }
         }
         for (_, row) in self.memberships.iter() {
             if let Some(asked) = row.asked {
                 let (group, user) = (self.groups[asked.group].id, self.users[asked.user].id);
-                all.push((self.stamp(asked.at), Delta::Requested { membership: row.id, group, user }));
+                all.push((self.stamp(asked.at), Fact::Requested { membership: row.id, group, user }));
             }
             for (at, seen) in row.accepts.iter() {
-                let accepted = Delta::Accepted { membership: row.id, kicks_seen: seen.to_vec() };
+                let accepted = Fact::Accepted { membership: row.id, kicks_seen: seen.to_vec() };
                 all.push((self.stamp(at), accepted));
             }
-            all.extend(
-                row.end.map(|end| (self.stamp(end.at), Delta::Ended { membership: row.id, reason: end.reason })),
-            );
+            all.extend(row.end.map(|end| (self.stamp(end.at), Fact::Ended { membership: row.id, reason: end.reason })));
         }
         for (_, row) in self.kicks.iter() {
             let Some(fact) = row.fact else { continue };
             let (group, user) = (self.groups[fact.group].id, self.users[fact.user].id);
-            all.push((self.stamp(fact.at), Delta::Kicked { id: row.id, group, user }));
+            all.push((self.stamp(fact.at), Fact::Kicked { id: row.id, group, user }));
         }
     }
 
-    fn share_facts(&self, all: &mut Vec<(Stamp, Delta)>) {
+    fn share_facts(&self, all: &mut Vec<(Stamp, Fact)>) {
         for (_, row) in self.publications.iter() {
             if let Some(fact) = row.fact {
                 let share = &self.shares[fact.share];
                 let file = &self.files[share.file];
-                let published = Delta::Published {
+                let published = Fact::Published {
                     id: row.id,
                     group: self.groups[file.group].id,
                     name: share.name.clone(),
@@ -95,11 +91,11 @@ impl State {
                 };
                 all.push((self.stamp(fact.at), published));
             }
-            all.extend(row.withdrawn.map(|at| (self.stamp(at), Delta::Withdrawn { publication: row.id })));
+            all.extend(row.withdrawn.map(|at| (self.stamp(at), Fact::Withdrawn { publication: row.id })));
         }
         for (_, row) in self.files.iter() {
             for seeder in &row.seeders {
-                let seeding = Delta::Seeding {
+                let seeding = Fact::Seeding {
                     group: self.groups[row.group].id,
                     file: row.id,
                     device: self.devices[seeder.device].id,
@@ -115,8 +111,8 @@ impl State {
     /// The same state, made anew of its facts in the opposite order, of its manifests and its votes.
     pub fn rebuilt(&self) -> Self {
         let mut new = Self::default();
-        for (stamp, delta) in self.facts().iter().rev() {
-            let _ = new.join(*stamp, delta);
+        for (stamp, fact) in self.facts().iter().rev() {
+            let _ = new.join(*stamp, fact);
         }
         for (_, row) in self.manifests.iter() {
             if let Some(head) = row.head {
@@ -137,7 +133,7 @@ impl State {
 
     /// Facts and what is derived from them, each said in a line: equal states say the same.
     pub fn said(&self) -> BTreeSet<String> {
-        let facts = self.facts().into_iter().map(|(stamp, delta)| format!("{stamp:?} {delta:?}"));
+        let facts = self.facts().into_iter().map(|(stamp, fact)| format!("{stamp:?} {fact:?}"));
         let mut all: BTreeSet<String> = facts.collect();
         for (key, u) in self.users.iter().filter(|(_, u)| u.claim.is_some() || u.shares_made + u.groups_made > 0) {
             let live: BTreeSet<_> = self.live_of(key).map(|(_, m)| self.memberships[m].id).collect();

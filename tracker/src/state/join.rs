@@ -9,13 +9,13 @@ use super::rows::{
     Accept, Accepts, Appointment, Asked, Credential, End, GroupClaim, Kick, Publication, SeederRow, Session, UserClaim,
 };
 use super::undo::{Earlier, Undo};
-use crate::fact::{Delta, KickId, Stamp};
+use crate::fact::{Fact, KickId, Stamp};
 
 impl State {
     /// Adds what was stated. If that was anything new, what takes it back.
-    pub fn join(&mut self, stamp: Stamp, delta: &Delta) -> Option<Undo> {
-        match delta {
-            Delta::User { id, name } => {
+    pub fn join(&mut self, stamp: Stamp, fact: &Fact) -> Option<Undo> {
+        match fact {
+            Fact::User { id, name } => {
                 let user = self.users.intern(*id);
                 let new = self.is_earlier(stamp, self.users[user].claim.as_ref().map(|c| c.at));
                 new.then(|| {
@@ -23,7 +23,7 @@ impl State {
                     self.set_claim(user, Some(UserClaim { name: name.clone(), at }))
                 })
             }
-            Delta::Credential { id, user, phc } => {
+            Fact::Credential { id, user, phc } => {
                 let credential = self.credentials.intern(*id);
                 let new = self.is_earlier(stamp, self.credentials[credential].fact.as_ref().map(|c| c.at));
                 new.then(|| {
@@ -31,7 +31,7 @@ impl State {
                     self.set_credential(credential, Some(Credential { user, phc: phc.as_str().into(), at }))
                 })
             }
-            Delta::Session { id, user, device, expires } => {
+            Fact::Session { id, user, device, expires } => {
                 let session = self.sessions.intern(*id);
                 let new = self.is_earlier(stamp, self.sessions[session].fact.map(|s| s.at));
                 new.then(|| {
@@ -42,7 +42,7 @@ impl State {
                     self.set_session(session, Some(Session { user, device, expires, at }))
                 })
             }
-            Delta::SessionBound { session, credentials } => {
+            Fact::SessionBound { session, credentials } => {
                 let session = self.sessions.intern(*session);
                 let new = self.sessions[session].bound.is_none_or(|bound| bound < *credentials);
                 new.then(|| {
@@ -50,7 +50,7 @@ impl State {
                     Undo(Earlier::SessionBound(session, before))
                 })
             }
-            Delta::SessionEnded { session } => {
+            Fact::SessionEnded { session } => {
                 let session = self.sessions.intern(*session);
                 let new = self.is_earlier(stamp, self.sessions[session].end);
                 new.then(|| {
@@ -58,7 +58,7 @@ impl State {
                     self.set_session_end(session, Some(at))
                 })
             }
-            Delta::Group { id, name, creator } => {
+            Fact::Group { id, name, creator } => {
                 let group = self.groups.intern(*id);
                 let new = self.is_earlier(stamp, self.groups[group].claim.as_ref().map(|c| c.at));
                 new.then(|| {
@@ -66,7 +66,7 @@ impl State {
                     self.set_group_claim(group, Some(GroupClaim { name: name.clone(), creator, at }))
                 })
             }
-            Delta::Admin { group, user, membership } => {
+            Fact::Admin { group, user, membership } => {
                 let group = self.groups.intern(*group);
                 let new = self.is_later(stamp, self.groups[group].admin.map(|a| a.at));
                 new.then(|| {
@@ -76,7 +76,7 @@ impl State {
                     Undo(Earlier::Admin(group, before))
                 })
             }
-            Delta::Requested { membership, group, user } => {
+            Fact::Requested { membership, group, user } => {
                 let membership = self.memberships.intern(*membership);
                 let known = self.memberships[membership].asked;
                 let new = self.is_earlier(stamp, known.map(|a| a.at));
@@ -89,13 +89,13 @@ impl State {
                     self.set_asked(membership, Some(asked))
                 })
             }
-            Delta::Accepted { membership, kicks_seen } => {
+            Fact::Accepted { membership, kicks_seen } => {
                 let membership = self.memberships.intern(*membership);
                 let accepts = self.with_accept(&self.memberships[membership].accepts, stamp, kicks_seen)?;
                 let at = self.at(stamp);
                 Some(self.set_accepts(membership, accepts(at)))
             }
-            Delta::Ended { membership, reason } => {
+            Fact::Ended { membership, reason } => {
                 let membership = self.memberships.intern(*membership);
                 let new = self.is_earlier(stamp, self.memberships[membership].end.map(|e| e.at));
                 new.then(|| {
@@ -103,7 +103,7 @@ impl State {
                     self.set_end(membership, Some(End { reason: *reason, at }))
                 })
             }
-            Delta::Kicked { id, group, user } => {
+            Fact::Kicked { id, group, user } => {
                 let kick = self.kicks.intern(*id);
                 let known = self.kicks[kick].fact;
                 let new = self.is_earlier(stamp, known.map(|k| k.at));
@@ -116,7 +116,7 @@ impl State {
                     self.set_kick(kick, Some(fact))
                 })
             }
-            Delta::Published { id, group, name, file, manifest, user, membership } => {
+            Fact::Published { id, group, name, file, manifest, user, membership } => {
                 let publication = self.publications.intern(*id);
                 let new = self.is_earlier(stamp, self.publications[publication].fact.map(|p| p.at));
                 new.then(|| {
@@ -132,7 +132,7 @@ impl State {
                     self.set_publication(publication, Some(fact))
                 })
             }
-            Delta::Withdrawn { publication } => {
+            Fact::Withdrawn { publication } => {
                 let publication = self.publications.intern(*publication);
                 let new = self.is_earlier(stamp, self.publications[publication].withdrawn);
                 new.then(|| {
@@ -140,7 +140,7 @@ impl State {
                     self.set_withdrawn(publication, Some(at))
                 })
             }
-            Delta::Seeding { group, file, device, user, membership, on } => {
+            Fact::Seeding { group, file, device, user, membership, on } => {
                 let group = self.groups.intern(*group);
                 let (file, device) = (self.files.intern((group, *file)), self.devices.intern(*device));
                 let new = self.is_later(stamp, self.seeder_row(file, device).map(|s| s.at));
@@ -185,74 +185,74 @@ impl State {
 
     /// Takes away everything that was stated of the thing that a fact like this is about, so that it can be joined anew:
     /// what was stated is wrong, or nobody needs it any more.
-    pub fn forget(&mut self, delta: &Delta) {
-        match delta {
-            Delta::User { id, .. } => {
+    pub fn forget(&mut self, fact: &Fact) {
+        match fact {
+            Fact::User { id, .. } => {
                 if let Some(user) = self.users.find(id) {
                     let _ = self.set_claim(user, None);
                 }
             }
-            Delta::Credential { id, .. } => {
+            Fact::Credential { id, .. } => {
                 if let Some(credential) = self.credentials.find(id) {
                     let _ = self.set_credential(credential, None);
                 }
             }
-            Delta::Session { id, .. } => {
+            Fact::Session { id, .. } => {
                 if let Some(session) = self.sessions.find(id) {
                     let _ = self.set_session(session, None);
                 }
             }
-            Delta::SessionBound { session, .. } => {
+            Fact::SessionBound { session, .. } => {
                 if let Some(session) = self.sessions.find(session) {
                     self.sessions[session].bound = None;
                 }
             }
-            Delta::SessionEnded { session } => {
+            Fact::SessionEnded { session } => {
                 if let Some(session) = self.sessions.find(session) {
                     let _ = self.set_session_end(session, None);
                 }
             }
-            Delta::Group { id, .. } => {
+            Fact::Group { id, .. } => {
                 if let Some(group) = self.groups.find(id) {
                     let _ = self.set_group_claim(group, None);
                 }
             }
-            Delta::Admin { group, .. } => {
+            Fact::Admin { group, .. } => {
                 if let Some(group) = self.groups.find(group) {
                     self.groups[group].admin = None;
                 }
             }
-            Delta::Requested { membership, .. } => {
+            Fact::Requested { membership, .. } => {
                 if let Some(membership) = self.memberships.find(membership) {
                     let _ = self.set_asked(membership, None);
                 }
             }
-            Delta::Accepted { membership, .. } => {
+            Fact::Accepted { membership, .. } => {
                 if let Some(membership) = self.memberships.find(membership) {
                     let _ = self.set_accepts(membership, Accepts::None);
                 }
             }
-            Delta::Ended { membership, .. } => {
+            Fact::Ended { membership, .. } => {
                 if let Some(membership) = self.memberships.find(membership) {
                     let _ = self.set_end(membership, None);
                 }
             }
-            Delta::Kicked { id, .. } => {
+            Fact::Kicked { id, .. } => {
                 if let Some(kick) = self.kicks.find(id) {
                     let _ = self.set_kick(kick, None);
                 }
             }
-            Delta::Published { id, .. } => {
+            Fact::Published { id, .. } => {
                 if let Some(publication) = self.publications.find(id) {
                     let _ = self.set_publication(publication, None);
                 }
             }
-            Delta::Withdrawn { publication } => {
+            Fact::Withdrawn { publication } => {
                 if let Some(publication) = self.publications.find(publication) {
                     let _ = self.set_withdrawn(publication, None);
                 }
             }
-            Delta::Seeding { group, file, device, .. } => {
+            Fact::Seeding { group, file, device, .. } => {
                 if let Some(file) = self.groups.find(group).and_then(|group| self.files.find(&(group, *file)))
                     && let Some(device) = self.devices.find(device)
                 {

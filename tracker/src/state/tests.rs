@@ -6,7 +6,7 @@ use common::pieces::PieceLayout;
 use proptest::prelude::*;
 
 use super::{ManifestHead, State};
-use crate::fact::{CredentialId, Delta, EndReason, Hlc, KickId, ManifestId, Stamp};
+use crate::fact::{CredentialId, EndReason, Fact, Hlc, KickId, ManifestId, Stamp};
 use crate::vote::{Claim, NameKind, Vote};
 
 mod size;
@@ -14,7 +14,7 @@ mod size;
 /// What comes in.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    Fact(Stamp, Delta),
+    Fact(Stamp, Fact),
     Manifest(u8, bool),
 }
 
@@ -32,26 +32,26 @@ fn place_of(membership: u8) -> (GroupId, UserId) {
     (GroupId::new([membership % 2; 16]), UserId::new([membership / 4; 16]))
 }
 
-fn membership_delta() -> impl Strategy<Value = Delta> {
+fn membership_fact() -> impl Strategy<Value = Fact> {
     let kicks = || proptest::collection::btree_set(thing::<16, KickId>(), 0..4);
     let reason = prop_oneof![Just(EndReason::Left), Just(EndReason::Rejected), Just(EndReason::Kicked)];
     let requested = |m: u8| {
         let (group, user) = place_of(m);
-        Delta::Requested { membership: MembershipId::new([m; 16]), group, user }
+        Fact::Requested { membership: MembershipId::new([m; 16]), group, user }
     };
-    let accepted = |(m, seen): (u8, std::collections::BTreeSet<KickId>)| Delta::Accepted {
+    let accepted = |(m, seen): (u8, std::collections::BTreeSet<KickId>)| Fact::Accepted {
         membership: MembershipId::new([m; 16]),
         kicks_seen: seen.into_iter().collect(),
     };
     prop_oneof![
         4 => (0..12u8).prop_map(requested),
         5 => (0..12u8, kicks()).prop_map(accepted),
-        1 => (0..12u8, reason).prop_map(|(m, reason)| Delta::Ended { membership: MembershipId::new([m; 16]), reason }),
+        1 => (0..12u8, reason).prop_map(|(m, reason)| Fact::Ended { membership: MembershipId::new([m; 16]), reason }),
         1 => (0..4u8).prop_map(|k| {
             let (group, user) = place_of(k * 3);
-            Delta::Kicked { id: KickId([k; 16]), group, user }
+            Fact::Kicked { id: KickId([k; 16]), group, user }
         }),
-        1 => (0..4u8, 0..12u8).prop_map(|(group, m)| Delta::Admin {
+        1 => (0..4u8, 0..12u8).prop_map(|(group, m)| Fact::Admin {
             group: GroupId::new([group % 2; 16]),
             user: place_of(m).1,
             membership: MembershipId::new([m; 16]),
@@ -59,7 +59,7 @@ fn membership_delta() -> impl Strategy<Value = Delta> {
     ]
 }
 
-fn share_delta() -> impl Strategy<Value = Delta> {
+fn share_fact() -> impl Strategy<Value = Fact> {
     let name = || {
         prop_oneof![text("[abAO0]"), Just(format!("a~{}", "01".repeat(4))).prop_map(|s| s.try_into().expect("a name"))]
     };
@@ -67,61 +67,61 @@ fn share_delta() -> impl Strategy<Value = Delta> {
         4 => (0..12u8, 0..12u8, name(), thing::<32, FileId>()).prop_map(|(id, m, name, file)| {
             let (group, user) = place_of(m);
             let (membership, manifest) = (MembershipId::new([m; 16]), ManifestId(*file.as_bytes()));
-            Delta::Published { id: PublicationId::new([id; 16]), group, name, file, manifest, user, membership }
+            Fact::Published { id: PublicationId::new([id; 16]), group, name, file, manifest, user, membership }
         }),
-        1 => (0..12u8).prop_map(|id| Delta::Withdrawn { publication: PublicationId::new([id; 16]) }),
+        1 => (0..12u8).prop_map(|id| Fact::Withdrawn { publication: PublicationId::new([id; 16]) }),
         2 => (thing::<32, FileId>(), thing::<32, DeviceId>(), 0..12u8, any::<bool>()).prop_map(|(file, device, m, on)| {
             let (group, user) = place_of(m);
-            Delta::Seeding { group, file, device, user, membership: MembershipId::new([m; 16]), on }
+            Fact::Seeding { group, file, device, user, membership: MembershipId::new([m; 16]), on }
         }),
     ]
 }
 
-fn account_delta() -> impl Strategy<Value = Delta> {
+fn account_fact() -> impl Strategy<Value = Fact> {
     prop_oneof![
-        (thing(), text("[abA]")).prop_map(|(id, name)| Delta::User { id, name }),
-        (thing(), text("[abA]"), thing()).prop_map(|(id, name, creator)| Delta::Group { id, name, creator }),
-        (thing::<16, CredentialId>(), thing(), "[xy]").prop_map(|(id, user, phc)| Delta::Credential { id, user, phc }),
+        (thing(), text("[abA]")).prop_map(|(id, name)| Fact::User { id, name }),
+        (thing(), text("[abA]"), thing()).prop_map(|(id, name, creator)| Fact::Group { id, name, creator }),
+        (thing::<16, CredentialId>(), thing(), "[xy]").prop_map(|(id, user, phc)| Fact::Credential { id, user, phc }),
         (thing::<16, SessionId>(), thing(), thing::<32, DeviceId>(), 0..9u64)
-            .prop_map(|(id, user, device, expires)| Delta::Session { id, user, device, expires }),
-        (thing(), 0..4u32).prop_map(|(session, credentials)| Delta::SessionBound { session, credentials }),
-        thing().prop_map(|session| Delta::SessionEnded { session }),
+            .prop_map(|(id, user, device, expires)| Fact::Session { id, user, device, expires }),
+        (thing(), 0..4u32).prop_map(|(session, credentials)| Fact::SessionBound { session, credentials }),
+        thing().prop_map(|session| Fact::SessionEnded { session }),
     ]
 }
 
 /// What half of the histories begin with, so that there is somebody about whom something can be said: named users and
 /// groups, members who have seen every kick, and all manifests.
-fn setting() -> Vec<Delta> {
+fn setting() -> Vec<Fact> {
     let mut all = Vec::new();
     for n in 0..3u8 {
         let name = ["a", "b", "A"][usize::from(n)];
-        all.push(Delta::User { id: UserId::new([n; 16]), name: name.parse().expect("a name") });
+        all.push(Fact::User { id: UserId::new([n; 16]), name: name.parse().expect("a name") });
         let (id, creator) = (GroupId::new([n; 16]), UserId::new([n; 16]));
-        all.push(Delta::Group { id, name: name.parse().expect("a name"), creator });
+        all.push(Fact::Group { id, name: name.parse().expect("a name"), creator });
     }
     for m in 0..10u8 {
         let ((group, user), membership) = (place_of(m), MembershipId::new([m; 16]));
-        all.push(Delta::Requested { membership, group, user });
-        all.push(Delta::Accepted { membership, kicks_seen: (0..4).map(|k| KickId([k; 16])).collect() });
+        all.push(Fact::Requested { membership, group, user });
+        all.push(Fact::Accepted { membership, kicks_seen: (0..4).map(|k| KickId([k; 16])).collect() });
     }
     all
 }
 
 /// A history: facts with stamps of their own, as events have, and manifests that come and go.
 pub(crate) fn history() -> impl Strategy<Value = Vec<Step>> {
-    let fact = (prop_oneof![2 => account_delta(), 3 => membership_delta(), 3 => share_delta()], 0..6u8, 0..2u8);
+    let fact = (prop_oneof![2 => account_fact(), 3 => membership_fact(), 3 => share_fact()], 0..6u8, 0..2u8);
     let step = prop_oneof![
-        12 => fact.prop_map(|(delta, ms, run)| (Some(delta), ms, run)),
+        12 => fact.prop_map(|(fact, ms, run)| (Some(fact), ms, run)),
         1 => (0..4u8, 0..4u8).prop_map(|(m, there)| (None, m, there)),
     ];
     (any::<bool>(), proptest::collection::vec(step, 1..80)).prop_map(|(begun, steps)| {
-        let beginning = setting().into_iter().map(|delta| (Some(delta), 0, 0)).chain((0..4).map(|m| (None, m, 1)));
+        let beginning = setting().into_iter().map(|fact| (Some(fact), 0, 0)).chain((0..4).map(|m| (None, m, 1)));
         let steps = beginning.filter(|_| begun).chain(steps);
-        let stamped = |(n, (delta, ms, run)): (usize, (Option<Delta>, u8, u8))| match delta {
+        let stamped = |(n, (fact, ms, run)): (usize, (Option<Fact>, u8, u8))| match fact {
             // The place in the list makes the stamp unique, the rest its order arbitrary.
-            Some(delta) => {
+            Some(fact) => {
                 let hlc = Hlc::from_stored(i64::from(ms) << 16 | n as i64);
-                Step::Fact(Stamp { hlc, origin: OriginId::new([run; 16]) }, delta)
+                Step::Fact(Stamp { hlc, origin: OriginId::new([run; 16]) }, fact)
             }
             None => Step::Manifest(ms, run > 0),
         };
@@ -136,22 +136,22 @@ pub(crate) fn head(manifest: u8) -> ManifestHead {
 
 fn take(state: &mut State, step: &Step) {
     match step {
-        Step::Fact(stamp, delta) => drop(state.join(*stamp, delta)),
+        Step::Fact(stamp, fact) => drop(state.join(*stamp, fact)),
         Step::Manifest(m, true) => drop(state.add_manifest(ManifestId([*m; 32]), head(*m))),
         Step::Manifest(m, false) => state.remove_manifest(ManifestId([*m; 32])),
     }
 }
 
-fn facts(history: &[Step]) -> Vec<(Stamp, Delta)> {
+fn facts(history: &[Step]) -> Vec<(Stamp, Fact)> {
     let fact = |step: &Step| match step {
-        Step::Fact(stamp, delta) => Some((*stamp, delta.clone())),
+        Step::Fact(stamp, fact) => Some((*stamp, fact.clone())),
         Step::Manifest(..) => None,
     };
     history.iter().filter_map(fact).collect()
 }
 
 /// All manifests but one are here, and some names have votes.
-fn state_of<'a>(facts: impl IntoIterator<Item = &'a (Stamp, Delta)>) -> State {
+fn state_of<'a>(facts: impl IntoIterator<Item = &'a (Stamp, Fact)>) -> State {
     let mut state = State::default();
     for m in 0..3 {
         drop(state.add_manifest(ManifestId([m; 32]), head(m)));
@@ -160,8 +160,8 @@ fn state_of<'a>(facts: impl IntoIterator<Item = &'a (Stamp, Delta)>) -> State {
         let stamp = Stamp { hlc: Hlc::default(), origin: OriginId::new([0; 16]) };
         drop(state.set_vote(kind, name, Vote::first(Claim { stamp, owner: [owner; 16] })));
     }
-    for (stamp, delta) in facts {
-        drop(state.join(*stamp, delta));
+    for (stamp, fact) in facts {
+        drop(state.join(*stamp, fact));
     }
     state
 }
@@ -185,8 +185,8 @@ proptest! {
         let all = facts(&history);
         let mut state = state_of(&all);
         let said = state.said();
-        for (stamp, delta) in &all {
-            prop_assert!(state.join(*stamp, delta).is_none(), "{:?}", delta);
+        for (stamp, fact) in &all {
+            prop_assert!(state.join(*stamp, fact).is_none(), "{:?}", fact);
         }
         prop_assert_eq!(state.said(), said);
     }
@@ -205,8 +205,8 @@ proptest! {
         state.forget(gone);
         let without: Vec<_> = state.facts();
         prop_assert_eq!(&state.said(), &state_of(&without).said());
-        for (stamp, delta) in &all {
-            drop(state.join(*stamp, delta));
+        for (stamp, fact) in &all {
+            drop(state.join(*stamp, fact));
         }
         prop_assert_eq!(state.said(), state_of(&all).said());
     }
@@ -219,14 +219,14 @@ proptest! {
         let said = state.said();
         let stamp = Stamp { hlc: Hlc::default(), origin: OriginId::new([0; 16]) };
         let vote = Vote::first(Claim { stamp, owner: [owner; 16] });
-        let mut undo: Vec<_> = after.iter().filter_map(|(stamp, delta)| state.join(*stamp, delta)).collect();
+        let mut undo: Vec<_> = after.iter().filter_map(|(stamp, fact)| state.join(*stamp, fact)).collect();
         undo.push(state.set_vote(NameKind::User, "a", vote));
         undo.push(state.set_vote(NameKind::Group, "b", vote));
         undo.push(state.add_manifest(ManifestId([3; 32]), head(3)));
         undo.into_iter().rev().for_each(|undo| state.undo(undo));
         prop_assert_eq!(&state.said(), &said);
-        for (stamp, delta) in after {
-            drop(state.join(*stamp, delta));
+        for (stamp, fact) in after {
+            drop(state.join(*stamp, fact));
         }
         prop_assert_eq!(state.said(), state_of(&all).said());
     }
@@ -244,7 +244,7 @@ proptest! {
             }
             take(&mut before, step);
             match step {
-                Step::Fact(stamp, delta) => drop(after.join(*stamp, delta)),
+                Step::Fact(stamp, fact) => drop(after.join(*stamp, fact)),
                 Step::Manifest(m, there) => {
                     manifests.retain(|other| other != m);
                     if *there { manifests.push(*m) }

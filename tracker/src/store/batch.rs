@@ -9,12 +9,12 @@ use rusqlite::Connection;
 
 use super::checkpoint::Behind;
 use super::error::Result;
-use super::facts::Fact;
+use super::facts::StampedFact;
 use super::ledger::Ledger;
 use super::log::{self, Asked, Log};
 use super::manifest::NewManifest;
-use super::{fact_rows, remote, votes};
-use crate::fact::{Delta, Stamp};
+use super::{fact_rows, log_rows, votes};
+use crate::fact::{Fact, Stamp};
 use crate::state::{State, Undo};
 use crate::vote::{NameKind, Vote};
 
@@ -22,9 +22,9 @@ use crate::vote::{NameKind, Vote};
 #[derive(Debug)]
 pub(super) enum Record {
     /// An event, its hash, and what it states.
-    Event(Box<Event>, [u8; 32], Vec<Delta>),
+    Event(Box<Event>, [u8; 32], Vec<Fact>),
     /// Facts that no event here carries: part of the sibling's state.
-    Facts(Vec<Fact>),
+    Facts(Vec<StampedFact>),
     /// The sibling's state up to here has been joined.
     Adopted(Head),
     /// This tracker's vote on a name, in lower case.
@@ -90,34 +90,36 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The event that states `deltas`, and its hash: to be [entered](Self::enter) when they are joined.
-    pub(super) fn next(&mut self, asked: Asked, deltas: &[Delta], answer: Vec<u8>) -> Result<(Event, [u8; 32])> {
-        let event = self.log.next(asked, deltas, answer, self.now_ms)?;
+    /// The event that states `facts`, and its hash: to be [entered](Self::enter) when they are joined.
+    pub(super) fn next(&mut self, asked: Asked, facts: &[Fact], answer: Vec<u8>) -> Result<(Event, [u8; 32])> {
+        let event = self.log.next(asked, facts, answer, self.now_ms)?;
         let hash = log::hash_of(&event)?;
         Ok((event, hash))
     }
 
     /// Joins a fact; says whether it was anything new.
-    pub(super) fn join(&mut self, stamp: Stamp, delta: &Delta) -> bool {
-        let undo = self.state.join(stamp, delta);
+    pub(super) fn join(&mut self, stamp: Stamp, fact: &Fact) -> bool {
+        let undo = self.state.join(stamp, fact);
         let new = undo.is_some();
         self.undo.extend(undo);
         new
     }
 
     /// Joins what an event states, and votes for each claim that is the first on its name.
-    pub(super) fn state_facts(&mut self, stamp: Stamp, deltas: &[Delta]) {
-        for delta in deltas {
-            self.join(stamp, delta);
-            votes::on_claim(self, delta, stamp);
+    pub(super) fn state_facts(&mut self, stamp: Stamp, facts: &[Fact]) {
+        for fact in facts {
+            self.join(stamp, fact);
+            if let Some(cast) = votes::on_claim(self.state, fact, stamp) {
+                self.cast(cast.kind, cast.name, cast.vote);
+            }
         }
     }
 
     /// Enters an event whose facts have been joined.
-    pub(super) fn enter(&mut self, event: Event, hash: [u8; 32], deltas: Vec<Delta>) {
+    pub(super) fn enter(&mut self, event: Event, hash: [u8; 32], facts: Vec<Fact>) {
         self.log.enter(&event, hash);
         self.asked.insert(Asked { device: event.device, request: event.request }, self.records.len());
-        self.records.push(Record::Event(Box::new(event), hash, deltas));
+        self.records.push(Record::Event(Box::new(event), hash, facts));
     }
 
     pub(super) fn cast(&mut self, kind: NameKind, name: String, vote: Vote) {
@@ -134,7 +136,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Keeps facts that have been joined and that no event here carries.
-    pub(super) fn keep_facts(&mut self, facts: Vec<Fact>) {
+    pub(super) fn keep_facts(&mut self, facts: Vec<StampedFact>) {
         self.records.push(Record::Facts(facts));
     }
 
@@ -162,34 +164,34 @@ pub(super) fn write(tx: &Connection, log: &Log, records: &[Record], now_ms: u64)
     for record in records {
         match record {
             Record::Event(event, ..) => {
-                log::write(tx, event, now_ms / 1000)?;
+                log_rows::write_event(tx, event, now_ms / 1000)?;
                 moved.insert(event.origin);
             }
             Record::Facts(facts) => {
-                facts.iter().try_for_each(|(stamp, delta)| fact_rows::join(tx, delta, *stamp).map(drop))?;
+                facts.iter().try_for_each(|(stamp, fact)| fact_rows::join(tx, fact, *stamp).map(drop))?;
             }
             Record::Adopted(head) => {
-                remote::adopt(tx, head)?;
+                log_rows::adopt(tx, head)?;
                 moved.insert(head.origin);
             }
             Record::Vote(kind, name, vote) => votes::write(tx, *kind, name, *vote)?,
             Record::Manifest(manifest) => manifest.write(tx)?,
-            Record::Quarantine(origin, seq) => remote::quarantine(tx, *origin, *seq, now_ms / 1000)?,
+            Record::Quarantine(origin, seq) => log_rows::quarantine(tx, *origin, *seq, now_ms / 1000)?,
         }
     }
-    log.write_place(tx, moved)
+    log_rows::write_place(tx, log, moved)
 }
 
 /// Joins what is on disk to the state, for good.
 pub(super) fn join(state: &mut State, behind: &mut Behind, records: Vec<Record>) {
     for record in records {
         match record {
-            Record::Event(event, hash, deltas) => {
+            Record::Event(event, hash, facts) => {
                 let stamp = log::stamp_of(&event);
-                deltas.iter().for_each(|delta| drop(state.join(stamp, delta)));
-                behind.push(Head { origin: event.origin, seq: event.seq, hash }, stamp, deltas);
+                facts.iter().for_each(|fact| drop(state.join(stamp, fact)));
+                behind.push(Head { origin: event.origin, seq: event.seq, hash }, stamp, facts);
             }
-            Record::Facts(facts) => facts.iter().for_each(|(stamp, delta)| drop(state.join(*stamp, delta))),
+            Record::Facts(facts) => facts.iter().for_each(|(stamp, fact)| drop(state.join(*stamp, fact))),
             Record::Vote(kind, name, vote) => drop(state.set_vote(kind, &name, vote)),
             Record::Manifest(manifest) => drop(state.add_manifest(manifest.id(), manifest.head())),
             Record::Adopted(_) | Record::Quarantine(..) => {}

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::Result;
 use super::log::{self, NO_HASH};
-use super::remote;
+use super::log_rows;
 use crate::fact::Hlc;
 
 /// How much of the log is kept.
@@ -59,12 +59,12 @@ pub(super) fn cut(conn: &Connection, until: Hlc, most: u64) -> Result<usize> {
 /// What is wrong with the log; `None` if every origin's events follow on each other, from its floor to
 /// its head, each naming the hash of the one before it.
 pub(super) fn flaw(conn: &Connection) -> Result<Option<String>> {
-    let floors = remote::floors(conn)?;
-    for head in remote::heads(conn)? {
+    let floors = log_rows::floors(conn)?;
+    for head in log_rows::heads(conn)? {
         let mut at = floors.get(&head.origin).copied().unwrap_or_default();
         let mut hash = (at == 0).then_some(NO_HASH);
         loop {
-            let page = remote::of_origin(conn, head.origin, at, MAX_BATCH_BYTES)?;
+            let page = log_rows::events_of(conn, head.origin, at, MAX_BATCH_BYTES)?;
             if page.is_empty() {
                 break;
             }

@@ -12,9 +12,10 @@ use common::wire::sync::Head;
 use rusqlite::{Connection, Row};
 
 use super::error::Result;
+use super::fact_rows;
 use super::log::{self, Versions};
-use super::{fact_rows, remote};
-use crate::fact::{Delta, Stamp};
+use super::log_rows;
+use crate::fact::{Fact, Stamp};
 
 /// Facts that may be behind. From then on, each batch writes more of them than it brings.
 pub(super) const MAX_BEHIND: usize = 1 << 16;
@@ -24,7 +25,7 @@ pub(super) const MAX_BEHIND: usize = 1 << 16;
 struct Entry {
     head: Head,
     stamp: Stamp,
-    facts: Vec<Delta>,
+    facts: Vec<Fact>,
 }
 
 /// The events that are on disk and whose facts are not in the tables yet, of each origin in their order.
@@ -35,7 +36,7 @@ pub(super) struct Behind {
 }
 
 impl Behind {
-    pub(super) fn push(&mut self, head: Head, stamp: Stamp, facts: Vec<Delta>) {
+    pub(super) fn push(&mut self, head: Head, stamp: Stamp, facts: Vec<Fact>) {
         self.facts += facts.len();
         self.entries.push_back(Entry { head, stamp, facts });
     }
@@ -64,8 +65,8 @@ impl Behind {
             if facts >= most {
                 break;
             }
-            for delta in &entry.facts {
-                fact_rows::join(tx, delta, entry.stamp)?;
+            for fact in &entry.facts {
+                fact_rows::join(tx, fact, entry.stamp)?;
             }
             facts += entry.facts.len();
             reached.insert(entry.head.origin, entry.head);
@@ -90,15 +91,15 @@ impl Behind {
     pub(super) fn read(conn: &Connection) -> Result<Self> {
         let written: Versions = heads(conn)?.iter().map(|h| (h.origin, h.seq)).collect();
         let mut behind = Self::default();
-        for head in remote::heads(conn)? {
+        for head in log_rows::heads(conn)? {
             let mut after = written.get(&head.origin).copied().unwrap_or_default();
             loop {
-                let page = remote::of_origin(conn, head.origin, after, MAX_BATCH_BYTES)?;
+                let page = log_rows::events_of(conn, head.origin, after, MAX_BATCH_BYTES)?;
                 let Some(last) = page.last() else { break };
                 after = last.seq;
                 for event in page {
                     let at = Head { origin: event.origin, seq: event.seq, hash: log::hash_of(&event)? };
-                    behind.push(at, log::stamp_of(&event), remote::deltas(&event)?);
+                    behind.push(at, log::stamp_of(&event), log::facts_of(&event)?);
                 }
             }
         }
@@ -106,8 +107,8 @@ impl Behind {
     }
 
     /// Every fact that is behind.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Stamp, &Delta)> {
-        self.entries.iter().flat_map(|entry| entry.facts.iter().map(|delta| (entry.stamp, delta)))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Stamp, &Fact)> {
+        self.entries.iter().flat_map(|entry| entry.facts.iter().map(|fact| (entry.stamp, fact)))
     }
 }
 

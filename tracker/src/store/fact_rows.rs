@@ -7,39 +7,39 @@
 use rusqlite::{Connection, ToSql};
 
 use super::error::Result;
-use crate::fact::{Delta, Stamp};
+use crate::fact::{Fact, Stamp};
 
-/// Adds `delta`, stated at `stamp`, to the tables. Says whether that was anything new.
-pub(super) fn join(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<bool> {
+/// Adds `fact`, stated at `stamp`, to the tables. Says whether that was anything new.
+pub(super) fn join(tx: &Connection, fact: &Fact, stamp: Stamp) -> Result<bool> {
     let at = (stamp.hlc.to_stored(), stamp.origin.as_bytes());
     let run = |sql: &str, keys: &[&dyn ToSql]| run(tx, sql, keys, at);
-    match delta {
-        Delta::User { id, name } => run(USER, &[id.as_bytes(), &name.as_str()]),
-        Delta::Credential { id, user, phc } => run(CREDENTIAL, &[&id.0, user.as_bytes(), phc]),
-        Delta::Session { id, user, device, expires } => {
+    match fact {
+        Fact::User { id, name } => run(USER, &[id.as_bytes(), &name.as_str()]),
+        Fact::Credential { id, user, phc } => run(CREDENTIAL, &[&id.0, user.as_bytes(), phc]),
+        Fact::Session { id, user, device, expires } => {
             run(SESSION, &[id.as_bytes(), user.as_bytes(), device.as_bytes(), &seconds(*expires)])
         }
-        Delta::SessionBound { session, credentials } => {
+        Fact::SessionBound { session, credentials } => {
             Ok(tx.prepare_cached(SESSION_BOUND)?.execute((session.as_bytes(), credentials))? > 0)
         }
-        Delta::SessionEnded { session } => run(SESSION_ENDED, &[session.as_bytes()]),
-        Delta::Group { id, name, creator } => run(GROUP, &[id.as_bytes(), &name.as_str(), creator.as_bytes()]),
-        Delta::Admin { group, user, membership } => {
+        Fact::SessionEnded { session } => run(SESSION_ENDED, &[session.as_bytes()]),
+        Fact::Group { id, name, creator } => run(GROUP, &[id.as_bytes(), &name.as_str(), creator.as_bytes()]),
+        Fact::Admin { group, user, membership } => {
             run(ADMIN, &[group.as_bytes(), user.as_bytes(), membership.as_bytes()])
         }
-        Delta::Requested { membership, group, user } => {
+        Fact::Requested { membership, group, user } => {
             run(REQUESTED, &[membership.as_bytes(), group.as_bytes(), user.as_bytes()])
         }
-        Delta::Accepted { membership, kicks_seen } => {
+        Fact::Accepted { membership, kicks_seen } => {
             let mut new = run(ACCEPTED, &[membership.as_bytes()])?;
             for kick in kicks_seen {
                 new |= run(ACCEPT_KICK, &[membership.as_bytes(), &kick.0])?;
             }
             Ok(new)
         }
-        Delta::Ended { membership, reason } => run(ENDED, &[membership.as_bytes(), &reason.to_stored()]),
-        Delta::Kicked { id, group, user } => run(KICKED, &[&id.0, group.as_bytes(), user.as_bytes()]),
-        Delta::Published { id, group, name, file, manifest, user, membership } => run(
+        Fact::Ended { membership, reason } => run(ENDED, &[membership.as_bytes(), &reason.to_stored()]),
+        Fact::Kicked { id, group, user } => run(KICKED, &[&id.0, group.as_bytes(), user.as_bytes()]),
+        Fact::Published { id, group, name, file, manifest, user, membership } => run(
             PUBLISHED,
             &[
                 id.as_bytes(),
@@ -51,8 +51,8 @@ pub(super) fn join(tx: &Connection, delta: &Delta, stamp: Stamp) -> Result<bool>
                 membership.as_bytes(),
             ],
         ),
-        Delta::Withdrawn { publication } => run(WITHDRAWN, &[publication.as_bytes()]),
-        Delta::Seeding { group, file, device, user, membership, on } => run(
+        Fact::Withdrawn { publication } => run(WITHDRAWN, &[publication.as_bytes()]),
+        Fact::Seeding { group, file, device, user, membership, on } => run(
             SEEDING,
             &[group.as_bytes(), file.as_bytes(), device.as_bytes(), user.as_bytes(), membership.as_bytes(), on],
         ),

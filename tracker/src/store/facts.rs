@@ -13,7 +13,7 @@ use rusqlite::{Connection, Row, ToSql};
 
 use super::error::{Result, StoreError};
 use super::log::encode;
-use crate::fact::{CredentialId, Delta, EndReason, Hlc, KickId, ManifestId, Stamp};
+use crate::fact::{CredentialId, EndReason, Fact, Hlc, KickId, ManifestId, Stamp};
 
 /// Logins that ended by then, in seconds since 1970, are not compared: each tracker forgets them when it
 /// comes to it.
@@ -36,7 +36,7 @@ pub(super) const fn settled(now: UnixSeconds) -> bool {
 }
 
 /// A fact and when it was stated.
-pub type Fact = (Stamp, Delta);
+pub type StampedFact = (Stamp, Fact);
 
 /// Parts into which each table is condensed.
 pub(crate) const BUCKETS_PER_TABLE: usize = 64;
@@ -67,7 +67,7 @@ struct Table {
     /// Which rows are compared, where ?2 is the [`Cut`].
     compared: &'static str,
     columns: &'static str,
-    read: fn(&Connection, &Row<'_>, Stamp) -> Result<Delta>,
+    read: fn(&Connection, &Row<'_>, Stamp) -> Result<Fact>,
 }
 
 /// What belongs to a login that is compared.
@@ -79,7 +79,7 @@ const TABLES: [Table; 14] = [
         key: &["id"],
         compared: "",
         columns: "hlc, origin, id, group_id, user_id",
-        read: |_, r, _| Ok(Delta::Kicked { id: KickId(r.get(2)?), group: get(r, 3)?, user: get(r, 4)? }),
+        read: |_, r, _| Ok(Fact::Kicked { id: KickId(r.get(2)?), group: get(r, 3)?, user: get(r, 4)? }),
     },
     Table {
         name: "ends",
@@ -92,7 +92,7 @@ const TABLES: [Table; 14] = [
                 1 => EndReason::Rejected,
                 _ => EndReason::Kicked,
             };
-            Ok(Delta::Ended { membership: get(r, 2)?, reason })
+            Ok(Fact::Ended { membership: get(r, 2)?, reason })
         },
     },
     Table {
@@ -100,28 +100,28 @@ const TABLES: [Table; 14] = [
         key: &["publication"],
         compared: "",
         columns: "hlc, origin, publication",
-        read: |_, r, _| Ok(Delta::Withdrawn { publication: get(r, 2)? }),
+        read: |_, r, _| Ok(Fact::Withdrawn { publication: get(r, 2)? }),
     },
     Table {
         name: "session_ends",
         key: &["session"],
         compared: UNEXPIRED,
         columns: "hlc, origin, session",
-        read: |_, r, _| Ok(Delta::SessionEnded { session: get(r, 2)? }),
+        read: |_, r, _| Ok(Fact::SessionEnded { session: get(r, 2)? }),
     },
     Table {
         name: "credentials",
         key: &["id"],
         compared: "",
         columns: "hlc, origin, id, user_id, phc",
-        read: |_, r, _| Ok(Delta::Credential { id: CredentialId(r.get(2)?), user: get(r, 3)?, phc: r.get(4)? }),
+        read: |_, r, _| Ok(Fact::Credential { id: CredentialId(r.get(2)?), user: get(r, 3)?, phc: r.get(4)? }),
     },
     Table {
         name: "users",
         key: &["id"],
         compared: "",
         columns: "hlc, origin, id, name",
-        read: |_, r, _| Ok(Delta::User { id: get(r, 2)?, name: user_name(r, 3)? }),
+        read: |_, r, _| Ok(Fact::User { id: get(r, 2)?, name: user_name(r, 3)? }),
     },
     Table {
         name: "groups",
@@ -130,7 +130,7 @@ const TABLES: [Table; 14] = [
         columns: "hlc, origin, id, name, creator",
         read: |_, r, _| {
             let name = r.get::<_, String>(3)?.try_into().map_err(|_| StoreError::Content("a group without a name"))?;
-            Ok(Delta::Group { id: get(r, 2)?, name, creator: get(r, 4)? })
+            Ok(Fact::Group { id: get(r, 2)?, name, creator: get(r, 4)? })
         },
     },
     Table {
@@ -138,7 +138,7 @@ const TABLES: [Table; 14] = [
         key: &["id"],
         compared: "",
         columns: "hlc, origin, id, group_id, user_id",
-        read: |_, r, _| Ok(Delta::Requested { membership: get(r, 2)?, group: get(r, 3)?, user: get(r, 4)? }),
+        read: |_, r, _| Ok(Fact::Requested { membership: get(r, 2)?, group: get(r, 3)?, user: get(r, 4)? }),
     },
     Table {
         name: "sessions",
@@ -147,7 +147,7 @@ const TABLES: [Table; 14] = [
         columns: "hlc, origin, id, user_id, device, expires",
         read: |_, r, _| {
             let expires = r.get::<_, i64>(5)?.cast_unsigned();
-            Ok(Delta::Session { id: get(r, 2)?, user: get(r, 3)?, device: get(r, 4)?, expires })
+            Ok(Fact::Session { id: get(r, 2)?, user: get(r, 3)?, device: get(r, 4)?, expires })
         },
     },
     // A count that only grows: it needs no stamp, and has none.
@@ -156,14 +156,14 @@ const TABLES: [Table; 14] = [
         key: &["session"],
         compared: UNEXPIRED,
         columns: "0, zeroblob(16), session, credentials",
-        read: |_, r, _| Ok(Delta::SessionBound { session: get(r, 2)?, credentials: r.get(3)? }),
+        read: |_, r, _| Ok(Fact::SessionBound { session: get(r, 2)?, credentials: r.get(3)? }),
     },
     Table {
         name: "admins",
         key: &["group_id"],
         compared: "",
         columns: "hlc, origin, group_id, user_id, membership",
-        read: |_, r, _| Ok(Delta::Admin { group: get(r, 2)?, user: get(r, 3)?, membership: get(r, 4)? }),
+        read: |_, r, _| Ok(Fact::Admin { group: get(r, 2)?, user: get(r, 3)?, membership: get(r, 4)? }),
     },
     Table {
         name: "accepts",
@@ -176,7 +176,7 @@ const TABLES: [Table; 14] = [
             let mut find = conn.prepare_cached(sql)?;
             let kicks =
                 find.query_map((membership, stamp.hlc.to_stored(), stamp.origin.as_bytes()), |k| k.get(0).map(KickId))?;
-            Ok(Delta::Accepted { membership: membership.into(), kicks_seen: kicks.collect::<rusqlite::Result<_>>()? })
+            Ok(Fact::Accepted { membership: membership.into(), kicks_seen: kicks.collect::<rusqlite::Result<_>>()? })
         },
     },
     Table {
@@ -185,7 +185,7 @@ const TABLES: [Table; 14] = [
         compared: "",
         columns: "hlc, origin, id, group_id, name, file_id, manifest, user_id, membership",
         read: |_, r, _| {
-            Ok(Delta::Published {
+            Ok(Fact::Published {
                 id: get(r, 2)?,
                 group: get(r, 3)?,
                 name: r.get::<_, String>(4)?.try_into().map_err(|_| StoreError::Content("a share without a name"))?,
@@ -202,7 +202,7 @@ const TABLES: [Table; 14] = [
         compared: "",
         columns: "hlc, origin, group_id, file_id, device, user_id, membership, seeding",
         read: |_, r, _| {
-            Ok(Delta::Seeding {
+            Ok(Fact::Seeding {
                 group: get(r, 2)?,
                 file: get(r, 3)?,
                 device: get(r, 4)?,
@@ -229,7 +229,7 @@ impl Table {
         conn: &Connection,
         after: Option<&[Value]>,
         most: u64,
-        each: impl FnMut(Vec<Value>, Fact) -> Result<bool>,
+        each: impl FnMut(Vec<Value>, StampedFact) -> Result<bool>,
     ) -> Result<()> {
         let marks = ["?2", "?3", "?4"].get(..self.key.len()).unwrap_or_default().join(", ");
         let bound =
@@ -244,7 +244,7 @@ impl Table {
         &self,
         conn: &Connection,
         cut: Cut,
-        mut each: impl FnMut(Vec<Value>, Fact) -> Result<()>,
+        mut each: impl FnMut(Vec<Value>, StampedFact) -> Result<()>,
     ) -> Result<()> {
         let (most, cut) = (i64::MAX, cut.cast_signed());
         let each = |key, fact| each(key, fact).map(|()| true);
@@ -259,7 +259,7 @@ impl Table {
         conn: &Connection,
         bound: &str,
         params: &[&dyn ToSql],
-        mut each: impl FnMut(Vec<Value>, Fact) -> Result<bool>,
+        mut each: impl FnMut(Vec<Value>, StampedFact) -> Result<bool>,
     ) -> Result<()> {
         let Self { name, key, columns, read, .. } = self;
         let order = key.join(", ");
@@ -279,7 +279,7 @@ impl Table {
 }
 
 /// Facts from `cursor` on, as many as fit into one message, and where to go on; `None` at the end.
-pub(super) fn part(conn: &Connection, cursor: &Cursor, room: usize) -> Result<(Vec<Fact>, Option<Cursor>)> {
+pub(super) fn part(conn: &Connection, cursor: &Cursor, room: usize) -> Result<(Vec<StampedFact>, Option<Cursor>)> {
     let room = room.min(MAX_BATCH_BYTES - 16);
     let (mut facts, mut size) = (Vec::new(), 0);
     let mut at = cursor.clone();
@@ -310,7 +310,7 @@ pub(super) fn part(conn: &Connection, cursor: &Cursor, room: usize) -> Result<(V
 }
 
 /// Calls `each` with every fact, those that take something away first.
-pub(super) fn each(conn: &Connection, mut each: impl FnMut(Stamp, Delta)) -> Result<()> {
+pub(super) fn each(conn: &Connection, mut each: impl FnMut(Stamp, Fact)) -> Result<()> {
     for Table { name, columns, read, .. } in &TABLES {
         let mut find = conn.prepare(&format!("SELECT {columns} FROM {name}"))?;
         let mut rows = find.query([])?;
@@ -323,30 +323,30 @@ pub(super) fn each(conn: &Connection, mut each: impl FnMut(Stamp, Delta)) -> Res
 }
 
 /// Every row of the table that holds a fact like this is gone, so that the fact can be joined anew.
-pub(super) fn forget(conn: &Connection, delta: &Delta) -> Result<()> {
+pub(super) fn forget(conn: &Connection, fact: &Fact) -> Result<()> {
     let gone = |sql: &str, key: &[&dyn ToSql]| Ok(conn.prepare_cached(sql)?.execute(key).map(|_| ())?);
-    match delta {
-        Delta::Kicked { id, .. } => gone("DELETE FROM kicks WHERE id = ?1", &[&id.0]),
-        Delta::Ended { membership, .. } => gone("DELETE FROM ends WHERE membership = ?1", &[membership.as_bytes()]),
-        Delta::Withdrawn { publication } => {
+    match fact {
+        Fact::Kicked { id, .. } => gone("DELETE FROM kicks WHERE id = ?1", &[&id.0]),
+        Fact::Ended { membership, .. } => gone("DELETE FROM ends WHERE membership = ?1", &[membership.as_bytes()]),
+        Fact::Withdrawn { publication } => {
             gone("DELETE FROM withdrawals WHERE publication = ?1", &[publication.as_bytes()])
         }
-        Delta::SessionEnded { session } => gone("DELETE FROM session_ends WHERE session = ?1", &[session.as_bytes()]),
-        Delta::Credential { id, .. } => gone("DELETE FROM credentials WHERE id = ?1", &[&id.0]),
-        Delta::User { id, .. } => gone("DELETE FROM users WHERE id = ?1", &[id.as_bytes()]),
-        Delta::Group { id, .. } => gone("DELETE FROM groups WHERE id = ?1", &[id.as_bytes()]),
-        Delta::Requested { membership, .. } => gone("DELETE FROM memberships WHERE id = ?1", &[membership.as_bytes()]),
-        Delta::Session { id, .. } => gone("DELETE FROM sessions WHERE id = ?1", &[id.as_bytes()]),
-        Delta::SessionBound { session, .. } => {
+        Fact::SessionEnded { session } => gone("DELETE FROM session_ends WHERE session = ?1", &[session.as_bytes()]),
+        Fact::Credential { id, .. } => gone("DELETE FROM credentials WHERE id = ?1", &[&id.0]),
+        Fact::User { id, .. } => gone("DELETE FROM users WHERE id = ?1", &[id.as_bytes()]),
+        Fact::Group { id, .. } => gone("DELETE FROM groups WHERE id = ?1", &[id.as_bytes()]),
+        Fact::Requested { membership, .. } => gone("DELETE FROM memberships WHERE id = ?1", &[membership.as_bytes()]),
+        Fact::Session { id, .. } => gone("DELETE FROM sessions WHERE id = ?1", &[id.as_bytes()]),
+        Fact::SessionBound { session, .. } => {
             gone("DELETE FROM session_bindings WHERE session = ?1", &[session.as_bytes()])
         }
-        Delta::Admin { group, .. } => gone("DELETE FROM admins WHERE group_id = ?1", &[group.as_bytes()]),
-        Delta::Accepted { membership, .. } => {
+        Fact::Admin { group, .. } => gone("DELETE FROM admins WHERE group_id = ?1", &[group.as_bytes()]),
+        Fact::Accepted { membership, .. } => {
             gone("DELETE FROM accepts WHERE membership = ?1", &[membership.as_bytes()])?;
             gone("DELETE FROM accept_kicks WHERE membership = ?1", &[membership.as_bytes()])
         }
-        Delta::Published { id, .. } => gone("DELETE FROM publications WHERE id = ?1", &[id.as_bytes()]),
-        Delta::Seeding { group, file, device, .. } => gone(
+        Fact::Published { id, .. } => gone("DELETE FROM publications WHERE id = ?1", &[id.as_bytes()]),
+        Fact::Seeding { group, file, device, .. } => gone(
             "DELETE FROM seeders WHERE group_id = ?1 AND file_id = ?2 AND device = ?3",
             &[group.as_bytes(), file.as_bytes(), device.as_bytes()],
         ),
@@ -354,7 +354,7 @@ pub(super) fn forget(conn: &Connection, delta: &Delta) -> Result<()> {
 }
 
 /// The number of the part of the state that a fact belongs to, and its own hash.
-fn place(table: usize, key: &[Value], fact: &Fact) -> Result<(usize, u64)> {
+fn place(table: usize, key: &[Value], fact: &StampedFact) -> Result<(usize, u64)> {
     let mut h = blake3::Hasher::new_derive_key("shoal state digest 1");
     h.update(&[u8::try_from(table).unwrap_or(u8::MAX)]).update(&encode(fact)?);
     let mut hash = [0; 8];
@@ -381,7 +381,7 @@ pub(super) fn digest(conn: &Connection, cut: Cut) -> Result<Vec<u64>> {
 }
 
 /// The facts of some parts of the state, as far as they are compared.
-pub(super) fn in_buckets(conn: &Connection, wanted: &[usize], cut: Cut) -> Result<Vec<Fact>> {
+pub(super) fn in_buckets(conn: &Connection, wanted: &[usize], cut: Cut) -> Result<Vec<StampedFact>> {
     let mut facts = Vec::new();
     for (number, table) in TABLES.iter().enumerate() {
         let here = number * BUCKETS_PER_TABLE..(number + 1) * BUCKETS_PER_TABLE;
@@ -399,12 +399,12 @@ pub(super) fn in_buckets(conn: &Connection, wanted: &[usize], cut: Cut) -> Resul
 }
 
 /// Facts as they travel.
-pub(super) fn pack(facts: &[Fact]) -> Result<Vec<u8>> {
+pub(super) fn pack(facts: &[StampedFact]) -> Result<Vec<u8>> {
     encode(&facts)
 }
 
 /// Facts in as many messages as they need.
-pub(super) fn pack_all(facts: &[Fact]) -> Result<Vec<Vec<u8>>> {
+pub(super) fn pack_all(facts: &[StampedFact]) -> Result<Vec<Vec<u8>>> {
     let (mut messages, mut start, mut size) = (Vec::new(), 0, 0);
     for (n, fact) in facts.iter().enumerate() {
         let len = encode(fact)?.len();
@@ -419,6 +419,6 @@ pub(super) fn pack_all(facts: &[Fact]) -> Result<Vec<Vec<u8>>> {
 }
 
 /// What [`pack`] made.
-pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<Fact>> {
+pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<StampedFact>> {
     codec::decode(bytes, MAX_FRAME).map_err(|_| StoreError::Content("facts that cannot be read"))
 }

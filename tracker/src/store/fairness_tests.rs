@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::limits::Payer;
 
 /// Longer than any test takes.
@@ -34,8 +34,8 @@ fn asked() -> Asked {
 }
 
 fn change() -> Change<()> {
-    let deltas = vec![Delta::SessionEnded { session: SessionId::random() }];
-    Change { deltas, manifest: None, answer: Vec::new(), value: () }
+    let facts = vec![Fact::SessionEnded { session: SessionId::random() }];
+    Change { facts, manifest: None, answer: Vec::new(), value: () }
 }
 
 fn endless(tables: &Tables<'_>) -> Result<u64, StoreError> {

@@ -6,8 +6,8 @@ use rusqlite::Connection;
 use super::batch::{self, Record};
 use super::checkpoint::{Behind, MAX_BEHIND};
 use super::error::{Result, StoreError};
-use super::log::{self, Asked, Log};
-use super::remote;
+use super::log::{Asked, Log};
+use super::log_rows;
 use crate::failpoint::{self, Point};
 
 /// Facts that a batch writes to their tables if too many are behind: more than it brings.
@@ -36,11 +36,11 @@ pub(super) struct Sqlite {
 
 impl Ledger for Sqlite {
     fn answered(&self, asked: Asked) -> Result<Option<Vec<u8>>> {
-        log::recorded(&self.conn, asked)
+        log_rows::recorded(&self.conn, asked)
     }
 
     fn hash_at(&self, origin: OriginId, seq: u64) -> Result<Option<[u8; 32]>> {
-        remote::hash_at(&self.conn, origin, seq)
+        log_rows::hash_at(&self.conn, origin, seq)
     }
 
     fn append(&mut self, log: &Log, records: &[Record], behind: &Behind, now_ms: u64) -> Result<usize> {

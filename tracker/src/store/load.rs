@@ -30,8 +30,8 @@ pub(super) fn state(conn: &Connection, behind: &Behind) -> Result<State> {
     for (kind, name, vote) in votes::all(conn)? {
         drop(state.set_vote(kind, &name, vote));
     }
-    facts::each(conn, |stamp, delta| drop(state.join(stamp, &delta)))?;
-    behind.iter().for_each(|(stamp, delta)| drop(state.join(stamp, delta)));
+    facts::each(conn, |stamp, fact| drop(state.join(stamp, &fact)))?;
+    behind.iter().for_each(|(stamp, fact)| drop(state.join(stamp, fact)));
     Ok(state)
 }
 

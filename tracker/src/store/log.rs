@@ -1,4 +1,4 @@
-//! The history of this run: numbers, chains and dates events, and remembers what was answered.
+//! The history of this run: numbers, chains and dates events. Pure.
 //!
 //! Invariant: within an origin, `seq` has no gaps and each event carries the hash of the one before it. A run
 //! has an origin of its own, so that a database restored from a backup never reuses a number.
@@ -7,17 +7,14 @@ use std::collections::{BTreeMap, HashSet};
 
 use common::codec;
 use common::id::{DeviceId, OriginId, RequestId};
-use common::ticket::UnixSeconds;
-use common::wire::limits::{Bytes, List, MAX_BATCH_BYTES};
+use common::wire::limits::{Bytes, List, MAX_BATCH_BYTES, MAX_FRAME};
 use common::wire::sync::{Event, Head, VersionVector};
-use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{Result, StoreError};
-use super::remote;
-use crate::fact::{Delta, Hlc, HybridClock, Stamp};
+use crate::fact::{Fact, Hlc, HybridClock, Stamp};
 
-/// Events whose body is a list of deltas: the only kind so far.
-pub(super) const KIND_DELTAS: u32 = 1;
+/// Events whose body is a list of facts: the only kind so far.
+pub(super) const KIND_FACTS: u32 = 1;
 /// Version of that body.
 pub(super) const VERSION: u32 = 1;
 /// Longest body, in bytes. The largest command states a few thousand facts.
@@ -53,15 +50,17 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Begins a run with what `conn` holds of earlier ones.
-    pub(super) fn open(conn: &Connection, origin: OriginId) -> Result<Self> {
-        let clock: i64 = conn.query_row("SELECT hlc FROM clock", [], |r| r.get(0))?;
-        let clock = HybridClock::after(Hlc::from_stored(clock));
-        let heads = remote::heads(conn)?;
+    /// Begins a run with what earlier ones have left: the latest time, and what there is of each origin.
+    pub(super) fn new(origin: OriginId, latest: Hlc, heads: &[Head], quarantined: HashSet<OriginId>) -> Self {
         let versions: Versions = heads.iter().map(|h| (h.origin, h.seq)).collect();
         let hashes = heads.iter().map(|h| (h.origin, h.hash)).collect();
-        let quarantined = remote::quarantined(conn)?;
-        Ok(Self { origin, clock, unnamed: versions.clone(), versions, hashes, quarantined })
+        let clock = HybridClock::after(latest);
+        Self { origin, clock, unnamed: versions.clone(), versions, hashes, quarantined }
+    }
+
+    /// The largest time so far.
+    pub(super) const fn latest(&self) -> Hlc {
+        self.clock.last()
     }
 
     pub(super) const fn versions(&self) -> &Versions {
@@ -82,9 +81,9 @@ impl Log {
         self.hashes.get(&origin).copied().unwrap_or(NO_HASH)
     }
 
-    /// The event that states `deltas`, as the next of this run. The history goes on with it once it is [entered](Self::enter).
-    pub(super) fn next(&mut self, asked: Asked, deltas: &[Delta], answer: Vec<u8>, now_ms: u64) -> Result<Event> {
-        let body = fitting(encode(&deltas)?)?;
+    /// The event that states `facts`, as the next of this run. The history goes on with it once it is [entered](Self::enter).
+    pub(super) fn next(&mut self, asked: Asked, facts: &[Fact], answer: Vec<u8>, now_ms: u64) -> Result<Event> {
+        let body = fitting(encode(&facts)?)?;
         let answer = fitting(answer)?;
         // With the chain, they say everything that was known when the event was decided.
         let newly_seen = self.unnamed.iter().map(|(origin, seq)| (*origin, *seq));
@@ -93,7 +92,7 @@ impl Log {
             seq: self.versions.get(&self.origin).copied().unwrap_or_default() + 1,
             hlc: self.clock.tick(now_ms).to_stored().cast_unsigned(),
             deps: VersionVector(List::first_of(newly_seen)),
-            kind: KIND_DELTAS,
+            kind: KIND_FACTS,
             ver: VERSION,
             device: asked.device,
             request: asked.request,
@@ -133,48 +132,11 @@ impl Log {
     pub(super) fn absorb(&mut self, seen: Hlc) {
         self.clock.absorb(seen);
     }
-
-    /// Writes where the history is, of the origins that have moved.
-    pub(super) fn write_place(&self, tx: &Connection, moved: impl IntoIterator<Item = OriginId>) -> Result<()> {
-        let mut put = tx.prepare_cached(
-            "INSERT INTO versions (origin, seq, hash) VALUES (?1, ?2, ?3)
-             ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
-        )?;
-        for origin in moved {
-            if let Some(seq) = self.versions.get(&origin) {
-                put.execute((origin.as_bytes(), seq, self.head(origin)))?;
-            }
-        }
-        tx.prepare_cached("UPDATE clock SET hlc = ?1")?.execute([self.clock.last().to_stored()])?;
-        Ok(())
-    }
 }
 
 /// When and by whom an event was stated.
 pub(super) fn stamp_of(e: &Event) -> Stamp {
     Stamp { hlc: Hlc::from_stored(e.hlc.cast_signed()), origin: e.origin }
-}
-
-/// Writes an event, and that its asker was answered.
-pub(super) fn write(tx: &Connection, e: &Event, now: UnixSeconds) -> Result<()> {
-    tx.prepare_cached(EVENT)?.execute(rusqlite::params![
-        e.origin.as_bytes(),
-        e.seq,
-        e.hlc,
-        encode(&e.deps)?,
-        e.kind,
-        e.ver,
-        e.device.as_bytes(),
-        e.request.as_bytes(),
-        &e.body[..],
-        e.prev_hash,
-        &e.answer[..],
-        weight(e),
-    ])?;
-    let sql = "INSERT OR IGNORE INTO requests (device, request_id, answer, at) VALUES (?1, ?2, ?3, ?4)";
-    let row = (e.device.as_bytes(), e.request.as_bytes(), &e.answer[..], now.cast_signed());
-    tx.prepare_cached(sql)?.execute(row)?;
-    Ok(())
 }
 
 /// What an event weighs in the log, in bytes: its parts, and about as much as the row itself takes.
@@ -202,19 +164,10 @@ pub(super) fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
     codec::encode(value, MAX_BODY).map_err(|_| StoreError::Content("an event would be too long"))
 }
 
-/// What was answered to this request, if it has had its effect.
-pub(super) fn recorded(conn: &Connection, asked: Asked) -> Result<Option<Vec<u8>>> {
-    let mut find = conn.prepare_cached("SELECT answer FROM requests WHERE device = ?1 AND request_id = ?2")?;
-    Ok(find.query_row((asked.device.as_bytes(), asked.request.as_bytes()), |r| r.get(0)).optional()?)
+/// What an event states; nothing, if a later release made it: then it is kept and passed on.
+pub(super) fn facts_of(e: &Event) -> Result<Vec<Fact>> {
+    if (e.kind, e.ver) != (KIND_FACTS, VERSION) {
+        return Ok(Vec::new());
+    }
+    codec::decode(&e.body, MAX_FRAME).map_err(|_| StoreError::Content("the sibling sent an event that cannot be read"))
 }
-
-/// Forgets up to `most` answers given before `before`; returns how many.
-pub(super) fn prune(tx: &Connection, before: UnixSeconds, most: u32) -> Result<usize> {
-    let sql = "DELETE FROM requests WHERE (device, request_id) IN
-        (SELECT device, request_id FROM requests WHERE at < ?1 LIMIT ?2)";
-    Ok(tx.prepare_cached(sql)?.execute((before.cast_signed(), most))?)
-}
-
-const EVENT: &str = "
-    INSERT INTO events (origin, seq, hlc, deps, kind, ver, device, request_id, body, prev_hash, answer, weight)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";

@@ -18,6 +18,7 @@ mod jobs;
 mod ledger;
 mod load;
 mod log;
+mod log_rows;
 mod manifest;
 mod mutation;
 mod open;
@@ -46,7 +47,7 @@ pub use crate::state::{Account, GroupEntry, LoginRow, Seat, Seeder, SeedingFact,
 pub use backup::{BackupError, back_up};
 pub use bounds::LogBounds;
 pub use error::StoreError;
-pub use facts::{Cursor, Fact};
+pub use facts::{Cursor, StampedFact};
 pub use log::{Asked, Versions};
 pub use manifest::NewManifest;
 pub use open::OpenError;
@@ -56,7 +57,7 @@ pub use sweep::Swept;
 pub use tables::Tables;
 pub use writer::{Change, WallClock, Written};
 
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::limits::Caller;
 use batch::Batch;
 use checkpoint::Behind;
@@ -156,11 +157,11 @@ impl Store {
         free: FreeBytes,
     ) -> Result<Self, OpenError> {
         let dir = DataDir::lock(data_dir)?;
-        let conn = dir.writer()?;
-        let failed = |reason: String| OpenError::Migration { path: data_dir.to_owned(), reason };
-        let log = log::Log::open(&conn, origin).map_err(|e| failed(e.to_string()))?;
-        let behind = Behind::read(&conn).map_err(|e| failed(e.to_string()))?;
-        let state = load::state(&conn, &behind).map_err(|e| failed(e.to_string()))?;
+        let (conn, is_checked) = dir.writer()?;
+        let unreadable = |e| open::unreadable(data_dir, &e);
+        let log = log_rows::open(&conn, origin).map_err(unreadable)?;
+        let behind = Behind::read(&conn).map_err(unreadable)?;
+        let state = load::state(&conn, &behind).map_err(unreadable)?;
         let state = Arc::new(RwLock::new(state));
         let readers = (0..READERS).map(|_| dir.reader()).collect::<Result<Vec<_>, _>>()?;
         let (publish, versions) = watch::channel(Arc::new(log.versions().clone()));
@@ -180,6 +181,9 @@ impl Store {
         let writer = writer.map_err(|source| OpenError::Directory { path: data_dir.to_owned(), source })?;
         let writer = Arc::new(WriterThread { jobs: jobs.clone(), thread: Mutex::new(Some(writer)) });
         let readers = Readers::new(readers);
+        if !is_checked {
+            check_behind(data_dir, &jobs)?;
+        }
         let data_dir = data_dir.to_owned();
         Ok(Self { jobs, readers, state, versions, origin, clock: Clock(clock), reserve, writer, data_dir })
     }
@@ -215,7 +219,7 @@ impl Store {
     ) -> Result<Written<T>, E>
     where
         F: FnOnce(&State) -> Result<Change<V>, E> + Send + 'static,
-        G: FnOnce(&State, &[Delta], V) -> Result<T, E> + Send + 'static,
+        G: FnOnce(&State, &[Fact], V) -> Result<T, E> + Send + 'static,
         V: 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -259,7 +263,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn recorded(&self, caller: &Caller, asked: Asked) -> Result<Option<Vec<u8>>, StoreError> {
-        self.readers.read(caller, move |state| log::recorded(state.conn, asked)).await
+        self.readers.read(caller, move |state| log_rows::recorded(state.conn, asked)).await
     }
 
     /// Asks the state, as it is at one moment. Sees everything that was acknowledged before, and nothing that is not
@@ -379,7 +383,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn prune_requests(&self, before: UnixSeconds) -> Result<(), StoreError> {
-        while self.upkeep(move |tx| log::prune(tx, before, PRUNED_AT_ONCE)).await? == PRUNED_AT_ONCE as usize {}
+        while self.upkeep(move |tx| log_rows::prune(tx, before, PRUNED_AT_ONCE)).await? == PRUNED_AT_ONCE as usize {}
         Ok(())
     }
 
@@ -471,4 +475,20 @@ impl Store {
             tracing::error!("the database's writer ended by a panic");
         }
     }
+}
+
+/// Has the whole file looked at. A tracker whose database is damaged ends.
+fn check_behind(data_dir: &Path, jobs: &Jobs) -> Result<(), OpenError> {
+    let (jobs, path) = (jobs.clone(), data_dir.to_owned());
+    let check = move || match open::check_behind(&path) {
+        Err(e @ OpenError::Damaged { .. }) => {
+            tracing::error!("{e}");
+            jobs.close(Closed::Untidy);
+        }
+        // It may be gone already, in a test.
+        Err(e) => tracing::debug!("the database was not checked: {e}"),
+        Ok(()) => {}
+    };
+    let begun = thread::Builder::new().name("store check".into()).spawn(check);
+    begun.map(drop).map_err(|source| OpenError::Directory { path: data_dir.to_owned(), source })
 }

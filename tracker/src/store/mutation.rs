@@ -2,7 +2,7 @@
 
 use common::id::SessionId;
 
-use crate::fact::{Delta, ManifestId, Stamp};
+use crate::fact::{Fact, ManifestId, Stamp};
 #[cfg(test)]
 use crate::state::ManifestHead;
 use crate::state::State;
@@ -11,9 +11,9 @@ use crate::state::State;
 #[derive(Debug)]
 pub(super) enum Mutation {
     /// A fact was joined.
-    Joined(Stamp, Delta),
+    Joined(Stamp, Fact),
     /// What was stated of the thing that this is about was taken away.
-    Forgotten(Delta),
+    Forgotten(Fact),
     /// A login went that nobody can refer to any more.
     SessionForgotten(SessionId),
     /// A manifest is here.
@@ -30,8 +30,8 @@ pub(super) type Mutations = Vec<Mutation>;
 pub(super) fn apply(state: &mut State, mutations: Mutations) {
     for mutation in mutations {
         match mutation {
-            Mutation::Joined(stamp, delta) => drop(state.join(stamp, &delta)),
-            Mutation::Forgotten(delta) => state.forget(&delta),
+            Mutation::Joined(stamp, fact) => drop(state.join(stamp, &fact)),
+            Mutation::Forgotten(fact) => state.forget(&fact),
             Mutation::SessionForgotten(session) => state.forget_session(session),
             #[cfg(test)]
             Mutation::ManifestAdded(id, head) => drop(state.add_manifest(id, head)),

@@ -8,6 +8,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
+use super::error::StoreError;
+
 mod embedded {
     #![allow(missing_docs, clippy::unwrap_used, reason = "generated; it parses names that were checked at build time")]
     refinery::embed_migrations!("../migrations");
@@ -105,19 +107,25 @@ impl DataDir {
         self.path.join(FILE)
     }
 
-    /// The one connection that writes, to a database that is whole and up to date.
-    pub(super) fn writer(&self) -> Result<Connection, OpenError> {
+    /// The one connection that writes, to a database that is up to date; and whether every page of it was looked at, as
+    /// before it is changed: else it is to be [checked](Self::check) behind.
+    pub(super) fn writer(&self) -> Result<(Connection, bool), OpenError> {
         let path = self.file();
+        let was_killed = has_log(&path);
         // SQLite gives the files beside it the same mode.
         private().open(&path).map_err(|source| OpenError::Directory { path: path.clone(), source })?;
         let mut conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|e| sort(&path, e))?;
-        // Until the two are known to belong together, the log is not to be written into the file.
-        keep_log(&conn, true).map_err(|e| sort(&path, e))?;
-        check(&path, &conn)?;
-        keep_log(&conn, false).map_err(|e| sort(&path, e))?;
+        let known = newest_schema();
+        let check_first = was_killed || schema_version(&conn).map_err(|e| sort(&path, e))? < known;
+        if check_first {
+            // Until the two are known to belong together, the log is not to be written into the file.
+            keep_log(&conn, true).map_err(|e| sort(&path, e))?;
+            check(&path, &conn)?;
+            keep_log(&conn, false).map_err(|e| sort(&path, e))?;
+        }
         migrate(&path, &mut conn)?;
         durable(&conn).map_err(|e| sort(&path, e))?;
-        Ok(conn)
+        Ok((conn, check_first))
     }
 
     /// A connection that only reads.
@@ -177,9 +185,12 @@ fn mend(path: &Path, log: bool) -> String {
 }
 
 fn damaged(path: &Path, reason: String) -> OpenError {
-    let log = PathBuf::from(format!("{}-wal", path.display()));
-    let log = log.metadata().is_ok_and(|m| m.len() > 0);
-    OpenError::Damaged { path: path.to_owned(), reason, log }
+    OpenError::Damaged { path: path.to_owned(), reason, log: has_log(path) }
+}
+
+/// Whether a write-ahead log lies beside the file: its tracker was killed, or it is another file's.
+fn has_log(path: &Path) -> bool {
+    PathBuf::from(format!("{}-wal", path.display())).metadata().is_ok_and(|m| m.len() > 0)
 }
 
 fn durable(conn: &Connection) -> rusqlite::Result<()> {
@@ -190,7 +201,26 @@ fn durable(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
 }
 
-/// Reads every page once. A torn file is noticed here, and not at some later command.
+/// Reads every page of the database in `data_dir` once, which takes a while.
+pub(super) fn check_behind(data_dir: &Path) -> Result<(), OpenError> {
+    let path = data_dir.join(FILE);
+    let conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|e| sort(&path, e))?;
+    check(&path, &conn)
+}
+
+/// Why the state cannot be read.
+pub(super) fn unreadable(data_dir: &Path, e: &StoreError) -> OpenError {
+    match e {
+        StoreError::Sqlite(e) if is_damage(e) => damaged(&data_dir.join(FILE), e.to_string()),
+        e => OpenError::Migration { path: data_dir.to_owned(), reason: e.to_string() },
+    }
+}
+
+fn is_damage(e: &rusqlite::Error) -> bool {
+    matches!(e.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}
+
+/// A torn file is noticed so, and not at some later command.
 fn check(path: &Path, conn: &Connection) -> Result<(), OpenError> {
     let verdict: String = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(|e| sort(path, e))?;
     match verdict.as_str() {
@@ -200,14 +230,19 @@ fn check(path: &Path, conn: &Connection) -> Result<(), OpenError> {
 }
 
 fn migrate(path: &Path, conn: &mut Connection) -> Result<(), OpenError> {
-    let runner = embedded::migrations::runner();
-    let known = runner.get_migrations().iter().map(|m| i64::from(m.version())).max().unwrap_or_default();
+    let (runner, known) = (embedded::migrations::runner(), newest_schema());
     let found = schema_version(conn).map_err(|e| sort(path, e))?;
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
     let failed = |e: refinery::Error| OpenError::Migration { path: path.to_owned(), reason: e.to_string() };
     runner.run(conn).map(|_| ()).map_err(failed)
+}
+
+/// The newest migration that we know.
+fn newest_schema() -> i64 {
+    let runner = embedded::migrations::runner();
+    runner.get_migrations().iter().map(|m| i64::from(m.version())).max().unwrap_or_default()
 }
 
 /// The newest migration that was applied; 0 for an empty database.
@@ -220,9 +255,9 @@ fn schema_version(conn: &Connection) -> rusqlite::Result<i64> {
 }
 
 fn sort(path: &Path, e: rusqlite::Error) -> OpenError {
-    match e.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => damaged(path, e.to_string()),
-        _ => OpenError::Sqlite { path: path.to_owned(), source: e },
+    match is_damage(&e) {
+        true => damaged(path, e.to_string()),
+        false => OpenError::Sqlite { path: path.to_owned(), source: e },
     }
 }
 
@@ -233,7 +268,7 @@ mod tests {
     use super::*;
 
     fn opened(dir: &Path) -> Result<Connection, OpenError> {
-        DataDir::lock(dir)?.writer()
+        Ok(DataDir::lock(dir)?.writer()?.0)
     }
 
     #[test]
@@ -254,7 +289,7 @@ mod tests {
     fn a_statement_is_planned_once_whatever_is_bound() {
         let dir = tempfile::tempdir().expect("directory");
         let data = DataDir::lock(dir.path()).expect("locked");
-        let (writer, reader) = (data.writer().expect("opened"), data.reader().expect("opened"));
+        let (writer, reader) = (data.writer().expect("opened").0, data.reader().expect("opened"));
         let statements = [
             "SELECT name FROM users WHERE id = ?1",
             "SELECT answer FROM requests WHERE device = ?1 AND request_id = ?1",
@@ -313,8 +348,19 @@ mod tests {
         assert!(DataDir::lock(dir.path()).is_ok());
     }
 
-    #[test]
-    fn a_damaged_database_is_refused_and_left_alone() {
+    /// Waits until a tracker has noticed that its database is damaged.
+    async fn noticed(dir: &Path) {
+        match super::super::Store::open(dir, std::sync::Arc::new(|| 1_700_000_000_000)) {
+            Err(e) => assert!(matches!(e, OpenError::Damaged { .. }), "{e}"),
+            Ok(store) => {
+                let ended = tokio::time::timeout(Duration::from_secs(20), store.writer_ended()).await;
+                ended.expect("it ends by itself");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_database_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().expect("directory");
         drop(opened(dir.path()).expect("opened"));
         let file = dir.path().join(FILE);
@@ -323,11 +369,26 @@ mod tests {
         torn[4096..12_288].fill(0x5a);
         for bad in [b"this is not a database, it is a text\n".repeat(200), torn, good[..good.len() / 2].to_vec()] {
             fs::write(&file, &bad).expect("written");
-            assert!(matches!(opened(dir.path()), Err(OpenError::Damaged { .. })), "{} bytes", bad.len());
+            noticed(dir.path()).await;
             assert_eq!(fs::read(&file).expect("read"), bad);
         }
         fs::write(&file, &good).expect("written");
         assert!(opened(dir.path()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn damage_where_nothing_is_read_is_noticed_behind() {
+        let dir = tempfile::tempdir().expect("directory");
+        opened(dir.path())
+            .expect("opened")
+            .execute_batch("CREATE TABLE t AS SELECT randomblob(9999) b")
+            .expect("filled");
+        let file = dir.path().join(FILE);
+        let mut bytes = fs::read(&file).expect("read");
+        let end = bytes.len() - 8192;
+        bytes[end..].fill(0x5a);
+        fs::write(&file, &bytes).expect("written");
+        noticed(dir.path()).await;
     }
 
     #[test]

@@ -11,23 +11,21 @@ use std::sync::Arc;
 use common::codec;
 use common::id::{MembershipId, OriginId, PublicationId};
 use common::pieces::PieceLayout;
-use common::ticket::UnixSeconds;
 use common::wire::limits::{List, MAX_BATCH_BYTES, MAX_EVENTS, MAX_FRAME, MAX_PART};
-use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote, VersionVector};
+use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::batch::Batch;
 use super::error::{Result, StoreError};
-use super::facts::{self, Fact};
-use super::log::{self, KIND_DELTAS, VERSION, Versions};
+use super::facts::{self, StampedFact};
+use super::log::{self, KIND_FACTS, VERSION, Versions};
 use super::mutation::{Mutation, Mutations};
 use super::tables::Tables;
-use super::{checkpoint, fact_rows, votes};
-use crate::fact::{Delta, Hlc, ManifestId, Stamp};
+use super::{fact_rows, log_rows, votes};
+use crate::fact::{Fact, Hlc, ManifestId, Stamp};
 use crate::state::State;
+use crate::vote::Vote;
 
-/// Events of one origin looked at in one reading.
-const READ_AT_ONCE: usize = MAX_EVENTS;
 /// What a vote weighs on the line, about, in bytes.
 const VOTE_BYTES: usize = 64;
 
@@ -47,7 +45,7 @@ pub struct Applied {
     /// Whether one of the own votes has changed.
     pub votes: bool,
     /// What is new in the state; and claims that have lost their name.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<StampedFact>,
     /// How far the latest of the events is ahead of the wall clock, in milliseconds.
     pub ahead_ms: u64,
 }
@@ -93,9 +91,11 @@ pub(super) fn apply(
     }
     if out.done == events.len() {
         for vote in theirs {
-            let met = votes::on_vote(batch, vote);
-            out.votes |= met.changed;
-            out.facts.extend(met.lost);
+            if let Some(cast) = votes::on_vote(batch.state, vote) {
+                batch.cast(cast.kind, cast.name, cast.vote);
+                out.votes = true;
+                out.facts.extend(cast.lost);
+            }
         }
     }
     out.versions = batch.log.versions().clone();
@@ -131,44 +131,36 @@ fn apply_event(batch: &mut Batch<'_>, e: &Event, absent: &HashSet<ManifestId>, o
     if batch.log.head(e.origin) != e.prev_hash {
         return Ok(Verdict::Fork);
     }
-    let (hash, deltas) = (log::hash_of(e)?, deltas(e)?);
-    if let Some(missing) = missing_manifest(batch.state, deltas.iter(), absent) {
+    let (hash, facts) = (log::hash_of(e)?, log::facts_of(e)?);
+    if let Some(missing) = missing_manifest(batch.state, facts.iter(), absent) {
         out.missing = Some(missing);
         return Ok(Verdict::Stop);
     }
     let stamp = log::stamp_of(e);
-    batch.state_facts(stamp, &deltas);
+    batch.state_facts(stamp, &facts);
     out.ahead_ms = out.ahead_ms.max(stamp.hlc.millis().saturating_sub(batch.now_ms));
-    out.facts.extend(deltas.iter().map(|d| (stamp, d.clone())));
-    batch.enter(e.clone(), hash, deltas);
+    out.facts.extend(facts.iter().map(|d| (stamp, d.clone())));
+    batch.enter(e.clone(), hash, facts);
     Ok(Verdict::Done)
 }
 
-/// What an event states; nothing, if a later release made it: then it is kept and passed on.
-pub(super) fn deltas(e: &Event) -> Result<Vec<Delta>> {
-    if (e.kind, e.ver) != (KIND_DELTAS, VERSION) {
-        return Ok(Vec::new());
-    }
-    codec::decode(&e.body, MAX_FRAME).map_err(|_| StoreError::Content("the sibling sent an event that cannot be read"))
-}
-
-/// A manifest that `deltas` name and that is not here. Of a share that is gone for good, as these facts or
+/// A manifest that `facts` name and that is not here. Of a share that is gone for good, as these facts or
 /// the state say, nobody needs it, and the sibling may have forgotten it.
 fn missing_manifest<'a>(
     state: &State,
-    deltas: impl Iterator<Item = &'a Delta> + Clone,
+    facts: impl Iterator<Item = &'a Fact> + Clone,
     absent: &HashSet<ManifestId>,
 ) -> Option<ManifestId> {
     let (mut withdrawn, mut ended) = (HashSet::new(), HashSet::new());
-    for delta in deltas.clone() {
-        match delta {
-            Delta::Withdrawn { publication } => drop(withdrawn.insert(publication)),
-            Delta::Ended { membership, .. } => drop(ended.insert(membership)),
+    for fact in facts.clone() {
+        match fact {
+            Fact::Withdrawn { publication } => drop(withdrawn.insert(publication)),
+            Fact::Ended { membership, .. } => drop(ended.insert(membership)),
             _ => {}
         }
     }
-    let mut published = deltas.filter_map(|delta| match delta {
-        Delta::Published { id, manifest, membership, .. } => Some((id, manifest, membership)),
+    let mut published = facts.filter_map(|fact| match fact {
+        Fact::Published { id, manifest, membership, .. } => Some((id, manifest, membership)),
         _ => None,
     });
     let is_missing = |(id, manifest, membership): &(&PublicationId, &ManifestId, &MembershipId)| {
@@ -177,27 +169,6 @@ fn missing_manifest<'a>(
         !is_gone && !is_here && !state.is_withdrawn(**id) && !state.has_ended(**membership)
     };
     published.find(is_missing).map(|(_, manifest, _)| *manifest)
-}
-
-/// The hash of an event that we have: the head of its origin, or what the next one names.
-pub(super) fn hash_at(conn: &Connection, origin: OriginId, seq: u64) -> Result<Option<[u8; 32]>> {
-    let sql = "SELECT hash FROM versions WHERE origin = ?1 AND seq = ?2
-               UNION ALL SELECT prev_hash FROM events WHERE origin = ?1 AND seq = ?2 + 1 LIMIT 1";
-    Ok(conn.prepare_cached(sql)?.query_row((origin.as_bytes(), seq), |r| r.get(0)).optional()?)
-}
-
-/// Nothing more is applied of `origin`.
-pub(super) fn quarantine(conn: &Connection, origin: OriginId, seq: u64, now: UnixSeconds) -> Result<()> {
-    let sql = "INSERT OR IGNORE INTO quarantines (origin, seq, at) VALUES (?1, ?2, ?3)";
-    conn.prepare_cached(sql)?.execute((origin.as_bytes(), seq, now))?;
-    Ok(())
-}
-
-/// Origins of which nothing more is applied.
-pub(super) fn quarantined(conn: &Connection) -> Result<HashSet<OriginId>> {
-    let mut find = conn.prepare_cached("SELECT origin FROM quarantines")?;
-    let rows = find.query_map([], |r| r.get(0).map(OriginId::new))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Compares what the sibling says it has with what is here, and quarantines origins whose events differ: these.
@@ -216,14 +187,6 @@ pub(super) fn compare(batch: &mut Batch<'_>, theirs: &[Head]) -> Result<Vec<Orig
     Ok(forked)
 }
 
-/// What is here of each origin.
-pub(super) fn heads(conn: &Connection) -> Result<Vec<Head>> {
-    let mut find = conn.prepare_cached("SELECT origin, seq, hash FROM versions ORDER BY origin")?;
-    let row = |r: &Row<'_>| Ok(Head { origin: OriginId::new(r.get(0)?), seq: r.get(1)?, hash: r.get(2)? });
-    let rows = find.query_map([], row)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
 /// What to say first, except who says it.
 pub(super) fn introduction(conn: &Connection, origin: OriginId, tracker_no: u16) -> Result<Hello> {
     Ok(Hello {
@@ -235,16 +198,10 @@ pub(super) fn introduction(conn: &Connection, origin: OriginId, tracker_no: u16)
         )?),
         tracker_no,
         origin,
-        heads: List::new(heads(conn)?).ok_or(StoreError::Content("too many runs of trackers are on record"))?,
+        heads: List::new(log_rows::heads(conn)?)
+            .ok_or(StoreError::Content("too many runs of trackers are on record"))?,
         names: votes::confirmed_digest(conn)?,
     })
-}
-
-/// Up to which event of each origin the log has been cut off.
-pub(super) fn floors(conn: &Connection) -> Result<Versions> {
-    let mut find = conn.prepare_cached("SELECT origin, seq FROM floors")?;
-    let rows = find.query_map([], |r| Ok((OriginId::new(r.get(0)?), r.get(1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// What follows on `after`: about `room` bytes of it, and at least one event.
@@ -271,15 +228,15 @@ pub(super) fn outbox(
 /// By time, which is an order in which nothing comes before what it depends on. Where an origin has
 /// more than is looked at, nothing is taken that is later than the last of those.
 fn events_after(conn: &Connection, after: &Versions, room: usize) -> Result<(Vec<Event>, bool)> {
-    let quarantined = quarantined(conn)?;
+    let quarantined = log_rows::quarantined(conn)?;
     let mut found: Vec<Event> = Vec::new();
     let mut horizon = None;
-    for head in heads(conn)?.iter().filter(|h| !quarantined.contains(&h.origin)) {
+    for head in log_rows::heads(conn)?.iter().filter(|h| !quarantined.contains(&h.origin)) {
         let seen = after.get(&head.origin).copied().unwrap_or_default();
         if head.seq <= seen {
             continue;
         }
-        let page = of_origin(conn, head.origin, seen, room)?;
+        let page = log_rows::events_of(conn, head.origin, seen, room)?;
         if let Some(last) = page.last().filter(|last| last.seq < head.seq) {
             let last = (last.hlc, last.origin);
             horizon = Some(horizon.map_or(last, |h: (u64, OriginId)| h.min(last)));
@@ -303,39 +260,6 @@ fn events_after(conn: &Connection, after: &Versions, room: usize) -> Result<(Vec
     Ok((taken, complete && horizon.is_none()))
 }
 
-/// Events of an origin that follow on number `after`, until they are heavier than `most` bytes.
-pub(super) fn of_origin(conn: &Connection, origin: OriginId, after: u64, most: usize) -> Result<Vec<Event>> {
-    let sql = "SELECT seq, hlc, deps, kind, ver, device, request_id, body, answer, prev_hash FROM events
-               WHERE origin = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
-    let mut find = conn.prepare_cached(sql)?;
-    let mut rows = find.query((origin.as_bytes(), after, READ_AT_ONCE as u64))?;
-    let (mut events, mut size) = (Vec::new(), 0);
-    while let Some(r) = rows.next()? {
-        let long = StoreError::Content("an event is too long");
-        let deps: Vec<u8> = r.get(2)?;
-        let event = Event {
-            origin,
-            seq: r.get(0)?,
-            hlc: r.get(1)?,
-            deps: codec::decode::<VersionVector>(&deps, MAX_FRAME)
-                .map_err(|_| StoreError::Content("an event is damaged"))?,
-            kind: r.get(3)?,
-            ver: r.get(4)?,
-            device: r.get::<_, [u8; 32]>(5)?.into(),
-            request: r.get::<_, [u8; 16]>(6)?.into(),
-            body: List::new(r.get(7)?).ok_or(long.clone())?,
-            answer: List::new(r.get(8)?).ok_or(long)?,
-            prev_hash: r.get(9)?,
-        };
-        size += log::weight(&event);
-        events.push(event);
-        if size > most as u64 {
-            break;
-        }
-    }
-    Ok(events)
-}
-
 /// Joins `packed`, facts of the sibling's state; with `complete`, its heads, they were all.
 pub(super) fn join_facts(
     batch: &mut Batch<'_>,
@@ -349,10 +273,10 @@ pub(super) fn join_facts(
         return Ok(out);
     }
     let mut latest = Hlc::default();
-    for (stamp, delta) in facts {
+    for (stamp, fact) in facts {
         latest = latest.max(stamp.hlc);
-        if batch.join(stamp, &delta) {
-            out.facts.push((stamp, delta));
+        if batch.join(stamp, &fact) {
+            out.facts.push((stamp, fact));
         }
     }
     batch.keep_facts(out.facts.clone());
@@ -365,60 +289,54 @@ pub(super) fn join_facts(
             }
         }
         // Only now is it known which groups are closed.
-        votes::on_unvoted(batch);
+        for (kind, name, claim) in batch.state.unvoted() {
+            batch.cast(kind, name, Vote::first(claim));
+        }
     }
     out.versions = batch.log.versions().clone();
     Ok(out)
 }
 
-/// Notes that the sibling's state up to `head` has been joined: of that origin, the log begins there.
-pub(super) fn adopt(tx: &Connection, head: &Head) -> Result<()> {
-    let floor = "INSERT INTO floors (origin, seq) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET seq = excluded.seq";
-    tx.prepare_cached(floor)?.execute((head.origin.as_bytes(), head.seq))?;
-    tx.prepare_cached("DELETE FROM events WHERE origin = ?1")?.execute([head.origin.as_bytes()])?;
-    checkpoint::write_head(tx, head)
-}
-
 /// Joins `packed`, the sibling's facts of parts that differ from ours. A row of either that says what the log says
 /// otherwise is not believed: it is replaced by what the log says. Returns how many rows of ours that were.
 pub(super) fn mend(conn: &Connection, mutations: &mut Mutations, packed: &[u8], cut: facts::Cut) -> Result<usize> {
-    let join = |mutations: &mut Mutations, delta: &Delta, stamp: Stamp| {
-        mutations.push(Mutation::Joined(stamp, delta.clone()));
-        fact_rows::join(conn, delta, stamp).map(drop)
+    let join = |mutations: &mut Mutations, fact: &Fact, stamp: Stamp| {
+        mutations.push(Mutation::Joined(stamp, fact.clone()));
+        fact_rows::join(conn, fact, stamp).map(drop)
     };
     let mut mended = 0;
     let theirs = facts::unpack(packed)?;
-    for (stamp, delta) in &theirs {
+    for (stamp, fact) in &theirs {
         match said_at(conn, *stamp)? {
-            Some(said) if !said.contains(delta) && !matches!(delta, Delta::SessionBound { .. }) => {}
-            _ => join(mutations, delta, *stamp)?,
+            Some(said) if !said.contains(fact) && !matches!(fact, Fact::SessionBound { .. }) => {}
+            _ => join(mutations, fact, *stamp)?,
         }
     }
     let digest_parts: Vec<usize> = (0..facts::BUCKETS).collect();
-    for (stamp, delta) in facts::in_buckets(conn, &digest_parts, cut)? {
+    for (stamp, fact) in facts::in_buckets(conn, &digest_parts, cut)? {
         let Some(said) = said_at(conn, stamp)? else { continue };
-        if said.contains(&delta) {
+        if said.contains(&fact) {
             continue;
         }
         // Not the fact itself: it may hold a password's hash.
         tracing::error!("a row of {} differs from what the log says, and is replaced", stamp.origin);
-        facts::forget(conn, &delta)?;
-        mutations.push(Mutation::Forgotten(delta));
+        facts::forget(conn, &fact)?;
+        mutations.push(Mutation::Forgotten(fact));
         said.iter().try_for_each(|d| join(mutations, d, stamp))?;
         mended += 1;
     }
-    for (stamp, delta) in &theirs {
-        if said_at(conn, *stamp)?.is_none_or(|said| said.contains(delta)) {
-            join(mutations, delta, *stamp)?;
+    for (stamp, fact) in &theirs {
+        if said_at(conn, *stamp)?.is_none_or(|said| said.contains(fact)) {
+            join(mutations, fact, *stamp)?;
         }
     }
     Ok(mended)
 }
 
 /// What was stated at a time, if the log still has it.
-fn said_at(conn: &Connection, stamp: Stamp) -> Result<Option<Vec<Delta>>> {
+fn said_at(conn: &Connection, stamp: Stamp) -> Result<Option<Vec<Fact>>> {
     let sql = "SELECT body FROM events WHERE hlc = ?1 AND origin = ?2 AND kind = ?3 AND ver = ?4";
-    let row = (stamp.hlc.to_stored(), stamp.origin.as_bytes(), KIND_DELTAS, VERSION);
+    let row = (stamp.hlc.to_stored(), stamp.origin.as_bytes(), KIND_FACTS, VERSION);
     let body: Option<Vec<u8>> = conn.prepare_cached(sql)?.query_row(row, |r| r.get(0)).optional()?;
     body.map(|b| codec::decode(&b, MAX_FRAME).map_err(|_| StoreError::Content("an event is damaged"))).transpose()
 }

@@ -15,7 +15,7 @@ use super::log::Versions;
 use super::manifest::NewManifest;
 use super::mutation::Mutations;
 use super::remote::{self, Absent, Applied, Outbox};
-use super::{Store, checkpoint, votes};
+use super::{Store, checkpoint, log_rows, votes};
 use crate::fact::ManifestId;
 use crate::limits::Caller;
 
@@ -47,7 +47,7 @@ impl Store {
         self.readers
             .read(&Caller::replica(), move |s| {
                 let hello = remote::introduction(s.conn, origin, tracker_no)?;
-                Ok((hello, remote::floors(s.conn)?, votes::changes(s.conn)?))
+                Ok((hello, log_rows::floors(s.conn)?, votes::changes(s.conn)?))
             })
             .await
     }
@@ -161,7 +161,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn quarantined(&self) -> Result<Vec<OriginId>> {
-        self.readers.read(&Caller::replica(), |s| Ok(remote::quarantined(s.conn)?.into_iter().collect())).await
+        self.readers.read(&Caller::replica(), |s| Ok(log_rows::quarantined(s.conn)?.into_iter().collect())).await
     }
 
     /// Applies nothing more of `origin`.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use common::id::{RequestId, UserId, UserName};
 
 use super::*;
-use crate::fact::Delta;
+use crate::fact::Fact;
 
 fn open(dir: &Path) -> Store {
     Store::open(dir, Arc::new(|| 1_700_000_000_000)).expect("opened")
@@ -23,12 +23,7 @@ fn name(n: u64) -> UserName {
 /// States one account.
 fn account(n: u64) -> Change<u64> {
     let id = UserId::new(*asked(n).request.as_bytes());
-    Change {
-        deltas: vec![Delta::User { id, name: name(n) }],
-        manifest: None,
-        answer: n.to_le_bytes().to_vec(),
-        value: n,
-    }
+    Change { facts: vec![Fact::User { id, name: name(n) }], manifest: None, answer: n.to_le_bytes().to_vec(), value: n }
 }
 
 async fn put(store: &Store, n: u64) -> Result<Written<u64>, StoreError> {

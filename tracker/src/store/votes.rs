@@ -8,10 +8,9 @@ use common::id::{GroupId, OriginId, UserId, UserName};
 use common::wire::sync::{NameKind, NameVote, VoteStage};
 use rusqlite::{Connection, Row};
 
-use super::batch::Batch;
 use super::error::{Result, StoreError};
-use super::facts::Fact;
-use crate::fact::{Delta, Hlc, Stamp};
+use super::facts::StampedFact;
+use crate::fact::{Fact, Hlc, Stamp};
 use crate::state::State;
 use crate::vote::{Claim, Vote};
 
@@ -34,76 +33,70 @@ fn stage_of(number: i64) -> VoteStage {
     }
 }
 
-/// Votes for the first claim on a name.
-pub(super) fn on_claim(batch: &mut Batch<'_>, delta: &Delta, stamp: Stamp) {
-    let (kind, name, owner) = match delta {
-        Delta::User { id, name } => (NameKind::User, name.as_str(), *id.as_bytes()),
-        Delta::Group { id, name, .. } => (NameKind::Group, name.as_str(), *id.as_bytes()),
-        _ => return,
+/// A vote that is to be cast, on a name in lower case.
+#[derive(Debug)]
+pub(super) struct Cast {
+    pub(super) kind: NameKind,
+    pub(super) name: String,
+    pub(super) vote: Vote,
+    /// Who has lost the name by it.
+    pub(super) lost: Option<StampedFact>,
+}
+
+/// The vote for a claim that is the first on its name.
+pub(super) fn on_claim(state: &State, fact: &Fact, stamp: Stamp) -> Option<Cast> {
+    let (kind, name, owner) = match fact {
+        Fact::User { id, name } => (NameKind::User, name.as_str(), *id.as_bytes()),
+        Fact::Group { id, name, .. } => (NameKind::Group, name.as_str(), *id.as_bytes()),
+        _ => return None,
     };
     let name = name.to_ascii_lowercase();
-    match batch.state.vote(kind, &name) {
-        Some(vote) if vote.claim.owner == owner || !is_void(batch.state, kind, vote) => {}
-        _ => batch.cast(kind, name, Vote::first(Claim { stamp, owner })),
+    match state.vote(kind, &name) {
+        Some(vote) if vote.claim.owner == owner || !is_void(state, kind, vote) => None,
+        _ => Some(Cast { kind, name, vote: Vote::first(Claim { stamp, owner }), lost: None }),
     }
 }
 
-/// Votes for the first claim on every name that has no vote yet.
-pub(super) fn on_unvoted(batch: &mut Batch<'_>) {
-    for (kind, name, claim) in batch.state.unvoted() {
-        batch.cast(kind, name, Vote::first(claim));
-    }
-}
-
-/// What a vote of the sibling has changed.
-#[derive(Debug, Default)]
-pub(super) struct Met {
-    /// The own vote is another, or has come further.
-    pub(super) changed: bool,
-    /// Who has lost the name by it.
-    pub(super) lost: Option<Fact>,
-}
-
-/// Takes the sibling's current vote into account.
-pub(super) fn on_vote(batch: &mut Batch<'_>, theirs: &NameVote) -> Met {
-    let name = theirs.name.as_str().to_ascii_lowercase();
+/// What the sibling's current vote makes of the own one.
+pub(super) fn on_vote(state: &State, theirs: &NameVote) -> Option<Cast> {
+    let (kind, name) = (theirs.kind, theirs.name.as_str().to_ascii_lowercase());
     let stamp = Stamp { hlc: Hlc::from_stored(theirs.hlc.cast_signed()), origin: theirs.origin };
     let vote = Vote { claim: Claim { stamp, owner: theirs.owner }, stage: theirs.stage };
-    let mine = batch.state.vote(theirs.kind, &name);
+    let mine = state.vote(kind, &name);
     let alike = mine.is_some_and(|m| m.claim.owner == vote.claim.owner);
-    if !alike && is_void(batch.state, theirs.kind, vote) {
-        return Met::default();
+    if !alike && is_void(state, kind, vote) {
+        return None;
     }
     let base = match mine {
-        Some(m) if alike || !is_void(batch.state, theirs.kind, m) => m,
+        Some(m) if alike || !is_void(state, kind, m) => m,
         _ => Vote::first(vote.claim),
     };
     let met = base.meet(vote);
     if mine == Some(met) && alike {
-        return Met::default();
+        return None;
     }
+    let before = mine.filter(|m| m.claim.owner != met.claim.owner);
+    let lost = before.and_then(|before| claim_of(state, kind, before));
     // Cast anew even if it stands: the sibling votes otherwise, so it does not know this vote, perhaps
     // because it had given a closed group's name away.
-    batch.cast(theirs.kind, name, met);
-    let lost = mine.filter(|m| m.claim.owner != met.claim.owner);
-    Met { changed: true, lost: lost.and_then(|before| claim_of(batch.state, theirs.kind, before)) }
+    Some(Cast { kind, name, vote: met, lost })
 }
 
 /// The fact that made a claim.
-fn claim_of(state: &State, kind: NameKind, vote: Vote) -> Option<Fact> {
+fn claim_of(state: &State, kind: NameKind, vote: Vote) -> Option<StampedFact> {
     let Claim { stamp, owner } = vote.claim;
-    let delta = match kind {
+    let fact = match kind {
         NameKind::User => {
             let id = UserId::new(owner);
-            Delta::User { id, name: state.user_claim(id)? }
+            Fact::User { id, name: state.user_claim(id)? }
         }
         NameKind::Group => {
             let id = GroupId::new(owner);
             let (name, creator) = state.group_claim(id)?;
-            Delta::Group { id, name, creator }
+            Fact::Group { id, name, creator }
         }
     };
-    Some((stamp, delta))
+    Some((stamp, fact))
 }
 
 /// Whether it is for a group that is known here, and closed.

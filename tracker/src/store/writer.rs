@@ -23,7 +23,7 @@ use super::manifest::NewManifest;
 use super::mutation::{self, Mutations};
 use super::open::DataDir;
 use super::reserve::Reserve;
-use crate::fact::Delta;
+use crate::fact::Fact;
 use crate::failpoint::{self, Point};
 use crate::limits::Payer;
 use crate::state::State;
@@ -44,7 +44,7 @@ pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 #[derive(Debug)]
 pub struct Change<T> {
     /// The facts that it states; none, if it found nothing to change.
-    pub deltas: Vec<Delta>,
+    pub facts: Vec<Fact>,
     /// A manifest that the facts refer to.
     pub manifest: Option<NewManifest>,
     /// What to answer if the same is asked again.
@@ -92,7 +92,7 @@ pub(super) struct Command<F, G, T, E> {
 impl<F, G, V, T, E> Decide for Command<F, G, T, E>
 where
     F: FnOnce(&State) -> std::result::Result<Change<V>, E> + Send,
-    G: FnOnce(&State, &[Delta], V) -> std::result::Result<T, E> + Send,
+    G: FnOnce(&State, &[Fact], V) -> std::result::Result<T, E> + Send,
     T: Send,
     E: From<StoreError> + Send,
 {
@@ -123,25 +123,25 @@ fn command<V, T, E: From<StoreError>>(
     batch: &mut Batch<'_>,
     asked: Asked,
     decide: impl FnOnce(&State) -> std::result::Result<Change<V>, E>,
-    then: impl FnOnce(&State, &[Delta], V) -> std::result::Result<T, E>,
+    then: impl FnOnce(&State, &[Fact], V) -> std::result::Result<T, E>,
 ) -> std::result::Result<Written<T>, E> {
     if let Some(answer) = batch.answered(asked)? {
         return Ok(Written::Repeated(answer));
     }
-    let Change { deltas, manifest, answer, value } = contained(|| decide(batch.state))?;
-    if !batch.room && deltas.iter().any(Delta::adds) {
+    let Change { facts, manifest, answer, value } = contained(|| decide(batch.state))?;
+    if !batch.room && facts.iter().any(Fact::adds) {
         return Err(StoreError::Full.into());
     }
-    if deltas.is_empty() {
-        return contained(|| then(batch.state, &deltas, value)).map(Written::Done);
+    if facts.is_empty() {
+        return contained(|| then(batch.state, &facts, value)).map(Written::Done);
     }
-    let (event, hash) = batch.next(asked, &deltas, answer)?;
+    let (event, hash) = batch.next(asked, &facts, answer)?;
     if let Some(manifest) = manifest {
         batch.add_manifest(manifest);
     }
-    batch.state_facts(super::log::stamp_of(&event), &deltas);
-    let value = contained(|| then(batch.state, &deltas, value))?;
-    batch.enter(event, hash, deltas);
+    batch.state_facts(super::log::stamp_of(&event), &facts);
+    let value = contained(|| then(batch.state, &facts, value))?;
+    batch.enter(event, hash, facts);
     Ok(Written::Done(value))
 }
 

@@ -120,8 +120,8 @@ impl World {
         let asked = op.asked;
         let written = self.rt.block_on(p.store.write(asked, move |state| {
             let decided = op.decide(state)?;
-            let (deltas, manifest) = (decided.deltas, decided.manifest);
-            Ok::<_, StoreError>(Change { deltas, manifest, answer: vec![1], value: () })
+            let (facts, manifest) = (decided.facts, decided.manifest);
+            Ok::<_, StoreError>(Change { facts, manifest, answer: vec![1], value: () })
         }));
         written.expect("written");
         p.machine.committed(now, &check::versions(&p.store));

@@ -23,9 +23,9 @@ impl World {
         let deciding = op.clone();
         let written = self.rt.block_on(p.store.write(op.asked, move |state| {
             let decided = deciding.decide(state)?;
-            let some = !decided.deltas.is_empty();
+            let some = !decided.facts.is_empty();
             Ok::<_, StoreError>(Change {
-                deltas: decided.deltas,
+                facts: decided.facts,
                 manifest: decided.manifest,
                 answer: vec![1],
                 value: some,

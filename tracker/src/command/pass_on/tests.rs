@@ -7,7 +7,7 @@ use crate::command::tests::{Device, Fixture};
 use crate::fact::{CredentialId, EndReason, Hlc, Stamp};
 
 /// What `device` hears of once `facts`, which are on disk, have come from the other tracker.
-async fn told(f: &Fixture, facts: Vec<Delta>) {
+async fn told(f: &Fixture, facts: Vec<Fact>) {
     f.state(facts.clone()).await;
     let stamp = Stamp { hlc: Hlc::default(), origin: OriginId::new([9; 16]) };
     let (tell, heard) = mpsc::channel(1);
@@ -25,8 +25,8 @@ fn void(f: &Fixture, device: &Device) -> Vec<Revoked> {
 }
 
 /// More facts than are looked at, of which nobody hears.
-fn many() -> Vec<Delta> {
-    let requested = |_| Delta::Requested {
+fn many() -> Vec<Fact> {
+    let requested = |_| Fact::Requested {
         membership: MembershipId::random(),
         group: GroupId::new([1; 16]),
         user: UserId::new([1; 16]),
@@ -42,8 +42,8 @@ async fn a_removal_early_in_a_long_lot_is_passed_on() {
     f.admit(&a, &b, "lab").await;
     f.admit(&a, &c, "lab").await;
     let (lab, session) = (b.ticket("lab").await.expect("a ticket"), c.session());
-    let kick = Delta::Ended { membership: lab.membership, reason: EndReason::Kicked };
-    let mut facts = vec![kick, Delta::SessionEnded { session }];
+    let kick = Fact::Ended { membership: lab.membership, reason: EndReason::Kicked };
+    let mut facts = vec![kick, Fact::SessionEnded { session }];
     facts.extend(many());
     let (group, membership) = (lab.group, lab.membership);
     told(&f, facts).await;
@@ -58,7 +58,7 @@ async fn a_removal_early_in_a_long_lot_is_passed_on() {
 #[test]
 fn of_the_rest_the_last_is_told_and_order_is_kept() {
     let stamp = Stamp { hlc: Hlc::default(), origin: OriginId::new([9; 16]) };
-    let end = || Delta::SessionEnded { session: SessionId::new([1; 16]) };
+    let end = || Fact::SessionEnded { session: SessionId::new([1; 16]) };
     let mut all = many();
     all.insert(700, end());
     all.insert(100, end());
@@ -81,10 +81,10 @@ async fn a_password_changed_elsewhere_ends_the_logins_before_it_and_no_other() {
     let phc = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA".to_owned();
     let (since, device, expires) = (SessionId::random(), DeviceId::new([7; 32]), ticket::now() + 1000);
     let facts = vec![
-        Delta::Credential { id: CredentialId([5; 16]), user, phc },
-        Delta::SessionBound { session: b.session(), credentials: 2 },
-        Delta::Session { id: since, user, device, expires },
-        Delta::SessionBound { session: since, credentials: 2 },
+        Fact::Credential { id: CredentialId([5; 16]), user, phc },
+        Fact::SessionBound { session: b.session(), credentials: 2 },
+        Fact::Session { id: since, user, device, expires },
+        Fact::SessionBound { session: since, credentials: 2 },
     ];
     told(&f, facts).await;
     assert!(elsewhere.heard().contains(&Push::SessionEnded));
@@ -103,7 +103,7 @@ async fn who_comes_back_hears_of_what_was_decided_long_before_it_came_here() {
     let lab = b.ticket("lab").await.expect("a ticket");
     let (group, membership) = (lab.group, lab.membership);
     // As when the trackers were cut off from each other for a day: its stamp is that old.
-    f.state_at(ticket::now() - 24 * 3600, vec![Delta::Ended { membership, reason: EndReason::Kicked }]).await;
+    f.state_at(ticket::now() - 24 * 3600, vec![Fact::Ended { membership, reason: EndReason::Kicked }]).await;
     let missed = async |device: &Device| {
         let pushes = crate::command::catch_up(f.services(), device.user()).await;
         let what = |p| match p {
@@ -115,7 +115,7 @@ async fn who_comes_back_hears_of_what_was_decided_long_before_it_came_here() {
     assert_eq!(missed(&a).await, [], "by its time it is over");
     let stamp = Stamp { hlc: Hlc::default(), origin: OriginId::new([9; 16]) };
     let (tell, heard) = mpsc::channel(1);
-    tell.send(vec![(stamp, Delta::Ended { membership, reason: EndReason::Kicked })]).await.expect("sent");
+    tell.send(vec![(stamp, Fact::Ended { membership, reason: EndReason::Kicked })]).await.expect("sent");
     drop(tell);
     pass_on(f.shared(), heard).await;
     assert_eq!(missed(&a).await, [Revoked::Membership { group, membership }]);

@@ -10,7 +10,7 @@ use common::wire::sync::{Ack, ManifestPart, SyncFrame, VersionVector};
 use super::conn::{Current, Inbound};
 use super::send::WINDOW;
 use super::{Job, Machine};
-use crate::fact::{Delta, ManifestId};
+use crate::fact::{Fact, ManifestId};
 use crate::store::Applied;
 
 /// Events that came before what they depend on, at most.
@@ -101,7 +101,7 @@ impl Machine {
                 }
                 // Which logins go on after a change of the password is said by facts that come later.
                 let new = applied.facts.drain(..);
-                let (later, now): (Vec<_>, Vec<_>) = new.partition(|(_, d)| matches!(d, Delta::Credential { .. }));
+                let (later, now): (Vec<_>, Vec<_>) = new.partition(|(_, d)| matches!(d, Fact::Credential { .. }));
                 self.news.extend(now);
                 self.passwords.extend(later);
                 if complete.is_some() {

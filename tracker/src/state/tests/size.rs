@@ -3,7 +3,7 @@
 use common::id::{DeviceId, FileId, GroupId, MembershipId, OriginId, PublicationId, Sha1Digest, UserId};
 use common::pieces::PieceLayout;
 
-use crate::fact::{Delta, Hlc, ManifestId, Stamp};
+use crate::fact::{Fact, Hlc, ManifestId, Stamp};
 use crate::state::rows::{
     FileRow, GroupRow, ManifestRow, MembershipRow, PublicationRow, SeederRow, SessionRow, ShareRow, UserRow,
 };
@@ -50,9 +50,9 @@ fn at(n: u32) -> Stamp {
 fn a_million_shares_in_one_group_take_what_the_header_says() {
     let mut state = State::default();
     let (group, user, membership) = (GroupId::new([1; 16]), UserId::new([1; 16]), MembershipId::new([1; 16]));
-    drop(state.join(at(1), &Delta::User { id: user, name: "alice".parse().expect("a name") }));
-    drop(state.join(at(2), &Delta::Requested { membership, group, user }));
-    drop(state.join(at(3), &Delta::Accepted { membership, kicks_seen: Vec::new() }));
+    drop(state.join(at(1), &Fact::User { id: user, name: "alice".parse().expect("a name") }));
+    drop(state.join(at(2), &Fact::Requested { membership, group, user }));
+    drop(state.join(at(3), &Fact::Accepted { membership, kicks_seen: Vec::new() }));
     let (before, began) = (resident(), std::time::Instant::now());
     let count = 1_000_000;
     for n in 0..count {
@@ -61,9 +61,9 @@ fn a_million_shares_in_one_group_take_what_the_header_says() {
         drop(state.add_manifest(manifest, ManifestHead { layout, sha1: Sha1Digest::new([1; 20]) }));
         let name = format!("some-file-{n:07}.bin").parse().expect("a name");
         let id = mixed::<16, PublicationId>(n, 3);
-        drop(state.join(at(n + 4), &Delta::Published { id, group, name, file, manifest, user, membership }));
+        drop(state.join(at(n + 4), &Fact::Published { id, group, name, file, manifest, user, membership }));
         let device = mixed::<32, DeviceId>(n % 1000, 4);
-        drop(state.join(at(n + 4), &Delta::Seeding { group, file, device, user, membership, on: true }));
+        drop(state.join(at(n + 4), &Fact::Seeding { group, file, device, user, membership, on: true }));
     }
     let (each, took) = ((resident() - before) / u64::from(count), began.elapsed() / count);
     println!("a share: {each} bytes, joined with its manifest and seeder in {took:?}");
@@ -76,15 +76,13 @@ fn a_million_members_take_what_the_header_says() {
     let mut state = State::default();
     let count = 1_000_000;
     for n in 0..count {
-        drop(
-            state.join(at(n), &Delta::User { id: mixed(n, 1), name: format!("user-{n:07}").parse().expect("a name") }),
-        );
+        drop(state.join(at(n), &Fact::User { id: mixed(n, 1), name: format!("user-{n:07}").parse().expect("a name") }));
     }
     let (before, began) = (resident(), std::time::Instant::now());
     for n in 0..count {
         let (group, membership) = (GroupId::new([(n % 10) as u8; 16]), mixed(n, 2));
-        drop(state.join(at(n), &Delta::Requested { membership, group, user: mixed(n, 1) }));
-        drop(state.join(at(n), &Delta::Accepted { membership, kicks_seen: Vec::new() }));
+        drop(state.join(at(n), &Fact::Requested { membership, group, user: mixed(n, 1) }));
+        drop(state.join(at(n), &Fact::Accepted { membership, kicks_seen: Vec::new() }));
     }
     let (each, took) = ((resident() - before) / u64::from(count), began.elapsed() / count);
     println!("a member: {each} bytes, joined in {took:?}");

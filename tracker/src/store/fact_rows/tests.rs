@@ -57,15 +57,15 @@ fn dump(conn: &Connection) -> Dump {
     TABLES.iter().map(rows).collect()
 }
 
-fn fill(facts: &[(Delta, Stamp)]) -> Connection {
+fn fill(facts: &[(Fact, Stamp)]) -> Connection {
     let conn = empty();
-    for (delta, stamp) in facts {
-        join(&conn, delta, *stamp).expect("joined");
+    for (fact, stamp) in facts {
+        join(&conn, fact, *stamp).expect("joined");
     }
     conn
 }
 
-fn state(facts: &[(Delta, Stamp)]) -> Dump {
+fn state(facts: &[(Fact, Stamp)]) -> Dump {
     dump(&fill(facts))
 }
 
@@ -78,43 +78,43 @@ fn text<T: TryFrom<String> + std::fmt::Debug>() -> impl Strategy<Value = T> {
     "[ab]".prop_filter_map("a name", |s| T::try_from(s).ok())
 }
 
-fn delta() -> impl Strategy<Value = Delta> {
+fn fact() -> impl Strategy<Value = Fact> {
     let reason = prop_oneof![Just(EndReason::Left), Just(EndReason::Rejected), Just(EndReason::Kicked)];
     prop_oneof![
-        (thing(), text()).prop_map(|(id, name)| Delta::User { id, name }),
-        (thing::<16, CredentialId>(), thing(), "[xy]").prop_map(|(id, user, phc)| Delta::Credential { id, user, phc }),
+        (thing(), text()).prop_map(|(id, name)| Fact::User { id, name }),
+        (thing::<16, CredentialId>(), thing(), "[xy]").prop_map(|(id, user, phc)| Fact::Credential { id, user, phc }),
         (thing::<16, SessionId>(), thing(), thing::<32, DeviceId>(), 0..9u64)
-            .prop_map(|(id, user, device, expires)| Delta::Session { id, user, device, expires }),
-        (thing(), 0..5u32).prop_map(|(session, credentials)| Delta::SessionBound { session, credentials }),
-        thing().prop_map(|session| Delta::SessionEnded { session }),
-        (thing(), text(), thing()).prop_map(|(id, name, creator)| Delta::Group { id, name, creator }),
-        (thing(), thing(), thing()).prop_map(|(group, user, membership)| Delta::Admin { group, user, membership }),
-        membership_delta(),
-        (thing(), reason).prop_map(|(membership, reason)| Delta::Ended { membership, reason }),
+            .prop_map(|(id, user, device, expires)| Fact::Session { id, user, device, expires }),
+        (thing(), 0..5u32).prop_map(|(session, credentials)| Fact::SessionBound { session, credentials }),
+        thing().prop_map(|session| Fact::SessionEnded { session }),
+        (thing(), text(), thing()).prop_map(|(id, name, creator)| Fact::Group { id, name, creator }),
+        (thing(), thing(), thing()).prop_map(|(group, user, membership)| Fact::Admin { group, user, membership }),
+        membership_fact(),
+        (thing(), reason).prop_map(|(membership, reason)| Fact::Ended { membership, reason }),
         (thing::<16, PublicationId>(), thing(), text(), thing::<32, FileId>(), 0..2u8, thing(), thing()).prop_map(
             |(id, group, name, file, m, user, membership)| {
-                Delta::Published { id, group, name, file, manifest: ManifestId([m; 32]), user, membership }
+                Fact::Published { id, group, name, file, manifest: ManifestId([m; 32]), user, membership }
             }
         ),
-        thing().prop_map(|publication| Delta::Withdrawn { publication }),
+        thing().prop_map(|publication| Fact::Withdrawn { publication }),
         (thing(), thing(), thing(), thing(), thing(), any::<bool>()).prop_map(
-            |(group, file, device, user, membership, on)| Delta::Seeding { group, file, device, user, membership, on }
+            |(group, file, device, user, membership, on)| Fact::Seeding { group, file, device, user, membership, on }
         ),
     ]
 }
 
 /// A membership belongs to one user of one group, for good: these follow from its id.
-fn membership_delta() -> impl Strategy<Value = Delta> {
+fn membership_fact() -> impl Strategy<Value = Fact> {
     let kicks = proptest::collection::btree_set(thing::<16, KickId>(), 0..3);
     prop_oneof![
-        (0..3u8).prop_map(|m| Delta::Requested {
+        (0..3u8).prop_map(|m| Fact::Requested {
             membership: MembershipId::new([m; 16]),
             group: GroupId::new([0; 16]),
             user: UserId::new([m / 2; 16]),
         }),
         (thing(), kicks)
-            .prop_map(|(membership, seen)| Delta::Accepted { membership, kicks_seen: seen.into_iter().collect() }),
-        (0..3u8).prop_map(|k| Delta::Kicked {
+            .prop_map(|(membership, seen)| Fact::Accepted { membership, kicks_seen: seen.into_iter().collect() }),
+        (0..3u8).prop_map(|k| Fact::Kicked {
             id: KickId([k; 16]),
             group: GroupId::new([0; 16]),
             user: UserId::new([k % 2; 16]),
@@ -123,16 +123,16 @@ fn membership_delta() -> impl Strategy<Value = Delta> {
 }
 
 /// Facts with stamps of their own, as events have.
-fn facts() -> impl Strategy<Value = Vec<(Delta, Stamp)>> {
-    let stamps = |deltas: Vec<(Delta, u8, u8)>| {
-        let stamp = |(n, (delta, ms, origin)): (usize, (Delta, u8, u8))| {
+fn facts() -> impl Strategy<Value = Vec<(Fact, Stamp)>> {
+    let stamps = |facts: Vec<(Fact, u8, u8)>| {
+        let stamp = |(n, (fact, ms, origin)): (usize, (Fact, u8, u8))| {
             // The place in the list makes the stamp unique, the rest its order arbitrary.
             let hlc = Hlc::from_stored(i64::from(ms) << 16 | n as i64);
-            (delta, Stamp { hlc, origin: OriginId::new([origin; 16]) })
+            (fact, Stamp { hlc, origin: OriginId::new([origin; 16]) })
         };
-        deltas.into_iter().enumerate().map(stamp).collect()
+        facts.into_iter().enumerate().map(stamp).collect()
     };
-    proptest::collection::vec((delta(), 0..4u8, 0..2u8), 1..40).prop_map(stamps)
+    proptest::collection::vec((fact(), 0..4u8, 0..2u8), 1..40).prop_map(stamps)
 }
 
 proptest! {
@@ -156,11 +156,11 @@ proptest! {
         })
     ) {
         // Each has some of what was stated; the rest both have.
-        let split = |some: &[(Delta, Stamp)]| {
+        let split = |some: &[(Fact, Stamp)]| {
             let conn = empty();
             let shared = all.iter().filter(|f| !mine.contains(f) && !theirs.contains(f));
-            some.iter().chain(shared).for_each(|(delta, stamp)| {
-                join(&conn, delta, *stamp).expect("joined");
+            some.iter().chain(shared).for_each(|(fact, stamp)| {
+                join(&conn, fact, *stamp).expect("joined");
             });
             conn
         };
@@ -170,8 +170,8 @@ proptest! {
             let (part, next) = facts::part(&a, &at, usize::MAX).expect("read");
             let sent = facts::unpack(&facts::pack(&part).expect("packed")).expect("unpacked");
             // Twice: a part may be sent again after a connection is lost.
-            for (stamp, delta) in sent.iter().chain(&sent) {
-                join(&b, delta, *stamp).expect("joined");
+            for (stamp, fact) in sent.iter().chain(&sent) {
+                join(&b, fact, *stamp).expect("joined");
             }
             cursor = next;
         }
@@ -182,8 +182,8 @@ proptest! {
     #[test]
     fn a_member_has_an_acceptance_that_knew_of_every_kick(all in facts()) {
         let conn = empty();
-        for (delta, stamp) in &all {
-            join(&conn, delta, *stamp).expect("joined");
+        for (fact, stamp) in &all {
+            join(&conn, fact, *stamp).expect("joined");
         }
         let mut live = conn.prepare("SELECT membership FROM live").expect("prepared");
         let live: Vec<MembershipId> = live.query_map([], |r| r.get(0).map(MembershipId::new)).expect("queried")
@@ -195,19 +195,19 @@ proptest! {
 }
 
 /// The definition, on the facts themselves.
-fn is_live(all: &[(Delta, Stamp)], m: MembershipId) -> bool {
+fn is_live(all: &[(Fact, Stamp)], m: MembershipId) -> bool {
     let owner = UserId::new([m.as_bytes()[0] / 2; 16]);
-    let requested = all.iter().any(|(d, _)| matches!(d, Delta::Requested { membership, .. } if *membership == m));
-    let ended = all.iter().any(|(d, _)| matches!(d, Delta::Ended { membership, .. } if *membership == m));
+    let requested = all.iter().any(|(d, _)| matches!(d, Fact::Requested { membership, .. } if *membership == m));
+    let ended = all.iter().any(|(d, _)| matches!(d, Fact::Ended { membership, .. } if *membership == m));
     let kicks: Vec<KickId> = all
         .iter()
         .filter_map(|(d, _)| match d {
-            Delta::Kicked { id, user, .. } if *user == owner => Some(*id),
+            Fact::Kicked { id, user, .. } if *user == owner => Some(*id),
             _ => None,
         })
         .collect();
     let accepted = all.iter().any(|(d, _)| match d {
-        Delta::Accepted { membership, kicks_seen } => *membership == m && kicks.iter().all(|k| kicks_seen.contains(k)),
+        Fact::Accepted { membership, kicks_seen } => *membership == m && kicks.iter().all(|k| kicks_seen.contains(k)),
         _ => false,
     });
     requested && accepted && !ended

@@ -5,7 +5,7 @@ use common::manifest::{Manifest, PieceHash};
 use common::pieces::PieceLayout;
 
 use super::*;
-use crate::fact::{Delta, EndReason};
+use crate::fact::{EndReason, Fact};
 use crate::store::{Absent, Asked, Change, Cursor, LogBounds, NewManifest, StoreError};
 
 const HOUR: u64 = 3600;
@@ -15,17 +15,17 @@ fn open(dir: &std::path::Path) -> Store {
     Store::open_as(dir, Arc::new(|| NOW * 1000), OriginId::random()).expect("opened")
 }
 
-async fn state(store: &Store, deltas: Vec<Delta>, manifest: Option<NewManifest>) {
+async fn state(store: &Store, facts: Vec<Fact>, manifest: Option<NewManifest>) {
     let asked = Asked { device: DeviceId::new([1; 32]), request: RequestId::random() };
-    let change = Change { deltas, manifest, answer: Vec::new(), value: () };
+    let change = Change { facts, manifest, answer: Vec::new(), value: () };
     store.write(asked, move |_| Ok::<_, StoreError>(change)).await.expect("written");
 }
 
 /// A login that has been ended, though its token lasts until `expires`.
 async fn login(store: &Store, n: u8, expires: u64) -> SessionId {
     let (id, user, device) = (SessionId::new([n; 16]), UserId::new([1; 16]), DeviceId::new([1; 32]));
-    let bound = Delta::SessionBound { session: id, credentials: 1 };
-    let facts = vec![Delta::Session { id, user, device, expires }, bound, Delta::SessionEnded { session: id }];
+    let bound = Fact::SessionBound { session: id, credentials: 1 };
+    let facts = vec![Fact::Session { id, user, device, expires }, bound, Fact::SessionEnded { session: id }];
     state(store, facts, None).await;
     id
 }
@@ -87,7 +87,7 @@ async fn an_end_of_an_unknown_login_outlives_every_token() {
     assert!(UNKNOWN * HOUR > common::ticket::SESSION_LIFE.as_secs() + EXPIRED * HOUR);
     let session = SessionId::new([3; 16]);
     let digest = store.digest().await.expect("digest").1;
-    state(&store, vec![Delta::SessionEnded { session }], None).await;
+    state(&store, vec![Fact::SessionEnded { session }], None).await;
     assert_eq!(store.digest().await.expect("digest").1, digest, "one tracker may have forgotten the login");
     sweeps(&store, NOW, EXPIRED + 2 * LOOK_FOR_UNKNOWN).await;
     assert_eq!(knows(&store, session).await, (false, true));
@@ -109,9 +109,9 @@ async fn publish(store: &Store, publication: u8, n: u8, m: u8) -> NewManifest {
     let (made, id) = (manifest(n), PublicationId::new([publication; 16]));
     let (file, name) = (made.file(), "f".parse().expect("a name"));
     let facts = vec![
-        Delta::Requested { membership, group, user },
-        Delta::Accepted { membership, kicks_seen: Vec::new() },
-        Delta::Published { id, group, name, file, manifest: made.id(), user, membership },
+        Fact::Requested { membership, group, user },
+        Fact::Accepted { membership, kicks_seen: Vec::new() },
+        Fact::Published { id, group, name, file, manifest: made.id(), user, membership },
     ];
     state(store, facts, Some(made.clone())).await;
     made
@@ -141,11 +141,11 @@ async fn a_manifest_goes_with_the_last_share_that_can_be_seen_again() {
     let next = manifest(6);
     let fetched = next.clone();
     store.add_manifest(fetched).await.expect("stored");
-    let ended = Delta::Ended { membership: MembershipId::new([2; 16]), reason: EndReason::Left };
+    let ended = Fact::Ended { membership: MembershipId::new([2; 16]), reason: EndReason::Left };
     // A kick that the acceptance has not seen: another acceptance may follow.
     let kick =
-        Delta::Kicked { id: crate::fact::KickId([1; 16]), group: GroupId::new([1; 16]), user: UserId::new([3; 16]) };
-    state(&store, vec![Delta::Withdrawn { publication: PublicationId::new([2; 16]) }, ended, kick], None).await;
+        Fact::Kicked { id: crate::fact::KickId([1; 16]), group: GroupId::new([1; 16]), user: UserId::new([3; 16]) };
+    state(&store, vec![Fact::Withdrawn { publication: PublicationId::new([2; 16]) }, ended, kick], None).await;
     assert_eq!(store.sweep(NOW).await.expect("swept"), Swept::default(), "the sibling may ask for what the log names");
     cut_log(&store).await;
     assert_eq!(store.sweep(NOW).await.expect("swept").manifests, 2);
@@ -173,7 +173,7 @@ async fn a_tracker_that_gets_the_state_needs_no_manifest_that_is_gone() {
     let (a, b) = (open(&dir.path().join("a")), open(&dir.path().join("b")));
     let live = publish(&a, 1, 1, 1).await;
     publish(&a, 2, 2, 1).await;
-    state(&a, vec![Delta::Withdrawn { publication: PublicationId::new([2; 16]) }], None).await;
+    state(&a, vec![Fact::Withdrawn { publication: PublicationId::new([2; 16]) }], None).await;
     cut_log(&a).await;
     assert_eq!(a.sweep(NOW).await.expect("swept").manifests, 1);
     let (packed, next) = a.facts(Cursor::default(), usize::MAX).await.expect("read");
