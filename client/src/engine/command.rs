@@ -460,6 +460,7 @@ mod tests {
             "list_devices",
             "end_login",
             "status",
+            "web",
             "help",
             "quit",
             "shutdown",

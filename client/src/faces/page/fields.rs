@@ -39,9 +39,8 @@ mod tests {
         let typed = |line: &str| parse::parse(line).expect("a line").command.expect("a command");
         let download = of("download_file", &[("destination", "/x"), ("file_name", "--force"), ("group", "lab")]);
         assert_eq!(download.expect("a command"), typed("download_file -- lab --force /x"));
-        let forced =
-            of("download_file", &[("group", "lab"), ("id", " id:aabbccdd"), ("destination", "/x"), ("force", "on")]);
-        assert_eq!(forced.expect("a command"), typed("download_file lab id:aabbccdd /x --force"));
+        let by_id = of("download_file", &[("group", "lab"), ("id", " id:aabbccdd "), ("destination", "/x")]);
+        assert_eq!(by_id.expect("a command"), typed("download_file lab id:aabbccdd /x"));
         let upload = of("upload_file", &[("path", "/a b"), ("group", "lab"), ("name", ""), ("piece_size", "1M")]);
         assert_eq!(upload.expect("a command"), typed("upload_file '/a b' lab --piece-size 1M"));
         assert_eq!(of("status", &[]).expect("a command"), Command::Status);
@@ -49,14 +48,14 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_field_is_said() {
-        for (name, fields) in [
-            ("nonsense", vec![]),
-            ("create_group", vec![("group", "..")]),
-            ("create_group", vec![("group", "")]),
-            ("create_group", vec![("group", "lab"), ("grop", "lab")]),
-            ("upload_file", vec![("group", "lab"), ("path", "not/absolute")]),
+        for (name, fields, code) in [
+            ("nonsense", vec![], "usage"),
+            ("create_group", vec![("group", "..")], "invalid_argument"),
+            ("create_group", vec![("group", "")], "usage"),
+            ("create_group", vec![("group", "lab"), ("grop", "lab")], "usage"),
+            ("upload_file", vec![("group", "lab"), ("path", "not/absolute")], "usage"),
         ] {
-            assert_eq!(of(name, &fields).map_err(|e| e.code()), Err("usage"), "{name} {fields:?}");
+            assert_eq!(of(name, &fields).map_err(|e| e.code()), Err(code), "{name} {fields:?}");
         }
     }
 }
