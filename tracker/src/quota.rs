@@ -17,6 +17,8 @@ pub const GROUPS_MADE: u32 = 4096;
 pub const MEMBERSHIPS: u32 = 1024;
 /// Requests to join that a user has made, ended ones included.
 pub const REQUESTS_MADE: u32 = 16_384;
+/// Requests to join one group that a user has made: each acceptance states which of the kicks between them it knows of.
+pub const REQUESTS_PER_GROUP: u32 = 256;
 /// Shares that a user has in one group.
 pub const SHARES_PER_GROUP: u32 = 10_000;
 /// Shares that a user has published, wherever, replaced ones included.
@@ -103,6 +105,19 @@ impl Quota {
         let bound = self.of(REQUESTS_MADE);
         most(made, bound, || {
             format!("this account has entered groups or asked to {bound} times, which is the most; use another account")
+        })
+    }
+
+    /// Whether who has asked `here` times to be in a group may do so again.
+    ///
+    /// # Errors
+    /// When that is enough.
+    pub fn new_request(self, here: u32) -> Result<(), Refusal> {
+        let bound = self.of(REQUESTS_PER_GROUP);
+        most(here, bound, || {
+            format!(
+                "you have asked to join this group {bound} times, which is the most; use another group, or another account"
+            )
         })
     }
 

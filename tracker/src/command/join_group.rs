@@ -21,6 +21,7 @@ fn decide(state: &State, me: &Login, quota: Quota, mint: Mint, name: GroupName) 
     }
     rules::may_ask(&state.standing(group, me.user), &name)?;
     may_enter(state, quota, me.user)?;
+    quota.new_request(state.requests_made_in(group, me.user))?;
     Ok(Decision::done(vec![Fact::Requested { membership, group, user: me.user }]))
 }
 
@@ -80,5 +81,26 @@ mod tests {
         }
         b.leave("lab").await.expect("withdrawn");
         b.join("den").await.expect("there is room again");
+    }
+
+    #[tokio::test]
+    async fn asking_to_join_one_group_is_bounded() {
+        let f = Fixture::new().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        b.join("lab").await.expect("asked");
+        let read = f.services().store.read(|s| Ok::<_, crate::store::StoreError>(s.group(&group("lab"))));
+        let group_id = read.await.expect("read").expect("a group");
+        b.leave("lab").await.expect("withdrawn");
+        let over = |n: u32| {
+            let membership = MembershipId::new([(n % 256) as u8; 16]);
+            [
+                Fact::Requested { membership, group: group_id, user: b.user() },
+                Fact::Ended { membership, reason: crate::fact::EndReason::Left },
+            ]
+        };
+        f.state((1..quota::REQUESTS_PER_GROUP).flat_map(over).collect()).await;
+        let refused = b.join("lab").await;
+        assert!(matches!(refused, Err(Refusal::Invalid(text)) if text.to_string().contains("256 times")));
     }
 }

@@ -156,7 +156,7 @@ impl State {
     fn due(&self, group: GroupKey, user: UserKey, membership: MembershipKey) -> Option<At> {
         let row = &self.memberships[membership];
         let kicks = self.removals.get(&(group, user)).map_or(&[][..], Vec::as_slice);
-        let knew = |seen: &[KickId]| kicks.iter().all(|k| seen.contains(&self.kicks[*k].id));
+        let knew = |seen: &[KickId]| kicks.iter().all(|k| seen.binary_search(&self.kicks[*k].id).is_ok());
         let counts = row.accepts.iter().filter(|(_, seen)| row.end.is_none() && knew(seen)).map(|(at, _)| at);
         counts.min_by_key(|at| self.stamp(*at))
     }

@@ -38,6 +38,12 @@ impl State {
         self.users.get(&user).map_or(0, |(_, row)| number(row.memberships.len()))
     }
 
+    /// Memberships and requests of a user in one group, those that are over included.
+    pub fn requests_made_in(&self, group: GroupId, user: UserId) -> u32 {
+        let whose = self.groups.find(&group).zip(self.users.find(&user));
+        whose.map_or(0, |(group, user)| number(self.of_place(group, user).count()))
+    }
+
     /// Shares that a user has in a group. If all that were ever published there are fewer than `enough`, that number.
     pub fn shares_in(&self, group: GroupId, user: UserId, enough: u32) -> u32 {
         let whose = self.users.find(&user).zip(self.groups.find(&group));

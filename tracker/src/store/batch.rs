@@ -7,7 +7,7 @@ use common::id::OriginId;
 use common::wire::sync::{Event, Head};
 use rusqlite::Connection;
 
-use super::checkpoint::Behind;
+use super::checkpoint::{self, Behind};
 use super::error::Result;
 use super::facts::StampedFact;
 use super::ledger::Ledger;
@@ -33,6 +33,16 @@ pub(super) enum Record {
     Manifest(Box<NewManifest>),
     /// Two events of this origin have the same number.
     Quarantine(OriginId, u64),
+}
+
+impl Record {
+    /// What it adds to what is behind.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Event(_, _, facts) => checkpoint::weight(facts),
+            Self::Facts(_) | Self::Adopted(_) | Self::Vote(..) | Self::Manifest(_) | Self::Quarantine(..) => 0,
+        }
+    }
 }
 
 /// A batch while it is decided.
@@ -118,7 +128,9 @@ impl<'a> Batch<'a> {
     /// Enters an event whose facts have been joined.
     pub(super) fn enter(&mut self, event: Event, hash: [u8; 32], facts: Vec<Fact>) {
         self.log.enter(&event, hash);
-        self.asked.insert(Asked { device: event.device, request: event.request }, self.records.len());
+        let asked = Asked { device: event.device, request: event.request };
+        // Who asked twice is answered as the first time, here as on disk.
+        self.asked.entry(asked).or_insert(self.records.len());
         self.records.push(Record::Event(Box::new(event), hash, facts));
     }
 
@@ -160,12 +172,16 @@ impl<'a> Batch<'a> {
 
 /// Writes what a batch has come to, in the transaction `tx`.
 pub(super) fn write(tx: &Connection, log: &Log, records: &[Record], now_ms: u64) -> Result<()> {
+    let adopts = records.iter().any(|record| matches!(record, Record::Adopted(_)));
     let mut moved = BTreeSet::new();
     for record in records {
         match record {
-            Record::Event(event, ..) => {
+            Record::Event(event, _, facts) => {
                 log_rows::write_event(tx, event, now_ms / 1000)?;
                 moved.insert(event.origin);
+                // The log may be about to lose it, and then it is not to be behind.
+                let stamp = log::stamp_of(event);
+                facts.iter().filter(|_| adopts).try_for_each(|fact| fact_rows::join(tx, fact, stamp).map(drop))?;
             }
             Record::Facts(facts) => {
                 facts.iter().try_for_each(|(stamp, fact)| fact_rows::join(tx, fact, *stamp).map(drop))?;

@@ -17,7 +17,7 @@ use super::log::{self, Versions};
 use super::log_rows;
 use crate::fact::{Fact, Stamp};
 
-/// Facts that may be behind. From then on, each batch writes more of them than it brings.
+/// Rows that may be behind. From then on, each batch writes more of them than it brings.
 pub(super) const MAX_BEHIND: usize = 1 << 16;
 
 /// An event whose facts are not in the tables.
@@ -32,12 +32,21 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Behind {
     entries: VecDeque<Entry>,
-    facts: usize,
+    weight: usize,
+}
+
+/// How many rows the facts of an event make, and one for itself.
+pub(super) fn weight(facts: &[Fact]) -> usize {
+    let rows = |fact: &Fact| match fact {
+        Fact::Accepted { kicks_seen, .. } => 1 + kicks_seen.len(),
+        _ => 1,
+    };
+    1 + facts.iter().map(rows).sum::<usize>()
 }
 
 impl Behind {
     pub(super) fn push(&mut self, head: Head, stamp: Stamp, facts: Vec<Fact>) {
-        self.facts += facts.len();
+        self.weight += weight(&facts);
         self.entries.push_back(Entry { head, stamp, facts });
     }
 
@@ -45,30 +54,30 @@ impl Behind {
         self.entries.is_empty()
     }
 
-    /// How many facts are behind.
-    pub(super) const fn facts(&self) -> usize {
-        self.facts
+    /// How many rows are behind.
+    pub(super) const fn weight(&self) -> usize {
+        self.weight
     }
 
-    /// Writes facts of the first events, until they are `most`, or `enough` says so, which is asked now and then. How
+    /// Writes facts of the first events, until they are `most` rows, or `enough` says so, which is asked now and then. How
     /// many events that were: they are to be [dropped](Self::drop_first) when the transaction is on disk.
     pub(super) fn write(&self, tx: &Connection, most: usize, enough: &dyn Fn() -> bool) -> Result<usize> {
         let mut reached: BTreeMap<OriginId, Head> = BTreeMap::new();
-        let (mut events, mut facts, mut next_look) = (0, 0, LOOK_EVERY);
+        let (mut events, mut rows, mut next_look) = (0, 0, LOOK_EVERY);
         for entry in &self.entries {
-            if facts >= next_look {
+            if rows >= next_look {
                 if enough() {
                     break;
                 }
-                next_look = facts + LOOK_EVERY;
+                next_look = rows + LOOK_EVERY;
             }
-            if facts >= most {
+            if rows >= most {
                 break;
             }
             for fact in &entry.facts {
                 fact_rows::join(tx, fact, entry.stamp)?;
             }
-            facts += entry.facts.len();
+            rows += weight(&entry.facts);
             reached.insert(entry.head.origin, entry.head);
             events += 1;
         }
@@ -84,7 +93,7 @@ impl Behind {
     /// The facts of the first `events` are in the tables.
     pub(super) fn drop_first(&mut self, events: usize) {
         let gone = self.entries.drain(..events.min(self.entries.len()));
-        self.facts -= gone.map(|entry| entry.facts.len()).sum::<usize>();
+        self.weight -= gone.map(|entry| weight(&entry.facts)).sum::<usize>();
     }
 
     /// What the tables lack: the tail of the log.
@@ -112,7 +121,7 @@ impl Behind {
     }
 }
 
-/// Facts between two looks at whether somebody waits.
+/// Rows between two looks at whether somebody waits.
 const LOOK_EVERY: usize = 64;
 
 /// The tables have everything of an origin up to here.

@@ -106,6 +106,12 @@ impl Jobs {
         Ok(Place { jobs: self.clone(), overtakes, payer, number })
     }
 
+    /// Puts a job back, behind those of others that wait.
+    pub(super) fn put_back(&self, queued: Queued) {
+        let mut inner = self.lock();
+        inner.lane(queued.caller.overtakes).push(queued.caller.payer, queued);
+    }
+
     /// Waits for the next job, and at most for `patience`.
     pub(super) fn wait(&self, patience: Option<Duration>) -> Next {
         let mut inner = self.lock();

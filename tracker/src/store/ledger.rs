@@ -10,8 +10,8 @@ use super::log::{Asked, Log};
 use super::log_rows;
 use crate::failpoint::{self, Point};
 
-/// Facts that a batch writes to their tables if too many are behind: more than it brings.
-const FACTS_WHEN_BEHIND: usize = 1024;
+/// What a batch is taken to bring at least: if too much is behind, four times as much is written with it.
+const LEAST: usize = 256;
 
 /// A history on disk. What it writes is durable when it returns; what fails has left nothing.
 pub(super) trait Ledger {
@@ -46,10 +46,11 @@ impl Ledger for Sqlite {
     fn append(&mut self, log: &Log, records: &[Record], behind: &Behind, now_ms: u64) -> Result<usize> {
         // The log is about to lose events.
         let all = records.iter().any(|r| matches!(r, Record::Adopted(_)));
+        let brought: usize = records.iter().map(Record::weight).sum();
         self.transaction(|tx| {
             let events = match all {
                 true => behind.write_all(tx)?,
-                false if behind.facts() > MAX_BEHIND => behind.write(tx, FACTS_WHEN_BEHIND, &|| false)?,
+                false if behind.weight() > MAX_BEHIND => behind.write(tx, 4 * brought.max(LEAST), &|| false)?,
                 false => 0,
             };
             batch::write(tx, log, records, now_ms)?;

@@ -270,6 +270,7 @@ pub(super) fn join_facts(
     let facts = facts::unpack(packed)?;
     if let Some(missing) = missing_manifest(batch.state, facts.iter().map(|(_, d)| d), absent) {
         out.missing = Some(missing);
+        out.versions = batch.log.versions().clone();
         return Ok(out);
     }
     let mut latest = Hlc::default();

@@ -175,3 +175,60 @@ async fn a_writer_that_ends_by_a_panic_is_noticed() {
     assert!(put(&store, 2).await.is_err());
     tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.expect("noticed");
 }
+
+/// Keeps the writer busy until `go_on` is dropped, so that what is asked meanwhile is one batch.
+async fn hold(store: &Store, held: tokio::sync::oneshot::Receiver<()>) {
+    let wait = store.upkeep(|_| {
+        let _ = held.blocking_recv();
+        Ok(())
+    });
+    wait.await.expect("held");
+}
+
+#[tokio::test]
+async fn events_whose_log_ends_in_their_own_batch_are_in_the_tables() {
+    let (one, two) = (tempfile::tempdir().expect("directory"), tempfile::tempdir().expect("directory"));
+    let a = open(one.path());
+    for n in 1..=3 {
+        put(&a, n).await.expect("written");
+    }
+    let first = a.outbox(Versions::new(), (0, 0), 1 << 19).await.expect("read");
+    put(&a, 4).await.expect("written");
+    let heads = a.heads().await.expect("heads");
+    let (packed, _) = a.facts(Cursor::default(), 1 << 19).await.expect("facts");
+    let b = open(two.path());
+    let (go_on, held) = oneshot::channel();
+    let submitted = async {
+        while b.jobs.waiting().0 + b.jobs.waiting().1 < 2 {
+            tokio::task::yield_now().await;
+        }
+        drop(go_on);
+    };
+    let apply = b.apply(first.events.into(), first.votes, Absent::default());
+    let adopt = b.join_facts(packed.into(), Some(heads.into()), Absent::default());
+    let (_, applied, joined, ()) = tokio::join!(hold(&b, held), apply, adopt, submitted);
+    assert!(applied.is_ok() && joined.is_ok());
+    b.crash().await;
+    drop(b);
+    let b = open(two.path());
+    assert_eq!((count(&b).await, b.versions().values().sum::<u64>()), (4, 4));
+}
+
+#[tokio::test]
+async fn what_is_behind_is_bounded_however_much_a_batch_brings() {
+    let dir = tempfile::tempdir().expect("directory");
+    let store = open(dir.path());
+    let many = |n: u64| {
+        let mut change = account(n);
+        let withdrawn =
+            |k: u64| Fact::Withdrawn { publication: (u128::from(n) << 64 | u128::from(k)).to_le_bytes().into() };
+        change.facts.extend((0..1000).map(withdrawn));
+        change
+    };
+    for n in 0..300 {
+        store.write(asked(n), move |_| Ok::<_, StoreError>(many(n))).await.expect("written");
+    }
+    let sql = "SELECT (SELECT sum(seq) FROM versions) - coalesce((SELECT sum(seq) FROM checkpoints), 0)";
+    let behind: i64 = store.upkeep(move |c| Ok(c.query_row(sql, [], |r| r.get(0))?)).await.expect("read");
+    assert!(behind <= 70, "{behind} events of 1,001 facts");
+}

@@ -32,10 +32,11 @@ use crate::state::State;
 /// whoever asks the state meanwhile.
 const MAX_BATCH: usize = 256;
 const BATCH_TIME: Duration = Duration::from_millis(3);
-/// After so long without work the tables of facts are brought up to date, so many facts at a time. They are soon
-/// interrupted.
+/// After so long without work the tables of facts are brought up to date, so many rows at a time; sooner, if more than
+/// that are behind.
 const IDLE: Duration = Duration::from_secs(1);
-const FACTS_WHEN_IDLE: usize = 4096;
+const IDLE_WHEN_MUCH_IS_BEHIND: Duration = Duration::from_millis(20);
+const ROWS_AT_ONCE: usize = 4096;
 
 /// Milliseconds since 1970 by the wall clock, or by a test's.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -232,13 +233,17 @@ impl Writer {
     pub(super) fn run(mut self) {
         let mut carried = None;
         loop {
-            let idle = (!self.behind.is_empty()).then_some(IDLE);
+            let idle = match self.behind.weight() {
+                0 => None,
+                ROWS_AT_ONCE.. => Some(IDLE_WHEN_MUCH_IS_BEHIND),
+                _ => Some(IDLE),
+            };
             let first = match carried.take() {
                 Some(first) => first,
                 None => match self.jobs.wait(idle) {
                     Next::Job(first) => first,
                     Next::Idle => {
-                        self.checkpoint(FACTS_WHEN_IDLE);
+                        self.checkpoint(ROWS_AT_ONCE, true);
                         continue;
                     }
                     Next::Closed(Closed::Tidy) => break,
@@ -248,14 +253,21 @@ impl Writer {
             carried = match first.work {
                 Work::Decide(job) => self.commit(Queued { caller: first.caller, work: job }),
                 Work::Alone(job) => {
-                    let started = Instant::now();
-                    self.run_alone(job);
-                    self.jobs.finish(&first.caller, started.elapsed());
+                    let (caller, started) = (first.caller, Instant::now());
+                    if job.needs_facts() && self.behind.weight() > ROWS_AT_ONCE && self.checkpoint(ROWS_AT_ONCE, false)
+                    {
+                        // A piece at a time, and commands in between.
+                        self.jobs.finish(&caller, started.elapsed());
+                        self.jobs.put_back(Queued { caller, work: Work::Alone(job) });
+                    } else {
+                        self.run_alone(job);
+                        self.jobs.finish(&caller, started.elapsed());
+                    }
                     None
                 }
             };
         }
-        self.checkpoint(usize::MAX);
+        while !self.behind.is_empty() && self.checkpoint(ROWS_AT_ONCE, false) {}
         self.ledger.tidy();
     }
 
@@ -333,17 +345,22 @@ impl Writer {
         job.finish(committed.map(drop));
     }
 
-    /// Brings the tables of facts up to date, until somebody waits or `most` facts are written.
-    fn checkpoint(&mut self, most: usize) {
+    /// Brings the tables of facts up to date, until `most` rows are written, or somebody waits if it `makes_way`. Says whether
+    /// that could be done.
+    fn checkpoint(&mut self, most: usize, makes_way: bool) -> bool {
         let Self { ledger, behind, jobs, .. } = self;
-        let somebody_waits = || most < usize::MAX && jobs.waiting() != (0, 0);
+        let somebody_waits = || makes_way && jobs.waiting() != (0, 0);
         match ledger.checkpoint(behind, most, &somebody_waits) {
             Ok(events) => {
                 self.behind.drop_first(events);
                 failpoint::reach(Point::AfterCheckpoint);
+                true
             }
             // Nothing is lost: they are in the log.
-            Err(e) => tracing::warn!("the tables of facts could not be brought up to date: {e}"),
+            Err(e) => {
+                tracing::warn!("the tables of facts could not be brought up to date: {e}");
+                false
+            }
         }
     }
 
