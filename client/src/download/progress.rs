@@ -35,6 +35,19 @@ pub enum State {
     Failed,
 }
 
+impl State {
+    /// The word for it, as scripts and people see it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Downloading => "downloading",
+            Self::Paused => "paused",
+            Self::Waiting => "waiting",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// A seeder of a download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerProgress {

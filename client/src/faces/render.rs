@@ -12,7 +12,6 @@ use unicode_width::UnicodeWidthStr;
 use crate::engine::Outcome;
 use crate::engine::news::{Happening, News};
 use crate::engine::outcome::ShareState;
-use crate::engine::outcome::State;
 use crate::engine::outcome::{
     DeviceRow, DownloadRow, Downloaded, FileRow, GroupRow, ShareRow, Status, TrackerRow, Uploaded, mode_word,
     relation_word,
@@ -194,7 +193,7 @@ fn downloads_table(downloads: &[DownloadRow]) -> String {
                 None => d.name.to_string(),
             };
             let done = format!("{}%", percent(d.have, d.size));
-            let state = state_word(d.state).to_owned();
+            let state = d.state.word().to_owned();
             [d.n.to_string(), state, done, size(d.size), rate, d.peers.to_string(), d.group.to_string(), name]
         }),
     )
@@ -236,16 +235,6 @@ fn devices_table(devices: &[DeviceRow]) -> String {
 /// 100 only when there is nothing left.
 fn percent(have: u64, size: u64) -> u64 {
     if have >= size { 100 } else { u64::try_from(u128::from(have) * 100 / u128::from(size)).unwrap_or(99) }
-}
-
-const fn state_word(state: State) -> &'static str {
-    match state {
-        State::Downloading => "downloading",
-        State::Paused => "paused",
-        State::Waiting => "waiting",
-        State::Complete => "complete",
-        State::Failed => "failed",
-    }
 }
 
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {

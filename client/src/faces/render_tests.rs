@@ -7,6 +7,7 @@ use common::wire::client::{Mode, Push};
 use common::wire::refusal::Refusal;
 
 use super::*;
+use crate::engine::outcome::State;
 use crate::engine::outcome::{Member, MemberRow, PeerShare, User};
 
 fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {

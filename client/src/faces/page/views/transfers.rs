@@ -89,7 +89,7 @@ impl Transfer {
             n: row.n.0,
             name: row.name.to_string(),
             group: row.group.to_string(),
-            state: word(p.state),
+            state: p.state.word(),
             have: p.have,
             // An empty file has a bar, too.
             size: p.size.max(1),
@@ -109,16 +109,6 @@ impl Transfer {
 
     pub(super) fn buttons(&self) -> Result<String, Error> {
         html(&Buttons { t: self })
-    }
-}
-
-const fn word(state: State) -> &'static str {
-    match state {
-        State::Downloading => "downloading",
-        State::Paused => "paused",
-        State::Waiting => "waiting",
-        State::Complete => "complete",
-        State::Failed => "failed",
     }
 }
 
