@@ -26,6 +26,10 @@ pub fn composed(name: &str) -> String {
 /// their letters, in blanks, or in letters that look like others of another script. Between letters and digits of
 /// ASCII no such thing is seen: `x1` and `xl` are two names.
 pub fn look(name: &str) -> String {
+    if name.is_ascii() { without_blanks(&name.to_ascii_lowercase()) } else { look_in_rounds(name) }
+}
+
+fn look_in_rounds(name: &str) -> String {
     let mut look = name.to_owned();
     for _ in 0..ROUNDS {
         let next = look_once(&look);
@@ -39,7 +43,14 @@ pub fn look(name: &str) -> String {
 
 fn look_once(name: &str) -> String {
     let plain: String = name.nfkc().flat_map(fold).nfd().flat_map(prototype).flat_map(fold).nfkc().collect();
-    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+    without_blanks(&plain)
+}
+
+/// With one blank where there are several, and none around it.
+fn without_blanks(text: &str) -> String {
+    let is_plain =
+        !text.contains("  ") && text.trim() == text && !text.contains(|c: char| c.is_whitespace() && c != ' ');
+    if is_plain { text.to_owned() } else { text.split_whitespace().collect::<Vec<_>>().join(" ") }
 }
 
 /// Without case: `ß` and `SS` are one, and so are both small sigmas.
@@ -197,6 +208,11 @@ mod tests {
             let decomposed: String = name.nfd().collect();
             prop_assert_eq!(look(&decomposed), once.clone());
             prop_assert_eq!(look(&composed(&name)), once);
+        }
+
+        #[test]
+        fn ascii_looks_the_same_by_the_short_way(name in "[\\x00-\\x7f]{0,40}") {
+            prop_assert_eq!(look(&name), look_in_rounds(&name));
         }
 
         #[test]

@@ -103,7 +103,11 @@ impl<R: Row> Default for Table<R> {
 impl<R: Row> Table<R> {
     /// The number of the row with this id.
     pub(super) fn find(&self, id: &R::Id) -> Option<R::Key> {
-        self.index.find(self.index.hash(id), |k| self[R::Key::of(k)].id() == *id).map(R::Key::of)
+        self.find_hashed(self.index.hash(id), id)
+    }
+
+    fn find_hashed(&self, hash: u64, id: &R::Id) -> Option<R::Key> {
+        self.index.find(hash, |k| self[R::Key::of(k)].id() == *id).map(R::Key::of)
     }
 
     /// The row with this id.
@@ -113,10 +117,10 @@ impl<R: Row> Table<R> {
 
     /// The number of the row with this id, which is made if need be.
     pub(super) fn intern(&mut self, id: R::Id) -> R::Key {
-        if let Some(key) = self.find(&id) {
+        let hash = self.index.hash(&id);
+        if let Some(key) = self.find_hashed(hash, &id) {
             return key;
         }
-        let hash = self.index.hash(&id);
         let key = match self.vacant.pop() {
             Some(key) => {
                 self[key] = R::new(id);

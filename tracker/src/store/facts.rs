@@ -310,13 +310,13 @@ pub(super) fn part(conn: &Connection, cursor: &Cursor, room: usize) -> Result<(V
 }
 
 /// Calls `each` with every fact, those that take something away first.
-pub(super) fn each(conn: &Connection, mut each: impl FnMut(Stamp, Fact)) -> Result<()> {
+pub(super) fn each(conn: &Connection, mut each: impl FnMut(Stamp, Fact) -> Result<()>) -> Result<()> {
     for Table { name, columns, read, .. } in &TABLES {
         let mut find = conn.prepare(&format!("SELECT {columns} FROM {name}"))?;
         let mut rows = find.query([])?;
         while let Some(r) = rows.next()? {
             let stamp = Stamp { hlc: Hlc::from_stored(r.get(0)?), origin: OriginId::new(r.get(1)?) };
-            each(stamp, read(conn, r, stamp)?);
+            each(stamp, read(conn, r, stamp)?)?;
         }
     }
     Ok(())

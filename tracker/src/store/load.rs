@@ -1,38 +1,85 @@
 //! Reads the whole state from the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use common::id::{MembershipId, OriginId};
 use common::pieces::PieceLayout;
 use rusqlite::{Connection, Row};
 
 use super::checkpoint::Behind;
-use super::error::Result;
+use super::error::{Result, StoreError};
+use super::facts::StampedFact;
 use super::{facts, votes};
 use crate::fact::{Hlc, ManifestId, Stamp};
 use crate::state::{ManifestHead, State};
+use crate::vote::{NameKind, Vote};
 
-/// The state as the tables have it, with what is behind.
+/// Rows that are handed over at a time: a thread that is woken for each row does nothing else.
+const ROWS_AT_ONCE: usize = 1024;
+/// Such lots that wait to be joined.
+const WAITING: usize = 8;
+
+/// One row of the tables.
+enum Loaded {
+    Manifest(ManifestId, ManifestHead),
+    Vote(NameKind, String, Vote),
+    Fact(StampedFact),
+}
+
+/// The state as the tables have it, with what is behind. One thread reads and another joins, since each takes about as long.
 pub(super) fn state(conn: &Connection, behind: &Behind) -> Result<State> {
-    let mut state = State::default();
+    let (send, lots) = sync_channel::<Vec<Loaded>>(WAITING);
+    let state = thread::scope(|scope| {
+        let joining = scope.spawn(move || lots.into_iter().flatten().fold(State::default(), joined));
+        let read = read(conn, &send);
+        drop(send);
+        let state = joining.join().map_err(|_| StoreError::Panicked);
+        read.and(state)
+    });
+    let mut state = state?;
+    behind.iter().for_each(|(stamp, fact)| drop(state.join(stamp, fact)));
+    Ok(state)
+}
+
+fn joined(mut state: State, loaded: Loaded) -> State {
+    match loaded {
+        Loaded::Manifest(id, head) => drop(state.add_manifest(id, head)),
+        Loaded::Vote(kind, name, vote) => drop(state.set_vote(kind, &name, vote)),
+        Loaded::Fact((stamp, fact)) => drop(state.join(stamp, &fact)),
+    }
+    state
+}
+
+fn read(conn: &Connection, send: &SyncSender<Vec<Loaded>>) -> Result<()> {
+    let mut lot = Vec::with_capacity(ROWS_AT_ONCE);
+    let mut hand_over = |loaded| {
+        lot.push(loaded);
+        if lot.len() < ROWS_AT_ONCE {
+            return Ok(());
+        }
+        send.send(std::mem::replace(&mut lot, Vec::with_capacity(ROWS_AT_ONCE))).map_err(|_| StoreError::Panicked)
+    };
+    manifests(conn, |id, head| hand_over(Loaded::Manifest(id, head)))?;
+    votes::all(conn)?.into_iter().try_for_each(|(kind, name, vote)| hand_over(Loaded::Vote(kind, name, vote)))?;
+    facts::each(conn, |stamp, fact| hand_over(Loaded::Fact((stamp, fact))))?;
+    send.send(lot).map_err(|_| StoreError::Panicked)
+}
+
+fn manifests(conn: &Connection, mut each: impl FnMut(ManifestId, ManifestHead) -> Result<()>) -> Result<()> {
     let mut find = conn.prepare("SELECT id, len, piece_len, sha1 FROM manifests")?;
     let mut rows = find.query([])?;
     while let Some(r) = rows.next()? {
         let (len, piece_len): (i64, i64) = (r.get(1)?, r.get(2)?);
         match PieceLayout::new(len.cast_unsigned(), piece_len.cast_unsigned()) {
             Ok(layout) => {
-                let head = ManifestHead { layout, sha1: r.get::<_, [u8; 20]>(3)?.into() };
-                drop(state.add_manifest(ManifestId(r.get(0)?), head));
+                each(ManifestId(r.get(0)?), ManifestHead { layout, sha1: r.get::<_, [u8; 20]>(3)?.into() })?;
             }
             Err(e) => tracing::error!("a manifest is damaged ({e}): its shares are not listed; look after the disk"),
         }
     }
-    for (kind, name, vote) in votes::all(conn)? {
-        drop(state.set_vote(kind, &name, vote));
-    }
-    facts::each(conn, |stamp, fact| drop(state.join(stamp, &fact)))?;
-    behind.iter().for_each(|(stamp, fact)| drop(state.join(stamp, fact)));
-    Ok(state)
+    Ok(())
 }
 
 /// Who is a member by the tables, and since when.
