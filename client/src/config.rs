@@ -78,6 +78,9 @@ pub struct Args {
     /// is written after the other arguments, or as --web=ADDR:PORT.
     #[arg(long, value_name = "ADDR:PORT")]
     pub web: Option<Option<SocketAddr>>,
+    /// Let --web=ADDR:PORT be an address that others can reach: encrypted, and open to whoever has a link.
+    #[arg(long, requires = "web")]
+    pub web_public: bool,
 }
 
 impl Args {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use common::escape::Escaped;
 use common::task::TaskGroup;
 use common::tls::DeviceKey;
 use common::tracker_info::TrackerInfo;
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::config::{self, Args, DataDir, Opened};
 use crate::download::{DownloadConfig, Downloads};
-use crate::engine::{Begin, Call, Command, Engine, Outcome};
+use crate::engine::{Begin, Call, Command, Copies, Engine, Outcome, PageLink, Rooms};
 use crate::error::{Error, shown};
 use crate::faces::control::attach::{Attached, Listening};
 use crate::faces::control::{Control, socket};
@@ -25,6 +26,7 @@ use crate::faces::front::{Front, Lines, Manner};
 use crate::faces::page::{Opener, PageConfig};
 use crate::faces::script::{DONE, INTERRUPTED, TERMINATED, USAGE};
 use crate::faces::{self, Service, Signals, fatal, fatal_data};
+use crate::settings::Settings;
 use crate::share::{ShareConfig, Shares};
 use crate::trackers::{Trackers, TrackersConfig};
 use crate::transfer::Limits;
@@ -95,16 +97,16 @@ async fn serve_or_attach(args: &Args, info: TrackerInfo) -> Result<u8, Error> {
         let tasks = TaskGroup::new();
         let end = match neighbour(args, &tasks).await? {
             Neighbour::None(data_dir) => {
-                let served = serve(args, info, &data_dir, (manner, lines), &tasks, &mut signals).await;
+                let served = serve(args, info, &data_dir, (manner, &mut lines), &tasks, &mut signals).await;
                 stop(&tasks).await;
                 return served;
             }
-            Neighbour::Runs(attachment) => attach(args, *attachment, (manner, lines), &tasks, &mut signals).await,
+            Neighbour::Runs(attachment) => attach(args, *attachment, (manner, &mut lines), &tasks, &mut signals).await,
         };
         stop(&tasks).await;
         match end? {
             Left::For(status) => return Ok(status),
-            Left::Alone => lines = Lines::none(),
+            Left::Alone => {}
         }
     }
 }
@@ -164,22 +166,27 @@ async fn serve(
     args: &Args,
     info: TrackerInfo,
     data_dir: &DataDir,
-    (manner, lines): (Manner, Lines),
+    (manner, lines): (Manner, &mut Lines),
     tasks: &TaskGroup,
     signals: &mut Signals,
 ) -> Result<u8, Error> {
     let mut front = Front::open(manner, data_dir.path(), tasks)?;
     front.log();
-    let (engine, begin) = open_engine(args, info, data_dir, tasks).await?;
-    let limits = (args.limit_up, args.limit_down);
-    let page = PageConfig { data_dir: data_dir.path().to_owned(), limits, tasks: tasks.clone() };
+    let settings = Settings::at(data_dir.path());
+    let values = settings.read()?;
+    let unknown = values.unknown.iter().map(|name| format!("settings.toml: there is no setting `{}`", Escaped(name)));
+    unknown.for_each(|text| front.say(&text));
+    // What is said at the start goes before what is kept.
+    let limits = Limits::new(args.limit_up.or(values.limit_up), args.limit_down.or(values.limit_down));
+    let (engine, begin) = open_engine(args, info, data_dir, (settings, limits), tasks).await?;
+    let page = PageConfig { data_dir: data_dir.path().to_owned(), public: args.web_public, tasks: tasks.clone() };
     let page = Arc::new(Opener::new(&engine, page));
     engine.set_page(Box::new(Arc::clone(&page)));
     let service: Arc<dyn Service> = Arc::<Engine>::clone(&engine);
     signals.end_with(service.ended());
     front.listen(&service, args.json, tasks);
     if let Some(address) = args.web {
-        front.say(&format!("{THE_PAGE}: {}", page.open(address).await?));
+        say_page(&front, &page.open(address).await?);
     }
     begin.begin(tasks);
     if manner != Manner::Script {
@@ -192,6 +199,7 @@ async fn serve(
             None
         }
     };
+    control.iter().for_each(|control| front.mind(control.faces()));
     let status = front.run(args, lines, Arc::clone(&service), tasks, signals).await;
     let is_stopped = [INTERRUPTED, TERMINATED].contains(&status) || service.ended().is_cancelled();
     if let Some(control) = control {
@@ -203,6 +211,11 @@ async fn serve(
     }
     let _ = timeout(STOP_WORK, engine.downloads().shutdown()).await; // What is on disk is resumed from.
     Ok(status)
+}
+
+fn say_page(front: &Front, page: &PageLink) {
+    front.say(&format!("{THE_PAGE}: {}", page.link));
+    faces::certificate(page).iter().for_each(|text| front.say(text));
 }
 
 fn open_control(data_dir: &DataDir, service: &Arc<dyn Service>, tasks: &TaskGroup) -> io::Result<Control> {
@@ -222,7 +235,7 @@ enum Left {
 async fn attach(
     args: &Args,
     Attachment { data_dir, attached, listening }: Attachment,
-    (manner, lines): (Manner, Lines),
+    (manner, lines): (Manner, &mut Lines),
     tasks: &TaskGroup,
     signals: &mut Signals,
 ) -> Result<Left, Error> {
@@ -234,7 +247,7 @@ async fn attach(
     listening.begin(tasks);
     if args.web.is_some() {
         match service.run(Command::Web, Call::unwatched(false)).await {
-            Ok(Outcome::Web { link }) => front.say(&format!("{THE_PAGE}: {link}")),
+            Ok(Outcome::Web(page)) => say_page(&front, &page),
             Ok(_) => {}
             Err(e) => front.say(&format!("the page cannot be opened: {e}")),
         }
@@ -250,7 +263,9 @@ fn not_for_us(args: &Args, listen: &str) -> Vec<String> {
     let limits = [("--limit-up", args.limit_up), ("--limit-down", args.limit_down)];
     let limits = limits.iter().filter(|(_, limit)| limit.is_some());
     let mut said: Vec<_> = limits
-        .map(|(option, _)| format!("{option} is left out: a client runs here already, and its own limit holds"))
+        .map(|(option, _)| {
+            format!("{option} is left out: a client runs here already, and its own limit holds; `limit` changes that")
+        })
         .collect();
     let wanted = args.listen_at().ok().filter(|wanted| wanted.port() != 0 && wanted.to_string() != listen);
     said.extend(
@@ -263,12 +278,12 @@ async fn open_engine(
     args: &Args,
     info: TrackerInfo,
     data_dir: &DataDir,
+    (settings, limits): (Settings, Limits),
     tasks: &TaskGroup,
 ) -> Result<(Arc<Engine>, Begin), Error> {
     let path = data_dir.path().to_owned();
     let device = DeviceKey::load_or_create(&path.join("device.key"))
         .map_err(|e| Error::from_io_about("use this device's key", io::Error::other(e)))?;
-    let limits = Limits::new(args.limit_up, args.limit_down);
     let (trackers, notices) = Trackers::start(TrackersConfig {
         data_dir: path.clone(),
         info,
@@ -287,12 +302,15 @@ async fn open_engine(
     })
     .await?;
     let downloads = Downloads::open(DownloadConfig {
-        data_dir: path,
+        data_dir: path.clone(),
         device,
         trackers: Arc::new(trackers.clone()),
         shares: shares.clone(),
         tasks: tasks.clone(),
-        limits,
+        limits: limits.clone(),
     })?;
-    Ok(Engine::new(trackers, shares, downloads, id, notices))
+    Ok(Engine::new(
+        Rooms { trackers, shares, downloads, device: id, settings, limits, copies: Copies::at(&path) },
+        notices,
+    ))
 }

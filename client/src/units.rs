@@ -77,6 +77,13 @@ pub(crate) fn rate(bytes_per_second: u64) -> String {
     format!("{}/s", size(bytes_per_second))
 }
 
+/// To be read back as the same number: `10M`, `1536K`, `1234`.
+pub(crate) fn exact(bytes: u64) -> String {
+    let units = [(1u64 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
+    let fits = units.into_iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
+    fits.map_or_else(|| bytes.to_string(), |(unit, letter)| format!("{}{letter}", bytes / unit))
+}
+
 /// For people: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`.
 pub(crate) fn duration(d: Duration) -> String {
     let s = d.as_secs();
@@ -85,6 +92,28 @@ pub(crate) fn duration(d: Duration) -> String {
         10..60 => format!("{s} s"),
         60..3600 => format!("{} min {:02} s", s / 60, s % 60),
         _ => format!("{} h {:02} min", s / 3600, s / 60 % 60),
+    }
+}
+
+/// For people, to the minute, so that it need not be shown anew every second: `just now`, `3 min ago`, `2 days ago`.
+pub(crate) fn ago(age: Duration) -> String {
+    let minutes = age.as_secs() / 60;
+    match minutes {
+        0 => "just now".to_owned(),
+        1..60 => format!("{minutes} min ago"),
+        60..1440 => format!("{} h ago", minutes / 60),
+        _ => count(minutes / 1440, "day ago", "days ago"),
+    }
+}
+
+/// For people, in a column: `now`, `3 min`, `7 h`, `12 d`.
+pub(crate) fn age(age: Duration) -> String {
+    let minutes = age.as_secs() / 60;
+    match minutes {
+        0 => "now".to_owned(),
+        1..60 => format!("{minutes} min"),
+        60..1440 => format!("{} h", minutes / 60),
+        _ => format!("{} d", minutes / 1440),
     }
 }
 

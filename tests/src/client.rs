@@ -121,8 +121,13 @@ impl Client {
     /// The same with further options.
     pub fn live_with(&self, options: &[&str]) -> Live {
         let mut command = self.command();
-        command.args(["--json", "--stay", "--keep-going"]).args(options);
-        Live { process: Process::start(&mut command), name: self.name.clone(), sent: 0 }
+        self.live_from(command.args(options))
+    }
+
+    /// The same, of a command line that has begun already.
+    pub fn live_from(&self, command: &mut Command) -> Live {
+        let process = Process::start(command.args(["--json", "--stay", "--keep-going"]));
+        Live { process, name: self.name.clone(), sent: 0 }
     }
 }
 

@@ -14,6 +14,7 @@ mod page;
 mod process;
 mod resumed;
 mod terminal;
+mod tls;
 
 pub use binaries::{binary, failing_tracker};
 pub use client::{Client, Live, Script};

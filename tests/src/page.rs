@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use crate::Live;
 use crate::process::PATIENCE;
+use crate::tls;
+
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -25,6 +29,8 @@ pub struct Page {
     pub host: String,
     /// The token of the link that was printed.
     pub token: String,
+    /// What its certificate has to be told by, if it is encrypted: SHA-256, as it was printed.
+    fingerprint: Option<String>,
 }
 
 impl Page {
@@ -46,12 +52,26 @@ impl Page {
     #[expect(clippy::expect_used, reason = "a test harness")]
     pub fn at(link: &str) -> Self {
         let (host, token) = link.trim_start_matches("http://").split_once("/enter?token=").expect("a link to a page");
-        Self { host: host.to_owned(), token: token.to_owned() }
+        Self { host: host.to_owned(), token: token.to_owned(), fingerprint: None }
+    }
+
+    /// The encrypted page that this link leads to, whose certificate has this fingerprint.
+    ///
+    /// # Panics
+    /// When it is not a link to an encrypted page.
+    #[expect(clippy::expect_used, reason = "a test harness")]
+    pub fn encrypted(link: &str, fingerprint: &str) -> Self {
+        let page = Self::at(link.strip_prefix("https://").expect("a link to an encrypted page"));
+        Self { fingerprint: Some(fingerprint.to_owned()), ..page }
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.fingerprint.is_some() { "https" } else { "http" }
     }
 
     /// The link.
     pub fn link(&self) -> String {
-        format!("http://{}/enter?token={}", self.host, self.token)
+        format!("{}://{}/enter?token={}", self.scheme(), self.host, self.token)
     }
 
     /// Sends a request with these headers and nothing else, and reads the answer to its end.
@@ -60,8 +80,12 @@ impl Page {
     /// When nothing comes that is an answer.
     #[expect(clippy::expect_used, reason = "a test harness")]
     pub fn raw(&self, request: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(&self.host).expect("the page's port");
+        let stream = TcpStream::connect(&self.host).expect("the page's port");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let mut stream: Box<dyn Stream> = match &self.fingerprint {
+            None => Box::new(stream),
+            Some(fingerprint) => Box::new(tls::connect(stream, fingerprint)),
+        };
         let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head = format!("{request} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n");
         // Where the answer comes first, the rest of the request may find nobody.
@@ -81,7 +105,7 @@ impl Page {
 
     /// Sends a form to `path`, as our own page does, with this cookie.
     pub fn post(&self, path: &str, cookie: &str, form: &str) -> Answer {
-        let origin = format!("http://{}", self.host);
+        let origin = format!("{}://{}", self.scheme(), self.host);
         let more = [("Origin", origin.as_str()), ("Sec-Fetch-Site", "same-origin")];
         self.post_with(path, cookie, form, &more)
     }

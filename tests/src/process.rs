@@ -117,6 +117,13 @@ impl Process {
         }
     }
 
+    /// Types a part of a line.
+    pub fn type_part(&mut self, text: &str) {
+        if let Some(stdin) = &mut self.stdin {
+            let _ = stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush());
+        }
+    }
+
     /// Ends its input.
     pub fn end_input(&mut self) {
         self.stdin = None;

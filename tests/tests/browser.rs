@@ -3,6 +3,7 @@
 //! Needs Debian's `chromium` and `chromium-driver`. Where they are not, the tests say so on stderr and pass.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(clippy::print_stdout, reason = "what is measured is printed")]
 
 use std::io::Write;
 use std::path::Path;
@@ -215,4 +216,247 @@ async fn what_is_typed_filters_the_files_and_live_news_do_not_disturb_it() {
     let wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
     assert_eq!(a.js(wide, vec![]).await, 0);
     a.0.close().await.unwrap();
+}
+
+/// Looks for what keeps people with a screen reader or a keyboard out, if `AXE` names axe-core's `axe.min.js`
+/// (`npm pack axe-core`).
+async fn is_accessible(browser: &Browser, view: &str) {
+    let Some(axe) = std::env::var_os("AXE") else {
+        let _ = writeln!(std::io::stderr(), "\n== NOT TESTED: {view} through axe; AXE names no axe.min.js");
+        return;
+    };
+    // As a tool of the browser: the page's own policy would let no foreign script in.
+    browser.js(&std::fs::read_to_string(axe).unwrap(), vec![]).await;
+    let run = "const done = arguments[arguments.length - 1]; \
+               axe.run().then(r => done(r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).join(' | '))))";
+    let violations = browser.0.execute_async(run, vec![]).await.unwrap();
+    assert_eq!(violations, json!([]), "{view}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_set_in_the_window_and_the_loss_of_all_trackers_is_seen_and_survived() {
+    let Some(chromium) = Chromium::start() else { return };
+    let mut cluster = Cluster::start(2);
+    let (_alice, mut live, page) = newcomer(&cluster, "alice", &[]);
+    let a = chromium.browser().await;
+    a.go(&page.link()).await;
+    a.sees("h1", "Share files").await;
+    is_accessible(&a, "welcome").await;
+    a.types("#new-user", "alice").await;
+    a.types("#new-password", "password-of-alice").await;
+    a.types("#new-again", "password-of-alice\u{e007}").await;
+    a.sees("h1", "Groups").await;
+    live.ok("create_group lab");
+
+    a.clicks("#top nav a[href='/health']").await;
+    a.sees("#state", "Both trackers are there").await;
+    a.sees("#state", "by this machine only").await;
+    a.fills("#limit-up", "fast\u{e007}").await;
+    a.sees("#limits .error", "is not a rate").await;
+    a.fills("#limit-up", "2M\u{e007}").await;
+    a.sees("#state", "2.0 MiB/s").await;
+    assert_eq!(live.ok("status")["limits"]["up"], 2 * MIB);
+    // What another face sets is seen here; an empty field is no limit.
+    live.ok("limit down 3M");
+    a.sees("#state", "3.0 MiB/s").await;
+    a.fills("#limit-up", "\u{e007}").await;
+    a.sees("#state", "no limit").await;
+    assert!(live.ok("status")["limits"]["up"].is_null());
+    is_accessible(&a, "health").await;
+
+    cluster.kill_tracker(1);
+    a.sees("#state", "One tracker does the work of both").await;
+    cluster.kill_tracker(2);
+    a.sees("#state", "No tracker can be reached").await;
+    a.sees("#top .badge.bad", "!").await;
+    a.clicks("#top nav a[href='/groups']").await;
+    a.sees("h1", "No tracker answers").await;
+    a.clicks("#top nav a[href='/transfers']").await;
+    a.sees("h1", "Transfers").await;
+    a.clicks("#top nav a[href='/groups']").await;
+    a.sees("h1", "No tracker answers").await;
+    // And it comes back by itself.
+    cluster.start_tracker(2);
+    a.sees("#g-lab", "lab").await;
+    a.0.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_is_copied_a_file_is_looked_at_and_a_folder_is_opened_with_the_desktops_program() {
+    let Some(chromium) = Chromium::start() else { return };
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    std::fs::write(alice.home().join("a.txt"), "content").unwrap();
+    // In place of the desktop's.
+    let (bin, opened) = (alice.home().join("bin"), alice.home().join("opened"));
+    std::fs::create_dir(&bin).unwrap();
+    let stub = format!("#!/bin/sh\nprintf %s \"$1\" > '{}'\n", opened.display());
+    std::fs::write(bin.join("xdg-open"), stub).unwrap();
+    Command::new("chmod").arg("+x").arg(bin.join("xdg-open")).status().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut live = alice.live_from(alice.command().arg("--web=127.0.0.1:0").env("PATH", path));
+    live.ok("create_group lab");
+    let file_id = live.ok("upload_file a.txt lab")["file_id"].as_str().unwrap().to_owned();
+    live.ok("download_file lab a.txt downloads");
+    let page = Page::of(&live);
+    let a = chromium.browser().await;
+    a.go(&page.link()).await;
+    a.sees("#g-lab", "lab").await;
+    a.clicks("#g-lab a").await;
+    a.sees("#files th", "a.txt").await;
+    a.clicks("#files [data-copy]").await;
+    a.sees("#files [data-copy]", "Copied").await;
+    // What the clipboard holds, by pasting it: Ctrl-V.
+    a.types("#match", "\u{e009}v").await;
+    let pasted = a.js("return document.querySelector('#match').value", vec![]).await;
+    assert_eq!(pasted, format!("shoal:lab/{file_id}"));
+    a.fills("#match", "a.").await;
+    a.clicks("#files th a").await;
+    a.sees("#seeders", "100%").await;
+    a.clicks("form[action='/run/verify'] button").await;
+    a.sees("#news", "is what was published").await;
+    a.clicks("#top nav a[href='/transfers']").await;
+    a.sees(".transfer", "a.txt").await;
+    a.clicks(".transfer .name a").await;
+    a.sees("#folder-h", "Folder").await;
+    a.clicks("form[action$='/open'] button").await;
+    let begun = Instant::now();
+    while !opened.exists() {
+        assert!(begun.elapsed() < PATIENCE, "xdg-open is never called");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    a.sees("h1", "a.txt").await;
+    let shown = std::fs::read_to_string(&opened).unwrap();
+    assert_eq!(Path::new(&shown).canonicalize().unwrap(), alice.downloads().canonicalize().unwrap());
+    a.0.close().await.unwrap();
+}
+
+/// Counts from now on how long each key and click takes from the hardware to the next picture (Event Timing API).
+const WATCH_INPUT: &str = "window.slowest = 0; new PerformanceObserver(list => list.getEntries().forEach(e => { \
+                           if (e.interactionId) window.slowest = Math.max(window.slowest, e.duration); })) \
+                           .observe({ type: 'event', durationThreshold: 16 });";
+/// What a person may have to wait for an input to show.
+const AT_ONCE: u64 = 100;
+
+/// Waits until `condition` holds in the browser, looked at with every picture; how long that took there, in milliseconds.
+async fn waits_for(browser: &Browser, condition: &str) -> u64 {
+    let script = format!(
+        "const done = arguments[arguments.length - 1], begun = performance.now(); \
+         const look = () => ({condition}) ? done(Math.round(performance.now() - begun)) : requestAnimationFrame(look); look();"
+    );
+    browser.0.execute_async(&script, vec![]).await.unwrap().as_u64().unwrap()
+}
+
+/// `cargo test --release -p shoal-tests --test browser -- --ignored --nocapture` prints what it measures.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: shares ten thousand files"]
+async fn ten_thousand_files_are_opened_filtered_and_sorted_without_a_slow_input() {
+    const MEMBERS: usize = 10;
+    const FILES: usize = 1_000;
+    let Some(chromium) = Chromium::start() else { return };
+    let cluster = Cluster::start(1);
+    let (_alice, mut live, page) = newcomer(&cluster, "alice", &[]);
+    for line in ["create_user alice password-of-alice", "login alice password-of-alice", "create_group lab"] {
+        live.ok(line);
+    }
+    let members: Vec<_> = (0..MEMBERS).map(|n| cluster.user(&format!("member{n}"))).collect();
+    for member in &members {
+        member.ok(&["join_group lab"]);
+        live.ok(&format!("accept_request lab {}", member.name()));
+    }
+    std::thread::scope(|scope| {
+        for (m, member) in members.iter().enumerate() {
+            scope.spawn(move || {
+                let mut seeds = member.live();
+                for n in 0..FILES {
+                    let name = format!("measurement-{:05}-of-plate-{}.csv", m * FILES + n, n % 96);
+                    std::fs::write(member.home().join(&name), &name).unwrap();
+                    seeds.ok(&format!("upload_file {name} lab"));
+                }
+            });
+        }
+    });
+    let a = chromium.browser().await;
+    a.go(&page.link()).await;
+    a.sees("#g-lab", "lab").await;
+    a.js(WATCH_INPUT, vec![]).await;
+    let begun = Instant::now();
+    a.clicks("#g-lab a").await;
+    a.sees(".pager", "10000 files").await;
+    println!("opened: {} ms", begun.elapsed().as_millis());
+    a.js(WATCH_INPUT, vec![]).await;
+    let mut slowest = 0;
+    for round in ["0", "00", "007", "0077", "plate-95", "nothing at all", "measure"] {
+        a.js("document.querySelector('#match').value = ''", vec![]).await;
+        a.types("#match", round).await;
+        let took = waits_for(
+            &a,
+            &format!(
+                "[...document.querySelectorAll('#files th a')].every(e => e.innerText.includes('{round}')) && \
+                 (document.querySelectorAll('#files th a').length > 0 || document.querySelector('#files .empty'))"
+            ),
+        )
+        .await;
+        println!("filtered by {round}: {took} ms after the last key");
+        slowest = slowest.max(took);
+        // Longer than an answer of the trackers is kept.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    a.fills("#match", "").await;
+    for sort in ["size", "age", "seeders", "size", "name"] {
+        let script = "const s = document.querySelector('#sort'); s.value = arguments[0]; window.before = \
+                      document.querySelector('#files').innerHTML; s.dispatchEvent(new Event('change', { bubbles: true }))";
+        a.js(script, vec![sort.into()]).await;
+        let took =
+            waits_for(&a, "window.before !== document.querySelector('#files').innerHTML || performance.now() > 1e9")
+                .await;
+        println!("sorted by {sort}: {took} ms");
+        slowest = slowest.max(took);
+    }
+    let input = a.js("return Math.round(window.slowest)", vec![]).await.as_u64().unwrap();
+    println!("slowest input to the next picture: {input} ms; slowest result: {slowest} ms");
+    assert!(input <= AT_ONCE, "{input} ms");
+    a.0.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute: fifty downloads at a time"]
+async fn fifty_running_transfers_leave_inputs_quick() {
+    const TRANSFERS: usize = 50;
+    let Some(chromium) = Chromium::start() else { return };
+    let cluster = Cluster::start(1);
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    let mut seeder = alice.live();
+    seeder.ok("create_group lab");
+    for n in 0..TRANSFERS {
+        random_file(&alice.home().join(format!("{n}.bin")), 8 * MIB).unwrap();
+        seeder.ok(&format!("upload_file {n}.bin lab"));
+    }
+    bob.ok(&["join_group lab"]);
+    seeder.ok("accept_request lab bob");
+    let mut live = bob.live_with(&["--web=127.0.0.1:0", "--limit-down", "4M"]);
+    live.ok("whoami");
+    let page = Page::of(&live);
+    let (cookie, _) = page.sign_in();
+    let to = bob.downloads().display().to_string();
+    for n in 0..TRANSFERS {
+        let form = format!("group=lab&file_name={n}.bin&destination={}", to.replace('/', "%2F"));
+        assert_eq!(page.post("/run/download_file", &cookie, &form).status, 200);
+    }
+    let b = chromium.browser().await;
+    b.go(live.ok("web")["link"].as_str().unwrap()).await;
+    b.sees("#g-lab", "lab").await;
+    b.clicks("#top nav a[href='/transfers']").await;
+    waits_for(&b, "document.querySelectorAll('.transfer').length === 50").await;
+    b.js(WATCH_INPUT, vec![]).await;
+    let mut slowest = 0;
+    for n in 1..=10 {
+        b.clicks(&format!("#t-{n} .buttons button")).await;
+        let took = waits_for(&b, &format!("document.querySelector('#t-{n}').classList.contains('paused')")).await;
+        slowest = slowest.max(took);
+    }
+    let input = b.js("return Math.round(window.slowest)", vec![]).await.as_u64().unwrap();
+    println!("fifty transfers: slowest input to the next picture {input} ms, a pause shown after at most {slowest} ms");
+    assert!(input <= AT_ONCE, "{input} ms");
+    b.0.close().await.unwrap();
 }

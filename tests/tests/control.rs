@@ -249,6 +249,9 @@ fn every_command_answers_as_the_description_says() {
     call("make_admin", json!({"group": "lab", "user": "carol"}));
     call("leave_group", json!({"group": "lab"}));
     call("join_group", json!({"group": "lab"}));
+    call("limit", json!({"direction": "up", "rate": 10_000_000}));
+    call("limit", json!({"direction": "down", "rate": "2M"}));
+    call("limit", json!({"direction": "up", "rate": "off"}));
     call("status", json!({}));
     call("help", json!({"command": "login"}));
     call("web", json!({}));

@@ -169,8 +169,66 @@ fn the_page_is_for_this_machine_only() {
         let done = command.output().unwrap();
         let told = String::from_utf8_lossy(&done.stderr).into_owned();
         assert_eq!(done.status.code(), Some(2), "{told}");
-        assert!(told.contains("for this machine only") && told.contains("127.0.0.1:7080"), "{told}");
+        assert!(told.contains("for this machine only") && told.contains("ssh -L 7080:127.0.0.1:7080"), "{told}");
     }
+    // Said to be public, but no address that a browser can ask for.
+    let mut command = client.command();
+    let done = command.args(["-c", "status", "--web=0.0.0.0:0", "--web-public"]).output().unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("no address that a browser can ask for"));
+}
+
+/// An address of this machine that others have as well, if it has one.
+fn public_address() -> Option<std::net::IpAddr> {
+    // Nothing is sent: the system only says from where it would.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+#[test]
+fn a_page_that_others_can_reach_is_encrypted_and_answers_to_its_address_only() {
+    let Some(address) = public_address() else {
+        let _ = std::io::stderr()
+            .write_all(b"\n== NOT TESTED: a page that others can reach; this machine has no address\n");
+        return;
+    };
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    let mut live = alice.live_with(&[&format!("--web={address}:0"), "--web-public"]);
+    live.ok("create_group lab");
+    let link = live.ok("web");
+    let (link, fingerprint) =
+        (link["link"].as_str().unwrap().to_owned(), link["fingerprint"].as_str().unwrap().to_owned());
+    let said = live.process.stderr.text();
+    assert!(said.contains(&fingerprint) && said.contains("acts as you"), "{said}");
+    let page = Page::encrypted(&link, &fingerprint);
+    // In the clear there is nothing.
+    let mut plain = TcpStream::connect(&page.host).unwrap();
+    plain.write_all(format!("GET /groups HTTP/1.1\r\nHost: {}\r\n\r\n", page.host).as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut plain, &mut answer);
+    assert!(!String::from_utf8_lossy(&answer).contains("HTTP/"), "{answer:?}");
+    let (cookie, attributes) = page.sign_in();
+    assert!(attributes.contains("Secure") && attributes.contains("HttpOnly"), "{attributes}");
+    assert!(page.get("/groups", &cookie).body.contains("lab"));
+    assert_eq!(page.get("/groups", "").status, 401);
+    let port = page.host.rsplit(':').next().unwrap();
+    for host in ["evil.example", &format!("localhost:{port}"), &format!("127.0.0.1:{port}"), &address.to_string()] {
+        assert_eq!(page.raw("GET /groups", &[("Host", host), ("Cookie", &cookie)], b"").status, 421, "{host}");
+    }
+    for origin in ["https://evil.example", &format!("https://localhost:{port}")] {
+        let more = [("Origin", origin), ("Sec-Fetch-Site", "cross-site")];
+        assert_eq!(page.post_with("/run/create_group", &cookie, "group=stolen", &more).status, 403);
+    }
+    // Those who connect and say nothing keep nobody out.
+    let _idle: Vec<_> = (0..40).map(|_| TcpStream::connect(&page.host).unwrap()).collect();
+    assert_eq!(page.get("/groups", &cookie).status, 200);
+    // The certificate stays the same, so that a browser that knows it is not warned again.
+    drop(live);
+    let mut live = alice.live_with(&[&format!("--web={address}:0"), "--web-public"]);
+    assert_eq!(live.ok("web")["fingerprint"], fingerprint.as_str());
 }
 
 /// One file as a browser sends it.
@@ -187,6 +245,46 @@ fn upload_head(page: &Page, cookie: &str, group: &str, length: u64) -> String {
          boundary=cut\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n",
         page.host
     )
+}
+
+#[test]
+fn a_copy_from_the_browser_goes_when_it_is_no_longer_shared_and_nothing_else_does() {
+    let cluster = Cluster::start(1);
+    let (alice, mut live, page, cookie) = alice(&cluster);
+    live.ok("create_group other");
+    let shared = alice.home().join("data/shared/lab");
+    let upload = |name: &str| {
+        let body = multipart(name, name.as_bytes());
+        let length = body.len().to_string();
+        let headers = [
+            ("Host", page.host.as_str()),
+            ("Cookie", &cookie),
+            ("Content-Type", "multipart/form-data; boundary=cut"),
+            ("Content-Length", &length),
+        ];
+        assert_eq!(page.raw("POST /groups/lab/upload", &headers, &body).status, 200, "{name}");
+    };
+    ["a.txt", "b.txt", "c.txt"].iter().for_each(|name| upload(name));
+    // Put there by hand, and shared by its path.
+    std::fs::write(shared.join("own.txt"), "own").unwrap();
+    live.ok("upload_file data/shared/lab/own.txt lab");
+    // Shared a second time, in another group.
+    live.ok("upload_file data/shared/lab/b.txt other");
+    let stopped = live.ok("stop_share lab a.txt");
+    assert_eq!(stopped["removed"], shared.join("a.txt").to_str().unwrap());
+    assert!(!shared.join("a.txt").exists());
+    assert!(live.ok("stop_share lab own.txt")["removed"].is_null() && shared.join("own.txt").exists());
+    assert!(live.ok("stop_share lab b.txt")["removed"].is_null() && shared.join("b.txt").exists());
+    assert!(live.ok("stop_share other b.txt")["removed"].is_string() && !shared.join("b.txt").exists());
+    // After a restart, too, and by the page.
+    drop(live);
+    let mut live = alice.live_with(&[WEB]);
+    live.ok("whoami");
+    let page = Page::of(&live);
+    let (cookie, _) = page.sign_in();
+    page.until("/groups/lab", &cookie, "The copy that was made of it here is removed.");
+    assert_eq!(page.post("/run/stop_share", &cookie, "group=lab&file_name=c.txt").status, 200);
+    assert_eq!(files_in(&shared), ["own.txt"]);
 }
 
 fn files_in(dir: &Path) -> Vec<String> {

@@ -338,3 +338,128 @@ fn a_client_that_is_stopped_is_waited_for_and_then_named() {
     assert!(refused.stderr.contains("does not answer"), "{refused:?}");
     assert_eq!(alice.ok(&["whoami"])["user"], "alice");
 }
+
+#[test]
+fn lines_that_were_not_read_are_run_by_the_one_that_takes_over() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    let mut first = service(&alice, &[]);
+    let mut second = alice.live();
+    second.ok("whoami");
+    // In the middle of a line, and with more to come.
+    second.process.type_part("list_gro");
+    first.process.kill();
+    second.process.type_part("ups\nlist_shares\n");
+    second.process.end_input();
+    let serves = second.process.stderr.wait_for(PATIENCE, |l| l.contains("staying to seed").then_some(()));
+    assert!(serves.is_some(), "{second:?}");
+    let ran: Vec<Value> = second.process.stdout.lines().iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let ran: Vec<_> = ran.iter().map(|r| (r["command"].as_str().unwrap(), r["ok"] == true)).collect();
+    assert_eq!(ran, [("whoami", true), ("list_groups", true), ("list_shares", true)]);
+}
+
+#[test]
+fn a_limit_holds_for_running_downloads_at_once_and_over_restarts() {
+    let cluster = Cluster::start(1);
+    let (alice, _a, bob) = sharing(&cluster, 24 * MIB);
+    let mut b = service(&bob, &[]);
+    assert_eq!(b.ok("limit down 1M"), serde_json::json!({ "up": null, "down": MIB }));
+    let mut face = Process::start(bob.command().args(["--json", "-c", "download_file lab data.bin downloads"]));
+    until("some of it", || have(&mut b) > 0);
+    let begun = Instant::now();
+    b.ok("limit down off");
+    assert_eq!(face.wait(PATIENCE).code(), Some(0), "{face:?}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "it went on at 1 MiB/s: {:?}", begun.elapsed());
+    assert_same(&alice.home().join("data.bin"), &bob.downloads().join("data.bin"));
+    // The same by an attached face, and in the file that people edit.
+    bob.ok(&["limit up 3M", "limit down 5000000"]);
+    let file = bob.home().join("data/settings.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("up = \"3M\"") && text.contains("down = \"5000000\""), "{text}");
+    std::fs::write(&file, text.replace("up = ", "# the line at home\nup = ")).unwrap();
+    drop(b);
+    let mut b = service(&bob, &[]);
+    assert_eq!(b.ok("status")["limits"], serde_json::json!({ "up": 3 * MIB, "down": 5_000_000 }));
+    b.ok("limit up 4M");
+    drop(b);
+    // What is said at the start goes before it, and does not change it.
+    let mut b = service(&bob, &["--limit-up", "7M"]);
+    assert_eq!(b.ok("status")["limits"], serde_json::json!({ "up": 7 * MIB, "down": 5_000_000 }));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("# the line at home\nup = \"4M\""), "{text}");
+    for wrong in ["limit up fast", "limit up 0"] {
+        assert!(b.refused(wrong, "invalid_argument").contains("or `off`"));
+    }
+    b.refused("limit sideways 1M", "invalid_argument");
+}
+
+#[test]
+fn settings_that_cannot_be_understood_are_told_by_their_line_and_kept() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    let file = alice.home().join("data/settings.toml");
+    let text = "# mine\n[limit]\nup = \"fast\"\n";
+    std::fs::write(&file, text).unwrap();
+    let refused = alice.run(&["whoami"]);
+    assert_eq!((refused.code, refused.error()), (Some(2), "invalid_argument"), "{refused:?}");
+    assert!(refused.stderr.contains("settings.toml, line 3: `fast` is not a rate"), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    std::fs::write(&file, "colour = 'blue'\n").unwrap();
+    let done = alice.run(&["whoami"]);
+    assert!(done.code == Some(0) && done.stderr.contains("no setting `colour`"), "{done:?}");
+}
+
+#[test]
+fn a_prompt_asks_before_it_ends_those_that_are_attached_to_it() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    let mut holder = at_prompt(&alice);
+    holder.until("her name", |t| t.line().trim_end().ends_with("alice@shoal>"));
+    let mut attached = Process::start(alice.command().arg("--json"));
+    attached.type_line("whoami");
+    assert!(attached.stdout.wait_for(PATIENCE, |l| l.contains("alice").then_some(())).is_some());
+    holder.press("quit\r");
+    holder.until_text("1 other client is attached to this one");
+    holder.press("\r");
+    holder.until("the prompt again", |t| t.line().trim_end().ends_with("alice@shoal>"));
+    attached.type_line("list_groups");
+    assert!(attached.stdout.wait_for(PATIENCE, |l| l.contains("groups").then_some(())).is_some(), "{attached:?}");
+    holder.press("quit\r");
+    holder.until("the question", |t| t.line().trim_end().ends_with("[y/N]"));
+    holder.press("y\r");
+    assert_eq!(exit_code(holder), 0);
+    assert_eq!(attached.wait(PATIENCE).code(), Some(1));
+    // Nobody is asked where nobody is attached.
+    let mut alone = at_prompt(&alice);
+    until_prompt(&alone);
+    alone.press("quit\r");
+    assert_eq!(exit_code(alone), 0);
+}
+
+#[test]
+fn a_link_from_a_client_that_does_not_stay_says_so() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    let alone = alice.run(&["web"]);
+    assert!(alone.code == Some(0) && alone.stderr.contains("start one that stays (`--stay --web`)"), "{alone:?}");
+    let _live = service(&alice, &[]);
+    let attached = alice.run(&["web"]);
+    assert!(attached.code == Some(0) && !attached.stderr.contains("stays"), "{attached:?}");
+}
+
+#[test]
+fn whether_others_can_reach_a_client_is_told_only_as_far_as_it_was_seen() {
+    let cluster = Cluster::start(1);
+    let (_alice, mut a, bob) = sharing(&cluster, 1000);
+    let state = |live: &mut Live| live.ok("status")["reach"].clone();
+    assert_eq!(state(&mut a), serde_json::json!({ "state": "loopback" }));
+    bob.ok(&["download_file lab data.bin downloads"]);
+    let reach = state(&mut a);
+    assert!(reach["state"] == "loopback" && reach["at"].as_str().is_some_and(|at| at.ends_with('Z')), "{reach}");
+    let mut command = std::process::Command::new(harness::binary("client"));
+    let info = cluster.dir().join("tracker_info.txt");
+    command.current_dir(bob.home()).arg("0.0.0.0:0").arg(info).args(["--json", "-c", "status"]);
+    let out = command.arg("--data-dir").arg(bob.home().join("data")).output().unwrap();
+    let status: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(status["data"]["reach"], serde_json::json!({ "state": "unknown" }), "{status}");
+}

@@ -13,6 +13,7 @@ mod destination;
 mod disk;
 mod durable_io;
 mod idle_connections;
+mod inquiry;
 mod job;
 pub mod journal;
 mod manifest;
@@ -47,6 +48,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use self::idle_connections::IdleConnections;
+pub use self::inquiry::{Inquiry, SeederAnswer};
 use self::job::{Job, Opened, Wanted};
 use self::journal::Journal;
 pub use self::picker::{PieceState, Strategy};

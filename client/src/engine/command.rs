@@ -4,6 +4,7 @@
 //! `Argument::of`). Knows no terminal and no network.
 
 use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -14,7 +15,9 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::arrange::{Glob, SortBy};
 use super::paths;
+use crate::settings::{self, Direction};
 use crate::units;
 
 /// A line at the prompt or in a script.
@@ -157,11 +160,24 @@ pub enum Command {
         /// Which group
         #[arg(value_name = "group")]
         group: GroupName,
+        /// By name, or the largest, newest or most seeded first
+        #[arg(long, value_name = "sort", value_enum, default_value = "name")]
+        sort: SortBy,
+        /// Only names that fit a pattern, such as '*.bin'
+        #[arg(long = "match", value_name = "glob")]
+        #[serde(rename = "match")]
+        pattern: Option<Glob>,
+        /// Only so many rows, this page of them, from 1
+        #[arg(long, value_name = "n", value_parser = positive)]
+        page: Option<NonZeroU32>,
+        /// Rows of a page, 100 if not given
+        #[arg(long, value_name = "n", value_parser = positive)]
+        rows: Option<NonZeroU32>,
     },
     /// Download a file from everyone in the group who has it
     #[command(visible_alias = "download")]
     DownloadFile {
-        /// Which group
+        /// Which group; or a link, in place of group and file
         #[arg(value_name = "group")]
         group: GroupName,
         /// Its name, or `id:` and at least 8 digits of its id
@@ -202,7 +218,27 @@ pub enum Command {
     ListShares,
     /// Stop seeding a file from this device
     StopShare {
-        /// Which group
+        /// Which group; or a link, in place of group and file
+        #[arg(value_name = "group")]
+        group: GroupName,
+        /// Its name, or `id:` and at least 8 digits of its id
+        #[arg(value_name = "file_name")]
+        #[serde(serialize_with = "selector")]
+        file_name: FileSelector,
+    },
+    /// Show all there is to know of a file: ids, link, pieces, and how much each seeder has
+    Info {
+        /// Which group; or a link, in place of group and file
+        #[arg(value_name = "group")]
+        group: GroupName,
+        /// Its name, or `id:` and at least 8 digits of its id
+        #[arg(value_name = "file_name")]
+        #[serde(serialize_with = "selector")]
+        file_name: FileSelector,
+    },
+    /// Read a file that this device shares again, and compare it with what was published
+    Verify {
+        /// Which group; or a link, in place of group and file
         #[arg(value_name = "group")]
         group: GroupName,
         /// Its name, or `id:` and at least 8 digits of its id
@@ -218,7 +254,16 @@ pub enum Command {
         #[arg(value_name = "device")]
         device: DevicePrefix,
     },
-    /// Show trackers, login, address and rates
+    /// Limit what this client sends or fetches, at once and after restarts
+    Limit {
+        /// `up` is what it sends to others, `down` what it fetches
+        #[arg(value_name = "up|down", value_enum)]
+        direction: Direction,
+        /// Bytes per second, for example 500K or 10M; or `off`
+        #[arg(value_name = "rate|off")]
+        rate: MaxRate,
+    },
+    /// Show trackers, login, address, limits and rates
     Status,
     /// Open the page for your browser, and show a link that signs it in
     Web,
@@ -233,6 +278,31 @@ pub enum Command {
     Quit,
     /// End the client that runs on this data directory, for all who are attached to it
     Shutdown,
+}
+
+/// A limit as typed: a rate in bytes per second, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxRate(pub Option<NonZeroU64>);
+
+impl std::str::FromStr for MaxRate {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        settings::parse_limit(s).map(Self)
+    }
+}
+
+/// As it has to be typed.
+impl Serialize for MaxRate {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(rate) => s.serialize_u64(rate.get()),
+            None => s.serialize_str("off"),
+        }
+    }
+}
+
+fn positive(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| format!("`{}` is not a number from 1", Escaped(text)))
 }
 
 fn download_number(text: &str) -> Result<u64, String> {
@@ -325,6 +395,11 @@ impl fmt::Debug for Secret {
 }
 
 impl Command {
+    /// The listing of all that a group shares.
+    pub fn all_files(group: GroupName) -> Self {
+        Self::ListFiles { group, sort: SortBy::default(), pattern: None, page: None, rows: None }
+    }
+
     /// The name of the command in the table, whatever alias was typed.
     pub fn name(&self) -> &'static str {
         match self {
@@ -352,8 +427,11 @@ impl Command {
             Self::CancelDownload { .. } => "cancel_download",
             Self::ListShares => "list_shares",
             Self::StopShare { .. } => "stop_share",
+            Self::Info { .. } => "info",
+            Self::Verify { .. } => "verify",
             Self::ListDevices => "list_devices",
             Self::EndLogin { .. } => "end_login",
+            Self::Limit { .. } => "limit",
             Self::Status => "status",
             Self::Help { .. } => "help",
             Self::Web => "web",
@@ -457,8 +535,11 @@ mod tests {
             "cancel_download",
             "list_shares",
             "stop_share",
+            "info",
+            "verify",
             "list_devices",
             "end_login",
+            "limit",
             "status",
             "web",
             "help",

@@ -2,18 +2,16 @@
 
 use common::id::DeviceId;
 use common::wire::client::{self, Request, Response};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::command::DevicePrefix;
-use super::outcome::{DeviceRow, Outcome};
+use super::outcome::{DeviceRow, Moment, Outcome};
 use super::{Engine, Error, unexpected};
 
 impl Engine {
     pub(super) async fn list_devices(&self) -> Result<Outcome, Error> {
         let devices = self.devices().await?.into_iter().map(|row| DeviceRow {
             device: row.device.to_string(),
-            since: rfc3339(row.since),
+            since: Moment(row.since).to_string(),
             here: row.device == self.device,
         });
         Ok(Outcome::Devices { devices: devices.collect() })
@@ -52,21 +50,9 @@ fn the_one(wanted: &DevicePrefix, devices: impl Iterator<Item = DeviceId>) -> Re
     Ok(device)
 }
 
-/// A time as scripts see it; one that is out of any calendar as its number of seconds.
-fn rfc3339(seconds: u64) -> String {
-    let time = i64::try_from(seconds).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_shown_as_rfc_3339_in_utc() {
-        assert_eq!(rfc3339(1_700_000_000), "2023-11-14T22:13:20Z");
-        assert_eq!(rfc3339(u64::MAX), u64::MAX.to_string());
-    }
 
     #[test]
     fn a_device_is_meant_by_the_beginning_of_its_id_if_that_is_of_one_only() {

@@ -1,9 +1,12 @@
 //! Listings, page by page until there is no more.
 
-use common::id::GroupName;
+use std::collections::HashSet;
+
+use common::id::{FileId, GroupName};
 use common::wire::client::{Page, Request, Response};
 
-use super::outcome::{Outcome, User};
+use super::arrange::Wanted;
+use super::outcome::{FileRow, Outcome, User};
 use super::{Engine, Error, unexpected};
 
 impl Engine {
@@ -24,10 +27,22 @@ impl Engine {
         Ok(Outcome::Members { members: members.into_iter().map(Into::into).collect() })
     }
 
-    pub(super) async fn list_files(&self, group: GroupName) -> Result<Outcome, Error> {
+    pub(super) async fn list_files(&self, group: GroupName, wanted: &Wanted) -> Result<Outcome, Error> {
         let request = |after| Request::ListFiles { group: group.clone(), after };
         let files = self.pages(request, files, |row| row.name.clone()).await?;
-        Ok(Outcome::Files { files: files.into_iter().map(Into::into).collect(), group })
+        let here = self.shared_in(&group);
+        let files = files.into_iter().map(|row| {
+            let row = FileRow::from(row);
+            FileRow { here: here.contains(&row.file_id), ..row }
+        });
+        let (files, total) = wanted.of(files.collect());
+        Ok(Outcome::Files { files, total, group, filtered: wanted.pattern.is_some() })
+    }
+
+    /// What this device has whole and shares in a group.
+    fn shared_in(&self, group: &GroupName) -> HashSet<FileId> {
+        let own = self.shares.list().unwrap_or_default();
+        own.into_iter().filter(|share| share.group == *group).map(|share| share.file_id).collect()
     }
 
     /// All rows: each page begins after the last row of the one before.

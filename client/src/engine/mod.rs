@@ -4,9 +4,13 @@
 //! Owns nothing but handles: the trackers, the shares, the downloads. Knows no terminal and no HTTP: how an outcome is
 //! shown, and whether in this process, is decided by the faces.
 
+pub mod arrange;
 pub mod command;
+mod copies;
 mod devices;
 pub mod events;
+mod inspect;
+mod limits;
 mod listing;
 pub mod news;
 pub mod outcome;
@@ -25,17 +29,22 @@ use futures::future::BoxFuture;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use self::arrange::Wanted;
 pub use self::command::Command;
 use self::command::Secret;
+pub use self::copies::Copies;
 pub use self::events::Event;
 use self::news::{Happening, News};
 pub use self::outcome::Outcome;
+pub use self::outcome::PageLink;
 use self::outcome::{Group, Member, Status, TrackerRow, User};
 pub use self::progress::{Call, Progress, ProgressSink};
 use crate::download::Downloads;
 use crate::error::Error;
+use crate::settings::Settings;
 use crate::share::Shares;
 use crate::trackers::{self, LoggedIn, Notice, Trackers, unexpected};
+use crate::transfer::Limits;
 
 /// The handles that commands work with.
 pub struct Engine {
@@ -43,6 +52,10 @@ pub struct Engine {
     shares: Shares,
     downloads: Downloads,
     device: DeviceId,
+    /// What is kept of what a person has set.
+    settings: Arc<Settings>,
+    limits: Limits,
+    copies: Arc<Copies>,
     events: broadcast::Sender<Event>,
     /// Cancelled when somebody wants it to end.
     ended: CancellationToken,
@@ -50,25 +63,40 @@ pub struct Engine {
     page: OnceLock<Box<dyn OpenPage>>,
 }
 
+/// What an engine works with.
+pub struct Rooms {
+    /// The connections to the trackers.
+    pub trackers: Trackers,
+    /// What this device seeds.
+    pub shares: Shares,
+    /// What it fetches.
+    pub downloads: Downloads,
+    /// Its id.
+    pub device: DeviceId,
+    /// What a person has set.
+    pub settings: Settings,
+    /// The limits that shares and downloads keep to.
+    pub limits: Limits,
+    /// Copies of files that came from browsers.
+    pub copies: Copies,
+}
+
 /// The page for browsers, as the command `web` sees it.
 pub trait OpenPage: Send + Sync {
     /// A link that signs one browser in. Opens the page if it is not open.
-    fn link(&self) -> BoxFuture<'_, Result<String, Error>>;
+    fn link(&self) -> BoxFuture<'_, Result<PageLink, Error>>;
 }
 
 impl Engine {
     /// An engine over these rooms. `begin` lets it tell what happens, from the first notice on.
-    pub fn new(
-        trackers: Trackers,
-        shares: Shares,
-        downloads: Downloads,
-        device: DeviceId,
-        notices: mpsc::Receiver<Notice>,
-    ) -> (Arc<Self>, Begin) {
+    pub fn new(rooms: Rooms, notices: mpsc::Receiver<Notice>) -> (Arc<Self>, Begin) {
+        let Rooms { trackers, shares, downloads, device, settings, limits, copies } = rooms;
+        let (settings, copies) = (Arc::new(settings), Arc::new(copies));
         let (pushes, share_notices) = (trackers.pushes(), shares.notices());
         let events = broadcast::Sender::new(events::EVENTS);
         let (ended, page) = (CancellationToken::new(), OnceLock::new());
-        let engine = Arc::new(Self { trackers, shares, downloads, device, events, ended, page });
+        let engine =
+            Arc::new(Self { trackers, shares, downloads, device, settings, limits, copies, events, ended, page });
         let sources = events::Sources { notices, pushes, shares: share_notices };
         (Arc::clone(&engine), Begin { engine, sources })
     }
@@ -86,6 +114,11 @@ impl Engine {
     /// The downloads.
     pub fn downloads(&self) -> &Downloads {
         &self.downloads
+    }
+
+    /// Copies of files that came from browsers.
+    pub(crate) fn copies(&self) -> &Arc<Copies> {
+        &self.copies
     }
 
     /// What happens from now on.
@@ -116,7 +149,7 @@ impl Engine {
 
     async fn web(&self) -> Result<Outcome, Error> {
         let none = || Error::InvalidArgument("this client has no page".to_owned());
-        Ok(Outcome::Web { link: self.page.get().ok_or_else(none)?.link().await? })
+        Ok(Outcome::Web(self.page.get().ok_or_else(none)?.link().await?))
     }
 
     fn tell(&self, event: Event) {
@@ -179,7 +212,9 @@ impl Engine {
             Command::ListGroups => self.list_groups().await,
             Command::ListRequests { group } => self.list_requests(group).await,
             Command::ListMembers { group } => self.list_members(group).await,
-            Command::ListFiles { group } => self.list_files(group).await,
+            Command::ListFiles { group, sort, pattern, page, rows } => {
+                self.list_files(group, &Wanted { sort, pattern, page, rows }).await
+            }
             Command::UploadFile { path, group, piece_size, name } => {
                 self.upload(path, group, piece_size, name, call).await
             }
@@ -194,6 +229,9 @@ impl Engine {
             Command::ListDevices => self.list_devices().await,
             Command::EndLogin { device } => self.end_login(device).await,
             Command::StopShare { group, file_name } => self.stop(group, file_name).await,
+            Command::Info { group, file_name } => self.info(group, file_name).await,
+            Command::Verify { group, file_name } => self.verify(group, file_name, call).await,
+            Command::Limit { direction, rate } => self.limit(direction, rate).await,
             Command::Status => Ok(Outcome::Status(self.status().await)),
             Command::Help { .. } => Ok(Outcome::Help { help: String::new() }),
             Command::Web => self.web().await,
@@ -278,6 +316,8 @@ impl Engine {
             listen: self.shares.listen_addr().to_string(),
             device: self.device.to_string(),
             rate_down: self.download_rows().iter().map(|d| d.rate).sum(),
+            limits: self.known_limits(),
+            reach: self.reach(),
         }
     }
 }

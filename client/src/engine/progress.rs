@@ -14,6 +14,8 @@ pub enum Progress {
     Download(DownloadRow),
     /// The hashing of a file that is to be shared.
     Hashing(Hashing),
+    /// The reading of a share that is verified.
+    Verifying(Hashing),
 }
 
 /// `{"name","done","total"}`

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::id::{FileName, GroupName};
+use common::id::{FileId, FileName, GroupName};
 use common::wire::client::{FileSelector, Request};
 use common::wire::refusal::Refusal;
 
@@ -15,7 +15,8 @@ use super::progress::Hashing;
 use super::{Call, Engine, Event, Progress, ProgressSink};
 use crate::download::{DownloadId, Strategy};
 use crate::error::{Error, shown};
-use crate::share::HashProgress;
+use crate::link::ShareLink;
+use crate::share::{HashProgress, blocking};
 
 /// How often is told how far a download that is waited for, or a hashing, is.
 const TOLD: Duration = Duration::from_millis(200);
@@ -35,6 +36,7 @@ impl Engine {
         let (group, name) = (done.group.clone(), done.name.clone());
         self.tell(Event::Share(ShareChange { group, name, seeded: true, reason: None }));
         Ok(Outcome::Uploaded(Uploaded {
+            link: ShareLink { group: done.group.clone(), file_id: done.file_id }.to_string(),
             group: done.group,
             name: done.name,
             size: done.size,
@@ -47,7 +49,17 @@ impl Engine {
 
     /// Tells whoever called, and whoever listens, how far the hashing of a file is: some times a second, and at the end.
     fn hashing(&self, path: &Path, call: &Call) -> impl Fn(HashProgress) + Send + Sync + use<> {
-        let (sink, events, name) = (Arc::clone(&call.progress), self.events.clone(), last_part(path));
+        self.reading(last_part(path), call, Progress::Hashing)
+    }
+
+    /// The same of whatever reads a file named so.
+    pub(super) fn reading(
+        &self,
+        name: String,
+        call: &Call,
+        of: fn(Hashing) -> Progress,
+    ) -> impl Fn(HashProgress) + Send + Sync + use<> {
+        let (sink, events) = (Arc::clone(&call.progress), self.events.clone());
         let told: Mutex<Option<Instant>> = Mutex::new(None);
         move |HashProgress { done, total }| {
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +67,7 @@ impl Engine {
                 return;
             }
             *told = Some(Instant::now());
-            let progress = Progress::Hashing(Hashing { name: name.clone(), done, total });
+            let progress = of(Hashing { name: name.clone(), done, total });
             sink(&progress);
             let _ = events.send(Event::Progress(progress)); // Nobody listens: then nobody wants to know.
         }
@@ -109,7 +121,8 @@ impl Engine {
             Ok(stopped) => {
                 let (group, name) = (stopped.group.clone(), stopped.name.clone());
                 self.tell(Event::Share(ShareChange { group, name, seeded: false, reason: None }));
-                Ok(Outcome::Stopped { group: stopped.group, name: stopped.name })
+                let removed = self.remove_copy(stopped.path, stopped.file_id).await?;
+                Ok(Outcome::Stopped { group: stopped.group, name: stopped.name, removed })
             }
             Err(not_ours @ Error::InvalidArgument(_)) => {
                 // Perhaps there is no such group or share, or it is not the user's to see.
@@ -118,6 +131,13 @@ impl Engine {
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// Removes a copy that was made of a file from a browser, and nothing else; where it was, if it was one.
+    async fn remove_copy(&self, path: Option<PathBuf>, file_id: FileId) -> Result<Option<PathBuf>, Error> {
+        let Some(path) = path else { return Ok(None) };
+        let copies = Arc::clone(&self.copies);
+        blocking(move || Ok(copies.remove(&path, file_id)?.then_some(path))).await
     }
 
     /// Tells how far a download is for as long as it is polled.

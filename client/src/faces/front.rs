@@ -1,5 +1,6 @@
 //! Which face this process shows on its terminal or pipes: the prompt, or a script; and where its output goes.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
@@ -64,6 +65,8 @@ pub(crate) struct Front {
     console: Console,
     bars: Drawn,
     person: Option<Person>,
+    /// How many are attached to the engine of this process, if that lets anybody in.
+    attached: Option<watch::Receiver<usize>>,
 }
 
 struct Person {
@@ -81,7 +84,7 @@ impl Front {
         let plain = Drawn::on_stderr();
         let console = Console::plain(plain.multi());
         if manner != Manner::Prompt {
-            return Ok(Self { manner, console, bars: plain, person: None });
+            return Ok(Self { manner, console, bars: plain, person: None, attached: None });
         }
         let failed = |e| Error::from_io_about("start the prompt", e);
         let (names, wants) = Names::open();
@@ -96,7 +99,7 @@ impl Front {
             }
             None => (console, plain),
         };
-        Ok(Self { manner, console, bars, person: Some(Person { prompt, names, wants }) })
+        Ok(Self { manner, console, bars, person: Some(Person { prompt, names, wants }), attached: None })
     }
 
     /// From now on logs go to stderr, at the prompt above the line being typed; by default only what matters.
@@ -118,11 +121,16 @@ impl Front {
         }
     }
 
+    /// Tells how many are attached: they end with this process.
+    pub(crate) fn mind(&mut self, attached: watch::Receiver<usize>) {
+        self.attached = Some(attached);
+    }
+
     /// Runs the lines, to the end or until somebody wants to leave; the exit status.
     pub(crate) async fn run(
         &mut self,
         args: &Args,
-        lines: Lines,
+        lines: &mut Lines,
         service: Arc<dyn Service>,
         tasks: &TaskGroup,
         signals: &mut Signals,
@@ -130,7 +138,8 @@ impl Front {
         let Self { manner, ref console, ref bars, .. } = *self;
         if let Some(Person { prompt, names, wants }) = self.person.take() {
             let (console, bars) = (console.clone(), bars.clone());
-            let interactive = Interactive { service, console, prompt, names, bars };
+            let attached = self.attached.take();
+            let interactive = Interactive { service, console, prompt, names, bars, attached };
             interactive.spawn_completion(tasks, wants);
             return interactive.run(signals).await;
         }
@@ -140,7 +149,7 @@ impl Front {
         let bars = (!json).then_some(bars);
         let mut script = Script::new(&*service, console, &lines.passwords, bars);
         (script.json, script.keep_going, script.stay, script.attended) = (json, keep_going, stay, attended);
-        match script.run(lines.sources, signals).await {
+        match script.run(&mut lines.sources, signals).await {
             End::Over(status) if stay && (status == DONE || keep_going) => {
                 if !json {
                     console.message(if service.outlives_this_face() {
@@ -175,35 +184,30 @@ impl Front {
 
 /// What a script runs.
 pub(crate) struct Lines {
-    sources: Vec<Source>,
+    sources: VecDeque<Source>,
     /// For lines that leave theirs out.
     passwords: Passwords,
 }
 
 impl Lines {
-    /// None at all.
-    pub(crate) fn none() -> Self {
-        Self { sources: Vec::new(), passwords: Passwords::default() }
-    }
-
     /// What is to be run: `-c`, then `-f`, or else stdin.
     ///
     /// # Errors
     /// When a script or a file descriptor cannot be read.
     pub(crate) async fn of(args: &Args) -> Result<Self, Error> {
-        let mut sources = Vec::new();
+        let mut sources = VecDeque::new();
         if !args.commands.is_empty() {
-            sources.push(Source::given(args.commands.clone()));
+            sources.push_back(Source::given(args.commands.clone()));
         }
         if let Some(path) = &args.file {
             let is_stdin = path.as_os_str() == "-";
             if !is_stdin {
-                sources.push(Source::file(path).await?);
+                sources.push_back(Source::file(path).await?);
             } else if !would_be_stopped(args) {
-                sources.push(Source::stdin());
+                sources.push_back(Source::stdin());
             }
         } else if sources.is_empty() && !would_be_stopped(args) && !is_service(args) {
-            sources.push(Source::stdin());
+            sources.push_back(Source::stdin());
         }
         Ok(Self { sources, passwords: Passwords::open(args.password_fd).await? })
     }

@@ -19,6 +19,6 @@ mod signals;
 mod suggest;
 
 pub(crate) use self::console::{fatal, fatal_data};
-pub(crate) use self::render::json;
+pub(crate) use self::render::{certificate, json};
 pub use self::service::Service;
 pub(crate) use self::signals::Signals;

@@ -11,6 +11,7 @@ use super::suggest;
 use crate::engine::Command;
 use crate::engine::command::Line;
 use crate::error::Error;
+use crate::link::ShareLink;
 
 /// Columns of the usages in the list of all commands; longer ones have a line of their own.
 const USAGE_COLUMNS: usize = 32;
@@ -37,8 +38,13 @@ pub(crate) fn parse(line: &str) -> Option<Parsed> {
 pub(crate) fn parse_words(words: &[String]) -> Option<Parsed> {
     let typed = words.first()?.clone();
     let mut table = Line::command();
+    let expanded = match table.find_subcommand(&typed).map(|command| with_link(command, words)) {
+        Some(Err(e)) => return Some(Parsed { name: typed, command: Err(e) }),
+        Some(Ok(Some(expanded))) => expanded,
+        Some(Ok(None)) | None => words.to_vec(),
+    };
     let known = table.find_subcommand(&typed).map(|c| c.get_name().to_owned());
-    let parsed = table.try_get_matches_from_mut(words).and_then(|m| Line::from_arg_matches(&m));
+    let parsed = table.try_get_matches_from_mut(&expanded).and_then(|m| Line::from_arg_matches(&m));
     match parsed {
         Ok(line) => Some(Parsed { name: line.command.name().to_owned(), command: Ok(line.command) }),
         Err(e) => {
@@ -46,6 +52,41 @@ pub(crate) fn parse_words(words: &[String]) -> Option<Parsed> {
             Some(Parsed { name: known.unwrap_or(typed), command })
         }
     }
+}
+
+/// The words with a group and a file in place of a link, where `command` takes those and begins with one.
+fn with_link(command: &clap::Command, words: &[String]) -> Result<Option<Vec<String>>, Error> {
+    let mut names = command.get_positionals().map(|arg| arg.get_id().as_str());
+    if (names.next(), names.next()) != (Some("group"), Some("file_name")) {
+        return Ok(None);
+    }
+    let Some(at) = first_positional(command, words).filter(|at| ShareLink::is_meant(&words[*at])) else {
+        return Ok(None);
+    };
+    let link: ShareLink = words[at].parse().map_err(Error::InvalidArgument)?;
+    let mut expanded = words.to_vec();
+    let (group, file) = (link.group.as_str().to_owned(), format!("id:{}", link.file_id));
+    expanded.splice(at..=at, [group, file]);
+    Ok(Some(expanded))
+}
+
+/// Where the first word stands that is no option and no value of one.
+fn first_positional(command: &clap::Command, words: &[String]) -> Option<usize> {
+    let takes_value = |word: &str| {
+        let long = word.strip_prefix("--");
+        let is_named = |option: &&clap::Arg| option.get_long().is_some() && option.get_long() == long;
+        command.get_opts().find(is_named).is_some_and(|option| option.get_action().takes_values())
+    };
+    let mut is_value = false;
+    for (at, word) in words.iter().enumerate().skip(1) {
+        match word.as_str() {
+            _ if std::mem::take(&mut is_value) => {}
+            "--" => return (at + 1 < words.len()).then_some(at + 1),
+            option if option.starts_with('-') => is_value = takes_value(option),
+            _ => return Some(at),
+        }
+    }
+    None
 }
 
 /// The help for all commands, or for one, in lines of at most so many columns.
@@ -223,8 +264,10 @@ mod tests {
     fn quoting_is_that_of_the_shell() {
         for line in [r#"list_files "lab""#, "list_files 'lab'", r"list_files la\b", "list_files lab # all of it"] {
             let parsed = parse(line).expect("a command");
-            let group = "lab".parse().expect("a name");
-            assert_eq!(parsed.command.expect(line), Command::ListFiles { group });
+            assert!(
+                matches!(parsed.command.expect(line), Command::ListFiles { group, .. } if group == "lab".parse().expect("a name")),
+                "{line}"
+            );
         }
         for line in ["list_files 'lab", "list_files \"lab", "list_files lab\\"] {
             assert!(error(line).to_string().contains("quotation mark"), "{line}");
@@ -257,7 +300,7 @@ mod tests {
             ("download_file", "<group>, <file_name> and <destination> are missing; usage"),
             ("change_password onlyone", "usage: change_password [old] [new]"),
             ("logout now", "usage: logout"),
-            ("list_files lab --all", "usage: list_files <group>"),
+            ("list_files lab --all", "usage: list_files [OPTIONS] <group>"),
             ("login", "usage: login <user> [password]"),
         ] {
             let error = error(line);
@@ -277,6 +320,9 @@ mod tests {
             ("pause_download x", "`x` is not the number of a download; `show_downloads` shows them"),
             ("pause_download -- -1", "not the number of a download"),
             ("download_file lab f . --strategy luck", "random, rarest, sequential"),
+            ("list_files lab --sort luck", "name, size, age, seeders"),
+            ("list_files lab --match [a", "is no pattern"),
+            ("list_files lab --page 0", "is not a number from 1"),
         ] {
             let error = error(line);
             let code = if what == "usage" { "usage" } else { "invalid_argument" };
@@ -308,6 +354,35 @@ mod tests {
         ] {
             let error = error(line);
             assert!(error.code() == "usage" && error.to_string().contains(what), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_link_stands_for_a_group_and_a_file() {
+        let id = "ab".repeat(32);
+        let command = |line: &str| parse(line).expect("a command").command.expect(line);
+        for (line, meant) in [
+            ("info shoal:lab/{}", "info lab id:{}"),
+            ("verify shoal://lab/{}", "verify lab id:{}"),
+            ("stop_share -- shoal:lab/{}", "stop_share lab id:{}"),
+            ("download shoal:lab/{} .", "download_file lab id:{} ."),
+            (
+                "download_file --strategy random --force 'SHOAL:lab/{}' /x",
+                "download_file lab id:{} /x --strategy random --force",
+            ),
+            ("download_file --strategy=random shoal:lab/{} /x", "download_file lab id:{} /x --strategy random"),
+        ] {
+            assert_eq!(command(&line.replace("{}", &id)), command(&meant.replace("{}", &id)), "{line}");
+        }
+        for (line, code, what) in [
+            ("info shoal:lab/12", "invalid_argument", "is no link to a share"),
+            ("info shoal:lab", "invalid_argument", "no group, or no file id"),
+            ("download_file shoal:lab/{}", "usage", "<destination> is missing"),
+            ("info shoal:lab/{} a.bin", "usage", "an argument too many"),
+            ("list_members shoal:lab/{}", "invalid_argument", "not a valid name"),
+        ] {
+            let error = error(&line.replace("{}", &id));
+            assert!(error.code() == code && error.to_string().contains(what), "{line}: {error}");
         }
     }
 

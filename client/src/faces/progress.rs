@@ -150,11 +150,12 @@ impl Drawn {
             let label = || match progress {
                 Progress::Download(row) => row.name.to_string(),
                 Progress::Hashing(hashing) => format!("hashing {}", hashing.name),
+                Progress::Verifying(reading) => format!("verifying {}", reading.name),
             };
             let bar: &Bar = bar.get_or_init(|| drawn.add(label()));
             match progress {
                 Progress::Download(row) => bar.set(row.have, row.size, &note(row)),
-                Progress::Hashing(hashing) => bar.set(hashing.done, hashing.total, ""),
+                Progress::Hashing(reading) | Progress::Verifying(reading) => bar.set(reading.done, reading.total, ""),
             }
         })
     }

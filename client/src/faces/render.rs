@@ -13,11 +13,11 @@ use crate::engine::Outcome;
 use crate::engine::news::{Happening, News};
 use crate::engine::outcome::ShareState;
 use crate::engine::outcome::{
-    DeviceRow, DownloadRow, Downloaded, FileRow, GroupRow, ShareRow, Status, TrackerRow, Uploaded, mode_word,
-    relation_word,
+    DeviceRow, DownloadRow, Downloaded, FileRow, GroupRow, Info, Kind, Limits, PageLink, Reach, ReachState, ShareRow,
+    Status, TrackerRow, Uploaded, mode_word, relation_word,
 };
 use crate::error::{Error, shown};
-use crate::units::{count, duration, rate, size};
+use crate::units::{age, ago, count, duration, rate, size};
 
 /// What is said of a name that only one tracker has confirmed so far.
 const PROVISIONAL: &str = ". The other tracker is away: if the name was claimed there before, \
@@ -56,7 +56,10 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         Outcome::Paused { n } => said(format!("download {n} paused")),
         Outcome::Resumed { n } => said(format!("download {n} goes on")),
         Outcome::Cancelled { n } => said(format!("download {n} given up")),
-        Outcome::Stopped { group, name } => said(format!("`{name}` in `{group}` is no longer seeded from here")),
+        Outcome::Stopped { group, name, removed } => {
+            let copy = removed.as_ref().map(|path| format!("; the copy of it at {} is removed", shown(path)));
+            said(format!("`{name}` in `{group}` is no longer seeded from here{}", copy.unwrap_or_default()))
+        }
         Outcome::Downloading { n, group, name } => said(format!("download {n}: `{}` from `{group}`", Escaped(name))),
         Outcome::Whoami(u) => (u.user.to_string(), String::new()),
         Outcome::Groups { groups } => rows(groups_table(groups), "there are no groups yet"),
@@ -70,16 +73,26 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
             rows(members.iter().map(name).collect::<Vec<_>>().join("\n"), "no members")
         }
         Outcome::Uploaded(u) => (uploaded(u), String::new()),
-        Outcome::Files { files, group } => rows(files_table(files), &format!("`{group}` shares no files yet")),
+        Outcome::Files { files, total, group, filtered } => listed(files, *total, group, *filtered),
         Outcome::Downloaded(d) => (downloaded(d), String::new()),
         Outcome::Downloads { downloads } => rows(downloads_table(downloads), "no downloads"),
         Outcome::Shares { shares } => rows(shares_table(shares), "this device shares nothing"),
         Outcome::Devices { devices } => rows(devices_table(devices), "you are logged in nowhere"),
         Outcome::LoginEnded { here: true, .. } => said("logged out on this device".to_owned()),
         Outcome::LoginEnded { device, .. } => said(format!("logged out on the device {device:.8}")),
+        Outcome::Info(i) => (info(i), String::new()),
+        Outcome::Verified(v) => said(format!(
+            "`{}` in `{}`: all of it at {} is what was published, {} in {}",
+            v.name,
+            v.group,
+            shown(&v.path),
+            size(v.size),
+            count(v.pieces.into(), "piece", "pieces")
+        )),
+        Outcome::Limits(limits) => said(limited(*limits)),
         Outcome::Status(s) => (status(s), String::new()),
         Outcome::Help { help } => (help.clone(), String::new()),
-        Outcome::Web { link } => (link.clone(), String::new()),
+        Outcome::Web(page) => (page.link.clone(), certificate(page).unwrap_or_default()),
         Outcome::Quit {} => (String::new(), String::new()),
         Outcome::ShutDown {} => said("the client was shut down".to_owned()),
     };
@@ -92,6 +105,19 @@ fn said(message: String) -> (String, String) {
 
 fn rows(table: String, none: &str) -> (String, String) {
     if table.is_empty() { said(none.to_owned()) } else { (table, String::new()) }
+}
+
+/// A listing, or a page of one.
+fn listed(files: &[FileRow], total: u64, group: &GroupName, filtered: bool) -> (String, String) {
+    let rest = total.saturating_sub(files.len() as u64);
+    let message = match (files.is_empty(), rest) {
+        (true, 0) if filtered => format!("`{group}` shares nothing whose name fits"),
+        (true, 0) => format!("`{group}` shares no files yet"),
+        (true, _) => format!("there is no such page; {} in all", count(total, "row", "rows")),
+        (false, 0) => String::new(),
+        (false, _) => format!("{} of {total}; `--page` shows others", count(files.len() as u64, "row", "rows")),
+    };
+    (files_table(files), message)
 }
 
 fn left(group: &GroupName, was: Relation, withdrawn: u64) -> String {
@@ -117,7 +143,7 @@ fn hint(outcome: &Outcome) -> Option<String> {
         Outcome::Accepted(m) => Some(format!("list_requests {}", m.group)),
         Outcome::Rejected(m) | Outcome::Removed(m) | Outcome::AdminMade(m) => Some(format!("list_members {}", m.group)),
         Outcome::Uploaded(u) => Some(format!("list_files {}", u.group)),
-        Outcome::Files { group, files } => {
+        Outcome::Files { group, files, .. } => {
             files.first().map(|first| format!("download_file {group} {} .", as_argument(first.name.as_str())))
         }
         Outcome::Downloading { .. } => Some("show_downloads".to_owned()),
@@ -133,7 +159,9 @@ fn hint(outcome: &Outcome) -> Option<String> {
         Outcome::Left { .. } | Outcome::Stopped { .. } | Outcome::Cancelled { .. } | Outcome::Resumed { .. } => None,
         Outcome::PasswordChanged {} | Outcome::Whoami(_) | Outcome::Members { .. } | Outcome::Downloaded(_) => None,
         Outcome::Downloads { .. } | Outcome::Status(_) | Outcome::Help { .. } | Outcome::Quit {} => None,
-        Outcome::Web { .. } | Outcome::ShutDown {} => None,
+        Outcome::Web(_) | Outcome::ShutDown {} | Outcome::Limits(_) | Outcome::Verified(_) => None,
+        Outcome::Info(i) if i.here => Some(format!("verify {} {}", i.group, as_argument(i.name.as_str()))),
+        Outcome::Info(i) => Some(format!("download_file {} {} .", i.group, as_argument(i.name.as_str()))),
     }
 }
 
@@ -170,14 +198,19 @@ fn groups_table(groups: &[GroupRow]) -> String {
 
 fn files_table(files: &[FileRow]) -> String {
     table(
-        ["SIZE", "SEEDERS", "UPLOADER", "ID", "NAME"],
+        ["SIZE", "SEEDERS", "AGE", "HERE", "UPLOADER", "ID", "NAME"],
         files.iter().map(|f| {
             [
                 size(f.size),
                 f.seeders.to_string(),
+                f.published.map_or_else(|| "-".to_owned(), |at| age(at.age())),
+                if f.here { "yes" } else { "-" }.to_owned(),
                 f.uploader.to_string(),
                 format!("{:.8}", f.file_id),
-                f.name.to_string(),
+                match f.kind {
+                    Kind::File => f.name.to_string(),
+                    Kind::Folder => format!("{}/", f.name),
+                },
             ]
         }),
     )
@@ -255,15 +288,48 @@ fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]
 
 fn uploaded(u: &Uploaded) -> String {
     format!(
-        "{} in `{}`: {} in {} of {}\nsha1    {}\nfile id {}",
+        "{} in `{}`: {} in {} of {}\nsha1    {}\nfile id {}\nlink    {}",
         u.name,
         u.group,
         size(u.size),
         count(u.pieces.into(), "piece", "pieces"),
         size(u.piece_size),
         u.sha1,
-        u.file_id
+        u.file_id,
+        Escaped(&u.link)
     )
+}
+
+/// A share, looked at closely.
+fn info(i: &Info) -> String {
+    let mut lines = vec![
+        format!(
+            "{} in `{}`: {} in {} of {}",
+            i.name,
+            i.group,
+            size(i.size),
+            count(i.pieces.into(), "piece", "pieces"),
+            size(i.piece_size)
+        ),
+        format!("from    {}", i.uploader),
+        format!("sha1    {}", i.sha1),
+        format!("file id {}", i.file_id),
+        format!("link    {}", Escaped(&i.link)),
+        format!("here    {}", i.path.as_ref().map_or_else(|| "no".to_owned(), |path| shown(path))),
+        match i.seeders.len() {
+            0 => "seeders none are there".to_owned(),
+            n => format!("seeders {n}"),
+        },
+    ];
+    lines.extend(i.seeders.iter().map(|s| {
+        let has = match (s.complete, s.pieces, &s.reason) {
+            (true, ..) => "all".to_owned(),
+            (_, Some(pieces), _) => format!("{}%", percent(pieces.into(), i.pieces.into())),
+            (_, None, reason) => format!("not known: {}", Escaped(reason.as_deref().unwrap_or_default())),
+        };
+        format!("  {} ({:.8}) at {}: {has}", s.user, Escaped(&s.device).to_string(), Escaped(&s.address))
+    }));
+    lines.join("\n")
 }
 
 /// Where a finished download is, and who gave it.
@@ -301,9 +367,43 @@ fn status(s: &Status) -> String {
         s.user.as_ref().map_or_else(|| "(not logged in)".to_owned(), ToString::to_string)
     ));
     lines.push(format!("listening  {}", s.listen));
+    lines.push(format!("reachable  {}", reach(&s.reach)));
     lines.push(format!("device     {}", s.device));
     lines.push(format!("fetching   {}", rate(s.rate_down)));
+    lines.push(format!("limits     {}", limited(s.limits)));
     lines.join("\n")
+}
+
+/// What there is to know before a browser goes on to an encrypted page.
+pub(crate) fn certificate(PageLink { fingerprint, .. }: &PageLink) -> Option<String> {
+    let fingerprint = fingerprint.as_ref()?;
+    Some(format!(
+        "no authority vouches for this page: the browser warns once; go on only if the SHA-256 fingerprint of its certificate is\n\
+         {fingerprint}\nwhoever can reach the address and gets a link before you use it acts as you in your groups, and sees this \
+         machine's paths"
+    ))
+}
+
+fn limited(Limits { up, down }: Limits) -> String {
+    let at_most =
+        |limit: Option<u64>| limit.map_or_else(|| "without limit".to_owned(), |l| format!("at most {}", rate(l)));
+    format!("sends {}, fetches {}", at_most(up), at_most(down))
+}
+
+/// Whether others can connect to this device, and from what that is known.
+pub(crate) fn reach(Reach { state, at }: &Reach) -> String {
+    let ago = at.map(|at| ago(at.age())).unwrap_or_default();
+    match state {
+        ReachState::Loopback => {
+            "by this machine only: it listens at an address that no other has; start with another IP:PORT to be reached"
+                .to_owned()
+        }
+        ReachState::Reached => format!("yes: a member on another machine connected {ago}"),
+        ReachState::Local => {
+            format!("not known: only members on this machine have connected, the last {ago}")
+        }
+        ReachState::Unknown => "not known: no member has connected since this client started".to_owned(),
+    }
 }
 
 // --- errors ---

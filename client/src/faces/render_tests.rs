@@ -34,6 +34,10 @@ fn file_row() -> FileRow {
         file_id: file_id(),
         uploader: name("alice"),
         seeders: 2,
+        kind: Kind::File,
+        entries: None,
+        published: None,
+        here: false,
     }
 }
 
@@ -67,6 +71,8 @@ fn status_row() -> Status {
         listen: "127.0.0.1:7000".to_owned(),
         device: "ab".to_owned(),
         rate_down: 0,
+        limits: Limits { up: None, down: Some(10 << 20) },
+        reach: Reach::default(),
     }
 }
 
@@ -113,16 +119,17 @@ fn json_has_the_shapes_of_the_interface() {
                 pieces: 1,
                 sha1: "cd".repeat(20),
                 file_id: file_id(),
+                link: "shoal:lab/ab".to_owned(),
             }),
             format!(
-                r#"{{"group":"lab","name":"a.bin","size":5,"piece_size":262144,"pieces":1,"sha1":"{}","file_id":"{id}"}}"#,
+                r#"{{"group":"lab","name":"a.bin","size":5,"piece_size":262144,"pieces":1,"sha1":"{}","file_id":"{id}","link":"shoal:lab/ab"}}"#,
                 "cd".repeat(20)
             ),
         ),
         (
-            Outcome::Files { group: name("lab"), files: vec![file_row()] },
+            Outcome::Files { group: name("lab"), files: vec![file_row()], total: 1, filtered: false },
             format!(
-                r#"{{"files":[{{"name":"my file.pdf","size":3145728,"file_id":"{id}","uploader":"alice","seeders":2}}]}}"#
+                r#"{{"files":[{{"name":"my file.pdf","size":3145728,"file_id":"{id}","uploader":"alice","seeders":2,"kind":"file","here":false}}],"total":1}}"#
             ),
         ),
         (
@@ -138,7 +145,7 @@ fn json_has_the_shapes_of_the_interface() {
         ),
         (
             Outcome::Status(status_row()),
-            r#"{"trackers":[{"address":"127.0.0.1:5000","up":true,"current":true},{"address":"127.0.0.1:5001","up":false,"current":false}],"mode":"solo","user":"alice","listen":"127.0.0.1:7000","device":"ab","rate_down":0}"#
+            r#"{"trackers":[{"address":"127.0.0.1:5000","up":true,"current":true},{"address":"127.0.0.1:5001","up":false,"current":false}],"mode":"solo","user":"alice","listen":"127.0.0.1:7000","device":"ab","rate_down":0,"limits":{"up":null,"down":10485760},"reach":{"state":"unknown"}}"#
                 .to_owned(),
         ),
     ];
@@ -169,9 +176,12 @@ a-long-name  alice  2        -";
     assert_eq!(text(&Outcome::Groups { groups }).data, expected);
 
     let expected = "\
-SIZE     SEEDERS  UPLOADER  ID        NAME
-3.0 MiB  2        alice     abababab  my file.pdf";
-    assert_eq!(text(&Outcome::Files { group: name("lab"), files: vec![file_row()] }).data, expected);
+SIZE     SEEDERS  AGE  HERE  UPLOADER  ID        NAME
+3.0 MiB  2        -    -     alice     abababab  my file.pdf";
+    assert_eq!(
+        text(&Outcome::Files { group: name("lab"), files: vec![file_row()], total: 1, filtered: false }).data,
+        expected
+    );
 
     let waiting = DownloadRow { reason: Some("nobody\u{1b} is there".to_owned()), ..download_row(State::Waiting) };
     let expected = "\
@@ -196,7 +206,8 @@ lab    alice  2        admin
 #[test]
 fn a_name_like_an_option_is_suggested_in_a_form_that_works() {
     let row = FileRow { name: name("-rf"), ..file_row() };
-    let hint = text(&Outcome::Files { group: name("lab"), files: vec![row] }).hint.expect("a hint");
+    let hint =
+        text(&Outcome::Files { group: name("lab"), files: vec![row], total: 1, filtered: false }).hint.expect("a hint");
     assert_eq!(hint, "download_file lab -- -rf .");
     let parsed = crate::faces::parse::parse(&hint).expect("a command").command.expect("a good one");
     assert!(matches!(parsed, crate::engine::Command::DownloadFile { file_name, .. } if file_name.to_string() == "-rf"));
@@ -214,7 +225,7 @@ fn data_goes_to_stdout_and_messages_to_stderr() {
     assert_eq!(left.message, "you are no longer in `lab`; 2 shares there withdrawn");
     let withdrawn = text(&Outcome::Left { group: name("lab"), was: Relation::Pending, withdrawn: 0 });
     assert_eq!(withdrawn.message, "your request to join `lab` is withdrawn");
-    let files = text(&Outcome::Files { group: name("lab"), files: vec![file_row()] });
+    let files = text(&Outcome::Files { group: name("lab"), files: vec![file_row()], total: 1, filtered: false });
     assert_eq!(files.hint.as_deref(), Some("download_file lab 'my file.pdf' ."));
     let removed = text(&Outcome::Removed(Member { group: name("lab"), user: name("bob") }));
     assert_eq!(removed.message, "bob is no longer a member of `lab`");
@@ -237,8 +248,10 @@ tracker    127.0.0.1:5001 down
 mode       solo
 user       alice
 listening  127.0.0.1:7000
+reachable  not known: no member has connected since this client started
 device     ab
-fetching   0 B/s";
+fetching   0 B/s
+limits     sends without limit, fetches at most 10.0 MiB/s";
     assert_eq!(text(&Outcome::Status(status_row())).data, expected);
 }
 
@@ -258,7 +271,7 @@ fn json_says_which_names_were_lost() {
             uploader: name("alice"),
             seeders: 0,
         };
-        data(Outcome::Files { group: name("lab"), files: vec![row.into()] })
+        data(Outcome::Files { group: name("lab"), files: vec![row.into()], total: 1, filtered: false })
     };
     assert!(share("a.bin~abababab").contains(r#""name":"a.bin~abababab","claimed":"a.bin","#));
     assert!(!share("a.bin~12345678").contains("claimed"), "that is its name");
@@ -305,6 +318,41 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         pieces: 1,
         sha1: "cd".repeat(20),
         file_id: file_id(),
+        link: format!("shoal:lab/{}", "ab".repeat(32)),
+    };
+    let seeder = |complete, pieces, reason: Option<&str>| crate::engine::outcome::SeederRow {
+        device: "c0ffee".repeat(8),
+        user: name("bob"),
+        address: "192.0.2.1:7000".to_owned(),
+        complete,
+        pieces,
+        reason: reason.map(str::to_owned),
+    };
+    let info = |path: Option<&str>| Info {
+        group: group(),
+        name: name("a.bin"),
+        link: format!("shoal:lab/{}", "ab".repeat(32)),
+        size: 5 << 20,
+        piece_size: 262_144,
+        pieces: 20,
+        sha1: "cd".repeat(20),
+        file_id: file_id(),
+        uploader: name("alice"),
+        here: path.is_some(),
+        path: path.map(PathBuf::from),
+        seeders: vec![
+            seeder(true, Some(20), None),
+            seeder(false, Some(7), None),
+            seeder(false, None, Some("away\u{1b}")),
+        ],
+    };
+    let verified = crate::engine::outcome::VerifiedRow {
+        group: group(),
+        name: name("a.bin"),
+        path: PathBuf::from("/x"),
+        size: 5,
+        pieces: 1,
+        file_id: file_id(),
     };
     let share = ShareRow {
         group: group(),
@@ -318,8 +366,9 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         reason: Some("not a member\u{7}".to_owned()),
     };
     let device = |here| DeviceRow { device: "ab".repeat(32), since: "2023-11-14T22:13:20Z".to_owned(), here };
+    let reached = Reach { state: ReachState::Reached, at: Some(crate::engine::outcome::Moment(1_700_000_000)) };
     let full = TrackerRow { address: "[::1]:5000".to_owned(), up: true, current: false, disk_full: true };
-    let status = Status { trackers: vec![full], mode: None, lag: Some(3), user: None, ..status_row() };
+    let status = Status { trackers: vec![full], mode: None, lag: Some(3), user: None, reach: reached, ..status_row() };
     let row = |state, reason: Option<&str>| DownloadRow { reason: reason.map(str::to_owned), ..download_row(state) };
     let downloads = vec![
         row(State::Downloading, None),
@@ -330,6 +379,8 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
     ];
     let relations = [Relation::Admin, Relation::Member, Relation::Pending, Relation::None];
     let lost = MemberRow { user: name("bob~0a1b2c3d"), admin: true };
+    let published = Some(crate::engine::outcome::Moment(1_700_000_000));
+    let folder = FileRow { kind: Kind::Folder, entries: Some(7), published, here: true, ..file_row() };
     let renamed = FileRow { claimed: Some("a".to_owned()), name: name("a~abababab"), ..file_row() };
     vec![
         ("create_user bob secret99", Outcome::UserCreated { user: name("bob"), provisional: true }),
@@ -349,8 +400,12 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("remove_member lab bob", Outcome::Removed(member())),
         ("make_admin lab bob", Outcome::AdminMade(member())),
         ("upload_file /x lab", Outcome::Uploaded(uploaded)),
-        ("list_files lab", Outcome::Files { group: group(), files: vec![file_row(), renamed] }),
-        ("list_files lab", Outcome::Files { group: group(), files: Vec::new() }),
+        (
+            "list_files lab",
+            Outcome::Files { group: group(), files: vec![file_row(), renamed, folder], total: 9, filtered: false },
+        ),
+        ("list_files lab", Outcome::Files { group: group(), files: Vec::new(), total: 0, filtered: false }),
+        ("list_files lab --match x", Outcome::Files { group: group(), files: Vec::new(), total: 0, filtered: true }),
         ("download_file lab a /x", Outcome::Downloading { n: 3, group: group(), name: "a\u{1b}".to_owned() }),
         ("download_file lab a /x", Outcome::Downloaded(downloaded_row())),
         ("show_downloads", Outcome::Downloads { downloads }),
@@ -358,13 +413,19 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("resume_download 3", Outcome::Resumed { n: 3 }),
         ("cancel_download 3", Outcome::Cancelled { n: 3 }),
         ("list_shares", Outcome::Shares { shares: vec![share] }),
-        ("stop_share lab a", Outcome::Stopped { group: group(), name: name("a") }),
+        ("stop_share lab a", Outcome::Stopped { group: group(), name: name("a"), removed: None }),
+        ("stop_share lab a", Outcome::Stopped { group: group(), name: name("a"), removed: Some(PathBuf::from("/x")) }),
+        ("info lab a.bin", Outcome::Info(info(None))),
+        ("info lab a.bin", Outcome::Info(Info { seeders: Vec::new(), ..info(Some("/x/a.bin")) })),
+        ("verify lab a.bin", Outcome::Verified(verified)),
         ("list_devices", Outcome::Devices { devices: vec![device(true), device(false)] }),
         ("end_login abcdef", Outcome::LoginEnded { device: "ab".repeat(32), here: false }),
+        ("limit up 10M", Outcome::Limits(Limits { up: Some(10 << 20), down: None })),
         ("status", Outcome::Status(status)),
         ("status", Outcome::Status(status_row())),
         ("help", Outcome::Help { help: "text\nand more".to_owned() }),
-        ("web", Outcome::Web { link: "http://127.0.0.1:7080/enter?token=x".to_owned() }),
+        ("web", Outcome::Web(PageLink { link: "http://127.0.0.1:7080/enter?token=x".to_owned(), fingerprint: None })),
+        ("web", Outcome::Web(PageLink { link: "https://x".to_owned(), fingerprint: Some("AB:CD".to_owned()) })),
         ("quit", Outcome::Quit {}),
         ("shutdown", Outcome::ShutDown {}),
     ]

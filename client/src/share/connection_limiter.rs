@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::counted::Taken;
+use super::reached::Origin;
 
 /// How long a connection may take to show a ticket, the handshake included.
 const ADMISSION: Duration = Duration::from_secs(10);
@@ -131,7 +132,7 @@ impl ConnectionLimiter {
         state.next += 1;
         state.strangers.insert(number, from, out.clone());
         let (connection_limiter, taken, by) = (Arc::clone(self), Taken::default(), Instant::now() + ADMISSION);
-        ConnectionSlot { connection_limiter, number, out, by, taken }
+        ConnectionSlot { connection_limiter, number, out, by, origin: Origin::of(address, None), taken }
     }
 
     #[cfg(test)]
@@ -152,6 +153,8 @@ pub(crate) struct ConnectionSlot {
     out: CancellationToken,
     /// Until when a ticket is to be shown.
     pub(crate) by: Instant,
+    /// Where it began.
+    pub(crate) origin: Origin,
     /// What the connection's socket has taken.
     pub(crate) taken: Taken,
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use common::id::{FileId, FileName, GroupName};
+use common::id::{FileId, FileName, GroupId, GroupName};
 use serde::{Deserialize, Serialize};
 
 use super::stats::Given;
@@ -27,6 +27,8 @@ pub enum ShareState {
 pub struct ShareRow {
     /// What its group is called now.
     pub group: GroupName,
+    /// Which group that is.
+    pub group_id: GroupId,
     /// Its name there.
     pub name: FileName,
     /// Its content.
@@ -61,6 +63,7 @@ impl Shares {
         let (state, reason) = self.state(&share);
         ShareRow {
             group: self.0.names.present(share.group_id, &share.group),
+            group_id: share.group_id,
             size: share.layout.len(),
             state,
             reason,

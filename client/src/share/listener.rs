@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection_limiter::{ConnectionLimiter, ConnectionSlot, Limits};
 use super::counted::Counted;
+use super::reached::Origin;
 use super::upload::{self, Host};
 
 /// Connections at a time: all that have a place at the limiter, and some that have lost it a moment ago.
@@ -47,7 +48,8 @@ impl Listener {
             match self.socket.accept().await {
                 Ok((stream, address)) => {
                     backoff.reset();
-                    let connection_slot = self.connection_limiter.enter(address.ip());
+                    let mut connection_slot = self.connection_limiter.enter(address.ip());
+                    connection_slot.origin = Origin::of(address.ip(), stream.local_addr().ok());
                     self.tasks.spawn("serve", self.connection(stream, address, connection_slot, permit));
                 }
                 Err(error) => {

@@ -19,11 +19,13 @@ mod notice;
 mod offer;
 mod publish;
 mod queue;
+mod reached;
 mod recheck;
 mod registry;
 mod slots;
 mod stats;
 mod upload;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -52,12 +54,15 @@ use self::offer::Offers;
 pub(crate) use self::offer::{Key, Offer};
 pub use self::publish::Uploaded;
 pub(crate) use self::publish::blocking;
+use self::reached::LastReached;
+pub use self::reached::Reached;
 use self::registry::Registry;
 pub(crate) use self::registry::Share;
 use self::slots::Slots;
 pub use self::stats::Given;
 use self::stats::UploadStats;
 use self::upload::Host;
+pub use self::verify::Verified;
 use crate::error::Error;
 use crate::trackers::Directory;
 use crate::trackers::group_names::GroupNames;
@@ -118,6 +123,8 @@ pub struct Stopped {
     pub name: common::id::FileName,
     /// Its content.
     pub file_id: FileId,
+    /// Where it lies here, if nothing else that this device shares lies there.
+    pub path: Option<PathBuf>,
 }
 
 impl Shares {
@@ -166,6 +173,11 @@ impl Shares {
         self.0.listen
     }
 
+    /// Who has connected to that address.
+    pub fn reached(&self) -> Reached {
+        self.0.host.reached.get()
+    }
+
     /// What happens to shares without the user's doing, from now on.
     pub fn notices(&self) -> broadcast::Receiver<Notice> {
         self.0.notices.subscribe()
@@ -196,7 +208,9 @@ impl Shares {
         }
         self.forget(|s| s.same_place(&share))?;
         let group = self.0.names.present(share.group_id, &share.group);
-        Ok(Stopped { group, name: share.name, file_id: share.file_id })
+        let is_shared_elsewhere = self.registry(|r| r.shares().iter().any(|s| s.path == share.path));
+        let path = (!is_shared_elsewhere).then_some(share.path);
+        Ok(Stopped { group, name: share.name, file_id: share.file_id, path })
     }
 
     fn one_of(&self, user: UserId, group: &GroupName, file: &FileSelector) -> Result<Option<Share>, Error> {
@@ -315,6 +329,7 @@ fn host(directory: &Arc<dyn Directory>, limits: &Limits, trouble: mpsc::Sender<K
         slots: Slots::new(),
         memory: Memory::new(),
         stats: UploadStats::default(),
+        reached: LastReached::default(),
         pool: Pool::new(),
         up: limits.up.clone(),
         trouble: Box::new(move |offer, error| {

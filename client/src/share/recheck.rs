@@ -70,7 +70,7 @@ impl Shares {
     }
 
     /// Forgets a share and says so; the tracker is told as well as possible.
-    async fn withdraw(&self, share: &Share, reason: Withdrawal) {
+    pub(super) async fn withdraw(&self, share: &Share, reason: Withdrawal) {
         if let Err(error) = self.forget(|s| s.same_place(share) || (key_of(s) == key_of(share) && s.path == share.path))
         {
             tracing::warn!(%error, "a withdrawn share could not be forgotten");

@@ -1,14 +1,17 @@
-//! Limits in bytes per second, for everything sent and everything received.
+//! Limits in bytes per second, for everything sent and everything received; they can be changed while bytes wait.
 //!
-//! Each limit is a clock that runs ahead: taking `n` bytes moves it by `n / rate`, and whoever is
-//! ahead of real time waits (the generic cell rate algorithm, ITU-T I.371). So a
-//! run longer than a second's worth passes, and is paid for afterwards.
+//! A limit is a count of bytes that grows with time: so many have been allowed to pass by now. Whoever takes `n` bytes
+//! takes the next `n` of that count, and waits until it has grown so far (the generic cell rate algorithm, ITU-T I.371,
+//! counted in bytes, so that a wait is still right when the rate becomes another one). So a run longer than a second's
+//! worth passes, and is paid for afterwards.
 
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 /// How much may pass unhindered after a pause.
 const BURST: Duration = Duration::from_millis(100);
@@ -31,40 +34,106 @@ impl Limits {
 
 /// One limit. Clones are the same limit.
 #[derive(Debug, Clone, Default)]
-pub struct RateLimit(Option<Arc<Clock>>);
+pub struct RateLimit(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
+struct Inner {
+    /// Bytes per second; 0 is no limit. Read without the lock by those whom nothing limits.
+    rate: AtomicU64,
+    clock: Mutex<Option<Clock>>,
+    changed: Notify,
+}
+
+/// A limit that holds.
+#[derive(Debug, Clone, Copy)]
 struct Clock {
     bytes_per_second: NonZeroU64,
-    /// When all that was taken so far has been paid for.
-    paid: Mutex<Instant>,
+    /// When the count was `passed`; later it is more.
+    since: Instant,
+    /// Bytes that may have passed by `since`.
+    passed: f64,
+    /// Bytes that were taken; up to a burst less than the count, or ahead of it.
+    taken: f64,
 }
 
 impl RateLimit {
     /// A limit in bytes per second; `None` never waits.
     pub fn new(bytes_per_second: Option<NonZeroU64>) -> Self {
-        Self(
-            bytes_per_second
-                .map(|bytes_per_second| Arc::new(Clock { bytes_per_second, paid: Mutex::new(Instant::now()) })),
-        )
+        let limit = Self::default();
+        limit.set(bytes_per_second);
+        limit
+    }
+
+    /// Bytes per second; `None` is no limit.
+    pub fn get(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.0.rate.load(Ordering::Relaxed))
+    }
+
+    /// Makes it another one, at once: also for those who wait.
+    pub fn set(&self, bytes_per_second: Option<NonZeroU64>) {
+        let mut clock = self.clock();
+        let now = Instant::now();
+        *clock = bytes_per_second.map(|rate| clock.map_or_else(|| Clock::new(rate, now), |c| c.at_rate(rate, now)));
+        self.0.rate.store(bytes_per_second.map_or(0, NonZeroU64::get), Ordering::Relaxed);
+        drop(clock);
+        self.0.changed.notify_waiters();
     }
 
     /// Waits until `bytes` more may pass. Cancel safe, but the bytes count as taken.
     pub async fn take(&self, bytes: u64) {
-        if let Some(clock) = &self.0 {
-            tokio::time::sleep_until(clock.take(bytes, Instant::now())).await;
+        if self.get().is_none() {
+            return;
         }
+        let Some(mine) = self.clock().as_mut().map(|clock| clock.take(bytes, Instant::now())) else { return };
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            // Before the look at the clock: a change in between is not missed.
+            changed.as_mut().enable();
+            let Some(free) = self.clock().map(|clock| clock.reaches(mine)) else { return };
+            tokio::select! {
+                () = sleep_until(free) => return,
+                () = changed => {}
+            }
+        }
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Option<Clock>> {
+        self.0.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock {
-    /// Takes `bytes` at `now`: when they may pass.
-    fn take(&self, bytes: u64, now: Instant) -> Instant {
-        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second.get() as f64);
-        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        let free_from = now.checked_sub(BURST).unwrap_or(now);
-        *paid = (*paid).max(free_from) + cost;
-        *paid
+    const fn new(bytes_per_second: NonZeroU64, now: Instant) -> Self {
+        Self { bytes_per_second, since: now, passed: 0.0, taken: 0.0 }
+    }
+
+    const fn rate(&self) -> f64 {
+        self.bytes_per_second.get() as f64
+    }
+
+    fn passed(&self, now: Instant) -> f64 {
+        self.passed + now.saturating_duration_since(self.since).as_secs_f64() * self.rate()
+    }
+
+    /// The same count, which grows at another rate from `now` on.
+    fn at_rate(self, bytes_per_second: NonZeroU64, now: Instant) -> Self {
+        Self { bytes_per_second, since: now, passed: self.passed(now), ..self }
+    }
+
+    /// Takes `bytes` at `now`: how far the count has to be for them to pass.
+    fn take(&mut self, bytes: u64, now: Instant) -> f64 {
+        let free_from = self.passed(now) - BURST.as_secs_f64() * self.rate();
+        self.taken = self.taken.max(free_from) + bytes as f64;
+        self.taken
+    }
+
+    /// When the count is so far.
+    fn reaches(&self, taken: f64) -> Instant {
+        let missing = ((taken - self.passed) / self.rate()).max(0.0);
+        // Beyond what a clock can tell is never.
+        let wait = Duration::try_from_secs_f64(missing).unwrap_or(Duration::MAX);
+        self.since.checked_add(wait).unwrap_or_else(|| self.since + Duration::from_secs(u64::from(u32::MAX)))
     }
 }
 
@@ -100,5 +169,41 @@ mod tests {
         let start = Instant::now();
         RateLimit::default().take(u64::MAX).await;
         assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    /// How long 1,000 bytes take that began to wait at 10 a second, when after 20 seconds the limit becomes another.
+    async fn changed_while_waiting(to: Option<u64>) -> Duration {
+        let limit = RateLimit::new(NonZeroU64::new(10));
+        limit.take(1).await; // The burst.
+        let start = Instant::now();
+        let change = async {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            limit.set(to.and_then(NonZeroU64::new));
+        };
+        tokio::join!(limit.take(1000), change);
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_holds_for_those_who_wait_and_what_has_passed_stays_paid() {
+        // 200 bytes have passed in the first 20 seconds.
+        for (to, seconds) in [(None, 20), (Some(100), 28), (Some(1), 820), (Some(10), 100)] {
+            let took = changed_while_waiting(to).await.as_secs();
+            assert!(took.abs_diff(seconds) <= 1, "to {to:?}: {took} s and not {seconds}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_comes_later_does_not_count_what_passed_before() {
+        let limit = RateLimit::default();
+        limit.take(1 << 40).await;
+        limit.set(NonZeroU64::new(1000));
+        let start = Instant::now();
+        limit.take(1000).await;
+        assert!(start.elapsed() <= Duration::from_millis(1001), "{:?}", start.elapsed());
+        limit.set(None);
+        assert_eq!(limit.get(), None);
+        limit.take(1 << 40).await;
+        assert!(start.elapsed() <= Duration::from_millis(1001));
     }
 }

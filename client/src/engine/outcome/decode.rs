@@ -40,7 +40,12 @@ impl Outcome {
             Command::RemoveMember { .. } => Self::Removed(all(data)?),
             Command::MakeAdmin { .. } => Self::AdminMade(all(data)?),
             Command::UploadFile { .. } => Self::Uploaded(all(data)?),
-            Command::ListFiles { group } => Self::Files { group: group.clone(), files: get(data, "files")? },
+            Command::ListFiles { group, pattern, .. } => Self::Files {
+                group: group.clone(),
+                files: get(data, "files")?,
+                total: get(data, "total")?,
+                filtered: pattern.is_some(),
+            },
             // Begun, or there.
             Command::DownloadFile { .. } => match data.get("n") {
                 Some(_) => {
@@ -53,12 +58,17 @@ impl Outcome {
             Command::ResumeDownload { .. } => Self::Resumed { n: get(data, "n")? },
             Command::CancelDownload { .. } => Self::Cancelled { n: get(data, "n")? },
             Command::ListShares => Self::Shares { shares: get(data, "shares")? },
-            Command::StopShare { .. } => Self::Stopped { group: get(data, "group")?, name: get(data, "name")? },
+            Command::StopShare { .. } => {
+                Self::Stopped { group: get(data, "group")?, name: get(data, "name")?, removed: get(data, "removed")? }
+            }
+            Command::Info { .. } => Self::Info(all(data)?),
+            Command::Verify { .. } => Self::Verified(all(data)?),
             Command::ListDevices => Self::Devices { devices: get(data, "devices")? },
             Command::EndLogin { .. } => Self::LoginEnded { device: get(data, "device")?, here: get(data, "here")? },
+            Command::Limit { .. } => Self::Limits(all(data)?),
             Command::Status => Self::Status(all(data)?),
             Command::Help { .. } => Self::Help { help: get(data, "help")? },
-            Command::Web => Self::Web { link: get(data, "link")? },
+            Command::Web => Self::Web(all(data)?),
             Command::Quit => Self::Quit {},
             Command::Shutdown => Self::ShutDown {},
         })

@@ -123,6 +123,14 @@ pub(super) mod hex {
     }
 }
 
+/// A path, where there is one.
+pub(super) fn path_if_any<S: Serializer>(path: &Option<std::path::PathBuf>, s: S) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => path::serialize(path, s),
+        None => s.serialize_none(),
+    }
+}
+
 /// A path; one that is not UTF-8 is shown as well as it can be.
 pub(super) mod path {
     use std::path::{Path, PathBuf};

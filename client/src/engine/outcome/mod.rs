@@ -6,6 +6,7 @@
 
 mod decode;
 mod json;
+mod moment;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::download::{DownloadRow as Row, Downloaded as DownloadedFile, PeerProgress, Progress};
 
 pub(crate) use self::json::{mode_word, relation_word};
+pub use self::moment::Moment;
 pub use crate::download::State;
 pub use crate::share::ShareState;
 
@@ -92,6 +94,11 @@ pub enum Outcome {
         group: GroupName,
         /// The rows.
         files: Vec<FileRow>,
+        /// How many there are, on this page and the others.
+        total: u64,
+        /// Whether a pattern has left some out.
+        #[serde(skip)]
+        filtered: bool,
     },
     /// Goes on in the background.
     Downloading {
@@ -130,6 +137,9 @@ pub enum Outcome {
         group: GroupName,
         /// Which share.
         name: FileName,
+        /// Where the copy was that has been removed: one that was made of a file from a browser.
+        #[serde(skip_serializing_if = "Option::is_none", serialize_with = "json::path_if_any")]
+        removed: Option<PathBuf>,
     },
     /// What this device seeds.
     Shares {
@@ -148,6 +158,12 @@ pub enum Outcome {
         /// Whether that is this one.
         here: bool,
     },
+    /// All that there is to know of a share.
+    Info(Info),
+    /// What lies here is what was published.
+    Verified(VerifiedRow),
+    /// What may be sent and fetched now.
+    Limits(Limits),
     /// How everything is.
     Status(Status),
     /// Text about the commands.
@@ -156,10 +172,7 @@ pub enum Outcome {
         help: String,
     },
     /// The page is open.
-    Web {
-        /// Signs one browser in.
-        link: String,
-    },
+    Web(PageLink),
     /// The face is about to leave.
     Quit {},
     /// The client is about to end.
@@ -233,6 +246,78 @@ pub struct Uploaded {
     /// BLAKE3 of the whole.
     #[serde(with = "json::hex")]
     pub file_id: FileId,
+    /// A link to it, for other members.
+    #[serde(default)]
+    pub link: String,
+}
+
+/// A share, looked at closely.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    /// Where.
+    pub group: GroupName,
+    /// Under which name.
+    pub name: FileName,
+    /// A link to it, for other members.
+    pub link: String,
+    /// Length.
+    pub size: u64,
+    /// Length of its pieces.
+    pub piece_size: u64,
+    /// Number of pieces.
+    pub pieces: u32,
+    /// SHA-1 of the whole.
+    pub sha1: String,
+    /// BLAKE3 of the whole.
+    #[serde(with = "json::hex")]
+    pub file_id: FileId,
+    /// Who published it.
+    pub uploader: UserName,
+    /// Whether this device has it whole and shares it.
+    pub here: bool,
+    /// Where it lies then.
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "json::path_if_any")]
+    pub path: Option<PathBuf>,
+    /// Who seeds it now, each asked how much it has.
+    pub seeders: Vec<SeederRow>,
+}
+
+/// A seeder of a share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeederRow {
+    /// The device, in hex.
+    pub device: String,
+    /// Whose it is.
+    pub user: UserName,
+    /// Where it serves.
+    pub address: String,
+    /// Whether it has all of it.
+    pub complete: bool,
+    /// How many pieces it has; left out when it could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pieces: Option<u32>,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A share of this device that has been read again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedRow {
+    /// Where it is shared.
+    pub group: GroupName,
+    /// Under which name.
+    pub name: FileName,
+    /// Where it lies.
+    #[serde(with = "json::path")]
+    pub path: PathBuf,
+    /// Length.
+    pub size: u64,
+    /// Number of pieces.
+    pub pieces: u32,
+    /// BLAKE3 of the whole.
+    #[serde(with = "json::hex")]
+    pub file_id: FileId,
 }
 
 impl From<DownloadedFile> for Downloaded {
@@ -276,6 +361,29 @@ pub struct FileRow {
     pub uploader: UserName,
     /// Devices that seed it now.
     pub seeders: u32,
+    /// Whether it is a folder.
+    #[serde(default)]
+    pub kind: Kind,
+    /// What is in a folder: files and empty folders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<u32>,
+    /// When it was published; left out where an older tracker does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Moment>,
+    /// Whether this device has it whole and shares it.
+    #[serde(default)]
+    pub here: bool,
+}
+
+/// What a share is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// One file.
+    #[default]
+    File,
+    /// A folder with all that is in it.
+    Folder,
 }
 
 /// A file that has arrived.
@@ -396,6 +504,57 @@ pub struct Status {
     pub device: String,
     /// Bytes per second fetched now.
     pub rate_down: u64,
+    /// What may be sent and fetched.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Whether others can connect.
+    #[serde(default)]
+    pub reach: Reach,
+}
+
+/// What may be sent and fetched, in bytes per second; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Sent.
+    pub up: Option<u64>,
+    /// Fetched.
+    pub down: Option<u64>,
+}
+
+/// A link to the page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageLink {
+    /// Signs one browser in.
+    pub link: String,
+    /// SHA-256 of the page's certificate as browsers show it; left out where the page is for this machine only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+}
+
+/// Whether others can connect to where this client serves, as far as that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reach {
+    /// How it is.
+    pub state: ReachState,
+    /// When a member last connected; left out where none has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Moment>,
+}
+
+/// See [`Reach`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReachState {
+    /// It listens at an address that only this machine has.
+    Loopback,
+    /// A member on another machine has connected.
+    Reached,
+    /// Members on this machine have, and nobody else.
+    Local,
+    /// Nobody has connected since this client started.
+    #[default]
+    Unknown,
 }
 
 /// One tracker.
@@ -429,6 +588,7 @@ impl From<client::FileRow> for FileRow {
         let client::FileRow { name, size, file_id, uploader, seeders } = row;
         let tag = format!("~{:.8}", file_id);
         let claimed = name.as_str().strip_suffix(&tag).map(str::to_owned);
-        Self { name, claimed, size, file_id, uploader, seeders }
+        let (kind, entries, published, here) = (Kind::File, None, None, false);
+        Self { name, claimed, size, file_id, uploader, seeders, kind, entries, published, here }
     }
 }

@@ -1,14 +1,16 @@
 //! From a JSON object to the words of a line: the command table judges both. Pure.
 
 use std::any::TypeId;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use clap::{Arg, CommandFactory};
 use common::escape::Escaped;
 use serde_json::{Map, Value};
 
-use crate::engine::command::{Argument, Line};
+use crate::engine::command::{Argument, Line, MaxRate};
 use crate::error::Error;
+use crate::link::ShareLink;
 
 /// What a field may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +27,10 @@ impl Kind {
     pub(super) fn of(arg: &Arg) -> Self {
         if !arg.get_action().takes_values() {
             Self::Flag
-        } else if arg.get_value_parser().type_id() == TypeId::of::<u64>() {
+        } else if [TypeId::of::<u64>(), TypeId::of::<NonZeroU32>(), TypeId::of::<MaxRate>()]
+            .iter()
+            .any(|t| arg.get_value_parser().type_id() == *t)
+        {
             Self::Number
         } else {
             Self::Text
@@ -61,6 +66,7 @@ pub(in crate::faces) fn words(name: &str, fields: Map<String, Value>) -> Result<
     let command = table.get_subcommands().find(|c| c.get_name() == name);
     let command = command.ok_or_else(|| Error::Usage(format!("there is no command `{}`", Escaped(name))))?;
     let mut fields: Map<_, _> = fields.into_iter().filter(|(_, value)| !value.is_null()).collect();
+    expand_link(command, &mut fields)?;
     let mut words = vec![name.to_owned()];
     let (positionals, options): (Vec<_>, Vec<_>) = command.get_arguments().partition(|arg| arg.is_positional());
     for option in options {
@@ -84,8 +90,34 @@ pub(in crate::faces) fn words(name: &str, fields: Map<String, Value>) -> Result<
     }
 }
 
+/// The field that takes a link in place of a group and a file.
+pub(super) const LINK: &str = "link";
+
+/// Whether a command takes a group and a file, and a link in their place.
+pub(super) fn takes_link(command: &clap::Command) -> bool {
+    let mut names = command.get_positionals().map(|arg| arg.get_id().as_str());
+    (names.next(), names.next()) == (Some("group"), Some("file_name"))
+}
+
+/// Group and file in place of a link.
+fn expand_link(command: &clap::Command, fields: &mut Map<String, Value>) -> Result<(), Error> {
+    if !takes_link(command) {
+        return Ok(());
+    }
+    let Some(link) = fields.remove(LINK) else { return Ok(()) };
+    if fields.contains_key("group") || fields.contains_key("file_name") {
+        return Err(Error::Usage("a `link` stands for `group` and `file_name`; leave those out".to_owned()));
+    }
+    let link = link.as_str().ok_or_else(|| Error::Usage(format!("`{LINK}` has to be text")))?;
+    let ShareLink { group, file_id } = link.parse().map_err(Error::InvalidArgument)?;
+    fields.insert("group".to_owned(), group.as_str().into());
+    fields.insert("file_name".to_owned(), format!("id:{file_id}").into());
+    Ok(())
+}
+
 fn known(command: &clap::Command) -> String {
-    let names: Vec<_> = command.get_arguments().map(|arg| format!("`{}`", field(arg))).collect();
+    let link = takes_link(command).then(|| format!("or `{LINK}` for the first two"));
+    let names: Vec<_> = command.get_arguments().map(|arg| format!("`{}`", field(arg))).chain(link).collect();
     if names.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", names.join(", ")) }
 }
 
@@ -161,6 +193,11 @@ mod tests {
                 json!({"path": "/x", "group": "lab", "piece_size": "64KiB", "name": "-n"}),
                 "upload_file /x lab --piece-size 64KiB --name=-n",
             ),
+            (
+                "download_file",
+                json!({"link": format!("shoal:lab/{}", "ab".repeat(32)), "destination": "/x"}),
+                &format!("download_file lab id:{} /x", "ab".repeat(32)),
+            ),
             ("pause_download", json!({"n": 3}), "pause_download 3"),
             ("pause_download", json!({"n": "3"}), "pause_download 3"),
         ] {
@@ -175,6 +212,9 @@ mod tests {
             ("upload", json!({}), "no command `upload`"),
             ("whoami", json!({"user": "bob"}), "whoami has no field `user`; it takes none"),
             ("login", json!({"User": "bob"}), "it takes `user`, `password`"),
+            ("info", json!({"link": 3}), "`link` has to be text"),
+            ("info", json!({"link": "shoal:lab/x", "group": "lab"}), "leave those out"),
+            ("whoami", json!({"link": "shoal:lab/x"}), "it takes none"),
             ("login", json!({"user": 3}), "`user` has to be text"),
             ("login", json!({"user": ["bob"]}), "`user` has to be text"),
             ("login", json!({"password": "x"}), "`user` is missing"),
@@ -215,6 +255,7 @@ mod tests {
             "make_admin lab bob",
             "upload_file /x/y lab --piece-size 64KiB --name other",
             "list_files lab",
+            "list_files lab --sort age --match '*.b?n' --page 2 --rows 7",
             "download_file lab id:0123456789 /x --strategy sequential --force",
             "download_file lab 'a b' /x/",
             "show_downloads",
@@ -223,8 +264,12 @@ mod tests {
             "cancel_download 1",
             "list_shares",
             "stop_share lab a",
+            "info lab 'a b'",
+            "verify lab id:0123456789",
             "list_devices",
             "end_login abcdef",
+            "limit up 10M",
+            "limit down off",
             "status",
             "help login",
             "web",
@@ -237,6 +282,6 @@ mod tests {
             assert_eq!(again.expect(text), command);
         }
         let named: Vec<_> = Line::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-        assert_eq!(named.len(), 31, "each of {named:?} is above");
+        assert_eq!(named.len(), 34, "each of {named:?} is above");
     }
 }

@@ -3,7 +3,7 @@
 use clap::{Arg, CommandFactory};
 use serde_json::{Map, Value, json};
 
-use super::arguments::{Kind, field};
+use super::arguments::{Kind, LINK, field, takes_link};
 use super::shapes;
 use crate::engine::command::Line;
 
@@ -34,9 +34,17 @@ fn operation(command: &clap::Command) -> Value {
     let arguments: Vec<_> = command.get_arguments().collect();
     let fields: Map<_, _> = arguments.iter().map(|arg| (field(arg), schema(arg))).collect();
     let required: Vec<_> = arguments.iter().filter(|arg| arg.is_required_set()).map(|arg| field(arg)).collect();
-    let body = json!({
+    let mut body = json!({
         "type": "object", "properties": fields, "required": required, "additionalProperties": false,
     });
+    if takes_link(command) {
+        let others = required.iter().filter(|name| !["group", "file_name"].contains(&name.as_str()));
+        let instead: Vec<_> = std::iter::once(LINK).chain(others.map(String::as_str)).collect();
+        body["properties"][LINK] =
+            json!({ "type": "string", "description": "`shoal:<group>/<file id>`, in place of group and file_name" });
+        body["anyOf"] = json!([{ "required": required }, { "required": instead }]);
+        body["required"] = json!([]);
+    }
     let mut parameters = Vec::new();
     if command.get_name() == "download_file" {
         parameters.push(json!({
@@ -146,7 +154,8 @@ mod tests {
                 .clone()
         };
         let download = fields("download_file");
-        assert_eq!(download["required"], json!(["group", "file_name", "destination"]));
+        assert_eq!(download["anyOf"][0]["required"], json!(["group", "file_name", "destination"]));
+        assert_eq!(download["anyOf"][1]["required"], json!(["link", "destination"]));
         assert_eq!(download["properties"]["force"]["type"], "boolean");
         assert_eq!(download["properties"]["strategy"]["enum"], json!(["random", "rarest", "sequential"]));
         assert_eq!(fields("upload_file")["properties"]["piece_size"]["type"], json!(["integer", "string"]));

@@ -19,16 +19,19 @@ pub(super) fn data_of(command: &str) -> Option<Value> {
         }
         "list_members" => rows("members", &object(&[("user", text()), ("admin", flag())], &[("claimed", text())])),
         "upload_file" => uploaded(),
-        "list_files" => rows("files", &file_row()),
+        "list_files" => object(&[("files", json!({ "type": "array", "items": file_row() })), ("total", number())], &[]),
         "download_file" => json!({ "oneOf": [downloaded(), begun()] }),
         "show_downloads" => rows("downloads", &download_row()),
         "pause_download" | "resume_download" | "cancel_download" => object(&[("n", number())], &[]),
         "list_shares" => rows("shares", &share_row()),
-        "stop_share" => object(&[("group", text()), ("name", text())], &[]),
+        "stop_share" => object(&[("group", text()), ("name", text())], &[("removed", text())]),
         "list_devices" => rows("devices", &object(&[("device", text()), ("since", text()), ("here", flag())], &[])),
         "end_login" => object(&[("device", text()), ("here", flag())], &[]),
+        "info" => info(),
+        "verify" => verified(),
+        "limit" => limits(),
         "status" => status(),
-        "web" => object(&[("link", text())], &[]),
+        "web" => object(&[("link", text())], &[("fingerprint", text())]),
         "help" => object(&[("help", text())], &[]),
         "logout" | "change_password" | "quit" | "shutdown" => object(&[], &[]),
         _ => return None,
@@ -39,7 +42,8 @@ pub(super) fn data_of(command: &str) -> Option<Value> {
 pub(super) fn event(name: &str) -> Option<Value> {
     Some(match name {
         "progress" => {
-            let hashing = [("what", words(&["hashing"])), ("name", text()), ("done", number()), ("total", number())];
+            let hashing =
+                [("what", words(&["hashing", "verifying"])), ("name", text()), ("done", number()), ("total", number())];
             json!({ "oneOf": [with(download_row(), &[("what", words(&["download"]))], &[]), object(&hashing, &[])] })
         }
         "news" => {
@@ -112,8 +116,16 @@ fn group_row() -> Value {
 
 fn file_row() -> Value {
     object(
-        &[("name", text()), ("size", number()), ("file_id", text()), ("uploader", text()), ("seeders", number())],
-        &[("claimed", text())],
+        &[
+            ("name", text()),
+            ("size", number()),
+            ("file_id", text()),
+            ("uploader", text()),
+            ("seeders", number()),
+            ("kind", words(&["file", "folder"])),
+            ("here", flag()),
+        ],
+        &[("claimed", text()), ("entries", number()), ("published", text())],
     )
 }
 
@@ -126,6 +138,33 @@ fn uploaded() -> Value {
             ("piece_size", number()),
             ("pieces", number()),
             ("sha1", text()),
+            ("file_id", text()),
+            ("link", text()),
+        ],
+        &[],
+    )
+}
+
+fn info() -> Value {
+    let seeder = object(
+        &[("device", text()), ("user", text()), ("address", text()), ("complete", flag())],
+        &[("pieces", number()), ("reason", text())],
+    );
+    with(
+        uploaded(),
+        &[("uploader", text()), ("here", flag()), ("seeders", json!({ "type": "array", "items": seeder }))],
+        &[("path", text())],
+    )
+}
+
+fn verified() -> Value {
+    object(
+        &[
+            ("group", text()),
+            ("name", text()),
+            ("path", text()),
+            ("size", number()),
+            ("pieces", number()),
             ("file_id", text()),
         ],
         &[],
@@ -187,6 +226,15 @@ fn share_row() -> Value {
     )
 }
 
+fn limits() -> Value {
+    let rate = || json!({ "type": ["integer", "null"], "minimum": 1 });
+    object(&[("up", rate()), ("down", rate())], &[])
+}
+
+fn reach() -> Value {
+    object(&[("state", words(&["loopback", "reached", "local", "unknown"]))], &[("at", text())])
+}
+
 fn status() -> Value {
     let tracker = object(&[("address", text()), ("up", flag()), ("current", flag())], &[("disk_full", flag())]);
     object(
@@ -197,6 +245,8 @@ fn status() -> Value {
             ("listen", text()),
             ("device", text()),
             ("rate_down", number()),
+            ("limits", limits()),
+            ("reach", reach()),
         ],
         &[("lag", number())],
     )

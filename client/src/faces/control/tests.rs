@@ -75,6 +75,8 @@ impl Service for Fake {
             listen: "127.0.0.1:7000".to_owned(),
             device: "ab".to_owned(),
             rate_down: 0,
+            limits: crate::engine::outcome::Limits::default(),
+            reach: crate::engine::outcome::Reach::default(),
         }
     }
 

@@ -36,7 +36,8 @@ pub(super) struct Link {
 pub(super) async fn sign_in(State(page): State<Arc<Page>>, Form(link): Form<Link>) -> Response {
     let Some(browser) = page.entry.sign_in(&link.token) else { return views::no_entry(StatusCode::UNAUTHORIZED) };
     // Without an age: it ends with the browser.
-    let cookie = format!("{}={browser}; Path=/; HttpOnly; SameSite=Strict", page.cookie);
+    let secure = if page.fingerprint.is_some() { "; Secure" } else { "" };
+    let cookie = format!("{}={browser}; Path=/; HttpOnly; SameSite=Strict{secure}", page.cookie);
     let mut response = go("/");
     if let Ok(value) = cookie.parse() {
         response.headers_mut().insert(header::SET_COOKIE, value);

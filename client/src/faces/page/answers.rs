@@ -5,10 +5,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::id::GroupName;
+use common::id::{FileId, GroupName};
 use tokio::sync::Notify;
 
-use crate::engine::outcome::{FileRow, GroupRow, MemberRow, User};
+use crate::engine::outcome::{FileRow, GroupRow, Info, MemberRow, User};
 use crate::engine::{Call, Command, Engine, Event, Outcome};
 use crate::error::Error;
 
@@ -56,6 +56,15 @@ pub(super) struct Rows<T> {
     rows: fn(&Outcome) -> &[T],
 }
 
+/// An answer about one file.
+pub(super) struct OneInfo(Arc<Outcome>);
+
+impl OneInfo {
+    pub(super) fn info(&self) -> Option<&Info> {
+        if let Outcome::Info(info) = &*self.0 { Some(info) } else { None }
+    }
+}
+
 impl<T> Rows<T> {
     /// Whether both are one answer.
     pub(super) fn same(&self, other: &Self) -> bool {
@@ -95,8 +104,14 @@ impl Answers {
 
     /// What is shared.
     pub(super) async fn files(&self, group: &GroupName) -> Result<Rows<FileRow>, Error> {
-        let outcome = self.ask(Command::ListFiles { group: group.clone() }).await?;
+        let outcome = self.ask(Command::all_files(group.clone())).await?;
         Ok(Rows { outcome, rows: |o| if let Outcome::Files { files, .. } = o { files } else { &[] } })
+    }
+
+    /// One file, looked at closely.
+    pub(super) async fn info(&self, group: &GroupName, file_id: FileId) -> Result<OneInfo, Error> {
+        let id = format!("id:{file_id}").parse().map_err(Error::InvalidArgument)?;
+        Ok(OneInfo(self.ask(Command::Info { group: group.clone(), file_name: id }).await?))
     }
 
     /// Drops all answers: something has changed.

@@ -1,26 +1,40 @@
 //! The fields of a form as arguments of a command, by the one table of commands.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::engine::Command;
 use crate::error::Error;
 use crate::faces::control::arguments;
 use crate::faces::parse;
+use crate::link::ShareLink;
 
 /// The command `name` with these arguments. A field is named as it is in the local API; one that is left empty counts as
-/// left out. The field `id` is a file id, with or without `id:`, in place of `file_name`.
+/// left out. The field `id` is a file id, with or without `id:`, in place of `file_name`; or a link, which says the group as well.
 ///
 /// # Errors
 /// When there is no such command, or an argument is wrong.
 pub(super) fn command(name: &str, fields: Vec<(String, String)>) -> Result<Command, Error> {
-    let fields = fields.into_iter().map(file_id).filter(|(_, value)| !value.is_empty());
-    let words = arguments::words(name, fields.map(|(field, value)| (field, Value::String(value))).collect())?;
+    let fields =
+        fields.into_iter().map(file_id).map(|field| no_rate(name, field)).filter(|(_, value)| !value.is_empty());
+    let mut fields: Map<_, _> = fields.map(|(field, value)| (field, Value::String(value))).collect();
+    if fields.contains_key("link") {
+        // The link says the group.
+        fields.remove("group");
+    }
+    let words = arguments::words(name, fields)?;
     let parsed = parse::parse_words(&words).ok_or_else(|| Error::Usage("there is no command".to_owned()))?;
     parsed.command
 }
 
+/// A limit that is left empty is none.
+fn no_rate(command: &str, (field, value): (String, String)) -> (String, String) {
+    let is_none = command == "limit" && field == "rate" && value.trim().is_empty();
+    (field, if is_none { "off".to_owned() } else { value })
+}
+
 fn file_id((field, value): (String, String)) -> (String, String) {
     match field.as_str() {
+        "id" if ShareLink::is_meant(value.trim()) => ("link".to_owned(), value),
         "id" => ("file_name".to_owned(), format!("id:{}", value.trim().trim_start_matches("id:"))),
         _ => (field, value),
     }
@@ -41,8 +55,13 @@ mod tests {
         assert_eq!(download.expect("a command"), typed("download_file -- lab --force /x"));
         let by_id = of("download_file", &[("group", "lab"), ("id", " id:aabbccdd "), ("destination", "/x")]);
         assert_eq!(by_id.expect("a command"), typed("download_file lab id:aabbccdd /x"));
+        let link = format!(" shoal:other/{} ", "ab".repeat(32));
+        let by_link = of("download_file", &[("group", "lab"), ("id", &link), ("destination", "/x")]);
+        assert_eq!(by_link.expect("a command"), typed(&format!("download_file {} /x", link.trim())));
         let upload = of("upload_file", &[("path", "/a b"), ("group", "lab"), ("name", ""), ("piece_size", "1M")]);
         assert_eq!(upload.expect("a command"), typed("upload_file '/a b' lab --piece-size 1M"));
+        let unlimited = of("limit", &[("direction", "up"), ("rate", "")]);
+        assert_eq!(unlimited.expect("a command"), typed("limit up off"));
         assert_eq!(of("status", &[]).expect("a command"), Command::Status);
     }
 

@@ -32,10 +32,13 @@ const HEADERS: [(HeaderName, &str); 6] = [
 /// The names under which the page at `address` may be asked for.
 pub(super) fn hosts(address: SocketAddr) -> Vec<String> {
     let port = address.port();
-    let names = [address.ip().to_string(), format!("[{}]", address.ip()), "localhost".to_owned()];
+    let (is_local, ip) = (address.ip().is_loopback(), address.ip());
+    let localhost = is_local.then(|| "localhost".to_owned());
+    let names: Vec<_> = [ip.to_string(), format!("[{ip}]")].into_iter().chain(localhost).collect();
     let with_port = names.iter().map(|name| format!("{name}:{port}"));
-    // A browser leaves the usual port out.
-    let bare = names.iter().filter(|_| port == 80).cloned();
+    // A browser leaves the usual port out: where others can reach it, the page is encrypted.
+    let usual = if is_local { 80 } else { 443 };
+    let bare = names.iter().filter(|_| port == usual).cloned();
     with_port.chain(bare).collect()
 }
 
@@ -45,7 +48,7 @@ pub(super) async fn for_us(State(page): State<Arc<Page>>, request: Request, next
     let mut response = if asked.is_some_and(|host| page.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host))) {
         next.run(request).await
     } else {
-        let text = format!("this is Shoal's page at http://{}, and answers to no other name\n", page.address);
+        let text = format!("this is Shoal's page at {}, and answers to no other name\n", page.origin());
         (StatusCode::MISDIRECTED_REQUEST, text).into_response()
     };
     for (name, value) in HEADERS {
@@ -87,6 +90,10 @@ mod tests {
         assert_eq!(
             hosts(SocketAddr::from(([127, 0, 0, 1], 7080))),
             ["127.0.0.1:7080", "[127.0.0.1]:7080", "localhost:7080"]
+        );
+        assert_eq!(
+            hosts(SocketAddr::from(([192, 0, 2, 1], 443))),
+            ["192.0.2.1:443", "[192.0.2.1]:443", "192.0.2.1", "[192.0.2.1]"]
         );
         assert!(hosts("[::1]:80".parse().expect("an address")).contains(&"[::1]".to_owned()));
     }

@@ -13,6 +13,7 @@
 mod act;
 mod answers;
 mod assets;
+mod certificate;
 mod entry;
 mod fields;
 mod guard;
@@ -20,11 +21,11 @@ mod live;
 mod log;
 mod opener;
 mod receive;
+mod tls_listener;
 mod uploads;
 mod views;
 
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,12 +41,15 @@ use tokio::sync::{broadcast, watch};
 use tower_http::csrf::CsrfLayer;
 
 use self::answers::Answers;
+use self::certificate::Certificate;
 use self::entry::Entry;
 use self::log::{Log, SAMPLE};
 pub(crate) use self::opener::Opener;
+use self::tls_listener::Encrypted;
 use self::uploads::Uploads;
-use crate::engine::{Command, Engine};
+use crate::engine::{Command, Engine, PageLink};
 use crate::error::Error;
+use crate::share::blocking;
 
 /// Where the page is if nobody says otherwise.
 const USUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7080);
@@ -57,10 +61,10 @@ const MAX_FORM: usize = 8 * MAX_PASSWORD + (16 << 10);
 /// What the page has to know beside the running client.
 #[derive(Clone)]
 pub(crate) struct PageConfig {
-    /// Where files from the browser go.
+    /// Where the certificate is.
     pub(crate) data_dir: PathBuf,
-    /// What the client may send and fetch, in bytes per second.
-    pub(crate) limits: (Option<NonZeroU64>, Option<NonZeroU64>),
+    /// Whether it may be opened where others can reach it.
+    pub(crate) public: bool,
     /// What the tasks belong to.
     pub(crate) tasks: TaskGroup,
 }
@@ -69,11 +73,11 @@ pub(crate) struct PageConfig {
 pub(crate) struct Page {
     // Immutable.
     engine: Arc<Engine>,
-    data_dir: PathBuf,
-    limits: (Option<NonZeroU64>, Option<NonZeroU64>),
     tasks: TaskGroup,
     address: SocketAddr,
     hosts: Vec<String>,
+    /// What tells the certificate, where the page is encrypted.
+    fingerprint: Option<String>,
     /// The cookie's name. Cookies know no ports: two clients on this machine must not sign each other's browsers out.
     cookie: String,
     // Each guards itself.
@@ -88,29 +92,23 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Opens the page at `address`, of this machine only; port 0 lets the system choose.
+    /// Opens the page at `address`; port 0 lets the system choose. Where others can reach it, it is encrypted.
     ///
     /// # Errors
-    /// When others could reach `address`, or it cannot be listened on.
+    /// When others could reach `address` and nobody has said that they may, or it cannot be listened on.
     async fn open(engine: Arc<Engine>, config: PageConfig, address: SocketAddr) -> Result<Arc<Self>, Error> {
-        if !address.ip().is_loopback() {
-            return Err(Error::InvalidArgument(format!(
-                "the page is for this machine only: {address} can be reached by others, and what they send is not encrypted; \
-                 choose an address such as {USUAL}, and reach it from elsewhere over `ssh -L`"
-            )));
-        }
+        let certificate = certificate(&config, address).await?;
         let failed = |e| Error::from_io_about(format!("open the page at {address}"), e);
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let PageConfig { data_dir, limits, tasks } = config;
+        let PageConfig { tasks, .. } = config;
         let page = Arc::new(Self {
             answers: Answers::new(Arc::clone(&engine)),
             engine,
-            data_dir,
-            limits,
             tasks: tasks.clone(),
             address,
             hosts: guard::hosts(address),
+            fingerprint: certificate.as_ref().map(|c| c.fingerprint.clone()),
             cookie: format!("shoal-{}", address.port()),
             entry: Entry::default(),
             log: Log::default(),
@@ -119,13 +117,13 @@ impl Page {
             destination: Mutex::new(usual_destination()),
         });
         let router = router(&page);
-        let stopped = tasks.clone();
-        tasks.spawn("page", async move {
-            let served = axum::serve(listener, router).with_graceful_shutdown(async move { stopped.cancelled().await });
-            if let Err(error) = served.await {
-                tracing::error!(%error, "the page is closed");
+        match certificate {
+            None => drop(tasks.spawn("page", serve(listener, router, tasks.clone()))),
+            Some(Certificate { tls, .. }) => {
+                let listener = Encrypted::new(listener, address, tls, &tasks);
+                drop(tasks.spawn("page", serve(listener, router, tasks.clone())));
             }
-        });
+        }
         tasks.spawn("page log", Arc::clone(&page).follow());
         tasks.spawn("page rates", Arc::clone(&page).sample());
         tasks.spawn("page requests", Arc::clone(&page).count_requests());
@@ -133,8 +131,14 @@ impl Page {
     }
 
     /// A link that signs one browser in.
-    fn link(&self) -> String {
-        format!("http://{}/enter?token={}", self.address, self.entry.link())
+    fn link(&self) -> PageLink {
+        let link = format!("{}/enter?token={}", self.origin(), self.entry.link());
+        PageLink { link, fingerprint: self.fingerprint.clone() }
+    }
+
+    /// Scheme, address and port.
+    fn origin(&self) -> String {
+        format!("{}://{}", if self.fingerprint.is_some() { "https" } else { "http" }, self.address)
     }
 
     /// Where a download goes unless the user says otherwise: where the last one went.
@@ -195,6 +199,38 @@ impl Page {
     }
 }
 
+/// What encrypts a page at `address`: nothing, where only this machine can reach it.
+async fn certificate(config: &PageConfig, address: SocketAddr) -> Result<Option<Certificate>, Error> {
+    let ip = address.ip().to_canonical();
+    if ip.is_loopback() {
+        return Ok(None);
+    }
+    if !config.public {
+        return Err(Error::InvalidArgument(format!(
+            "the page is for this machine only: others can reach {address}, and whoever has a link acts as you; choose an \
+             address such as {USUAL}, and reach it from elsewhere over `ssh -L {port}:{USUAL}`; or say --web-public as well",
+            port = USUAL.port(),
+        )));
+    }
+    if ip.is_unspecified() {
+        return Err(Error::InvalidArgument(format!(
+            "{ip} is no address that a browser can ask for; write the one of this machine that others reach"
+        )));
+    }
+    let data_dir = config.data_dir.clone();
+    blocking(move || Certificate::load_or_create(&data_dir, ip)).await.map(Some)
+}
+
+async fn serve<L>(listener: L, router: Router, tasks: TaskGroup)
+where
+    L: axum::serve::Listener<Addr = SocketAddr>,
+{
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move { tasks.cancelled().await });
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the page is closed");
+    }
+}
+
 /// The user's `Downloads`, if there is one, or the directory that the client was started in.
 fn usual_destination() -> PathBuf {
     let downloads = std::env::home_dir().map(|home| home.join("Downloads")).filter(|d| d.is_dir());
@@ -207,6 +243,7 @@ fn router(page: &Arc<Page>) -> Router {
         .route("/groups", get(views::show))
         .route("/groups/{group}", get(views::show))
         .route("/groups/{group}/upload", post(receive::upload).layer(axum::extract::DefaultBodyLimit::disable()))
+        .route("/groups/{group}/files/{id}", get(views::show))
         .route("/transfers", get(views::show))
         .route("/transfers/{n}", get(views::show))
         .route("/transfers/{n}/open", post(act::open_folder))

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::{Page, PageConfig, USUAL};
-use crate::engine::{Engine, OpenPage};
+use crate::engine::{Engine, OpenPage, PageLink};
 use crate::error::Error;
 
 /// The page of a client, open or not.
@@ -28,7 +28,7 @@ impl Opener {
     ///
     /// # Errors
     /// When it cannot be opened there.
-    pub(crate) async fn open(&self, address: Option<SocketAddr>) -> Result<String, Error> {
+    pub(crate) async fn open(&self, address: Option<SocketAddr>) -> Result<PageLink, Error> {
         let mut page = self.page.lock().await;
         if let Some(page) = page.upgrade() {
             return Ok(page.link());
@@ -46,7 +46,7 @@ impl Opener {
 }
 
 impl OpenPage for Arc<Opener> {
-    fn link(&self) -> BoxFuture<'_, Result<String, Error>> {
+    fn link(&self) -> BoxFuture<'_, Result<PageLink, Error>> {
         Box::pin(self.open(None))
     }
 }

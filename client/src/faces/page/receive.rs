@@ -14,6 +14,7 @@ use super::uploads::{Arriving, Shown, Stage};
 use super::{Page, views};
 use crate::engine::{Call, Command, Outcome, Progress};
 use crate::error::Error;
+use crate::share::blocking;
 
 /// How often is shown how much has come.
 const SHOW: Duration = Duration::from_millis(250);
@@ -78,7 +79,7 @@ async fn share(
 ) -> Result<(), Error> {
     let wrong = |e| Error::InvalidArgument(format!("a file cannot be shared as `{}`: {e}", Escaped(name)));
     let name: FileName = name.parse().map_err(wrong)?;
-    let directory = page.data_dir.join("shared").join(group.as_str());
+    let directory = page.engine.copies().directory().join(group.as_str());
     let expected = come.total.map_or(0, |total| total.saturating_sub(come.bytes));
     let mut file = Arriving::create(&directory, &name, expected).await?;
     let mut told = Instant::now();
@@ -102,7 +103,10 @@ async fn share(
     let outcome = page.engine.run(command, &call).await;
     page.answers.forget();
     match outcome {
-        Ok(Outcome::Uploaded(_)) => Ok(()),
+        Ok(Outcome::Uploaded(shared)) => {
+            let copies = Arc::clone(page.engine.copies());
+            blocking(move || copies.add(&path, shared.file_id)).await
+        }
         Ok(_) => Err(Error::Internal("the file was not shared".to_owned())),
         Err(e) => {
             // Nobody asks for the copy any more.

@@ -69,7 +69,12 @@ pub(super) async fn follow(
             Ok(Event::Progress(Progress::Download(row))) => {
                 shown.show(DownloadChange { row, done: None, removed: false }, false);
             }
-            Ok(Event::Progress(Progress::Hashing(_)) | Event::News(_) | Event::Share(_) | Event::Status(_)) => {}
+            Ok(
+                Event::Progress(Progress::Hashing(_) | Progress::Verifying(_))
+                | Event::News(_)
+                | Event::Share(_)
+                | Event::Status(_),
+            ) => {}
             Err(broadcast::error::RecvError::Lagged(_)) => {
                 let now = listed(&*service).await;
                 shown.retain(&now);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::id::UserName;
 use common::task::TaskGroup;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use self::editor::{Answer, Prompt};
 use self::names::{List, Names};
@@ -35,6 +35,9 @@ const TWICE: Duration = Duration::from_millis(1500);
 /// What one Ctrl-C is answered.
 const ONCE_MORE: &str = "(Ctrl-C once more, Ctrl-D or `quit` leaves)";
 
+/// What is asked before others are left alone.
+const LEAVE: &str = "leave all the same? [y/N] ";
+
 /// What the prompt works with.
 pub(super) struct Interactive {
     pub(super) service: Arc<dyn Service>,
@@ -42,6 +45,8 @@ pub(super) struct Interactive {
     pub(super) prompt: Prompt,
     pub(super) names: Names,
     pub(super) bars: Drawn,
+    /// How many are attached to the engine of this process.
+    pub(super) attached: Option<watch::Receiver<usize>>,
 }
 
 impl Interactive {
@@ -58,19 +63,22 @@ impl Interactive {
         let mut interrupted = Interrupts::default();
         loop {
             self.console.flush();
-            let next = match self.typed(std::mem::take(&mut remember), &mut interrupted, signals).await {
-                Answer::Typed(typed) => self.lines(&typed, &mut remember, signals).await,
-                Answer::Interrupted if interrupted.again() => Next::Leave,
-                Answer::Interrupted => {
+            let label = self.label();
+            let next = match self.typed(&label, std::mem::take(&mut remember), &mut interrupted, signals).await {
+                Ok(Answer::Typed(typed)) => self.lines(&typed, &mut remember, signals).await,
+                Ok(Answer::Interrupted) if interrupted.again() => Next::Leave,
+                Ok(Answer::Interrupted) => {
                     self.console.message(ONCE_MORE);
                     Next::Prompt
                 }
-                Answer::End if self.service.ended().is_cancelled() => Next::Ended,
-                Answer::End => Next::Leave,
+                Ok(Answer::End) if self.service.ended().is_cancelled() => Next::Ended,
+                Ok(Answer::End) => Next::Leave,
+                Err(next) => next,
             };
             match next {
                 Next::Prompt | Next::Interrupted => {}
-                Next::Leave => {
+                Next::Leave if !self.is_free_to_leave(signals).await => {}
+                Next::Leave | Next::Stopped => {
                     self.console.over();
                     return self.take_leave().await;
                 }
@@ -107,10 +115,31 @@ impl Interactive {
                     return Next::Prompt;
                 }
                 Next::Interrupted => return Next::Prompt,
-                Next::Leave | Next::Ended => return next,
+                Next::Leave | Next::Stopped | Next::Ended => return next,
             }
         }
         Next::Prompt
+    }
+
+    /// Whether nobody is attached to the engine of this process, or the user ends it all the same.
+    async fn is_free_to_leave(&self, signals: &mut Signals) -> bool {
+        let attached = self.attached.as_ref().map_or(0, |attached| *attached.borrow()) as u64;
+        if attached == 0 {
+            return true;
+        }
+        let who = count(
+            attached,
+            "other client is attached to this one, and ends",
+            "other clients are attached to this one, and end",
+        );
+        self.console.message(&format!("{who} with it. A client that stays by itself is started with `client --stay`"));
+        self.console.flush();
+        match self.typed(LEAVE, Vec::new(), &mut Interrupts::default(), signals).await {
+            Ok(Answer::Typed(typed)) => ["y", "yes"].contains(&typed.trim().to_ascii_lowercase().as_str()),
+            Ok(Answer::Interrupted) => false,
+            // The terminal is gone, or whoever presses Ctrl-D twice means it.
+            Ok(Answer::End) | Err(_) => true,
+        }
     }
 
     /// Says that the client has ended without this prompt's doing; the exit status. The line editor still waits for a line, and
@@ -143,24 +172,29 @@ impl Interactive {
 
     /// What is typed. A signal to interrupt counts as Ctrl-C: it may be one that was meant for a
     /// command which ended first.
-    async fn typed(&self, remember: Vec<String>, interrupted: &mut Interrupts, signals: &mut Signals) -> Answer {
-        let label = self.label();
-        let mut line = std::pin::pin!(self.prompt.line(label.clone(), remember));
+    async fn typed(
+        &self,
+        label: &str,
+        remember: Vec<String>,
+        interrupted: &mut Interrupts,
+        signals: &mut Signals,
+    ) -> Result<Answer, Next> {
+        let mut line = std::pin::pin!(self.prompt.line(label.to_owned(), remember));
         loop {
             tokio::select! {
                 typed = &mut line => {
                     let text = if let Answer::Typed(text) = &typed { text.as_str() } else { "" };
-                    self.console.typed(&label, text);
-                    return typed;
+                    self.console.typed(label, text);
+                    return Ok(typed);
                 }
                 stop = signals.next() => if stop != Stop::Interrupt || interrupted.again() {
                     end_typing();
-                    return Answer::End;
+                    return Err(if stop == Stop::Ended { Next::Ended } else { Next::Stopped });
                 },
             }
             self.console.message(ONCE_MORE);
             if is_dumb() {
-                show_prompt(&label); // The editor shows it by itself.
+                show_prompt(label); // The editor shows it by itself.
             }
         }
     }
@@ -200,7 +234,7 @@ impl Interactive {
                     self.console.message("interrupted");
                     return match stop {
                         Stop::Interrupt => Next::Interrupted,
-                        Stop::Terminate => Next::Leave,
+                        Stop::Terminate => Next::Stopped,
                         Stop::Ended => Next::Ended,
                     };
                 }
@@ -214,7 +248,11 @@ impl Interactive {
             }
             Err(e) => self.console.message(&render::error(e)),
         }
-        if matches!(result, Ok(Outcome::Quit {} | Outcome::ShutDown {})) { Next::Leave } else { Next::Prompt }
+        match result {
+            Ok(Outcome::Quit {}) => Next::Leave,
+            Ok(Outcome::ShutDown {}) => Next::Stopped,
+            _ => Next::Prompt,
+        }
     }
 
     /// Asks for the password that a command lacks.
@@ -224,7 +262,7 @@ impl Interactive {
             tokio::select! {
                 command = &mut asked => return command.ok_or(Next::Interrupted),
                 stop = signals.next() => match stop {
-                    Stop::Terminate => return Err(Next::Leave),
+                    Stop::Terminate => return Err(Next::Stopped),
                     Stop::Ended => return Err(Next::Ended),
                     Stop::Interrupt if self.prompt.abandon() => {
                         self.console.message("");
@@ -280,6 +318,8 @@ enum Next {
     /// The prompt, without what was pasted with the line.
     Interrupted,
     Leave,
+    /// The end, whoever is attached.
+    Stopped,
     /// The client is gone, or about to be.
     Ended,
 }

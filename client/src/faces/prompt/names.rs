@@ -41,7 +41,7 @@ impl List {
     pub(crate) fn command(&self) -> Command {
         match self.clone() {
             Self::Groups => Command::ListGroups,
-            Self::Files(group) => Command::ListFiles { group },
+            Self::Files(group) => Command::all_files(group),
             Self::Members(group) => Command::ListMembers { group },
             Self::Requests(group) => Command::ListRequests { group },
             Self::Downloads => Command::ShowDownloads,
@@ -94,7 +94,7 @@ impl Names {
     pub(crate) fn note(&self, list: Option<&List>, outcome: &Outcome) {
         let (list, names) = match outcome {
             Outcome::Groups { groups } => (List::Groups, groups.iter().map(|g| g.group.to_string()).collect()),
-            Outcome::Files { group, files } => {
+            Outcome::Files { group, files, .. } => {
                 (List::Files(group.clone()), files.iter().map(|f| f.name.as_str().to_owned()).collect())
             }
             Outcome::Requests { group, requests } => {

@@ -2,6 +2,7 @@
 
 pub(super) mod passwords;
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,7 +57,13 @@ pub(super) enum Source {
     /// The command line.
     Given(std::vec::IntoIter<String>),
     /// A file or a pipe, with its name and the number of the last line.
-    Read { from: Box<dyn AsyncBufRead + Unpin + Send>, name: String, number: u64 },
+    Read {
+        from: Box<dyn AsyncBufRead + Unpin + Send>,
+        name: String,
+        number: u64,
+        /// What has been read of the next line.
+        partial: Zeroizing<Vec<u8>>,
+    },
 }
 
 impl Source {
@@ -72,22 +79,26 @@ impl Source {
     pub(super) async fn file(path: &Path) -> Result<Self, Error> {
         let opened = tokio::fs::File::open(path).await;
         let file = opened.map_err(|e| Error::from_io("read the script", path, e))?;
-        Ok(Self::Read { from: Box::new(BufReader::new(file)), name: shown(path), number: 0 })
+        Ok(Self::read(Box::new(BufReader::new(file)), shown(path)))
     }
 
     /// The lines of stdin.
     pub(super) fn stdin() -> Self {
-        Self::Read { from: Box::new(BufReader::new(tokio::io::stdin())), name: "stdin".to_owned(), number: 0 }
+        Self::read(Box::new(BufReader::new(tokio::io::stdin())), "stdin".to_owned())
     }
 
-    /// The next line, and where it stands.
+    fn read(from: Box<dyn AsyncBufRead + Unpin + Send>, name: String) -> Self {
+        Self::Read { from, name, number: 0, partial: Zeroizing::default() }
+    }
+
+    /// The next line, and where it stands. Cancel safe.
     async fn next(&mut self) -> io::Result<Option<(Line, Option<String>)>> {
         match self {
             Self::Given(lines) => Ok(lines.next().map(|line| (Ok(Zeroizing::new(line)), None))),
-            Self::Read { from, name, number } => {
+            Self::Read { from, name, number, partial } => {
+                let line = read_line(from, partial).await?;
                 *number += 1;
-                let place = format!("{name}, line {number}");
-                Ok(read_line(from).await?.map(|line| (line, Some(place))))
+                Ok(line.map(|line| (line, Some(format!("{name}, line {number}")))))
             }
         }
     }
@@ -95,15 +106,23 @@ impl Source {
 
 type Line = Result<Zeroizing<String>, Error>;
 
-/// A line without its end; one that is too long or not text is an error in its place.
-pub(super) async fn read_line(from: &mut (impl AsyncBufRead + Unpin + ?Sized)) -> io::Result<Option<Line>> {
+/// A line without its end; one that is too long or not text is an error in its place. Cancel safe: what has been read of it
+/// stays in `partial`.
+pub(super) async fn read_line(
+    from: &mut (impl AsyncBufRead + Unpin + ?Sized),
+    partial: &mut Zeroizing<Vec<u8>>,
+) -> io::Result<Option<Line>> {
     use tokio::io::AsyncReadExt;
-    let mut bytes = Zeroizing::new(Vec::new());
-    if (&mut *from).take(MAX_LINE).read_until(b'\n', &mut bytes).await? == 0 {
+    let room = MAX_LINE.saturating_sub(partial.len() as u64);
+    if (&mut *from).take(room).read_until(b'\n', partial).await? == 0 && partial.is_empty() {
         return Ok(None);
     }
-    if bytes.len() as u64 == MAX_LINE && bytes.last() != Some(&b'\n') {
+    let is_too_long = partial.len() as u64 == MAX_LINE && partial.last() != Some(&b'\n');
+    if is_too_long {
         skip_line(from).await?;
+    }
+    let bytes = std::mem::take(partial);
+    if is_too_long {
         return Ok(Some(Err(Error::Usage(format!("the line is longer than {MAX_LINE} bytes")))));
     }
     let text = std::str::from_utf8(&bytes).map(|t| Zeroizing::new(t.trim_end_matches(['\n', '\r']).to_owned()));
@@ -138,6 +157,8 @@ pub(super) struct Script<'a> {
     pub(super) attended: bool,
     /// Files published so far.
     uploads: AtomicU64,
+    /// Links to the page given out so far.
+    links: AtomicU64,
 }
 
 impl<'a> Script<'a> {
@@ -148,7 +169,6 @@ impl<'a> Script<'a> {
         passwords: &'a Passwords,
         bars: Option<&'a Drawn>,
     ) -> Self {
-        let uploads = AtomicU64::new(0);
         Self {
             service,
             console,
@@ -158,28 +178,47 @@ impl<'a> Script<'a> {
             keep_going: false,
             stay: false,
             attended: false,
-            uploads,
+            uploads: AtomicU64::new(0),
+            links: AtomicU64::new(0),
         }
     }
 
-    /// Runs the lines of `sources`.
-    pub(super) async fn run(&self, sources: Vec<Source>, signals: &mut Signals) -> End {
+    /// Runs the lines of `sources`. Where the running client ends and this one is to take its place, those that were not
+    /// read are left there; otherwise none.
+    pub(super) async fn run(&self, sources: &mut VecDeque<Source>, signals: &mut Signals) -> End {
         let end = self.run_lines(sources, signals).await;
-        let uploads = self.uploads.load(Ordering::Relaxed);
+        let goes_on = self.stay && self.service.ended().is_cancelled() && !self.service.is_shut_down();
+        if !(goes_on && (self.keep_going || end == End::Left(DONE))) {
+            sources.clear();
+        }
         let is_told_to_end = self.stay && matches!(end, End::Over(_) | End::Left(DONE));
-        if uploads > 0 && !is_told_to_end && !self.service.outlives_this_face() {
+        if !is_told_to_end && !self.service.outlives_this_face() {
+            self.tell_what_ends();
+        }
+        end
+    }
+
+    /// Says what does not outlive this script, though one might think so.
+    fn tell_what_ends(&self) {
+        let uploads = self.uploads.load(Ordering::Relaxed);
+        if uploads > 0 {
             let what = count(uploads, "upload is", "uploads are");
             self.console.message(&format!(
                 "{what} not seeded from here after this script: `--stay`, or any client on this data directory that stays, \
                  seeds again"
             ));
         }
-        end
+        if self.links.load(Ordering::Relaxed) > 0 {
+            self.console.message(
+                "the link leads nowhere once this script has ended: a page is there as long as its client; start one that \
+                 stays (`--stay --web`), and `-c web` gives links to its page",
+            );
+        }
     }
 
-    async fn run_lines(&self, sources: Vec<Source>, signals: &mut Signals) -> End {
+    async fn run_lines(&self, sources: &mut VecDeque<Source>, signals: &mut Signals) -> End {
         let mut first_failure = DONE;
-        for mut source in sources {
+        while let Some(source) = sources.front_mut() {
             loop {
                 let line = tokio::select! {
                     biased;
@@ -209,6 +248,7 @@ impl<'a> Script<'a> {
                     Step::Failed(status) => return End::Left(status),
                 }
             }
+            sources.pop_front();
         }
         End::Over(first_failure)
     }
@@ -277,6 +317,9 @@ impl<'a> Script<'a> {
         if matches!(result, Ok(Outcome::Uploaded(_))) {
             self.uploads.fetch_add(1, Ordering::Relaxed);
         }
+        if matches!(result, Ok(Outcome::Web(_))) {
+            self.links.fetch_add(1, Ordering::Relaxed);
+        }
         if self.json {
             self.console.data(&render::json(name, &result));
         } else {
@@ -325,9 +368,9 @@ mod tests {
     use super::*;
 
     async fn lines(text: &[u8]) -> Vec<Result<String, &'static str>> {
-        let mut from = text;
+        let (mut from, mut partial) = (text, Zeroizing::default());
         let mut lines = Vec::new();
-        while let Some(line) = read_line(&mut from).await.expect("in memory") {
+        while let Some(line) = read_line(&mut from, &mut partial).await.expect("in memory") {
             lines.push(line.map(|l| l.to_string()).map_err(|e| e.code()));
         }
         lines
@@ -346,6 +389,25 @@ mod tests {
         assert_eq!(lines(&long).await, [Err("usage"), Ok("next".to_owned()), Err("usage"), Ok("last".to_owned())]);
         let fits = vec![b'x'; MAX_LINE as usize - 1];
         assert_eq!(lines(&[&fits[..], b"\n"].concat()).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_given_up_in_the_middle_is_read_on_later() {
+        use tokio::io::AsyncWriteExt;
+        let (mut write, read) = tokio::io::duplex(64);
+        let mut source = Source::read(Box::new(BufReader::new(read)), "stdin".to_owned());
+        write.write_all(b"first\nlist_gr").await.expect("room");
+        let line =
+            |next: io::Result<Option<(Line, _)>>| next.expect("read").expect("a line").0.expect("text").to_string();
+        assert_eq!(line(source.next().await), "first");
+        tokio::select! {
+            biased;
+            _ = source.next() => panic!("it is not whole"),
+            () = tokio::task::yield_now() => {}
+        }
+        write.write_all(b"oups\n").await.expect("room");
+        let next = source.next().await.expect("read").expect("a line");
+        assert_eq!((next.0.expect("text").as_str(), next.1.as_deref()), ("list_groups", Some("stdin, line 2")));
     }
 
     #[test]

@@ -53,7 +53,9 @@ impl Passwords {
     async fn next(&self) -> Result<Option<Secret>, Error> {
         let Some((n, lines)) = &self.descriptor else { return Ok(self.variable.clone()) };
         let about = || format!("read a password from file descriptor {n}");
-        let line = read_line(&mut *lines.lock().await).await.map_err(|e| Error::from_io_about(about(), e))?;
+        let line = read_line(&mut *lines.lock().await, &mut zeroize::Zeroizing::default())
+            .await
+            .map_err(|e| Error::from_io_about(about(), e))?;
         let none = || Error::Usage(format!("file descriptor {n} has no further line; each password takes one"));
         Ok(Some(Secret::new(line.ok_or_else(none)??.to_string())))
     }

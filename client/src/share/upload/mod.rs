@@ -33,6 +33,7 @@ use self::session::UploadSession;
 use super::connection_limiter::ConnectionSlot;
 use super::memory::Memory;
 use super::offer::{Offer, Offers, ReadError};
+use super::reached::LastReached;
 use super::slots::Slots;
 use super::stats::UploadStats;
 use crate::trackers::{Revocations, TrackerClock};
@@ -64,6 +65,7 @@ pub(crate) struct Host {
     pub(crate) slots: Slots,
     pub(crate) memory: Memory,
     pub(crate) stats: UploadStats,
+    pub(crate) reached: LastReached,
     pub(crate) pool: Pool,
     pub(crate) up: RateLimit,
     /// Told of an offer whose file is not what it was, or cannot be read.

@@ -68,6 +68,7 @@ impl<'a> UploadSession<'a> {
         if !connection_slot.admit(ticket.user) {
             return Err(Goodbye::Busy);
         }
+        host.reached.note(connection_slot.origin);
         Ok(Self {
             host,
             connection_slot,

@@ -15,8 +15,13 @@ const ROWS: usize = 100;
 const MAX_TEXT: usize = 255;
 
 /// How files can be sorted: as in the address, and as people read it.
-pub(super) const SORTS: &[(&str, &str)] =
-    &[("name", "Name"), ("size", "Largest first"), ("seeders", "Most seeders"), ("uploader", "Who shared it")];
+pub(super) const SORTS: &[(&str, &str)] = &[
+    ("name", "Name"),
+    ("size", "Largest first"),
+    ("age", "Newest first"),
+    ("seeders", "Most seeders"),
+    ("uploader", "Who shared it"),
+];
 
 /// Which files are shown, and in which order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,27 +76,57 @@ struct Row {
     /// The name as a command takes it; the id, where a name would be taken for one.
     selector: String,
     size: String,
+    /// How long ago it was published, and when; empty where that is not known.
+    age: String,
+    published: String,
+    /// What is in a folder.
+    entries: Option<u32>,
     seeders: u32,
     uploader: String,
     id: String,
     state: &'static str,
+    /// Whether a copy from a browser goes when it is stopped.
+    is_copy: bool,
 }
 
-/// A page of `files`; `state` says what this device does with one.
+/// What this device does with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Here {
+    Not,
+    Fetching,
+    /// From a copy that the client made, or from where the file lies.
+    Seeding {
+        copy: bool,
+    },
+}
+
+impl Here {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Not => "",
+            Self::Fetching => "fetching",
+            Self::Seeding { .. } => "seeding",
+        }
+    }
+}
+
+/// A page of `files`; `here` says what this device does with one.
 pub(super) fn listing<'a>(
     group: &'a GroupName,
     files: &[FileRow],
     filter: &Filter,
-    state: impl Fn(&FileRow) -> &'static str,
+    here: impl Fn(&FileRow) -> Here,
 ) -> Listing<'a> {
     let wanted = filter.text.trim().to_lowercase();
     let mut matching: Vec<_> =
         files.iter().filter(|f| wanted.is_empty() || f.name.as_str().to_lowercase().contains(&wanted)).collect();
     match filter.sort.as_str() {
         "size" => matching.sort_by_key(|f| Reverse(f.size)),
+        "age" => matching.sort_by_key(|f| Reverse(f.published)),
         "seeders" => matching.sort_by_key(|f| Reverse(f.seeders)),
         "uploader" => matching.sort_by_key(|f| f.uploader.as_str()),
-        _ => matching.sort_by_cached_key(|f| f.name.as_str().to_lowercase()),
+        // As the listing comes.
+        _ => {}
     }
     let pages = matching.len().div_ceil(ROWS).max(1);
     let number = filter.page.clamp(1, pages);
@@ -105,10 +140,14 @@ pub(super) fn listing<'a>(
             false => f.name.as_str().to_owned(),
         },
         size: units::size(f.size),
+        age: f.published.map(|at| units::age(at.age())).unwrap_or_default(),
+        published: f.published.map(|at| at.to_string()).unwrap_or_default(),
+        entries: f.entries,
         seeders: f.seeders,
         uploader: f.uploader.to_string(),
         id: f.file_id.to_string(),
-        state: state(f),
+        state: here(f).word(),
+        is_copy: here(f) == Here::Seeding { copy: true },
     };
     let rows: Vec<_> = matching.iter().skip(first).take(ROWS).map(row).collect();
     let bytes: u64 = matching.iter().map(|f| f.size).sum();
@@ -131,22 +170,36 @@ pub(super) fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::outcome::{Kind, Moment};
 
     fn file(name: &str, size: u64, seeders: u32) -> FileRow {
         let (name, uploader) = (name.parse().expect("a name"), "alice".parse().expect("a name"));
-        FileRow { name, claimed: None, size, file_id: common::id::FileId::new([7; 32]), uploader, seeders }
+        let (claimed, file_id, published) = (None, common::id::FileId::new([7; 32]), Some(Moment(size)));
+        FileRow {
+            name,
+            claimed,
+            size,
+            file_id,
+            uploader,
+            seeders,
+            kind: Kind::File,
+            entries: None,
+            published,
+            here: false,
+        }
     }
 
     fn names(files: &[FileRow], query: &str) -> Vec<String> {
         let group = "lab".parse().expect("a name");
-        listing(&group, files, &Filter::of(query), |_| "").rows.into_iter().map(|r| r.name).collect()
+        listing(&group, files, &Filter::of(query), |_| Here::Not).rows.into_iter().map(|r| r.name).collect()
     }
 
     #[test]
     fn files_are_filtered_and_sorted_as_the_address_says() {
-        let files = [file("b.bin", 1, 3), file("Alpha.txt", 9, 0), file("beta.txt", 5, 7)];
+        let files = [file("Alpha.txt", 9, 0), file("b.bin", 1, 3), file("beta.txt", 5, 7)];
         assert_eq!(names(&files, ""), ["Alpha.txt", "b.bin", "beta.txt"]);
         assert_eq!(names(&files, "sort=size"), ["Alpha.txt", "beta.txt", "b.bin"]);
+        assert_eq!(names(&files, "sort=age"), ["Alpha.txt", "beta.txt", "b.bin"]);
         assert_eq!(names(&files, "sort=seeders&match=b"), ["beta.txt", "b.bin"]);
         assert_eq!(names(&files, "match=ALPHA&page=99&sort=nonsense"), ["Alpha.txt"]);
         assert_eq!(names(&files, "page=minus"), names(&files, ""));
@@ -156,7 +209,7 @@ mod tests {
     fn a_long_listing_comes_in_pages_and_its_filter_goes_along() {
         let files: Vec<_> = (0..250).map(|n| file(&format!("f{n:03}&x"), 1, 1)).collect();
         let group = "lab".parse().expect("a name");
-        let last = listing(&group, &files, &Filter::of("match=%26x&page=3"), |_| "");
+        let last = listing(&group, &files, &Filter::of("match=%26x&page=3"), |_| Here::Not);
         assert_eq!((last.number, last.pages, last.rows.len()), (3, 3, 50));
         assert_eq!(last.query, "match=%26x&sort=name");
         assert_eq!(last.shown, "201 to 250 of 250 files, 250 B");

@@ -1,9 +1,11 @@
 //! One group: its files, its people, and what the user can do there.
 
+use std::collections::HashMap;
+
 use askama::Template;
 use common::id::{FileId, GroupName};
 
-use super::files::{Filter, SORTS};
+use super::files::{Filter, Here, SORTS};
 use super::{Part, Rendered, html};
 use crate::download::State;
 use crate::error::{Error, shown};
@@ -75,17 +77,17 @@ pub(super) async fn render(page: &Page, group: &GroupName, filter: &Filter) -> R
 pub(super) async fn files(page: &Page, group: &GroupName, filter: &Filter) -> Result<Part, Error> {
     let files = page.answers.files(group).await?;
     let shares = page.engine.shares().list().unwrap_or_default();
-    let seeded: std::collections::HashSet<FileId> =
-        shares.into_iter().filter(|s| s.group == *group).map(|s| s.file_id).collect();
+    let own: Vec<_> = shares.into_iter().filter(|s| s.group == *group).collect();
+    let copies = page.engine.copies();
+    let seeded: HashMap<FileId, bool> = own.iter().map(|s| (s.file_id, copies.has(&s.path, s.file_id))).collect();
     let downloads = page.engine.downloads().list();
     let state = |file: &crate::engine::outcome::FileRow| {
         let unfinished = downloads.iter().find(|d| {
             d.group == *group && d.name == file.name && !matches!(d.progress.state, State::Complete | State::Failed)
         });
         match unfinished {
-            Some(_) => "fetching",
-            None if seeded.contains(&file.file_id) => "seeding",
-            None => "",
+            Some(_) => Here::Fetching,
+            None => seeded.get(&file.file_id).map_or(Here::Not, |copy| Here::Seeding { copy: *copy }),
         }
     };
     Part::new("files", &super::files::listing(group, &files, filter, state))

@@ -7,6 +7,7 @@ use super::{Part, Rendered, html, log};
 use crate::engine::outcome::Status;
 use crate::error::Error;
 use crate::faces::page::Page;
+use crate::faces::render;
 use crate::units;
 
 /// Lines of the log that are shown.
@@ -16,7 +17,16 @@ const LINES: usize = 100;
 #[template(path = "health.html")]
 struct Health<'a> {
     state: &'a Part,
+    limits: &'a [Limit],
     log: &'a Part,
+}
+
+/// A field to set a limit.
+struct Limit {
+    direction: &'static str,
+    label: &'static str,
+    /// As it is typed; empty where there is none.
+    rate: String,
 }
 
 #[derive(Template)]
@@ -25,6 +35,7 @@ struct Now {
     trackers: Vec<Tracker>,
     verdict: (&'static str, String),
     listen: String,
+    reach: String,
     limit_up: String,
     limit_down: String,
     device: String,
@@ -40,7 +51,7 @@ struct Tracker {
 
 pub(super) async fn render(page: &Page) -> Result<Rendered, Error> {
     let status = page.engine.known_status();
-    let limit = |rate: Option<std::num::NonZeroU64>| rate.map_or("no limit".to_owned(), |r| units::rate(r.get()));
+    let limit = |rate: Option<u64>| rate.map_or("no limit".to_owned(), units::rate);
     let tracker = |(i, t): (usize, &crate::engine::outcome::TrackerRow)| Tracker {
         number: i + 1,
         address: t.address.clone(),
@@ -52,12 +63,19 @@ pub(super) async fn render(page: &Page) -> Result<Rendered, Error> {
         trackers: status.trackers.iter().enumerate().map(tracker).collect(),
         verdict: verdict(&status),
         listen: status.listen.clone(),
-        limit_up: limit(page.limits.0),
-        limit_down: limit(page.limits.1),
+        reach: render::reach(&status.reach),
+        limit_up: limit(status.limits.up),
+        limit_down: limit(status.limits.down),
         device: format!("{:.16}", status.device),
     };
     let (state, log) = (Part::new("state", &now)?, log(page, LINES)?);
-    let main = html(&Health { state: &state, log: &log })?;
+    let fields = [("up", "Send at most", status.limits.up), ("down", "Fetch at most", status.limits.down)];
+    let fields = fields.map(|(direction, label, rate)| Limit {
+        direction,
+        label,
+        rate: rate.map(units::exact).unwrap_or_default(),
+    });
+    let main = html(&Health { state: &state, limits: &fields, log: &log })?;
     Ok(Rendered { title: "Health".to_owned(), main, parts: vec![state, log], status: axum::http::StatusCode::OK })
 }
 

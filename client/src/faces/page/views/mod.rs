@@ -8,6 +8,7 @@ mod frame;
 mod group;
 mod groups;
 mod health;
+mod info;
 mod pieces;
 mod transfer;
 mod transfers;
@@ -20,7 +21,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use common::escape::Escaped;
-use common::id::GroupName;
+use common::id::{FileId, GroupName};
 use common::wire::refusal::Refusal;
 
 pub(super) use self::files::Filter;
@@ -39,6 +40,8 @@ pub(super) enum View {
     Groups,
     /// One group, with those of its files that the filter lets through.
     Group(GroupName, Filter),
+    /// One file of a group.
+    File(GroupName, FileId),
     /// Downloads, shares, and what happened.
     Transfers,
     /// One download.
@@ -83,6 +86,9 @@ impl View {
     /// The view at a path, as far as anybody may see it who is logged in, or not.
     pub(super) fn at(page: &Page, path: &str, query: &str) -> Self {
         let nobody = page.engine.user().is_none();
+        if let Some((group, file_id)) = file_at(path) {
+            return if nobody { Self::Welcome } else { Self::File(group, file_id) };
+        }
         let mut parts = path.trim_matches('/').split('/');
         match (parts.next(), parts.next(), parts.next()) {
             (Some("health"), None, _) => Self::Health,
@@ -109,6 +115,7 @@ impl View {
             Self::Welcome => frame::welcome(),
             Self::Groups => groups::render(page).await,
             Self::Group(group, filter) => group::render(page, group, filter).await,
+            Self::File(group, file_id) => info::render(page, group, *file_id).await,
             Self::Transfers => transfers::render(page),
             Self::Transfer(n) => transfer::render(page, *n),
             Self::Health => health::render(page).await,
@@ -122,7 +129,7 @@ impl View {
     fn here(&self) -> &'static str {
         match self {
             Self::Welcome => "welcome",
-            Self::Groups | Self::Group(..) => "groups",
+            Self::Groups | Self::Group(..) | Self::File(..) => "groups",
             Self::Transfers | Self::Transfer(_) => "transfers",
             Self::Health => "health",
             Self::Account => "account",
@@ -133,7 +140,7 @@ impl View {
     fn failed(&self, error: &Error) -> Rendered {
         let text = error.to_string().replace('`', "");
         let (title, text) = match (self, error) {
-            (Self::Group(group, _), Error::Refused(Refusal::NotAMember(_))) => (
+            (Self::Group(group, _) | Self::File(group, _), Error::Refused(Refusal::NotAMember(_))) => (
                 format!("You are not in {group}"),
                 "Only its members see its files. You can ask to join it in the list of groups.".to_owned(),
             ),
@@ -142,6 +149,12 @@ impl View {
         };
         problem(&title, &text, StatusCode::OK)
     }
+}
+
+/// The file that `/groups/GROUP/files/ID` is about.
+fn file_at(path: &str) -> Option<(GroupName, FileId)> {
+    let (group, file_id) = path.trim_matches('/').strip_prefix("groups/")?.split_once("/files/")?;
+    Some((group.parse().ok()?, file_id.parse().ok()?))
 }
 
 /// The view at `/`: the first that there is.
@@ -242,7 +255,8 @@ fn log(page: &Page, most: usize) -> Result<Part, Error> {
         text: String,
         bad: bool,
     }
-    let row = |Line { at, text, bad }| Row { stamp: stamp(at), ago: ago(at), text, bad };
+    let row =
+        |Line { at, text, bad }| Row { stamp: stamp(at), ago: units::ago(at.elapsed().unwrap_or_default()), text, bad };
     Part::new("log", &LogPart { lines: page.log.lines(most).into_iter().map(row).collect() })
 }
 
@@ -251,17 +265,6 @@ fn stamp(at: SystemTime) -> String {
     use time::format_description::well_known::Rfc3339;
     let at = time::OffsetDateTime::from(at);
     at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
-}
-
-/// How long ago, to the minute: it need not be sent again every second.
-fn ago(at: SystemTime) -> String {
-    let minutes = at.elapsed().unwrap_or_default().as_secs() / 60;
-    match minutes {
-        0 => "just now".to_owned(),
-        1..60 => format!("{minutes} min ago"),
-        60..1440 => format!("{} h ago", minutes / 60),
-        _ => units::count(minutes / 1440, "day ago", "days ago"),
-    }
 }
 
 /// Hundredths, and all of them only when there is nothing left.

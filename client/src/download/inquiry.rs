@@ -1,0 +1,89 @@
+//! Asking seeders how much of a file they have: each is dialled, greeted with a ticket, and let go once it has said so.
+
+use std::io;
+use std::time::Duration;
+
+use common::id::{FileId, GroupId};
+use common::pieces::{Bitfield, PieceLayout};
+use common::ticket::{Signed, Ticket};
+use common::wire::client::PeerRow;
+use common::wire::peer::{Hello, LeecherFrame, SeederFrame, VERSION};
+use futures::StreamExt;
+use tokio::time::timeout;
+
+use super::Downloads;
+use super::peer::PeerEnd;
+use super::peer_stream::{PeerStream, Socket, dial};
+
+/// Seeders that are asked at a time.
+const AT_ONCE: usize = 16;
+/// How long one may take to be reached and to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which file is asked about, and what entitles us to an answer.
+pub struct Inquiry {
+    /// Where.
+    pub group: GroupId,
+    /// Its content.
+    pub file_id: FileId,
+    /// How it is cut.
+    pub layout: PieceLayout,
+    /// Ours, for the group.
+    pub ticket: Signed<Ticket>,
+}
+
+/// What a seeder said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeederAnswer {
+    /// Who.
+    pub peer: PeerRow,
+    /// How many pieces it has; or why that is not known.
+    pub pieces: Result<u32, String>,
+}
+
+impl Downloads {
+    /// Asks each of `peers`, in their order. Takes at most a few seconds, whoever does not answer.
+    pub async fn ask(&self, inquiry: &Inquiry, peers: Vec<PeerRow>) -> Vec<SeederAnswer> {
+        let ask = |peer: PeerRow| async move {
+            let pieces = match timeout(PATIENCE, self.ask_one(inquiry, &peer)).await {
+                Ok(Ok(pieces)) => Ok(pieces),
+                Ok(Err(end)) => Err(end.to_string()),
+                Err(_) => Err("it does not answer".to_owned()),
+            };
+            SeederAnswer { peer, pieces }
+        };
+        futures::stream::iter(peers.into_iter().map(ask)).buffered(AT_ONCE).collect().await
+    }
+
+    async fn ask_one(&self, inquiry: &Inquiry, peer: &PeerRow) -> Result<u32, PeerEnd> {
+        let ground = &self.0.ground;
+        let rested = ground.idle.take(peer.device, peer.address).await;
+        let mut stream = match rested {
+            Some(stream) => stream,
+            None => dial(&ground.connector, peer.address, peer.device).await?,
+        };
+        let has = bitfield(&mut stream, inquiry).await?;
+        if stream.serves_again && stream.rest().await.is_ok() {
+            ground.idle.keep(peer.device, peer.address, stream, &ground.tasks);
+        }
+        Ok(has.ones())
+    }
+}
+
+async fn bitfield(stream: &mut PeerStream<Socket>, inquiry: &Inquiry) -> Result<Bitfield, PeerEnd> {
+    let Inquiry { group, file_id, layout, ticket } = inquiry;
+    let hello = Hello { version: VERSION, group: *group, file_id: *file_id, ticket: ticket.clone() };
+    stream.writer.send(&LeecherFrame::Hello(hello)).await?;
+    loop {
+        return match stream.reader.next().await? {
+            Some(SeederFrame::Bitfield(bytes)) => {
+                Bitfield::from_bytes(*layout, &bytes).ok_or(PeerEnd::Violation("a bitfield that does not fit the file"))
+            }
+            // News of the file before.
+            Some(SeederFrame::Have { .. } | SeederFrame::Lost { .. }) if stream.is_used => continue,
+            Some(SeederFrame::Goodbye(goodbye)) => Err(PeerEnd::Goodbye(goodbye)),
+            Some(_) => Err(PeerEnd::Violation("something else before its bitfield")),
+            None => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+        };
+    }
+}

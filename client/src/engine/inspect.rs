@@ -1,0 +1,107 @@
+//! A closer look at one share: what it is, who has how much of it, and whether what lies here is right.
+
+use std::path::PathBuf;
+
+use common::id::{FileId, GroupId, GroupName};
+use common::wire::client::{FileInfo, FileSelector, OpenedFile, PeerRow, Request, Response};
+
+use super::outcome::{Info, Outcome, SeederRow, VerifiedRow};
+use super::{Call, Engine, Progress, unexpected};
+use crate::download::{Inquiry, SeederAnswer};
+use crate::error::{Error, shown};
+use crate::link::ShareLink;
+use crate::units::count;
+
+impl Engine {
+    /// All that there is to know of a share; each seeder is asked how much it has.
+    pub(super) async fn info(&self, group: GroupName, file: FileSelector) -> Result<Outcome, Error> {
+        self.who().await?;
+        let (info, seeders) = match self.trackers.open_file(&group, file.clone()).await {
+            Ok(OpenedFile { info, peers, ticket, .. }) => {
+                let inquiry = Inquiry { group: info.group_id, file_id: info.file_id, layout: info.layout, ticket };
+                let seeders = self.seeders(&inquiry, peers.into_vec()).await;
+                (info, seeders)
+            }
+            Err(Error::OldTracker) => match self.trackers.call(Request::FindFile { group: group.clone(), file }).await?
+            {
+                Response::File(info) => (info, Vec::new()),
+                _ => return Err(unexpected()),
+            },
+            Err(e) => return Err(e),
+        };
+        let group = self.shares.group_names().present(info.group_id, &group);
+        Ok(Outcome::Info(self.described(info, group, seeders)))
+    }
+
+    fn described(&self, info: FileInfo, group: GroupName, seeders: Vec<SeederRow>) -> Info {
+        let FileInfo { group_id, name, file_id, layout, sha1, uploader } = info;
+        let path = self.path_of(group_id, file_id);
+        Info {
+            link: ShareLink { group: group.clone(), file_id }.to_string(),
+            group,
+            name,
+            size: layout.len(),
+            piece_size: layout.piece_len(),
+            pieces: layout.count(),
+            sha1: sha1.to_string(),
+            file_id,
+            uploader,
+            here: path.is_some(),
+            path,
+            seeders,
+        }
+    }
+
+    /// Where this device has a share whole.
+    fn path_of(&self, group: GroupId, file_id: FileId) -> Option<PathBuf> {
+        let mut own = self.shares.list().unwrap_or_default().into_iter();
+        own.find(|s| s.group_id == group && s.file_id == file_id).map(|s| s.path)
+    }
+
+    async fn seeders(&self, inquiry: &Inquiry, peers: Vec<PeerRow>) -> Vec<SeederRow> {
+        // Nobody dials himself.
+        let (own, others): (Vec<_>, Vec<_>) = peers.into_iter().partition(|peer| peer.device == self.device);
+        let is_here = self.path_of(inquiry.group, inquiry.file_id).is_some();
+        let all = inquiry.layout.count();
+        let own = own.into_iter().map(|peer| SeederAnswer {
+            peer,
+            pieces: is_here.then_some(all).ok_or_else(|| "this device, which is still downloading it".to_owned()),
+        });
+        let answers: Vec<_> = own.chain(self.downloads.ask(inquiry, others).await).collect();
+        answers.into_iter().map(|answer| seeder_row(answer, all)).collect()
+    }
+
+    /// Reads a share of this device again.
+    ///
+    /// # Errors
+    /// When it is not what was published, besides all else.
+    pub(super) async fn verify(&self, group: GroupName, file: FileSelector, call: &Call) -> Result<Outcome, Error> {
+        self.who().await?;
+        let progress = self.reading(file.to_string(), call, Progress::Verifying);
+        let v = self.shares.verify(&group, &file, progress).await?;
+        if v.bad > 0 {
+            return Err(Error::Integrity(format!(
+                "{} of {} of `{}` at {} {} not what was published, and it is no longer seeded from here; `download_file` with \
+                 --force fetches it again from others",
+                v.bad,
+                count(v.pieces.into(), "piece", "pieces"),
+                v.name,
+                shown(&v.path),
+                if v.bad == 1 { "is" } else { "are" },
+            )));
+        }
+        let (group, name, path, size) = (v.group, v.name, v.path, v.size);
+        Ok(Outcome::Verified(VerifiedRow { group, name, path, size, pieces: v.pieces, file_id: v.file_id }))
+    }
+}
+
+fn seeder_row(SeederAnswer { peer, pieces }: SeederAnswer, all: u32) -> SeederRow {
+    SeederRow {
+        device: peer.device.to_string(),
+        user: peer.user,
+        address: peer.address.to_string(),
+        complete: pieces == Ok(all),
+        pieces: pieces.as_ref().ok().copied(),
+        reason: pieces.err(),
+    }
+}
