@@ -59,16 +59,19 @@ impl Engine {
     }
 
     async fn seeders(&self, inquiry: &Inquiry, peers: Vec<PeerRow>) -> Vec<SeederRow> {
-        // Nobody dials himself.
-        let (own, others): (Vec<_>, Vec<_>) = peers.into_iter().partition(|peer| peer.device == self.device);
-        let is_here = self.path_of(inquiry.group, inquiry.file_id).is_some();
+        // Nobody dials himself, and trackers name only others.
+        let others = peers.into_iter().filter(|peer| peer.device != self.device).collect();
         let all = inquiry.layout.count();
-        let own = own.into_iter().map(|peer| SeederAnswer {
-            peer,
-            pieces: is_here.then_some(all).ok_or_else(|| "this device, which is still downloading it".to_owned()),
+        let own = self.path_of(inquiry.group, inquiry.file_id).and(self.user()).map(|user| SeederRow {
+            device: self.device.to_string(),
+            user,
+            address: self.shares.listen_addr().to_string(),
+            complete: true,
+            pieces: Some(all),
+            reason: None,
         });
-        let answers: Vec<_> = own.chain(self.downloads.ask(inquiry, others).await).collect();
-        answers.into_iter().map(|answer| seeder_row(answer, all)).collect()
+        let answers = self.downloads.ask(inquiry, others).await;
+        own.into_iter().chain(answers.into_iter().map(|answer| seeder_row(answer, all))).collect()
     }
 
     /// Reads a share of this device again.

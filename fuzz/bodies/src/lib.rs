@@ -19,6 +19,7 @@ pub mod frames;
 pub mod golden;
 pub mod input;
 pub mod journal;
+pub mod links;
 pub mod manifests;
 pub mod names;
 pub mod peer;
@@ -49,7 +50,7 @@ macro_rules! targets {
 
 /// All targets.
 pub const TARGETS: &[Target] =
-    targets![frames conversation control peer sync statements pieces manifests journal tracker_info names secrets];
+    targets![frames conversation control peer sync statements pieces manifests journal tracker_info names links secrets];
 
 /// Whatever decodes is all of the bytes, can be encoded in no more, and is the same when decoded again.
 pub(crate) fn stable<M>(bytes: &[u8], limit: usize) -> Option<M>
