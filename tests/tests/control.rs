@@ -226,7 +226,15 @@ fn every_command_answers_as_the_description_says() {
     call("list_groups", json!({}));
     call("upload_file", json!({"path": path("data.bin"), "group": "lab", "piece_size": 65536, "name": "a.bin"}));
     call("list_files", json!({"group": "lab"}));
+    call("list_files", json!({"group": "lab", "sort": "age", "match": "*.bin", "page": 1, "rows": "7"}));
     call("list_shares", json!({}));
+    let info = call("info", json!({"group": "lab", "file_name": "a.bin"}));
+    assert_eq!(
+        (&info["seeders"][0]["user"], &info["seeders"][0]["complete"]),
+        (&json!("alice"), &json!(true)),
+        "{info}"
+    );
+    call("verify", json!({"link": info["link"]}));
     call(
         "download_file",
         json!({"group": "lab", "file_name": "a.bin", "destination": path("copy.bin"), "strategy": "random"}),

@@ -203,7 +203,7 @@ fn a_service_that_is_killed_in_a_download_ends_its_faces_and_resumes_where_it_wa
     let mut again = service(&bob, &[]);
     assert!(have(&mut again) > 0, "what had come is kept");
     assert_eq!(bob.ok(&["whoami"])["user"], "bob", "the new one is attached to");
-    bob.ok(&["download_file lab data.bin downloads"]);
+    until("the rest", || bob.downloads().join("data.bin").exists());
     assert_same(&alice.home().join("data.bin"), &bob.downloads().join("data.bin"));
 }
 
@@ -351,8 +351,8 @@ fn lines_that_were_not_read_are_run_by_the_one_that_takes_over() {
     first.process.kill();
     second.process.type_part("ups\nlist_shares\n");
     second.process.end_input();
-    let serves = second.process.stderr.wait_for(PATIENCE, |l| l.contains("staying to seed").then_some(()));
-    assert!(serves.is_some(), "{second:?}");
+    let last = second.process.stdout.wait_for(PATIENCE, |l| l.contains("list_shares").then_some(()));
+    assert!(last.is_some(), "{second:?}");
     let ran: Vec<Value> = second.process.stdout.lines().iter().map(|l| serde_json::from_str(l).unwrap()).collect();
     let ran: Vec<_> = ran.iter().map(|r| (r["command"].as_str().unwrap(), r["ok"] == true)).collect();
     assert_eq!(ran, [("whoami", true), ("list_groups", true), ("list_shares", true)]);
