@@ -79,7 +79,7 @@ fn is_suffix(digits: &str) -> bool {
 /// Device names that Windows resolves to hardware whatever the extension.
 const RESERVED: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
 
-fn check_file_name(s: &str) -> Result<(), InvalidId> {
+pub(crate) fn check_file_name(s: &str) -> Result<(), InvalidId> {
     let refuse = |reason| Err(InvalidId::FileName { name: clip(s), reason });
     if s.is_empty() {
         return refuse("it is empty");
@@ -115,7 +115,7 @@ fn check_file_name(s: &str) -> Result<(), InvalidId> {
 }
 
 /// Enough of a refused text to recognise it, never a megabyte of it.
-fn clip(s: &str) -> String {
+pub(crate) fn clip(s: &str) -> String {
     const SHOWN: usize = 80;
     if s.chars().count() <= SHOWN {
         return s.to_owned();
@@ -276,6 +276,10 @@ macro_rules! random_id {
 byte_type!(
     /// BLAKE3 of a file's content: the identity of what is shared; `b3sum FILE` prints it.
     FileId, 32
+);
+byte_type!(
+    /// BLAKE3 of a folder's tree in its canonical form: see [`crate::tree`].
+    TreeId, 32
 );
 byte_type!(
     /// SHA-1 of a piece or of a whole file (FIPS 180-4). Never trusted alone: SHA-1 is forgeable.

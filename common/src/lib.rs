@@ -1,7 +1,7 @@
 //! What both programs share: names and lengths, manifests, tickets, the wire, its codec, and the
 //! encrypted connections that carry it.
 //!
-//! Dependencies point one way: `id <- pieces <- manifest <- wire <- codec <- connection`.
+//! Dependencies point one way: `id <- pieces <- manifest <- wire <- codec <- connection`; `id <- tree <- wire`.
 //! Nothing here knows SQLite, files on disk (but for keys), or the prompt.
 
 pub mod address;
@@ -19,4 +19,5 @@ pub mod terminal;
 pub mod ticket;
 pub mod tls;
 pub mod tracker_info;
+pub mod tree;
 pub mod wire;

@@ -54,7 +54,7 @@ fn without_blanks(text: &str) -> String {
 }
 
 /// Without case: `ß` and `SS` are one, and so are both small sigmas.
-fn fold(c: char) -> impl Iterator<Item = char> {
+pub(crate) fn fold(c: char) -> impl Iterator<Item = char> {
     c.to_uppercase().flat_map(char::to_lowercase)
 }
 

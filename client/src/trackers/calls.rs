@@ -255,10 +255,11 @@ impl Calls {
         self.pending.values().any(|p| p.is_on(on) && p.purpose == Purpose::Life)
     }
 
-    /// Bytes that a manifest's parts take, of the calls that connection `on` has not answered: they may be on the line.
+    /// Bytes that the parts of manifests and trees take, of the calls that connection `on` has not answered: they may be on the line.
     pub(super) fn bulk_on(&self, on: usize) -> usize {
         let bulk = |p: &Pending| match &p.request {
             Request::StageManifest { pieces, .. } => pieces.len() * PIECE_BYTES,
+            Request::StageTree { bytes, .. } => bytes.len(),
             _ => 0,
         };
         self.pending.values().filter(|p| p.is_on(on)).map(bulk).sum()
@@ -317,6 +318,7 @@ pub(super) const fn changes_state(request: &Request) -> bool {
         | Request::RemoveMember { .. }
         | Request::MakeAdmin { .. }
         | Request::UploadFile { .. }
+        | Request::Publish { .. }
         | Request::StartSeeding { .. }
         | Request::StopSeeding { .. }
         | Request::EndLogin { .. } => true,
@@ -325,6 +327,12 @@ pub(super) const fn changes_state(request: &Request) -> bool {
         | Request::ListRequests { .. }
         | Request::ListMembers { .. }
         | Request::StageManifest { .. }
+        | Request::StageTree { .. }
+        | Request::FindShare { .. }
+        | Request::OpenShare { .. }
+        | Request::GetTree { .. }
+        | Request::ListShares { .. }
+        | Request::Search { .. }
         | Request::ListFiles { .. }
         | Request::FindFile { .. }
         | Request::GetManifest { .. }
@@ -345,7 +353,17 @@ pub(super) const fn needs_login(request: &Request) -> bool {
 
 /// The [revision](common::wire::client::Welcome::revision) that a tracker needs to know a request.
 const fn revision(request: &Request) -> u8 {
-    if matches!(request, Request::OpenFile { .. }) { 1 } else { 0 }
+    match request {
+        Request::OpenFile { .. } => 1,
+        Request::StageTree { .. }
+        | Request::Publish { .. }
+        | Request::FindShare { .. }
+        | Request::OpenShare { .. }
+        | Request::GetTree { .. }
+        | Request::ListShares { .. }
+        | Request::Search { .. } => 2,
+        _ => 0,
+    }
 }
 
 #[cfg(test)]

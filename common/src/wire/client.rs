@@ -15,19 +15,23 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::id::{
-    DeviceId, FileId, FileName, GroupId, GroupName, MembershipId, RequestId, Sha1Digest, UserId, UserName,
+    DeviceId, FileId, FileName, GroupId, GroupName, MembershipId, RequestId, Sha1Digest, TreeId, UserId, UserName,
 };
 use crate::manifest::PieceHash;
 use crate::pieces::PieceLayout;
 use crate::ticket::{Revocation, SessionToken, Signed, Ticket, UnixSeconds};
-use crate::wire::limits::{List, MAX_PART, MAX_PASSWORD, MAX_ROWS, MAX_TEXT};
+use crate::tree::TreePath;
+use crate::wire::limits::{Bytes, List, MAX_PART, MAX_PASSWORD, MAX_ROWS, MAX_TEXT, MAX_TREE_PART, MAX_WORDS};
 use crate::wire::refusal::Refusal;
 use crate::wire::sync::VersionVector;
 
 /// Version of this conversation.
 pub const VERSION: u16 = 1;
-/// What a tracker of this version knows beyond the first release of it; see [`Welcome::revision`]. Revision 1: [`Request::OpenFile`].
-pub const REVISION: u8 = 1;
+/// What a tracker of this version knows beyond the first release of it; see [`Welcome::revision`]. Later ones include earlier
+/// ones.
+///
+/// 1: [`Request::OpenFile`]. 2: folders and finding, from [`Request::StageTree`] to [`Request::Search`].
+pub const REVISION: u8 = 2;
 
 /// From client to tracker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -407,6 +411,91 @@ pub enum Request {
         /// Which.
         file: FileSelector,
     },
+    /// Part of a tree that the next `Publish` of this connection refers to; parts come in order, from byte 0. All from
+    /// here on are only for a tracker of [revision](Welcome::revision) 2. Answer: `Done`.
+    StageTree {
+        /// The tree.
+        tree: TreeId,
+        /// Number of the first byte in this part.
+        offset: u64,
+        /// Consecutive bytes of its canonical form.
+        bytes: Bytes<MAX_TREE_PART>,
+    },
+    /// Publishes a file whose manifest, or a folder whose manifest and tree, have been staged, seeded by this device.
+    /// Answer: `Published`.
+    Publish {
+        /// Where.
+        group: GroupName,
+        /// Under which name.
+        name: FileName,
+        /// Its id: of a folder, BLAKE3 of the bytes of its files, one after the other.
+        file_id: FileId,
+        /// How it is cut.
+        layout: PieceLayout,
+        /// SHA-1 of the whole.
+        sha1: Sha1Digest,
+        /// What is where in it, if it is a folder.
+        tree: Option<TreeId>,
+        /// Whether it may take the place of another content of this name (its uploader, or the admin).
+        replace: bool,
+    },
+    /// One share, file or folder (members). Answer: `Share`.
+    FindShare {
+        /// Where.
+        group: GroupName,
+        /// Which.
+        file: FileSelector,
+    },
+    /// As `OpenFile`, of a file or folder. Answer: `OpenedShare`.
+    OpenShare {
+        /// Where.
+        group: GroupName,
+        /// Which.
+        file: FileSelector,
+    },
+    /// Part of the tree of a folder that is shared in the group (members). Answer: `TreePart`.
+    GetTree {
+        /// Where.
+        group: GroupName,
+        /// Which.
+        tree: TreeId,
+        /// From this byte of its canonical form on.
+        offset: u64,
+    },
+    /// Shares of a group, by name (members). Answer: `Shares`.
+    ListShares {
+        /// Where.
+        group: GroupName,
+        /// Only names after this one.
+        after: Option<FileName>,
+    },
+    /// Names of shares, and paths of files in folders, of all groups that the caller is a member of, that have all of
+    /// `words`; the best first, 100 in a page. Answer: `Hits`.
+    Search {
+        /// What to look for, with blanks between.
+        words: Words,
+        /// Which page, from 0.
+        page: u32,
+    },
+}
+
+/// What is looked for: at most [`MAX_WORDS`] bytes of any text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Words(String);
+
+impl Words {
+    /// The words, as typed.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Words {
+    type Error = &'static str;
+    fn try_from(s: String) -> Result<Self, &'static str> {
+        if s.len() > MAX_WORDS { Err("what is searched for has at most 256 bytes") } else { Ok(Self(s)) }
+    }
 }
 
 /// What a client is answered.
@@ -456,6 +545,21 @@ pub enum Response {
     Devices(List<DeviceRow, MAX_ROWS>),
     /// What a download needs to begin.
     Opened(Box<OpenedFile>),
+    /// It is published.
+    Published {
+        /// Whether another content had this name.
+        replaced: bool,
+    },
+    /// One share.
+    Share(Box<ShareInfo>),
+    /// What a download of a file or folder needs to begin.
+    OpenedShare(Box<OpenedShare>),
+    /// Consecutive bytes of a tree from the one asked for; none at its end.
+    TreePart(Bytes<MAX_TREE_PART>),
+    /// A page of shares.
+    Shares(Page<ShareRow>),
+    /// A page of what was found.
+    Hits(Page<HitRow>),
 }
 
 /// Part of a listing; ask again with `after` the last row while `more` is set.
@@ -564,6 +668,72 @@ pub struct OpenedFile {
     pub peers: List<PeerRow, MAX_ROWS>,
     /// A ticket for the group.
     pub ticket: Signed<Ticket>,
+}
+
+/// A share, file or folder, with what a download needs besides the manifest's pieces and the tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct ShareInfo {
+    /// What it is as one content.
+    pub file: FileInfo,
+    /// Its tree, if it is a folder.
+    pub tree: Option<TreeHead>,
+    /// When it was published first.
+    pub published: UnixSeconds,
+}
+
+/// What there is to know of a tree before it is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct TreeHead {
+    /// BLAKE3 of its canonical form.
+    pub id: TreeId,
+    /// Length of that form, in bytes.
+    pub bytes: u64,
+    /// Files and empty folders.
+    pub entries: u32,
+}
+
+/// What a download of a file or folder needs to begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct OpenedShare {
+    /// The share.
+    pub info: ShareInfo,
+    /// Digests of its first pieces; `GetManifest` gives the others.
+    pub pieces: List<PieceHash, MAX_PART>,
+    /// Seeders that are there.
+    pub peers: List<PeerRow, MAX_ROWS>,
+    /// A ticket for the group.
+    pub ticket: Signed<Ticket>,
+}
+
+/// A share, file or folder, in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct ShareRow {
+    /// What it is as one content.
+    pub file: FileRow,
+    /// Its files and empty folders, if it is a folder.
+    pub entries: Option<u32>,
+    /// When it was published first.
+    pub published: UnixSeconds,
+}
+
+/// What was found: a share, or a file in a folder that is shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct HitRow {
+    /// Where.
+    pub group: GroupName,
+    /// The share.
+    pub name: FileName,
+    /// The file's path in it; `None` if it is the share's name that has the words.
+    pub path: Option<TreePath>,
+    /// Length of the file, or of the share, in bytes.
+    pub size: u64,
+    /// The share's content.
+    pub file_id: FileId,
 }
 
 /// A device on which the caller is logged in.

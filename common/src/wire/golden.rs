@@ -62,9 +62,10 @@ listed! {
     ServerFrame: Welcome Reply Push;
     Request: CreateUser Login Resume Logout ChangePassword CreateGroup ListGroups JoinGroup LeaveGroup ListRequests
         AcceptRequest RejectRequest ListMembers RemoveMember MakeAdmin StageManifest UploadFile ListFiles FindFile
-        GetManifest FindPeers StartSeeding StopSeeding Announce GetTicket Status Cluster ListDevices EndLogin OpenFile;
+        GetManifest FindPeers StartSeeding StopSeeding Announce GetTicket Status Cluster ListDevices EndLogin OpenFile
+        StageTree Publish FindShare OpenShare GetTree ListShares Search;
     Response: Done LoggedIn Groups Users Members Files File ManifestPart Peers Ticket Left Status
-        Provisional Cluster Devices Opened;
+        Provisional Cluster Devices Opened Published Share OpenedShare TreePart Shares Hits;
     Push: JoinRequested Accepted Rejected Removed MadeAdmin Revoked SeederUp SessionEnded UserRenamed GroupRenamed;
     Refusal: Version NotLoggedIn BadCredentials SessionEnded UserExists NoSuchUser GroupExists NoSuchGroup NotAMember
         UserNotAMember NotAdmin AlreadyMember AlreadyRequested NoSuchRequest FileExists NoSuchFile AmbiguousId
@@ -77,7 +78,7 @@ listed! {
     Goodbye: Version Ticket Revoked NotShared Busy Violation Leaving;
     Revoked: Membership Session OtherSessions;
     SyncFrame: Hello Batch Facts Ack WantManifest Manifest NoManifest Digest Repair Quarantined Ping Pong
-        WantManifestFrom Presence Clock;
+        WantManifestFrom Presence Clock FolderManifest WantTree Tree NoTree;
     NameKind: User Group;
     VoteStage: Provisional Pledged Confirmed;
 }

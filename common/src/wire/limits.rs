@@ -23,8 +23,14 @@ pub const MAX_PART: usize = 8192;
 /// Piece digests that an opened file begins with: with a seeder or two they fit into the ten segments that TCP sends before it
 /// hears of the other side (RFC 6928), so that a longer manifest does not hold up the ticket.
 pub const FIRST_PART: usize = 192;
+/// Longest part of a tree, in bytes.
+pub const MAX_TREE_PART: usize = 256 << 10;
 /// Rows in one page of a listing.
 pub const MAX_ROWS: usize = 1000;
+/// Rows in one page of what was found.
+pub const MAX_HITS: usize = 100;
+/// Longest text that is searched for, in bytes.
+pub const MAX_WORDS: usize = 256;
 /// Origins in a version vector.
 pub const MAX_ORIGINS: usize = 4096;
 /// Events, or votes, in one batch between trackers.

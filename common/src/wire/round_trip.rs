@@ -16,9 +16,10 @@ use crate::connection::{ConnectionError, FrameReader, FrameWriter};
 use crate::id::{FileName, GroupName, MAX_FILE_NAME_BYTES, UserName};
 use crate::pieces::{MAX_PIECES, PieceLayout};
 use crate::ticket::{Revocation, SessionToken, Signed, Ticket};
-use crate::wire::client::{ClientFrame, IdPrefix, Page, Password, Push, Request, Response, ServerFrame};
+use crate::tree::TreePath;
+use crate::wire::client::{ClientFrame, IdPrefix, Page, Password, Push, Request, Response, ServerFrame, Words};
 use crate::wire::limits::{
-    Bytes, List, MAX_FRAME, MAX_PASSWORD, MAX_PEER_FRAME, MAX_ROWS, MAX_STATEMENT, MAX_TEXT, Text,
+    Bytes, List, MAX_FRAME, MAX_PASSWORD, MAX_PEER_FRAME, MAX_ROWS, MAX_STATEMENT, MAX_TEXT, MAX_WORDS, Text,
 };
 use crate::wire::peer::{LeecherFrame, SeederFrame};
 use crate::wire::refusal::Refusal;
@@ -56,6 +57,9 @@ fn text(limit: usize) -> impl Strategy<Value = String> {
 arbitrary!([] UserName, name().prop_map(|s| s.parse().unwrap()));
 arbitrary!([] GroupName, name().prop_map(|s| s.parse().unwrap()));
 arbitrary!([] FileName, text(MAX_FILE_NAME_BYTES).prop_filter_map("a file name", |s| s.parse().ok()));
+arbitrary!([] TreePath, vec(text(40).prop_filter("a name", |s| s.parse::<FileName>().is_ok()), 1..5)
+    .prop_map(|names| names.join("/").parse().unwrap()));
+arbitrary!([] Words, text(MAX_WORDS).prop_map(|s| s.try_into().unwrap()));
 arbitrary!([] Password, text(MAX_PASSWORD).prop_map(|s| s.try_into().unwrap()));
 arbitrary!([] IdPrefix, "[0-9a-f]{8,64}".prop_map(|s| s.try_into().unwrap()));
 arbitrary!([] Text, text(MAX_TEXT).prop_map(|s| s.try_into().unwrap()));

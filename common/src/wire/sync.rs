@@ -16,17 +16,20 @@ use serde::{Deserialize, Serialize};
 
 use std::net::SocketAddr;
 
-use crate::id::{DeviceId, FileId, OriginId, RequestId, Sha1Digest, UserId, UserName};
+use crate::id::{DeviceId, FileId, OriginId, RequestId, Sha1Digest, TreeId, UserId, UserName};
 use crate::manifest::PieceHash;
 use crate::pieces::PieceLayout;
-use crate::wire::limits::{Bytes, List, MAX_BATCH_BYTES, MAX_EVENTS, MAX_ORIGINS, MAX_PART, MAX_PRESENCE};
+use crate::wire::limits::{
+    Bytes, List, MAX_BATCH_BYTES, MAX_EVENTS, MAX_ORIGINS, MAX_PART, MAX_PRESENCE, MAX_TREE_PART,
+};
 
 /// Version of this conversation: both must speak the same.
 pub const VERSION: u16 = 1;
 /// What a release adds to the version, and uses with a sibling that knows it, too. Later ones include earlier ones.
 ///
-/// 1: [`SyncFrame::WantManifestFrom`], [`SyncFrame::Presence`], [`SyncFrame::Clock`].
-pub const REVISION: u16 = 1;
+/// 1: [`SyncFrame::WantManifestFrom`], [`SyncFrame::Presence`], [`SyncFrame::Clock`]. 2: manifests of folders, and trees:
+/// from [`SyncFrame::FolderManifest`] on. A sibling of a lower one is told that there is no such manifest.
+pub const REVISION: u16 = 2;
 
 /// For each origin the number of its last event that is known; see docs/REPLICATION.md.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +75,38 @@ pub enum SyncFrame {
     Presence(Presence),
     /// The sender's wall clock, in milliseconds since 1970. Only compared, and shown to operators.
     Clock(u64),
+    /// As [`SyncFrame::Manifest`], of a folder.
+    FolderManifest {
+        /// Part of the manifest.
+        part: ManifestPart,
+        /// Its tree.
+        tree: TreeId,
+    },
+    /// Asks for a part of a tree; answered with one part, or with [`SyncFrame::NoTree`].
+    WantTree {
+        /// Which.
+        tree: TreeId,
+        /// From this byte of its canonical form on.
+        offset: u64,
+    },
+    /// The answer: consecutive bytes of a tree.
+    Tree(TreePart),
+    /// The answer, if it is not there.
+    NoTree(TreeId),
+}
+
+/// Consecutive bytes of the canonical form of a tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct TreePart {
+    /// Which tree.
+    pub tree: TreeId,
+    /// How long all of it is, in bytes.
+    pub len: u64,
+    /// Number of the first byte in this part.
+    pub offset: u64,
+    /// The bytes; none only at the end.
+    pub bytes: Bytes<MAX_TREE_PART>,
 }
 
 /// Changes of who is connected to the sender. What was said once holds for as long as this connection lasts, until

@@ -286,6 +286,16 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, staged: O
         Request::ListDevices => list_devices::run(call, &me()?).await,
         Request::EndLogin { device } => end_login::run(call, &me()?, device).await,
         Request::OpenFile { group, file } => open_file::run(call, &me()?, group, file).await,
+        Request::StageTree { .. }
+        | Request::Publish { .. }
+        | Request::FindShare { .. }
+        | Request::OpenShare { .. }
+        | Request::GetTree { .. }
+        | Request::ListShares { .. }
+        | Request::Search { .. } => {
+            let text = "this tracker knows neither folders nor finding yet; its operator has to update it";
+            Err(Refusal::Invalid(Text::clipped(text)).into())
+        }
     }
 }
 

@@ -37,7 +37,11 @@ const END_OF_LOGIN: Properties = Properties { overtakes: true, ..LOGIN };
 /// How `request` is treated.
 pub(crate) const fn properties(request: &Request) -> Properties {
     match request {
-        Request::Status | Request::Cluster | Request::Announce { .. } | Request::StageManifest { .. } => SIGN_OF_LIFE,
+        Request::Status
+        | Request::Cluster
+        | Request::Announce { .. }
+        | Request::StageManifest { .. }
+        | Request::StageTree { .. } => SIGN_OF_LIFE,
         Request::Login { .. } | Request::Resume { .. } => LOGIN,
         Request::Logout | Request::ChangePassword { .. } => END_OF_LOGIN,
         Request::JoinGroup { .. } => Properties { cost: ALONE, ..PLAIN },
@@ -53,10 +57,16 @@ pub(crate) const fn properties(request: &Request) -> Properties {
         | Request::GetManifest { .. }
         | Request::FindFile { .. }
         | Request::FindPeers { .. }
-        | Request::OpenFile { .. } => LISTING,
+        | Request::OpenFile { .. }
+        | Request::FindShare { .. }
+        | Request::OpenShare { .. }
+        | Request::GetTree { .. }
+        | Request::ListShares { .. }
+        | Request::Search { .. } => LISTING,
         Request::CreateUser { .. }
         | Request::CreateGroup { .. }
         | Request::UploadFile { .. }
+        | Request::Publish { .. }
         | Request::StartSeeding { .. }
         | Request::StopSeeding { .. }
         | Request::ListDevices

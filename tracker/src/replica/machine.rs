@@ -320,6 +320,11 @@ impl Machine {
             }
             SyncFrame::Ping => conn.pong_due = true,
             SyncFrame::Pong => {}
+            // Neither asked for nor offered here yet.
+            SyncFrame::FolderManifest { .. } | SyncFrame::Tree(_) | SyncFrame::NoTree(_) => {
+                return self.violation("it sent a tree that nobody asked for");
+            }
+            SyncFrame::WantTree { tree, .. } => self.transmit.push_back(SyncFrame::NoTree(tree)),
         }
         self.pump();
     }

@@ -152,6 +152,9 @@ impl Machine {
                     Response::Left { .. } => self.effects.push_back(Effect::ForgetTickets),
                     Response::Ticket(ticket) => self.effects.push_back(Effect::Dated(index, ticket.clone())),
                     Response::Opened(opened) => self.effects.push_back(Effect::Dated(index, opened.ticket.clone())),
+                    Response::OpenedShare(opened) => {
+                        self.effects.push_back(Effect::Dated(index, opened.ticket.clone()));
+                    }
                     _ => {}
                 }
                 self.answer(number, Ok(response));
@@ -170,7 +173,11 @@ fn shows(call: &Pending, reply: &Reply) -> bool {
     let asked = matches!(call.purpose, Purpose::Caller | Purpose::Again)
         && !matches!(
             call.request,
-            Request::Status | Request::Cluster | Request::Announce { .. } | Request::StageManifest { .. }
+            Request::Status
+                | Request::Cluster
+                | Request::Announce { .. }
+                | Request::StageManifest { .. }
+                | Request::StageTree { .. }
         );
     let answered = !matches!(
         reply.result,

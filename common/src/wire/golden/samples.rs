@@ -3,22 +3,23 @@
 
 use crate::id::{
     DeviceId, FileId, FileName, GroupId, GroupName, MembershipId, OriginId, RequestId, SessionId, Sha1Digest, TicketId,
-    UserId, UserName,
+    TreeId, UserId, UserName,
 };
 use crate::manifest::PieceHash;
 use crate::pieces::{BlockRange, PieceLayout};
 use crate::secret::{ClusterKey, ClusterSecret};
 use crate::ticket::{Revocation, Revoked, SessionToken, Signed, Statement, Ticket};
 use crate::wire::client::{
-    Call, ClientFrame, FileInfo, FileRow, FileSelector, GroupRow, Hello, IdPrefix, MemberRow, Mode, OpenedFile, Page,
-    Password, PeerRow, Push, Relation, Reply, Request, Response, ServerFrame, TrackerStatus, Welcome,
+    Call, ClientFrame, FileInfo, FileRow, FileSelector, GroupRow, Hello, HitRow, IdPrefix, MemberRow, Mode, OpenedFile,
+    OpenedShare, Page, Password, PeerRow, Push, Relation, Reply, Request, Response, ServerFrame, ShareInfo, ShareRow,
+    TrackerStatus, TreeHead, Welcome, Words,
 };
 use crate::wire::limits::{List, Text};
 use crate::wire::peer::{self, Goodbye, LeecherFrame, SeederFrame};
 use crate::wire::refusal::Refusal;
 use crate::wire::sync::{
     self, Ack, Announcement, Batch, Event, Facts, Head, ManifestPart, NameKind, NameVote, Presence, StateDigest,
-    SyncFrame, VersionVector, VoteStage,
+    SyncFrame, TreePart, VersionVector, VoteStage,
 };
 
 /// The cluster's key of the secret that is 32 times the byte 7.
@@ -178,7 +179,28 @@ pub(super) fn requests() -> Vec<Request> {
         Request::ListDevices,
         Request::EndLogin { device: device() },
         Request::OpenFile { group: lab(), file: FileSelector::Name(paper()) },
+        Request::StageTree { tree: tree_id(), offset: 262_144, bytes: List::first_of([1, 2, 3]) },
+        publish(Some(tree_id()), false),
+        publish(None, true),
+        Request::FindShare { group: lab(), file: FileSelector::Name(paper()) },
+        Request::OpenShare { group: lab(), file: FileSelector::Name(paper()) },
+        Request::GetTree { group: lab(), tree: tree_id(), offset: 262_144 },
+        Request::ListShares { group: lab(), after: Some(paper()) },
+        Request::Search { words: Words::try_from("Grüße 2024".to_owned()).unwrap(), page: 3 },
     ]
+}
+
+fn tree_id() -> TreeId {
+    TreeId::new([0x25; 32])
+}
+
+fn publish(tree: Option<TreeId>, replace: bool) -> Request {
+    Request::Publish { group: lab(), name: paper(), file_id: file_id(), layout: layout(), sha1: sha1(), tree, replace }
+}
+
+fn share_info() -> ShareInfo {
+    let tree = TreeHead { id: tree_id(), bytes: 70_000, entries: 300 };
+    ShareInfo { file: file_info(), tree: Some(tree), published: 1_700_000_000 }
 }
 
 pub(super) fn selectors() -> Vec<FileSelector> {
@@ -189,7 +211,8 @@ pub(super) fn server_frames() -> Vec<ServerFrame> {
     let reply = |result| ServerFrame::Reply(Reply { number: 300, mode: Mode::Solo, seen: seen(), result });
     vec![
         ServerFrame::Welcome(Welcome { version: 1, tracker_no: 2, now: 1_700_000_000 }),
-        ServerFrame::Welcome(Welcome::new(2, 1_700_000_000)),
+        // Of revision 1.
+        ServerFrame::Welcome(Welcome { version: 1, tracker_no: 0x0102, now: 1_700_000_000 }),
         reply(Ok(Response::Done)),
         reply(Err(Refusal::NoSuchGroup(lab()))),
         ServerFrame::Push(Push::Accepted { group: lab() }),
@@ -231,7 +254,29 @@ pub(super) fn responses() -> Vec<Response> {
             peers: List::new(vec![peer_row()]).unwrap(),
             ticket: signed(&ticket()),
         })),
+        Response::Published { replaced: true },
+        Response::Share(Box::new(share_info())),
+        Response::Share(Box::new(ShareInfo { tree: None, ..share_info() })),
+        Response::OpenedShare(Box::new(OpenedShare {
+            info: share_info(),
+            pieces: piece_hashes(),
+            peers: List::new(vec![peer_row()]).unwrap(),
+            ticket: signed(&ticket()),
+        })),
+        Response::TreePart(List::first_of([1, 2, 3])),
+        Response::Shares(page(vec![share_row(Some(300)), share_row(None)], true)),
+        Response::Hits(page(vec![hit(Some("Fotos/Grüße.jpg")), hit(None)], true)),
     ]
+}
+
+fn share_row(entries: Option<u32>) -> ShareRow {
+    let file = FileRow { name: paper(), size: 1_000_000, file_id: file_id(), uploader: alice(), seeders: 2 };
+    ShareRow { file, entries, published: 1_700_000_000 }
+}
+
+fn hit(path: Option<&str>) -> HitRow {
+    let path = path.map(|p| p.parse().unwrap());
+    HitRow { group: lab(), name: paper(), path, size: 1_000_000, file_id: file_id() }
 }
 
 pub(super) fn pushes() -> Vec<Push> {
@@ -335,6 +380,17 @@ pub(super) fn votes() -> Vec<NameVote> {
     ]
 }
 
+fn manifest_part() -> ManifestPart {
+    ManifestPart {
+        id: [0x36; 32],
+        file_id: file_id(),
+        layout: PieceLayout::new(100, 1 << 14).unwrap(),
+        sha1: Sha1Digest::new([0x37; 20]),
+        first: 0,
+        pieces: List::first_of([PieceHash { sha1: Sha1Digest::new([0x38; 20]), chain: [0x39; 32] }]),
+    }
+}
+
 pub(super) fn sync_frames() -> Vec<SyncFrame> {
     let head = Head { origin: OriginId::new([0x30; 16]), seq: 300, hash: [0x33; 32] };
     let event = Event {
@@ -364,14 +420,7 @@ pub(super) fn sync_frames() -> Vec<SyncFrame> {
         SyncFrame::Facts(facts(Some(List::first_of([head])))),
         SyncFrame::Ack(Ack { number: 2, versions: versions() }),
         SyncFrame::WantManifest([0x36; 32]),
-        SyncFrame::Manifest(ManifestPart {
-            id: [0x36; 32],
-            file_id: file_id(),
-            layout: PieceLayout::new(100, 1 << 14).unwrap(),
-            sha1: Sha1Digest::new([0x37; 20]),
-            first: 0,
-            pieces: List::first_of([PieceHash { sha1: Sha1Digest::new([0x38; 20]), chain: [0x39; 32] }]),
-        }),
+        SyncFrame::Manifest(manifest_part()),
         SyncFrame::NoManifest([0x36; 32]),
         SyncFrame::Digest(StateDigest { versions: versions(), buckets: List::first_of([1, u64::MAX]) }),
         SyncFrame::Repair(facts(None)),
@@ -389,5 +438,9 @@ pub(super) fn sync_frames() -> Vec<SyncFrame> {
             gone: List::first_of([DeviceId::new([0x14; 32])]),
         }),
         SyncFrame::Clock(1_700_000_000_000),
+        SyncFrame::FolderManifest { part: manifest_part(), tree: tree_id() },
+        SyncFrame::WantTree { tree: tree_id(), offset: 262_144 },
+        SyncFrame::Tree(TreePart { tree: tree_id(), len: 300_000, offset: 262_144, bytes: List::first_of([1, 2]) }),
+        SyncFrame::NoTree(tree_id()),
     ]
 }
