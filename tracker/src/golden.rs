@@ -51,7 +51,7 @@ listed! {
     Fact: User Credential Session SessionBound SessionEnded Group Admin Requested Accepted Ended Kicked Published
         Withdrawn Seeding;
     EndReason: Left Rejected Kicked;
-    Answer: Done Left LoggedIn LoggedOut;
+    Answer: Done Left LoggedIn LoggedOut Published;
 }
 
 /// What the file says, and what is wrong with it.

@@ -23,10 +23,10 @@ pub const REQUESTS_PER_GROUP: u32 = 256;
 pub const SHARES_PER_GROUP: u32 = 10_000;
 /// Shares that a user has published, wherever, replaced ones included.
 pub const SHARES_MADE: u32 = 100_000;
-/// What the manifests of a user's shares take, in bytes: ten million pieces, which at the largest default
+/// What the manifests and trees of a user's shares take, in bytes: ten million pieces, which at the largest default
 /// length are 40 TiB.
 pub const MANIFEST_BYTES: u64 = 512 << 20;
-/// Manifests of at most so many pieces are not weighed: the number of shares bounds them.
+/// What takes no more than a manifest of so many pieces is not weighed: the number of shares bounds it.
 pub const LIGHT_PIECES: u32 = 64;
 /// Logins of a user that hold; a further one ends the oldest.
 pub const SESSIONS: u32 = 64;
@@ -152,7 +152,7 @@ impl Quota {
             return Ok(());
         }
         let text = format!(
-            "the lists of pieces of your shares would take more than {} MiB, which is the most; use a larger \
+            "the lists of pieces and files of your shares would take more than {} MiB, which is the most; use a larger \
              `--piece-size`, or leave groups whose shares are not needed (room is free again a week later)",
             bound >> 20
         );
@@ -160,10 +160,10 @@ impl Quota {
     }
 }
 
-/// What a manifest takes, in bytes, if it is weighed at all.
-pub fn weight(layout: PieceLayout) -> Option<u64> {
-    let pieces = layout.count();
-    (pieces > LIGHT_PIECES).then_some(u64::from(pieces) * PieceHash::LEN as u64)
+/// What a manifest and a tree of so many bytes take, in bytes, if they are weighed at all.
+pub fn weight(layout: PieceLayout, tree_bytes: u64) -> Option<u64> {
+    let bytes = u64::from(layout.count()) * PieceHash::LEN as u64 + tree_bytes;
+    (bytes > u64::from(LIGHT_PIECES) * PieceHash::LEN as u64).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -197,8 +197,9 @@ mod tests {
     #[test]
     fn manifests_are_weighed_unless_they_are_light() {
         let layout = |pieces: u64| PieceLayout::new(pieces << 14, 1 << 14).expect("layout");
-        assert_eq!(weight(layout(u64::from(LIGHT_PIECES))), None);
-        assert_eq!(weight(layout(65)), Some(65 * 52));
+        assert_eq!(weight(layout(u64::from(LIGHT_PIECES)), 0), None);
+        assert_eq!(weight(layout(65), 0), Some(65 * 52));
+        assert_eq!((weight(layout(1), 3000), weight(layout(1), 4000)), (None, Some(4052)));
         assert_eq!(ONE.new_manifest(MANIFEST_BYTES - 10, 10), Ok(()));
         assert!(ONE.new_manifest(MANIFEST_BYTES - 10, 11).is_err());
         assert!(ONE.new_manifest(u64::MAX, 1).is_err());

@@ -1,6 +1,6 @@
 //! Who may do what. Pure: from what is the case to yes or a refusal that says why.
 
-use common::id::{DeviceId, FileId, FileName, GroupName, SessionId, UserId, UserName};
+use common::id::{DeviceId, FileName, GroupName, SessionId, UserId, UserName};
 use common::ticket::{SessionToken, UnixSeconds};
 use common::wire::client::Password;
 use common::wire::limits::{MAX_PASSWORD, MIN_PASSWORD, Text};
@@ -102,38 +102,40 @@ pub fn may_remove(me: UserId, whom: UserId, group: &GroupName) -> Result<(), Ref
 pub enum Upload {
     /// It makes a new share, or joins one that is the same.
     Add,
-    /// It takes the name of a share that nobody seeds any more.
+    /// It takes the name of another share: as a new version of it, or because nobody seeds it any more.
     Replace,
 }
 
-/// A file that is to be shared.
-#[derive(Debug, Clone, Copy)]
+/// A content that is to be shared.
+#[derive(Debug, Clone)]
 pub struct Offer<'a> {
     /// Where.
     pub group: &'a GroupName,
     /// Under which name.
     pub name: &'a FileName,
-    /// Its content.
-    pub file: FileId,
-    /// Its manifest.
+    /// Its manifest, which says all of it.
     pub manifest: ManifestId,
+    /// The manifest that it has as a file, whatever the tree.
+    pub plain: ManifestId,
     /// Length of its pieces, in bytes.
     pub piece_len: u64,
+    /// If it is to take the place of the share of its name, whether it may.
+    pub replace: Option<Result<(), Refusal>>,
 }
 
 /// What uploading `offer` means, given the share of its name, the share of its content, and whether anybody seeds
 /// the former.
 ///
 /// # Errors
-/// When the name is taken, or the content is shared with another manifest: seeders of one content in one
-/// group must agree on its pieces.
+/// When the name is taken and is not to be, or may not be, replaced; or when the content is shared with other pieces: seeders
+/// of one content in one group must agree on them.
 pub fn upload(
     offer: &Offer<'_>,
     same_name: Option<&Share>,
     same_content: Option<&Share>,
     seeded: bool,
 ) -> Result<Upload, Refusal> {
-    if let Some(other) = same_content.filter(|s| s.manifest != offer.manifest) {
+    if let Some(other) = same_content.filter(|s| s.plain() != offer.plain) {
         let piece_len = other.layout.piece_len();
         return Err(if piece_len == offer.piece_len {
             let text = format!(
@@ -146,21 +148,23 @@ pub fn upload(
             Refusal::OtherPieceSize { piece_len }
         });
     }
-    match same_name {
-        Some(other) if other.file != offer.file && seeded => {
-            Err(Refusal::FileExists { group: offer.group.clone(), name: offer.name.clone() })
-        }
-        Some(other) if other.file != offer.file => Ok(Upload::Replace),
-        _ => Ok(Upload::Add),
+    match (same_name, &offer.replace) {
+        (None, _) => Ok(Upload::Add),
+        (Some(other), _) if other.manifest == offer.manifest => Ok(Upload::Add),
+        (Some(_), Some(Ok(()))) => Ok(Upload::Replace),
+        (Some(_), _) if !seeded => Ok(Upload::Replace),
+        (Some(_), Some(Err(refusal))) => Err(refusal.clone()),
+        (Some(_), None) => Err(Refusal::FileExists { group: offer.group.clone(), name: offer.name.clone() }),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use common::id::{MembershipId, PublicationId, Sha1Digest};
+    use common::id::{FileId, MembershipId, PublicationId, Sha1Digest};
     use common::pieces::PieceLayout;
 
     use super::*;
+    use crate::fact::Hlc;
 
     fn group() -> GroupName {
         "lab".parse().expect("a name")
@@ -219,15 +223,19 @@ mod tests {
             manifest: ManifestId([manifest; 32]),
             layout: PieceLayout::new(1, piece_len).expect("layout"),
             sha1: Sha1Digest::new([0; 20]),
+            folder: None,
+            publisher: UserId::new([1; 16]),
             uploader: "bob".parse().expect("a name"),
+            published: Hlc::default(),
         };
         let (g, name) = (group(), "f".parse().expect("a name"));
         let offer = Offer {
             group: &g,
             name: &name,
-            file: FileId::new([1; 32]),
             manifest: ManifestId([1; 32]),
+            plain: ManifestId([1; 32]),
             piece_len: 16384,
+            replace: None,
         };
         let same = share(1, 1, 16384);
         let other = share(2, 2, 16384);
@@ -235,6 +243,11 @@ mod tests {
         assert_eq!(upload(&offer, Some(&same), Some(&same), true), Ok(Upload::Add));
         assert!(matches!(upload(&offer, Some(&other), None, true), Err(Refusal::FileExists { .. })));
         assert_eq!(upload(&offer, Some(&other), None, false), Ok(Upload::Replace));
+        let asked = |may| Offer { replace: Some(may), ..offer.clone() };
+        assert_eq!(upload(&asked(Ok(())), Some(&other), None, true), Ok(Upload::Replace));
+        assert_eq!(upload(&asked(Ok(())), Some(&same), Some(&same), true), Ok(Upload::Add), "nothing has changed");
+        assert_eq!(upload(&asked(Err(Refusal::Busy)), Some(&other), None, true), Err(Refusal::Busy));
+        assert_eq!(upload(&asked(Err(Refusal::Busy)), Some(&other), None, false), Ok(Upload::Replace));
         let recut = share(1, 3, 32768);
         assert_eq!(upload(&offer, None, Some(&recut), true), Err(Refusal::OtherPieceSize { piece_len: 32768 }));
         let forged = share(1, 4, 16384);

@@ -264,6 +264,7 @@ impl Server {
             Some(Handles { replica, accepted, news, arrivals }) => (replica, Some(accepted), Some((news, arrivals))),
             None => (Replica::alone(store.clone()), None, None),
         };
+        tasks.spawn("search", store.clone().follow_search());
         let services = Arc::new(Services {
             replica,
             tracker_no: number,

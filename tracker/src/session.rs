@@ -28,7 +28,7 @@ use tokio::time::{Sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Slot;
-use crate::command::{self, Call, Carried, LoginChange, Services, Staged, properties};
+use crate::command::{self, Call, Carried, Handed, LoginChange, Services, Staging, properties};
 use crate::hub::{ConnectionId, Online, Registered};
 use crate::limits::receive_budget::{ReceiveBudget, Room};
 use crate::limits::reply_budget::Place;
@@ -224,7 +224,7 @@ struct Session<'a> {
     // Of the login.
     here: Option<Here>,
     // Of the calls.
-    staged: Option<Staged>,
+    staging: Staging,
     running: FuturesUnordered<BoxFuture<'static, (u64, Done)>>,
     /// A call that waits: until it is alone, if it changes the login, or until there are fewer. Meanwhile no further one
     /// is read.
@@ -243,9 +243,9 @@ impl<'a> Session<'a> {
     ) -> Self {
         let (id, running) = (context.services.hub.number(), FuturesUnordered::new());
         let room = context.receive_budget.room(peer.address, slot.kill().clone());
-        let (frame_due, here, staged, held, alone) = (None, None, None, None, false);
+        let (frame_due, here, staging, held, alone) = (None, None, Staging::default(), None, false);
         let gone = CancellationToken::new();
-        Self { id, gone, peer, context, slot, replies, pushes, room, frame_due, here, staged, running, held, alone }
+        Self { id, gone, peer, context, slot, replies, pushes, room, frame_due, here, staging, running, held, alone }
     }
 
     async fn run<S>(&mut self, reader: &mut Reader<S>) -> Result<(), ConnectionError>
@@ -283,7 +283,7 @@ impl<'a> Session<'a> {
                 () = draining.cancelled() => return Ok(()),
                 () = written_to.closed() => return Ok(()),
                 () = idle.as_mut(), if takes_calls => return Ok(()),
-                () = until(self.staged.as_ref().map(Staged::expires)) => self.staged = None,
+                () = until(self.staging.expires()) => self.staging = Staging::default(),
             }
         }
     }
@@ -325,14 +325,14 @@ impl<'a> Session<'a> {
         self.alone = kind.changes_login;
         let login = self.here.as_ref().map(|here| here.login.clone());
         let user = login.as_ref().map(|login| login.user);
-        let request = match request {
-            Request::StageManifest { file_id, first, pieces } => {
-                let staged = self.stage(user, file_id, first, pieces.into_vec());
-                let done = staged.map(|()| (Response::Done, LoginChange::Same, self.context.services.mode()));
-                return self.at_once(number, done);
-            }
-            other => other,
+        let handed = match self.hand_over(user, &request) {
+            Ok(handed) => handed,
+            Err(refusal) => return self.at_once(number, Err(refusal)),
         };
+        if matches!(request, Request::StageManifest { .. }) {
+            let mode = self.context.services.mode();
+            return self.at_once(number, Ok((Response::Done, LoginChange::Same, mode)));
+        }
         let payer = Payer::of(user, self.peer.address);
         let services = Arc::clone(&self.context.services);
         let lacking = if kind.history { services.replica.lacks(&seen) } else { None };
@@ -349,7 +349,6 @@ impl<'a> Session<'a> {
             },
             None => None,
         };
-        let staged = if matches!(request, Request::UploadFile { .. }) { self.staged.take() } else { None };
         let asked = Asked { device: self.peer.device, request: request_id };
         let caller = Caller::call(payer, kind.overtakes, CALL_TIMEOUT, self.gone.clone());
         let call = Call { services, asked, caller, address: self.peer.address, connection: self.id };
@@ -373,7 +372,7 @@ impl<'a> Session<'a> {
                 () = call.caller.gives_up() => Err(Refusal::Busy),
             };
             match prepared {
-                Ok(place) => (command::carry_out(call, login, request, staged).await, place),
+                Ok(place) => (command::carry_out(call, login, request, handed).await, place),
                 Err(refusal) => (Err(refusal), None),
             }
         });
@@ -395,15 +394,24 @@ impl<'a> Session<'a> {
         self.running.push(Box::pin(std::future::ready((number, (done, None)))));
     }
 
-    fn stage(
-        &mut self,
-        user: Option<common::id::UserId>,
-        file: common::id::FileId,
-        first: u32,
-        part: Vec<common::manifest::PieceHash>,
-    ) -> Result<(), Refusal> {
-        let user = user.ok_or(Refusal::NotLoggedIn)?;
-        command::stage(&self.context.services.staging, user, &mut self.staged, file, first, part, Instant::now())
+    /// Keeps what is to be published later, and hands it over when it is.
+    fn hand_over(&mut self, user: Option<common::id::UserId>, request: &Request) -> Result<Handed, Refusal> {
+        let (services, now) = (&self.context.services, Instant::now());
+        match request {
+            Request::StageManifest { file_id, first, pieces } => {
+                let whose = (&services.staging, user.ok_or(Refusal::NotLoggedIn)?);
+                self.staging.add_pieces(whose, *file_id, *first, pieces.to_vec(), now)?;
+                Ok(Handed::Nothing)
+            }
+            Request::StageTree { tree, offset, bytes } => {
+                let whose = (&services.store, user.ok_or(Refusal::NotLoggedIn)?);
+                self.staging.add_tree_part(whose, *tree, *offset, bytes.len(), now).map(Handed::Part)
+            }
+            Request::UploadFile { .. } | Request::Publish { .. } => {
+                Ok(Handed::Staging(std::mem::take(&mut self.staging)))
+            }
+            _ => Ok(Handed::Nothing),
+        }
     }
 
     /// Whether the connection goes on.
@@ -467,7 +475,7 @@ impl<'a> Session<'a> {
 
     fn log_out(&mut self) {
         self.here = None;
-        self.staged = None;
+        self.staging = Staging::default();
         self.context.services.presence.leave(self.peer.device, self.id);
     }
 

@@ -26,6 +26,11 @@ pub(crate) enum Answer {
     LoggedIn(Grant),
     /// Logged out.
     LoggedOut,
+    /// Published.
+    Published {
+        /// Whether it took the place of another content.
+        replaced: bool,
+    },
 }
 
 /// A login that was granted.
@@ -54,6 +59,7 @@ impl Answer {
             Self::Left { withdrawn } => (Response::Left { withdrawn }, LoginChange::Same),
             Self::LoggedIn(grant) => grant.into_response(call)?,
             Self::LoggedOut => (Response::Done, LoginChange::Gone),
+            Self::Published { replaced } => (Response::Published { replaced }, LoginChange::Same),
         })
     }
 }

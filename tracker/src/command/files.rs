@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use common::id::{FileId, FileName, GroupId, GroupName};
 use common::look::composed;
-use common::wire::client::{FileInfo, FileRow, FileSelector, Response};
+use common::wire::client::{FileInfo, FileRow, FileSelector, Response, ShareInfo, ShareRow, TreeHead};
 use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
 
 use super::{Call, Effect, Halt, Outcome, PAGE_AND_ONE, as_member, now, page};
 use crate::presence::Here;
 use crate::rules::Login;
+use crate::state::Folder;
 use crate::store::{Share, State, StoreError};
 
 pub(super) async fn list(call: &Call, me: &Login, name: GroupName, after: Option<FileName>) -> Outcome {
@@ -24,6 +25,21 @@ pub(super) async fn list(call: &Call, me: &Login, name: GroupName, after: Option
     Ok(Effect::plain(Response::Files(page(call.read(me, query).await?))))
 }
 
+pub(super) async fn list_shares(call: &Call, me: &Login, name: GroupName, after: Option<FileName>) -> Outcome {
+    let services = Arc::clone(&call.services);
+    let query = move |state: &State, me: &Login| {
+        let (group, _) = as_member(state, me, &name)?;
+        let shares = state.shares_after(group, after.as_ref(), PAGE_AND_ONE);
+        let here = services.presence.here(now());
+        let share_row = |share: Share| {
+            let (entries, published) = (share.folder.map(|folder| folder.entries), share.published.millis() / 1000);
+            Ok::<_, Halt>(ShareRow { file: row(state, &here, group, share)?, entries, published })
+        };
+        shares.into_iter().map(share_row).collect::<Result<Vec<_>, Halt>>()
+    };
+    Ok(Effect::plain(Response::Shares(page(call.read(me, query).await?))))
+}
+
 fn row(state: &State, here: &Here<'_>, group: GroupId, share: Share) -> Result<FileRow, Halt> {
     let seeders = state.count_seeders(group, share.file, |device, user| here.address(device, user).is_some());
     Ok(FileRow { name: share.name, size: share.layout.len(), file_id: share.file, uploader: share.uploader, seeders })
@@ -32,9 +48,34 @@ fn row(state: &State, here: &Here<'_>, group: GroupId, share: Share) -> Result<F
 pub(super) async fn find(call: &Call, me: &Login, name: GroupName, file: FileSelector) -> Outcome {
     let query = move |state: &State, me: &Login| {
         let (group, _) = as_member(state, me, &name)?;
-        Ok(info(group, select(state, group, &name, &file)?))
+        let share = select(state, group, &name, &file)?;
+        no_folder(&share)?;
+        Ok(info(group, share))
     };
     Ok(Effect::plain(Response::File(call.read(me, query).await?)))
+}
+
+pub(super) async fn find_share(call: &Call, me: &Login, name: GroupName, file: FileSelector) -> Outcome {
+    let query = move |state: &State, me: &Login| {
+        let (group, _) = as_member(state, me, &name)?;
+        Ok(share_info(group, select(state, group, &name, &file)?))
+    };
+    Ok(Effect::plain(Response::Share(Box::new(call.read(me, query).await?))))
+}
+
+/// Refuses a folder to a client that asks as for a file: it would write the files into one.
+pub(super) fn no_folder(share: &Share) -> Result<(), Refusal> {
+    if share.folder.is_none() {
+        return Ok(());
+    }
+    let text = format!("`{}` is a folder, which takes a newer client; install the present release", share.name);
+    Err(Refusal::Invalid(Text::clipped(&text)))
+}
+
+pub(super) fn share_info(group: GroupId, share: Share) -> ShareInfo {
+    let head = |folder: Folder| TreeHead { id: folder.tree, bytes: folder.bytes, entries: folder.entries };
+    let (tree, published) = (share.folder.map(head), share.published.millis() / 1000);
+    ShareInfo { file: info(group, share), tree, published }
 }
 
 pub(super) fn info(group: GroupId, share: Share) -> FileInfo {

@@ -15,6 +15,7 @@ mod files;
 mod find_peers;
 mod get_manifest;
 mod get_ticket;
+mod get_tree;
 mod join_group;
 mod leave_group;
 mod list_devices;
@@ -29,12 +30,16 @@ mod news;
 mod open_file;
 mod pass_on;
 mod properties;
+#[cfg(test)]
+mod publish_tests;
 mod recent_revocations;
 mod reject_request;
 mod remove_member;
 mod resume;
+mod search;
 mod signed_ends;
 mod stage_manifest;
+mod stage_tree;
 mod start_seeding;
 mod status;
 mod stop_seeding;
@@ -63,7 +68,7 @@ use crate::presence::Presence;
 use crate::quota::{self, Quota};
 use crate::replica::Replica;
 use crate::rules::{self, Login};
-use crate::store::{Asked, Change, NewManifest, State, Store, StoreError, Written};
+use crate::store::{Asked, Change, NewManifest, State, Store, StoreError, TreePlace, Written};
 use crate::throttle::{Throttle, Wait};
 use crate::tickets::Tickets;
 pub(crate) use announce::hint_arrivals;
@@ -77,7 +82,8 @@ pub(crate) use pass_on::pass_on;
 pub(crate) use properties::properties;
 pub(crate) use recent_revocations::RecentRevocations;
 pub(crate) use signed_ends::SignedEnds;
-pub(crate) use stage_manifest::{Staged, StagingRoom, stage};
+pub(crate) use stage_manifest::StagingRoom;
+pub(crate) use stage_tree::Staging;
 
 /// What every command may use.
 #[derive(Debug)]
@@ -114,6 +120,18 @@ pub(crate) struct Call {
     pub(crate) caller: Caller,
     pub(crate) address: IpAddr,
     pub(crate) connection: ConnectionId,
+}
+
+/// What a session hands to a command besides the request.
+#[derive(Debug, Default)]
+pub(crate) enum Handed {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What was staged for a publication.
+    Staging(Staging),
+    /// Where a part of a tree goes.
+    Part(TreePlace),
 }
 
 /// What a command has come to.
@@ -211,9 +229,9 @@ impl Decision {
 
 /// Carries a request out, and tells everyone who is to hear of it before it returns. Not to be dropped half
 /// way: what was committed would stay untold.
-pub(crate) async fn carry_out(call: Call, login: Option<Login>, request: Request, staged: Option<Staged>) -> Carried {
+pub(crate) async fn carry_out(call: Call, login: Option<Login>, request: Request, handed: Handed) -> Carried {
     let (history, claim) = (properties(&request).history, claimed(&request));
-    let outcome = dispatch(&call, login, request, staged).await.map_err(Halt::into_refusal);
+    let outcome = dispatch(&call, login, request, handed).await.map_err(Halt::into_refusal);
     let replica = &call.services.replica;
     let effect = match outcome {
         Ok(effect) => effect,
@@ -246,7 +264,7 @@ fn claimed(request: &Request) -> Option<(NameKind, String)> {
     }
 }
 
-async fn dispatch(call: &Call, login: Option<Login>, request: Request, staged: Option<Staged>) -> Outcome {
+async fn dispatch(call: &Call, login: Option<Login>, request: Request, handed: Handed) -> Outcome {
     if let Some(me) = &login {
         charge(call, me, &request)?;
     }
@@ -271,9 +289,18 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, staged: O
         Request::MakeAdmin { group, user } => make_admin::run(call, &me()?, group, user).await,
         // Parts are kept by the session, in order; see `stage`.
         Request::StageManifest { .. } => Err(Refusal::Internal.into()),
+        Request::StageTree { bytes, .. } => match handed {
+            Handed::Part(place) => stage_tree::run(call, place, bytes.into_vec()).await,
+            _ => Err(Refusal::Internal.into()),
+        },
         Request::UploadFile { group, name, file_id, layout, sha1 } => {
-            let file = upload_file::Offered { group, name, file: file_id, layout, sha1 };
-            upload_file::run(call, &me()?, file, staged).await
+            let offered = upload_file::Offered { group, name, file: file_id, layout, sha1, version: None };
+            upload_file::run(call, &me()?, offered, handed).await
+        }
+        Request::Publish { group, name, file_id, layout, sha1, tree, replace } => {
+            let version = Some(upload_file::Version { tree, replace });
+            let offered = upload_file::Offered { group, name, file: file_id, layout, sha1, version };
+            upload_file::run(call, &me()?, offered, handed).await
         }
         Request::ListFiles { group, after } => files::list(call, &me()?, group, after).await,
         Request::FindFile { group, file } => files::find(call, &me()?, group, file).await,
@@ -286,16 +313,11 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, staged: O
         Request::ListDevices => list_devices::run(call, &me()?).await,
         Request::EndLogin { device } => end_login::run(call, &me()?, device).await,
         Request::OpenFile { group, file } => open_file::run(call, &me()?, group, file).await,
-        Request::StageTree { .. }
-        | Request::Publish { .. }
-        | Request::FindShare { .. }
-        | Request::OpenShare { .. }
-        | Request::GetTree { .. }
-        | Request::ListShares { .. }
-        | Request::Search { .. } => {
-            let text = "this tracker knows neither folders nor finding yet; its operator has to update it";
-            Err(Refusal::Invalid(Text::clipped(text)).into())
-        }
+        Request::FindShare { group, file } => files::find_share(call, &me()?, group, file).await,
+        Request::OpenShare { group, file } => open_file::run_share(call, &me()?, group, file).await,
+        Request::GetTree { group, tree, offset } => get_tree::run(call, &me()?, group, tree, offset).await,
+        Request::ListShares { group, after } => files::list_shares(call, &me()?, group, after).await,
+        Request::Search { words, page } => search::run(call, &me()?, words, page).await,
     }
 }
 

@@ -5,16 +5,38 @@
 
 use std::sync::Arc;
 
-use common::id::GroupName;
-use common::ticket;
-use common::wire::client::{FileSelector, OpenedFile, Response};
-use common::wire::limits::{FIRST_PART, List};
+use common::id::{GroupId, GroupName};
+use common::manifest::PieceHash;
+use common::ticket::{self, Signed, Ticket};
+use common::wire::client::{FileSelector, OpenedFile, OpenedShare, PeerRow, Response};
+use common::wire::limits::{FIRST_PART, List, MAX_PART, MAX_ROWS};
 
-use super::{Call, Effect, Outcome, as_member, files, find_peers, get_ticket};
+use super::{Call, Effect, Halt, Outcome, as_member, files, find_peers, get_ticket};
 use crate::rules::Login;
-use crate::store::State;
+use crate::store::{Share, State};
 
 pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileSelector) -> Outcome {
+    let (group, Opened { share, pieces, peers, ticket }) = open(call, me, name, file).await?;
+    files::no_folder(&share)?;
+    let opened = OpenedFile { info: files::info(group, share), pieces, peers, ticket };
+    Ok(Effect::plain(Response::Opened(Box::new(opened))))
+}
+
+/// The same, of a file or folder.
+pub(super) async fn run_share(call: &Call, me: &Login, name: GroupName, file: FileSelector) -> Outcome {
+    let (group, Opened { share, pieces, peers, ticket }) = open(call, me, name, file).await?;
+    let opened = OpenedShare { info: files::share_info(group, share), pieces, peers, ticket };
+    Ok(Effect::plain(Response::OpenedShare(Box::new(opened))))
+}
+
+struct Opened {
+    share: Share,
+    pieces: List<PieceHash, MAX_PART>,
+    peers: List<PeerRow, MAX_ROWS>,
+    ticket: Signed<Ticket>,
+}
+
+async fn open(call: &Call, me: &Login, name: GroupName, file: FileSelector) -> Result<(GroupId, Opened), Halt> {
     // Before the state is read: what ends in between must cover the ticket.
     let issued = ticket::now();
     let services = Arc::clone(&call.services);
@@ -29,13 +51,8 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileSele
     let manifest = share.manifest;
     let part =
         call.services.store.read_tables_for(&call.caller, move |tables| tables.manifest_part(manifest, 0)).await?;
-    let opened = OpenedFile {
-        info: files::info(group, share),
-        pieces: List::first_of(part.into_iter().take(FIRST_PART)),
-        peers: find_peers::some_of(peers),
-        ticket,
-    };
-    Ok(Effect::plain(Response::Opened(Box::new(opened))))
+    let pieces = List::first_of(part.into_iter().take(FIRST_PART));
+    Ok((group, Opened { share, pieces, peers: find_peers::some_of(peers), ticket }))
 }
 
 #[cfg(test)]

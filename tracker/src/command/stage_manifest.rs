@@ -1,9 +1,9 @@
-//! Parts of a manifest that the next upload of the connection refers to. They are kept in the
+//! Parts of a manifest that the next publication of the connection refers to. They are kept in the
 //! session, and take a share of a bounded room that all sessions have together.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::id::{FileId, UserId};
 use common::manifest::PieceHash;
@@ -78,15 +78,9 @@ pub(crate) struct Staged {
     file: FileId,
     pieces: Vec<PieceHash>,
     held: Held,
-    last: Instant,
 }
 
 impl Staged {
-    /// When it is dropped if nothing follows.
-    pub(crate) fn expires(&self) -> Instant {
-        self.last + STAGING_LIFE
-    }
-
     /// The pieces, if they are of this file.
     pub(super) fn into_pieces(self, file: FileId) -> Option<Vec<PieceHash>> {
         (self.file == file).then_some(self.pieces)
@@ -104,11 +98,10 @@ pub(crate) fn stage(
     file: FileId,
     first: u32,
     part: Vec<PieceHash>,
-    now: Instant,
 ) -> Result<(), Refusal> {
     if first == 0 {
         let held = Held { room: room.clone(), user, pieces: 0 };
-        *staged = Some(Staged { file, pieces: Vec::new(), held, last: now });
+        *staged = Some(Staged { file, pieces: Vec::new(), held });
     }
     let follows = |s: &&mut Staged| s.file == file && s.pieces.len() == first as usize;
     let Some(s) = staged.as_mut().filter(follows) else {
@@ -121,7 +114,6 @@ pub(crate) fn stage(
     }
     s.held.grow(part.len())?;
     s.pieces.extend(part);
-    s.last = now;
     Ok(())
 }
 
@@ -141,14 +133,14 @@ mod tests {
 
     #[test]
     fn parts_come_in_order_and_of_one_file() {
-        let (room, mut s, now) = (StagingRoom::default(), None, Instant::now());
-        assert!(stage(&room, ME, &mut s, FILE, 3, part(3), now).is_err(), "no beginning");
-        assert!(stage(&room, ME, &mut s, FILE, 0, part(3), now).is_ok());
-        assert!(stage(&room, ME, &mut s, FILE, 3, part(2), now).is_ok());
-        assert!(stage(&room, ME, &mut s, FileId::new([2; 32]), 5, part(1), now).is_err(), "another file");
+        let (room, mut s) = (StagingRoom::default(), None);
+        assert!(stage(&room, ME, &mut s, FILE, 3, part(3)).is_err(), "no beginning");
+        assert!(stage(&room, ME, &mut s, FILE, 0, part(3)).is_ok());
+        assert!(stage(&room, ME, &mut s, FILE, 3, part(2)).is_ok());
+        assert!(stage(&room, ME, &mut s, FileId::new([2; 32]), 5, part(1)).is_err(), "another file");
         assert!(s.is_none());
-        assert!(stage(&room, ME, &mut s, FILE, 0, part(3), now).is_ok());
-        assert!(stage(&room, ME, &mut s, FILE, 4, part(1), now).is_err(), "a gap");
+        assert!(stage(&room, ME, &mut s, FILE, 0, part(3)).is_ok());
+        assert!(stage(&room, ME, &mut s, FILE, 4, part(1)).is_err(), "a gap");
         drop(s);
         assert!(room.lock().all == 0 && room.lock().of.is_empty(), "what was dropped is given back");
     }
@@ -156,7 +148,7 @@ mod tests {
     fn fill(room: &StagingRoom, user: u8, s: &mut Option<Staged>) -> Result<(), Refusal> {
         let parts = MAX_PIECES as usize / MAX_PART;
         let user = UserId::new([user; 16]);
-        let part_of = |n| stage(room, user, s, FILE, (n * MAX_PART) as u32, part(MAX_PART), Instant::now());
+        let part_of = |n| stage(room, user, s, FILE, (n * MAX_PART) as u32, part(MAX_PART));
         (0..parts).try_for_each(part_of)
     }
 
@@ -169,9 +161,7 @@ mod tests {
         }
         let mut another = None;
         assert_eq!(fill(&room, 99, &mut another), Err(Refusal::Busy));
-        assert!(
-            stage(&room, UserId::new([0; 16]), &mut full[0], FILE, MAX_PIECES as u32, part(1), Instant::now()).is_err()
-        );
+        assert!(stage(&room, UserId::new([0; 16]), &mut full[0], FILE, MAX_PIECES as u32, part(1)).is_err());
         full.pop();
         assert_eq!(fill(&room, 99, &mut another), Ok(()));
     }

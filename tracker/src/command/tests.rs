@@ -185,7 +185,7 @@ type Pushes = mpsc::Receiver<Arc<Push>>;
 #[derive(Default)]
 struct Inner {
     login: Option<(Login, Signed<SessionToken>, Registered, Pushes)>,
-    staged: Option<Staged>,
+    staging: Staging,
     heard: Vec<Push>,
 }
 
@@ -238,10 +238,21 @@ impl Device {
 
     /// Asks as a session does, under this id.
     pub(crate) async fn ask_as(&self, id: RequestId, request: Request) -> Result<Response, Refusal> {
-        let (login, staged) = {
+        let (login, handed) = {
             let mut state = self.inner.lock().expect("lock");
-            let staged = if matches!(request, Request::UploadFile { .. }) { state.staged.take() } else { None };
-            (state.login.as_ref().map(|l| l.0.clone()), staged)
+            let login = state.login.as_ref().map(|l| l.0.clone());
+            let handed = match (&request, &login) {
+                (Request::UploadFile { .. } | Request::Publish { .. }, _) => {
+                    Handed::Staging(std::mem::take(&mut state.staging))
+                }
+                (Request::StageTree { .. }, None) => return Err(Refusal::NotLoggedIn),
+                (Request::StageTree { tree, offset, bytes }, Some(me)) => {
+                    let whose = (&self.services.store, me.user);
+                    Handed::Part(state.staging.add_tree_part(whose, *tree, *offset, bytes.len(), Instant::now())?)
+                }
+                _ => Handed::Nothing,
+            };
+            (login, handed)
         };
         let payer = Payer::of(login.as_ref().map(|login| login.user), HERE);
         let overtakes = properties(&request).overtakes;
@@ -252,7 +263,7 @@ impl Device {
             address: HERE,
             connection: self.connection,
         };
-        let (response, change, _) = carry_out(call, login, request, staged).await?;
+        let (response, change, _) = carry_out(call, login, request, handed).await?;
         match change {
             LoginChange::Same => {}
             LoginChange::Gone => self.log_out(),
@@ -409,8 +420,8 @@ impl Device {
         let mut inner = self.inner.lock().expect("lock");
         for (n, part) in pieces.chunks(MAX_PART).enumerate() {
             let first = (n * MAX_PART) as u32;
-            stage(&self.services.staging, user, &mut inner.staged, file, first, part.to_vec(), Instant::now())
-                .expect("staged");
+            let whose = (&self.services.staging, user);
+            inner.staging.add_pieces(whose, file, first, part.to_vec(), Instant::now()).expect("staged");
         }
     }
 

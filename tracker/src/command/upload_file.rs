@@ -1,19 +1,19 @@
-//! `upload_file`: publishes a file whose manifest has been staged, seeded by the caller's device.
+//! `upload_file`: publishes a file or folder whose manifest, and tree, have been staged, seeded by the caller's device.
 
-use common::id::{FileId, FileName, GroupId, GroupName, PublicationId, Sha1Digest};
+use common::id::{FileId, FileName, GroupId, GroupName, PublicationId, Sha1Digest, TreeId};
 use common::look::check_new;
 use common::manifest::{Manifest, PieceHash};
 use common::pieces::PieceLayout;
 use common::wire::limits::Text;
 use common::wire::refusal::Refusal;
 
-use super::{Call, Decision, Halt, Outcome, Staged, as_member, start_seeding};
-use crate::fact::Fact;
+use super::{Answer, Call, Decision, Halt, Handed, Outcome, as_admin, as_member, start_seeding};
+use crate::fact::{Fact, ManifestId};
 use crate::quota::{self, Quota};
 use crate::rules::{self, Login, Offer, Upload};
-use crate::store::{NewManifest, State, StoreError};
+use crate::store::{BadTree, CheckedTree, NewManifest, Share, StagedTree, State, StoreError};
 
-/// A file as it is offered.
+/// A content as it is offered.
 #[derive(Debug, Clone)]
 pub(super) struct Offered {
     pub(super) group: GroupName,
@@ -21,31 +21,76 @@ pub(super) struct Offered {
     pub(super) file: FileId,
     pub(super) layout: PieceLayout,
     pub(super) sha1: Sha1Digest,
+    /// What only newer clients say.
+    pub(super) version: Option<Version>,
 }
 
-pub(super) async fn run(call: &Call, me: &Login, offered: Offered, staged: Option<Staged>) -> Outcome {
+/// What kind of content it is, and whether it is to take the place of another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Version {
+    /// If it is a folder.
+    pub(super) tree: Option<TreeId>,
+    pub(super) replace: bool,
+}
+
+pub(super) async fn run(call: &Call, me: &Login, offered: Offered, handed: Handed) -> Outcome {
     // Asked again, what was staged is gone.
     if let Some(effect) = call.repeated().await? {
         return Ok(effect);
     }
-    let pieces = staged.and_then(|s| s.into_pieces(offered.file)).unwrap_or_default();
+    let (pieces, staged_tree) = match handed {
+        Handed::Staging(staging) => staging.into_parts(offered.file),
+        _ => Default::default(),
+    };
+    let wanted_tree = offered.version.and_then(|version| version.tree);
+    let tree = checked_tree(call, wanted_tree, staged_tree.as_ref()).await?;
     let publication = call.mint().id("publication");
-    let (offered, manifest) = verified(offered, pieces).await?;
+    let (offered, manifest) = verified(offered, pieces, tree).await?;
     // Beforehand: it may take counting up to the bounds, and nobody waits for that in the writer. So the uploads that a
     // user has under way may each take the last place.
-    let (quota, wanted, weight) = (call.services.quota, offered.clone(), quota::weight(manifest.layout()));
-    call.read(me, move |state, me| within_quota(state, me, quota, &wanted, weight)).await?;
-    call.write(me, move |state, me| decide(state, me, publication, offered, manifest)).await
+    let weight = quota::weight(manifest.layout(), manifest.tree_bytes());
+    let (quota, wanted, id) = (call.services.quota, offered.clone(), manifest.id());
+    call.read(me, move |state, me| within_quota(state, me, quota, (&wanted, id), weight)).await?;
+    let outcome = call.write(me, move |state, me| decide(state, me, publication, offered, manifest)).await;
+    // Until here its parts are not to be deleted.
+    drop(staged_tree);
+    outcome
 }
 
-/// Checks that the pieces make the file, off the runtime: there may be a quarter of a million.
-async fn verified(offered: Offered, pieces: Vec<PieceHash>) -> Result<(Offered, NewManifest), Halt> {
+/// The tree that is offered, if one is: it has to have been staged.
+async fn checked_tree(
+    call: &Call,
+    wanted: Option<TreeId>,
+    staged: Option<&StagedTree>,
+) -> Result<Option<CheckedTree>, Halt> {
+    let refuse = |text: &str| Halt::Refused(Refusal::Invalid(Text::clipped(text)));
+    let Some(wanted) = wanted else { return Ok(None) };
+    let staged = staged.filter(|staged| staged.tree() == wanted);
+    let staged = staged.ok_or_else(|| refuse("the parts of a folder's tree come before it is published"))?;
+    match call.services.store.check_tree(&call.caller, staged).await {
+        Ok(checked) => Ok(Some(checked)),
+        Err(BadTree::Store(e)) => Err(e.into()),
+        Err(bad) => Err(refuse(&bad.to_string())),
+    }
+}
+
+/// Checks that the pieces make the content, off the runtime: there may be a quarter of a million.
+async fn verified(
+    offered: Offered,
+    pieces: Vec<PieceHash>,
+    tree: Option<CheckedTree>,
+) -> Result<(Offered, NewManifest), Halt> {
     let check = move || {
-        let manifest = Manifest::new(offered.layout, offered.file, offered.sha1, pieces)?;
-        Ok((offered, NewManifest::new(manifest)))
+        let manifest = Manifest::new(offered.layout, offered.file, offered.sha1, pieces).map_err(|e| e.to_string())?;
+        let manifest = match tree {
+            None => NewManifest::new(manifest),
+            Some(tree) => NewManifest::of_folder(manifest, tree)
+                .ok_or("the length of the folder's files is not that of its pieces; upload it again")?,
+        };
+        Ok((offered, manifest))
     };
     let checked = tokio::task::spawn_blocking(check).await.map_err(|_| StoreError::Panicked)?;
-    checked.map_err(|e: common::manifest::ManifestError| Refusal::Invalid(Text::clipped(&e.to_string())).into())
+    checked.map_err(|e: String| Refusal::Invalid(Text::clipped(&e)).into())
 }
 
 fn decide(
@@ -55,22 +100,34 @@ fn decide(
     offered: Offered,
     manifest: NewManifest,
 ) -> Result<Decision, Halt> {
-    let Offered { group: group_name, name, file, layout, .. } = offered;
+    let Offered { group: group_name, name, file, layout, version, .. } = offered;
     let (group, membership) = as_member(state, me, &group_name)?;
     let (same_name, same_content) = (state.share_named(group, &name), state.share_of(group, file));
     let seeded = match &same_name {
         Some(share) => !state.seeders(group, share.file).is_empty(),
         None => false,
     };
-    let offer = Offer { group: &group_name, name: &name, file, manifest: manifest.id(), piece_len: layout.piece_len() };
+    let replaces = version.is_some_and(|version| version.replace);
+    let offer = Offer {
+        group: &group_name,
+        name: &name,
+        manifest: manifest.id(),
+        plain: manifest.plain(),
+        piece_len: layout.piece_len(),
+        replace: replaces.then(|| may_replace(state, me, &group_name, same_name.as_ref())),
+    };
     let upload = rules::upload(&offer, same_name.as_ref(), same_content.as_ref(), seeded)?;
     let mut facts = Vec::new();
     if upload == Upload::Replace {
-        let old = state.publications_named(group, &name);
+        let mut old = state.publications_named(group, &name);
+        // A share that is told apart is not called as it is shown.
+        old.extend(same_name.iter().flat_map(|share| state.publications_beside(share.publication)));
+        old.sort_unstable();
+        old.dedup();
         facts.extend(old.into_iter().map(|publication| Fact::Withdrawn { publication }));
     }
     let user = me.user;
-    if !state.has_published(membership, &name, file) {
+    if !state.has_published(membership, &name, (file, manifest.id())) {
         if same_name.is_none() {
             tells_itself_apart(state, group, &name)?;
         }
@@ -78,7 +135,19 @@ fn decide(
         facts.push(Fact::Published { id: publication, group, name, file, manifest, user, membership });
     }
     facts.extend(start_seeding::seeds(state, me, group, membership, file)?);
-    Ok(Decision { manifest: Some(manifest), ..Decision::done(facts) })
+    let answer = match version {
+        None => Answer::Done,
+        Some(_) => Answer::Published { replaced: upload == Upload::Replace },
+    };
+    Ok(Decision { facts, manifest: Some(manifest), answer })
+}
+
+/// Whoever published the present version may replace it, and so may the admin.
+fn may_replace(state: &State, me: &Login, group: &GroupName, present: Option<&Share>) -> Result<(), Refusal> {
+    if present.is_none_or(|share| share.publisher == me.user) {
+        return Ok(());
+    }
+    as_admin(state, me, group).map(drop).map_err(Halt::into_refusal)
 }
 
 /// Whether a name that is new in the group is what it looks like, and looks like no other there.
@@ -96,9 +165,15 @@ fn tells_itself_apart(state: &State, group: GroupId, name: &FileName) -> Result<
 }
 
 /// Whether the user may have one more share, with a manifest of that weight, if it is one.
-fn within_quota(state: &State, me: &Login, quota: Quota, wanted: &Offered, weight: Option<u64>) -> Result<(), Halt> {
+fn within_quota(
+    state: &State,
+    me: &Login,
+    quota: Quota,
+    (wanted, manifest): (&Offered, ManifestId),
+    weight: Option<u64>,
+) -> Result<(), Halt> {
     let (group, membership) = as_member(state, me, &wanted.group)?;
-    if !quota.applies() || state.has_published(membership, &wanted.name, wanted.file) {
+    if !quota.applies() || state.has_published(membership, &wanted.name, (wanted.file, manifest)) {
         return Ok(());
     }
     let here = state.shares_in(group, me.user, quota::SHARES_PER_GROUP);

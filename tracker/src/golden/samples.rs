@@ -65,7 +65,13 @@ pub(super) fn facts() -> Vec<Fact> {
 pub(super) fn answers() -> Vec<Answer> {
     let name = "alice".parse().unwrap();
     let grant = Grant { user: USER, name, session: SESSION, credentials: 300, expires: 1_707_776_000 };
-    vec![Answer::Done, Answer::Left { withdrawn: 70_000 }, Answer::LoggedIn(grant), Answer::LoggedOut]
+    vec![
+        Answer::Done,
+        Answer::Left { withdrawn: 70_000 },
+        Answer::LoggedIn(grant),
+        Answer::LoggedOut,
+        Answer::Published { replaced: true },
+    ]
 }
 
 pub(super) fn manifest() -> Manifest {

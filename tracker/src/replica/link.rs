@@ -386,11 +386,20 @@ pub async fn carry_out(store: Store, tracker_no: u16, job: Job) -> Done {
                 let (packed, next) = store.facts(cursor, room).await?;
                 Done::Facts(packed, next)
             }
-            Job::ReadManifest(id, first, pieces) => Done::Manifest(store.manifest_frame(id, first, pieces).await?),
-            Job::StoreManifest(id, parts) => {
-                store.store_manifest(id, parts).await?;
+            Job::ReadManifest { id, first, pieces, folders } => {
+                Done::Manifest(store.manifest_frame(id, first, pieces, folders).await?)
+            }
+            Job::ReadTree(tree, offset, most) => Done::Manifest(store.tree_frame(tree, offset, most).await?),
+            Job::StoreManifest(id, parts, tree) => {
+                store.store_manifest(id, parts, tree).await?;
                 Done::Stored
             }
+            Job::FindTree(tree) => Done::TreeFound(store.sibling_tree(tree).await?),
+            Job::StageTree { tree, offset, bytes } => {
+                store.stage_sibling_tree(tree, offset, bytes).await?;
+                Done::TreeFound(store.sibling_tree(tree).await?)
+            }
+            Job::FindLacking => Done::Lacking(store.lacking_manifests().await?),
             Job::Quarantine(origin) => {
                 store.quarantine(origin).await?;
                 Done::Quarantined

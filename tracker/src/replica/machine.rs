@@ -14,6 +14,7 @@ mod introduce;
 mod job;
 mod receive;
 mod send;
+mod trees;
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -21,13 +22,12 @@ use std::time::{Duration, Instant};
 use common::id::OriginId;
 use common::wire::client::Mode;
 use common::wire::limits::{List, MAX_PRESENCE};
-use common::wire::sync::{Facts, ManifestPart, Presence, SyncFrame};
+use common::wire::sync::{Facts, Presence, SyncFrame};
 
 use super::batch_sizer::BatchSizer;
 use super::mode_hysteresis::ModeHysteresis;
-use crate::fact::ManifestId;
 use crate::store::{StampedFact, Versions};
-use conn::{Conn, Inbound};
+use conn::{Conn, Fetching, Inbound};
 pub use job::{Done, Job};
 
 /// How long a command waits for the sibling; then it is away.
@@ -141,8 +141,8 @@ pub struct Machine {
     // What outlives a connection, so that a line that breaks again and again carries everything over in the end.
     sizer: BatchSizer,
     resume: Option<send::Resume>,
-    /// Parts of the manifest that was being fetched.
-    partial_manifest: Option<(ManifestId, Vec<ManifestPart>)>,
+    /// The manifest that was being fetched, as far as it had come.
+    partial_manifest: Option<Fetching>,
     /// New passwords among facts, until all facts have come.
     passwords: Vec<StampedFact>,
     mode: (Mode, Instant),
@@ -228,7 +228,7 @@ impl Machine {
                 self.had = conn.acked;
             }
             self.partial_manifest =
-                conn.fetching.filter(|(_, parts)| !parts.is_empty()).or(self.partial_manifest.take());
+                conn.fetching.filter(|fetching| !fetching.parts.is_empty()).or(self.partial_manifest.take());
             self.clocks.clear();
             self.hysteresis.lost(now);
             self.note_mode(now);
@@ -320,11 +320,10 @@ impl Machine {
             }
             SyncFrame::Ping => conn.pong_due = true,
             SyncFrame::Pong => {}
-            // Neither asked for nor offered here yet.
-            SyncFrame::FolderManifest { .. } | SyncFrame::Tree(_) | SyncFrame::NoTree(_) => {
-                return self.violation("it sent a tree that nobody asked for");
-            }
-            SyncFrame::WantTree { tree, .. } => self.transmit.push_back(SyncFrame::NoTree(tree)),
+            SyncFrame::FolderManifest { part, tree } => self.on_folder_manifest(part, tree),
+            SyncFrame::WantTree { tree, offset } => self.on_want_tree(now, tree, offset),
+            SyncFrame::Tree(part) => self.on_tree(part),
+            SyncFrame::NoTree(tree) => self.on_no_tree(tree),
         }
         self.pump();
     }
@@ -360,6 +359,11 @@ impl Machine {
                 conn.fetching = None;
                 conn.applying = false;
                 self.retry();
+            }
+            Done::TreeFound(have) => self.on_tree_found(have),
+            Done::Lacking(manifests) => {
+                conn.lacking = manifests.into();
+                self.apply_next();
             }
             Done::Quarantined => {}
             Done::Digest(versions, buckets) => self.on_digest_read(versions, buckets),

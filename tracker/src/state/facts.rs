@@ -114,8 +114,8 @@ impl State {
         for (stamp, fact) in self.facts().iter().rev() {
             let _ = new.join(*stamp, fact);
         }
-        for (_, row) in self.manifests.iter() {
-            if let Some(head) = row.head {
+        for (manifest, row) in self.manifests.iter() {
+            if let Some(head) = self.head(manifest) {
                 let _ = new.add_manifest(row.id, head);
             }
         }
@@ -167,7 +167,8 @@ impl State {
             }
         }
         for (_, p) in self.publications.iter().filter(|(_, p)| p.fact.is_some()) {
-            all.insert(format!("publication {:?} stands {} listed {}", p.id, p.stands, p.listed));
+            let folder = p.fact.filter(|_| p.listed).and_then(|fact| self.folders.get(&fact.manifest));
+            all.insert(format!("publication {:?} stands {} listed {} {folder:?}", p.id, p.stands, p.listed));
         }
         for ((user, group), tally) in self.tallies.iter().filter(|(_, t)| t.made > 0) {
             all.insert(format!("{:?} in {:?}: {tally:?}", self.users[*user].id, self.groups[*group].id));

@@ -274,6 +274,13 @@ impl State {
     }
 
     /// Live memberships of a user, and where.
+    /// The groups that a user is a member of.
+    pub fn groups_of(&self, user: UserId) -> Vec<GroupId> {
+        let Some(user) = self.users.find(&user) else { return Vec::new() };
+        let groups: BTreeSet<GroupKey> = self.live_of(user).map(|(group, _)| group).collect();
+        groups.into_iter().map(|group| self.groups[group].id).collect()
+    }
+
     pub(super) fn live_of(&self, user: UserKey) -> impl Iterator<Item = (GroupKey, MembershipKey)> {
         let live = |m: &MembershipKey| {
             let row = &self.memberships[*m];

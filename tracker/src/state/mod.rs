@@ -28,19 +28,19 @@ mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::id::{GroupName, OriginId};
+use common::id::{GroupName, OriginId, TreeId};
 
 pub use accounts::{Account, LoginRow, SessionRow};
 pub use groups::GroupEntry;
 pub use members::{Seat, Standing};
-pub use rows::ManifestHead;
+pub use rows::{Folder, ManifestHead};
 pub use seeders::{Seeder, SeedingFact};
-pub use shares::Share;
+pub use shares::{ListedShare, Share, ShareId};
 pub use undo::Undo;
 
 use crate::fact::{Hlc, Stamp};
 use crate::vote::{NameKind, Vote};
-use keys::{GroupKey, Index, KickKey, MembershipKey, SessionKey, Table, UserKey};
+use keys::{GroupKey, Index, KickKey, ManifestKey, MembershipKey, SessionKey, ShareKey, Table, UserKey};
 use rows::{
     At, CredentialRow, DeviceRow, FileRow, GroupRow, KickRow, ManifestRow, MembershipRow, PublicationRow, RunRow,
     ShareRow, Tally, UserRow,
@@ -62,9 +62,13 @@ pub struct State {
     shares: Table<ShareRow>,
     publications: Table<PublicationRow>,
     manifests: Table<ManifestRow>,
+    /// What else is known of those manifests that are here and are folders'.
+    folders: BTreeMap<ManifestKey, Folder>,
     /// This tracker's votes, by the name in lower case.
     votes: BTreeMap<(NameKind, Box<str>), Vote>,
     // Derived.
+    /// The manifests of folders by their trees.
+    trees: BTreeSet<(TreeId, ManifestKey)>,
     /// Users by what they claim, in any case.
     claims: Index,
     /// Groups by what they claim, in any case.
@@ -85,6 +89,8 @@ pub struct State {
     tallies: BTreeMap<(UserKey, GroupKey), Tally>,
     accounts: u64,
     open_groups: u64,
+    /// Not what is known, but what whoever follows has not seen of it: shares that have come, gone or changed.
+    changed: BTreeSet<ShareKey>,
 }
 
 impl State {

@@ -3,7 +3,7 @@
 
 use common::id::{
     DeviceId, FileId, FileName, GroupId, GroupName, MembershipId, OriginId, PublicationId, SessionId, Sha1Digest,
-    UserId, UserName,
+    TreeId, UserId, UserName,
 };
 use common::pieces::PieceLayout;
 
@@ -93,7 +93,8 @@ pub(super) struct UserRow {
     pub(super) groups_made: u32,
     /// Derived: publications of the user.
     pub(super) shares_made: u32,
-    /// Derived: pieces of the manifests that are here and that the user's publications name, each once.
+    /// Derived: pieces of the manifests that are here and that the user's publications name, each once; and what their
+    /// trees take, in digests of a piece.
     pub(super) manifest_pieces: u64,
 }
 
@@ -413,20 +414,42 @@ impl PublicationRow {
 
 row!(PublicationRow, PublicationKey, PublicationId);
 
-/// What a manifest says of the whole file.
+/// What a manifest says of the whole content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ManifestHead {
-    /// How the file is cut.
+    /// How the content is cut.
     pub layout: PieceLayout,
     /// SHA-1 of the whole.
     pub sha1: Sha1Digest,
+    /// What else there is to it, if it is a folder's.
+    pub folder: Option<Folder>,
+}
+
+/// What makes a content a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Folder {
+    /// Which files are where in it.
+    pub tree: TreeId,
+    /// Length of the tree's form, in bytes.
+    pub bytes: u64,
+    /// Its files and empty folders.
+    pub entries: u32,
+    /// The manifest that the content would have as a file.
+    pub plain: ManifestId,
+}
+
+/// The head of a manifest without what only folders have: those are few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub(super) layout: PieceLayout,
+    pub(super) sha1: Sha1Digest,
 }
 
 #[derive(Debug)]
 pub(super) struct ManifestRow {
     pub(super) id: ManifestId,
     /// Nothing, while it is not here.
-    pub(super) head: Option<ManifestHead>,
+    pub(super) head: Option<Cut>,
     /// Derived: the last publication that names it.
     pub(super) publications: Option<PublicationKey>,
 }

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use common::id::{FileId, FileName, GroupId, MembershipId, PublicationId, Sha1Digest, UserId, UserName};
+use common::id::{FileId, FileName, GroupId, MembershipId, PublicationId, Sha1Digest, TreeId, UserId, UserName};
 use common::look::look;
 use common::pieces::PieceLayout;
 
 use super::keys::{FileKey, GroupKey, Key, ManifestKey, MembershipKey, PublicationKey, ShareKey, UserKey};
-use super::rows::{At, ManifestHead, Publication};
+use super::rows::{At, Cut, Folder, ManifestHead, Publication};
 use super::undo::{Earlier, Undo};
 use super::{State, digits, split_reference};
 use crate::fact::{Hlc, ManifestId, Stamp};
@@ -34,8 +34,43 @@ pub struct Share {
     pub layout: PieceLayout,
     /// SHA-1 of the whole.
     pub sha1: Sha1Digest,
-    /// Name of whoever published it first.
+    /// What else there is to it, if it is a folder.
+    pub folder: Option<Folder>,
+    /// Whoever published it first,
+    pub publisher: UserId,
+    /// by name,
     pub uploader: UserName,
+    /// and when.
+    pub published: Hlc,
+}
+
+/// Which share is meant: all publications of one content under one name in one group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShareId {
+    /// Where.
+    pub group: GroupId,
+    /// Its content.
+    pub file: FileId,
+    /// The name that it was given.
+    pub name: FileName,
+}
+
+/// What a search is told of a share that is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListedShare {
+    /// Its manifest.
+    pub manifest: ManifestId,
+    /// Its length, in bytes.
+    pub size: u64,
+    /// Its tree, if it is a folder.
+    pub tree: Option<TreeId>,
+}
+
+impl Share {
+    /// The manifest that its content has as a file: the same for all who seed it.
+    pub fn plain(&self) -> ManifestId {
+        self.folder.map_or(self.manifest, |folder| folder.plain)
+    }
 }
 
 impl State {
@@ -57,9 +92,33 @@ impl State {
         self.manifests.get(&id).is_some_and(|(_, row)| row.head.is_some())
     }
 
+    /// Up to `most` manifests that shares name, and that are not here.
+    pub fn lacking_manifests(&self, most: usize) -> Vec<ManifestId> {
+        let lacking = self.manifests.iter().filter(|(_, row)| row.head.is_none());
+        let wanted = |key| self.publications_of(key).any(|p| self.publications[p].stands);
+        lacking.filter(|(key, _)| wanted(*key)).map(|(_, row)| row.id).take(most).collect()
+    }
+
     /// Whether a publication was replaced or taken back.
     pub fn is_withdrawn(&self, publication: PublicationId) -> bool {
         self.publications.get(&publication).is_some_and(|(_, row)| row.withdrawn.is_some())
+    }
+
+    /// What is known of a manifest that is here.
+    pub(super) fn head(&self, manifest: ManifestKey) -> Option<ManifestHead> {
+        let Cut { layout, sha1 } = self.manifests[manifest].head?;
+        Some(ManifestHead { layout, sha1, folder: self.folders.get(&manifest).copied() })
+    }
+
+    /// Whether a share of the group is a folder with this tree.
+    pub fn shows_tree(&self, group: GroupId, tree: TreeId) -> bool {
+        let Some(group) = self.groups.find(&group) else { return false };
+        let manifests = self.trees.range((tree, ManifestKey::MIN)..).take_while(|(other, _)| *other == tree);
+        let listed = |p: PublicationKey| self.publications[p].fact.filter(|_| self.publications[p].listed);
+        manifests
+            .flat_map(|(_, m)| self.publications_of(*m))
+            .filter_map(listed)
+            .any(|f| self.group_of(f.share) == group)
     }
 
     pub(super) fn set_manifest(&mut self, manifest: ManifestKey, head: Option<ManifestHead>) -> Undo {
@@ -67,7 +126,15 @@ impl State {
         let users = publications.iter().filter_map(|p| self.publications[*p].fact.map(|fact| fact.user));
         let users: BTreeSet<UserKey> = users.collect();
         users.iter().for_each(|user| self.weigh(*user, manifest, false));
-        let before = std::mem::replace(&mut self.manifests[manifest].head, head);
+        let before = self.head(manifest);
+        self.manifests[manifest].head = head.map(|head| Cut { layout: head.layout, sha1: head.sha1 });
+        if let Some(folder) = self.folders.remove(&manifest) {
+            self.trees.remove(&(folder.tree, manifest));
+        }
+        if let Some(folder) = head.and_then(|head| head.folder) {
+            self.folders.insert(manifest, folder);
+            self.trees.insert((folder.tree, manifest));
+        }
         users.iter().for_each(|user| self.weigh(*user, manifest, true));
         publications.into_iter().for_each(|p| self.refresh_publication(p));
         Undo(Earlier::Manifest(manifest, before))
@@ -160,6 +227,7 @@ impl State {
             *standing = if stands { *standing + 1 } else { standing.saturating_sub(1) };
         }
         if was_listed != listed {
+            self.changed.insert(fact.share);
             let first = self.first_of(fact.share);
             let of_share = &mut self.shares[fact.share].listed;
             let entry = (fact.at.hlc(), publication);
@@ -256,16 +324,19 @@ impl State {
     fn share(&self, publication: PublicationKey, shown: FileName) -> Option<Share> {
         let row = &self.publications[publication];
         let fact = row.fact?;
-        let manifest = &self.manifests[fact.manifest];
-        let ManifestHead { layout, sha1 } = manifest.head?;
+        let ManifestHead { layout, sha1, folder } = self.head(fact.manifest)?;
+        let publisher = &self.users[fact.user];
         Some(Share {
             publication: row.id,
             name: shown,
             file: self.files[self.shares[fact.share].file].id,
-            manifest: manifest.id,
+            manifest: self.manifests[fact.manifest].id,
             layout,
             sha1,
-            uploader: self.users[fact.user].shown.clone()?,
+            folder,
+            publisher: publisher.id,
+            uploader: publisher.shown.clone()?,
+            published: fact.at.hlc(),
         })
     }
 
@@ -392,12 +463,74 @@ impl State {
         shares.map(|(_, p)| self.publications[*p].id).collect()
     }
 
-    /// Whether this membership carries a publication of this file under this name.
-    pub fn has_published(&self, membership: MembershipId, name: &FileName, file: FileId) -> bool {
+    /// Up to `most` shares that have come, gone or changed since they were last taken from here, as they are now.
+    pub fn take_changed(&mut self, most: usize) -> Vec<(ShareId, Option<ListedShare>)> {
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some(share) = self.changed.pop_first()
+        {
+            let row = &self.shares[share];
+            let file = &self.files[row.file];
+            let id = ShareId { group: self.groups[file.group].id, file: file.id, name: row.name.clone() };
+            taken.push((id, self.listed(share)));
+        }
+        taken
+    }
+
+    /// Whether nothing has changed since.
+    pub fn is_unchanged(&self) -> bool {
+        self.changed.is_empty()
+    }
+
+    /// Who follows this state knows it as it is.
+    pub fn forget_changed(&mut self) {
+        self.changed.clear();
+    }
+
+    /// A share, if it is seen.
+    pub fn listed_share(&self, share: &ShareId) -> Option<ListedShare> {
+        self.listed(self.share_key(share)?)
+    }
+
+    /// A share with the name that is shown, if it is seen.
+    pub fn share_by(&self, share: &ShareId) -> Option<Share> {
+        self.share_as_shown(self.groups.find(&share.group)?, self.share_key(share)?)
+    }
+
+    fn share_key(&self, share: &ShareId) -> Option<ShareKey> {
+        let file = self.files.find(&(self.groups.find(&share.group)?, share.file))?;
+        self.shares.find(&(file, share.name.clone()))
+    }
+
+    fn listed(&self, share: ShareKey) -> Option<ListedShare> {
+        let (_, publication) = self.speaker(share)?;
+        let manifest = self.publications[publication].fact?.manifest;
+        let head = self.head(manifest)?;
+        let tree = head.folder.map(|folder| folder.tree);
+        Some(ListedShare { manifest: self.manifests[manifest].id, size: head.layout.len(), tree })
+    }
+
+    /// Every publication that stands for the same share as this one, and is still seen.
+    pub fn publications_beside(&self, publication: PublicationId) -> Vec<PublicationId> {
+        let fact = self.publications.get(&publication).and_then(|(_, row)| row.fact);
+        let listed = fact.into_iter().flat_map(|fact| self.shares[fact.share].listed.iter());
+        listed.map(|(_, p)| self.publications[*p].id).collect()
+    }
+
+    /// Whether this membership carries a publication of this content, with this manifest, under this name.
+    pub fn has_published(
+        &self,
+        membership: MembershipId,
+        name: &FileName,
+        (file, manifest): (FileId, ManifestId),
+    ) -> bool {
         let Some((key, row)) = self.memberships.get(&membership) else { return false };
         let share = row.asked.and_then(|asked| self.files.find(&(asked.group, file)));
         let share = share.and_then(|file| self.shares.find(&(file, name.clone())));
-        let carries = |p: &PublicationKey| self.publications[*p].fact.is_some_and(|f| f.membership == key);
+        let carries = |p: &PublicationKey| {
+            let fact = self.publications[*p].fact;
+            fact.is_some_and(|f| f.membership == key && self.manifests[f.manifest].id == manifest)
+        };
         share.is_some_and(|share| self.shares[share].listed.iter().any(|(_, p)| carries(p)))
     }
 

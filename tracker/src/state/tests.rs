@@ -1,11 +1,13 @@
 //! The laws, over random histories: the same state in whatever order facts come, and whatever is taken away, or back, and
 //! joined anew.
 
-use common::id::{DeviceId, FileId, GroupId, MembershipId, OriginId, PublicationId, SessionId, Sha1Digest, UserId};
+use common::id::{
+    DeviceId, FileId, GroupId, MembershipId, OriginId, PublicationId, SessionId, Sha1Digest, TreeId, UserId,
+};
 use common::pieces::PieceLayout;
 use proptest::prelude::*;
 
-use super::{ManifestHead, State};
+use super::{Folder, ManifestHead, State};
 use crate::fact::{CredentialId, EndReason, Fact, Hlc, KickId, ManifestId, Stamp};
 use crate::vote::{Claim, NameKind, Vote};
 
@@ -131,7 +133,13 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Step>> {
 
 pub(crate) fn head(manifest: u8) -> ManifestHead {
     let layout = PieceLayout::new((u64::from(manifest) + 1) << 20, 1 << 14).expect("a layout");
-    ManifestHead { layout, sha1: Sha1Digest::new([manifest; 20]) }
+    ManifestHead { layout, sha1: Sha1Digest::new([manifest; 20]), folder: folder(manifest) }
+}
+
+/// Every other manifest is a folder's, and those have the same tree.
+fn folder(manifest: u8) -> Option<Folder> {
+    let plain = ManifestId([manifest + 100; 32]);
+    (manifest % 2 == 1).then_some(Folder { tree: TreeId::new([1; 32]), bytes: 5200, entries: 3, plain })
 }
 
 fn take(state: &mut State, step: &Step) {

@@ -56,15 +56,17 @@ impl State {
         self.users.get(&user).map_or(0, |(_, row)| row.shares_made)
     }
 
-    /// What the manifests that a user's shares refer to take, in bytes, as long as they are kept.
+    /// What the manifests and trees that a user's shares refer to take, in bytes, as long as they are kept. A tree counts
+    /// with each manifest that names it.
     pub fn manifest_bytes(&self, user: UserId) -> u64 {
         self.users.get(&user).map_or(0, |(_, row)| row.manifest_pieces).saturating_mul(PieceHash::LEN as u64)
     }
 
     /// Keeps the sum of what a user's manifests take, when one of them comes or goes.
     pub(super) fn weigh(&mut self, user: UserKey, manifest: ManifestKey, named: bool) {
-        let Some(head) = self.manifests[manifest].head else { return };
-        let pieces = head.layout.len().div_ceil(head.layout.piece_len().max(1));
+        let Some(head) = self.head(manifest) else { return };
+        let of_tree = head.folder.map_or(0, |folder| folder.bytes.div_ceil(PieceHash::LEN as u64));
+        let pieces = head.layout.len().div_ceil(head.layout.piece_len().max(1)).saturating_add(of_tree);
         let sum = &mut self.users[user].manifest_pieces;
         *sum = if named { sum.saturating_add(pieces) } else { sum.saturating_sub(pieces) };
     }

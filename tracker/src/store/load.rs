@@ -13,7 +13,7 @@ use super::error::{Result, StoreError};
 use super::facts::StampedFact;
 use super::{facts, votes};
 use crate::fact::{Hlc, ManifestId, Stamp};
-use crate::state::{ManifestHead, State};
+use crate::state::{Folder, ManifestHead, State};
 use crate::vote::{NameKind, Vote};
 
 /// Rows that are handed over at a time: a thread that is woken for each row does nothing else.
@@ -68,18 +68,27 @@ fn read(conn: &Connection, send: &SyncSender<Vec<Loaded>>) -> Result<()> {
 }
 
 fn manifests(conn: &Connection, mut each: impl FnMut(ManifestId, ManifestHead) -> Result<()>) -> Result<()> {
-    let mut find = conn.prepare("SELECT id, len, piece_len, sha1 FROM manifests")?;
+    let sql = "SELECT m.id, m.len, m.piece_len, m.sha1, m.tree, m.plain, t.bytes, t.entries
+               FROM manifests m LEFT JOIN trees t ON t.id = m.tree";
+    let mut find = conn.prepare(sql)?;
     let mut rows = find.query([])?;
     while let Some(r) = rows.next()? {
         let (len, piece_len): (i64, i64) = (r.get(1)?, r.get(2)?);
         match PieceLayout::new(len.cast_unsigned(), piece_len.cast_unsigned()) {
             Ok(layout) => {
-                each(ManifestId(r.get(0)?), ManifestHead { layout, sha1: r.get::<_, [u8; 20]>(3)?.into() })?;
+                let head = ManifestHead { layout, sha1: r.get::<_, [u8; 20]>(3)?.into(), folder: folder(r)? };
+                each(ManifestId(r.get(0)?), head)?;
             }
             Err(e) => tracing::error!("a manifest is damaged ({e}): its shares are not listed; look after the disk"),
         }
     }
     Ok(())
+}
+
+/// What a row says of a folder, if it is one's.
+fn folder(r: &Row<'_>) -> Result<Option<Folder>> {
+    let Some(tree) = r.get::<_, Option<[u8; 32]>>(4)? else { return Ok(None) };
+    Ok(Some(Folder { tree: tree.into(), plain: ManifestId(r.get(5)?), bytes: r.get(6)?, entries: r.get(7)? }))
 }
 
 /// Who is a member by the tables, and since when.

@@ -8,10 +8,12 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{Result, StoreError};
 use super::tables::Tables;
+use super::trees::{self, CheckedTree};
 use crate::fact::ManifestId;
-use crate::state::ManifestHead;
+use crate::state::{Folder, ManifestHead};
 
 const CONTEXT: &str = "shoal manifest 1";
+const FOLDER_CONTEXT: &str = "shoal folder manifest 1";
 /// Pieces in one stored run.
 const RUN: usize = MAX_PART;
 
@@ -20,19 +22,26 @@ const RUN: usize = MAX_PART;
 pub struct NewManifest {
     id: ManifestId,
     manifest: Manifest,
+    /// Of a folder, its tree, and the manifest that its content would have as a file.
+    folder: Option<(CheckedTree, ManifestId)>,
 }
 
 impl NewManifest {
-    /// Hashes the manifest, which takes a while when it is long.
+    /// Of a file. Hashes the manifest, which takes a while when it is long.
     pub fn new(manifest: Manifest) -> Self {
-        let mut h = blake3::Hasher::new_derive_key(CONTEXT);
-        let layout = manifest.layout();
-        h.update(manifest.file_id().as_bytes()).update(manifest.sha1().as_bytes());
-        h.update(&layout.len().to_le_bytes()).update(&layout.piece_len().to_le_bytes());
-        for piece in manifest.pieces() {
-            h.update(&piece.to_bytes());
+        let id = ManifestId(*fields(CONTEXT, &manifest).finalize().as_bytes());
+        Self { id, manifest, folder: None }
+    }
+
+    /// Of a folder with this tree, the bytes of whose files are this content: its id is bound to both. `None`, if their lengths
+    /// differ.
+    pub fn of_folder(manifest: Manifest, tree: CheckedTree) -> Option<Self> {
+        if tree.len != manifest.layout().len() {
+            return None;
         }
-        Self { id: ManifestId(*h.finalize().as_bytes()), manifest }
+        let Self { id: plain, manifest, .. } = Self::new(manifest);
+        let id = fields(FOLDER_CONTEXT, &manifest).update(tree.id.as_bytes()).finalize();
+        Some(Self { id: ManifestId(*id.as_bytes()), manifest, folder: Some((tree, plain)) })
     }
 
     /// Its name.
@@ -50,18 +59,35 @@ impl NewManifest {
         self.manifest.layout()
     }
 
-    /// What it says of the whole file.
+    /// What it would be called if the content were a file.
+    pub fn plain(&self) -> ManifestId {
+        self.folder.as_ref().map_or(self.id, |(_, plain)| *plain)
+    }
+
+    /// Length of the tree's form, in bytes; 0 for a file.
+    pub fn tree_bytes(&self) -> u64 {
+        self.folder.as_ref().map_or(0, |(tree, _)| tree.bytes)
+    }
+
+    /// What it says of the whole content.
     pub(super) fn head(&self) -> ManifestHead {
-        ManifestHead { layout: self.manifest.layout(), sha1: self.manifest.sha1() }
+        let folder =
+            self.folder.map(|(tree, plain)| Folder { tree: tree.id, bytes: tree.bytes, entries: tree.entries, plain });
+        ManifestHead { layout: self.manifest.layout(), sha1: self.manifest.sha1(), folder }
     }
 
     /// Writes it, if it is not there.
     pub(super) fn write(&self, tx: &Connection) -> Result<()> {
         let m = &self.manifest;
         let len = i64::try_from(m.layout().len()).map_err(|_| StoreError::Content("a file longer than 2^63 bytes"))?;
-        let sql = "INSERT OR IGNORE INTO manifests (id, file_id, len, piece_len, sha1) VALUES (?1, ?2, ?3, ?4, ?5)";
-        let (file, sha1) = (m.file_id(), m.sha1());
-        let row = (self.id.0, file.as_bytes(), len, m.layout().piece_len().cast_signed(), sha1.as_bytes());
+        if let Some((tree, _)) = &self.folder {
+            trees::write(tx, tree)?;
+        }
+        let sql = "INSERT OR IGNORE INTO manifests (id, file_id, len, piece_len, sha1, tree, plain)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let (file, sha1, piece_len) = (m.file_id(), m.sha1(), m.layout().piece_len().cast_signed());
+        let (tree, plain) = self.folder.map(|(tree, plain)| (*tree.id.as_bytes(), plain.0)).unzip();
+        let row = (self.id.0, file.as_bytes(), len, piece_len, sha1.as_bytes(), tree, plain);
         if tx.prepare_cached(sql)?.execute(row)? == 0 {
             return Ok(());
         }
@@ -72,6 +98,16 @@ impl NewManifest {
         }
         Ok(())
     }
+}
+
+fn fields(context: &str, manifest: &Manifest) -> blake3::Hasher {
+    let (mut h, layout) = (blake3::Hasher::new_derive_key(context), manifest.layout());
+    h.update(manifest.file_id().as_bytes()).update(manifest.sha1().as_bytes());
+    h.update(&layout.len().to_le_bytes()).update(&layout.piece_len().to_le_bytes());
+    for piece in manifest.pieces() {
+        h.update(&piece.to_bytes());
+    }
+    h
 }
 
 impl Tables<'_> {

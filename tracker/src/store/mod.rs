@@ -27,16 +27,18 @@ mod readers;
 mod remote;
 mod replication;
 mod reserve;
+mod search;
 mod sweep;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod trees;
 mod votes;
 mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread;
 
 use common::id::{DeviceId, OriginId};
@@ -53,12 +55,15 @@ pub use manifest::NewManifest;
 pub use open::OpenError;
 pub use presence::PresenceRow;
 pub use remote::{Absent, Applied, Outbox};
+pub use search::Found;
 pub use sweep::Swept;
 pub use tables::Tables;
+pub use trees::{BadTree, CheckedTree, StagedTree, TreePlace};
 pub use writer::{Change, WallClock, Written};
 
 use crate::fact::Fact;
 use crate::limits::Caller;
+use crate::state::{ListedShare, ShareId};
 use batch::Batch;
 use checkpoint::Behind;
 use jobs::{Closed, Jobs, Work};
@@ -69,12 +74,17 @@ use mutation::Mutations;
 use open::DataDir;
 use readers::Readers;
 use reserve::{FreeBytes, Reserve};
+use search::Search;
+use trees::StagedTrees;
 use writer::{Command, Replay, Upkeep, Writer};
 
 /// Connections that read.
 const READERS: usize = 6;
 /// Recorded answers forgotten in one transaction, so that commands do not wait for long.
 const PRUNED_AT_ONCE: u32 = 1000;
+
+/// Shares that have changed, and what the state has in it, if those were all.
+type ChangedShares = (Vec<(ShareId, Option<ListedShare>)>, Option<Versions>);
 
 /// The open database. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -89,6 +99,8 @@ pub struct Store {
     clock: Clock,
     reserve: Arc<Reserve>,
     writer: Arc<WriterThread>,
+    staged_trees: StagedTrees,
+    search: Arc<OnceLock<Search>>,
     data_dir: PathBuf,
 }
 
@@ -184,8 +196,9 @@ impl Store {
         if !is_checked {
             check_behind(data_dir, &jobs)?;
         }
-        let data_dir = data_dir.to_owned();
-        Ok(Self { jobs, readers, state, versions, origin, clock: Clock(clock), reserve, writer, data_dir })
+        let (data_dir, staged_trees, clock) = (data_dir.to_owned(), StagedTrees::default(), Clock(clock));
+        let search = Arc::default();
+        Ok(Self { jobs, readers, state, versions, origin, clock, reserve, writer, staged_trees, search, data_dir })
     }
 
     /// Decides a command of `caller` on the state as it is, applies what it decides, and returns when that is
@@ -280,6 +293,31 @@ impl Store {
         // Poisoned, if the writer ended by a panic while it changed the state: nobody may believe that state.
         let state = self.state.read().map_err(|_| StoreError::Panicked)?;
         query(&state)
+    }
+
+    /// Up to `most` shares that have changed since they were last taken from here; and, if those were all, what the state has
+    /// in it.
+    fn take_changed_shares(&self, most: usize) -> Result<ChangedShares, StoreError> {
+        let mut state = self.state.write().map_err(|_| StoreError::Panicked)?;
+        let changed = state.take_changed(most);
+        // Both are changed under this lock.
+        Ok((changed, state.is_unchanged().then(|| (**self.versions.borrow()).clone())))
+    }
+
+    /// If the state is that of `place`, who follows it knows all of it.
+    fn forget_changed_shares(&self, place: &Versions) -> Result<bool, StoreError> {
+        let mut state = self.state.write().map_err(|_| StoreError::Panicked)?;
+        let is_level = **self.versions.borrow() == *place;
+        if is_level {
+            state.forget_changed();
+        }
+        Ok(is_level)
+    }
+
+    /// Of some shares, what there is now.
+    fn listed_shares(&self, shares: Vec<ShareId>) -> Result<Vec<(ShareId, Option<ListedShare>)>, StoreError> {
+        let state = self.state.read().map_err(|_| StoreError::Panicked)?;
+        Ok(shares.into_iter().map(|share| (share.clone(), state.listed_share(&share))).collect())
     }
 
     /// Asks the tables for `caller`, on a thread of its own, for what is not in memory.
@@ -395,7 +433,7 @@ impl Store {
         layout: common::pieces::PieceLayout,
     ) -> Result<crate::fact::ManifestId, StoreError> {
         let id = [number; 32];
-        let head = crate::state::ManifestHead { layout, sha1: common::id::Sha1Digest::new([number; 20]) };
+        let head = crate::state::ManifestHead { layout, sha1: common::id::Sha1Digest::new([number; 20]), folder: None };
         let sql = "INSERT INTO manifests (id, file_id, len, piece_len, sha1) VALUES (?1, ?1, ?2, ?3, ?4)";
         let work = move |tx: &rusqlite::Connection, mutations: &mut Mutations| {
             mutations.push(Mutation::ManifestAdded(crate::fact::ManifestId(id), head));
@@ -411,7 +449,16 @@ impl Store {
         F: FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        self.alone(Caller::tracker(), false, |tx, _, _| work(tx)).await
+        self.upkeep_for(Caller::tracker(), work).await
+    }
+
+    /// The same, as `caller`'s turn.
+    async fn upkeep_for<T, F>(&self, caller: Caller, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.alone(caller, false, |tx, _, _| work(tx)).await
     }
 
     /// Works on the tables of facts, and so on the state.

@@ -169,7 +169,7 @@ fn create_private_dir(path: &Path) -> io::Result<()> {
 }
 
 /// Opens for reading and writing, or makes the file for its owner alone.
-fn private() -> OpenOptions {
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]

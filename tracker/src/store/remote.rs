@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use common::codec;
-use common::id::{MembershipId, OriginId, PublicationId};
+use common::id::{MembershipId, OriginId, PublicationId, TreeId};
 use common::pieces::PieceLayout;
 use common::wire::limits::{List, MAX_BATCH_BYTES, MAX_EVENTS, MAX_FRAME, MAX_PART};
 use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote};
@@ -343,19 +343,26 @@ fn said_at(conn: &Connection, stamp: Stamp) -> Result<Option<Vec<Fact>>> {
 }
 
 impl Tables<'_> {
-    /// Part of a manifest as it travels, at most `most` pieces; `None` if it is not here.
-    pub(crate) fn manifest_to_send(&self, id: ManifestId, first: u32, most: usize) -> Result<Option<ManifestPart>> {
-        let sql = "SELECT file_id, len, piece_len, sha1 FROM manifests WHERE id = ?1";
+    /// Part of a manifest as it travels, at most `most` pieces, and the tree that it names; `None` if it is not here.
+    pub(crate) fn manifest_to_send(
+        &self,
+        id: ManifestId,
+        first: u32,
+        most: usize,
+    ) -> Result<Option<(ManifestPart, Option<TreeId>)>> {
+        let sql = "SELECT file_id, len, piece_len, sha1, tree FROM manifests WHERE id = ?1";
         let row = |r: &Row<'_>| {
             let (file, sha1): ([u8; 32], [u8; 20]) = (r.get(0)?, r.get(3)?);
-            Ok((file, r.get::<_, i64>(1)?.cast_unsigned(), r.get::<_, i64>(2)?.cast_unsigned(), sha1))
+            let tree = r.get::<_, Option<[u8; 32]>>(4)?.map(TreeId::from);
+            Ok((file, r.get::<_, i64>(1)?.cast_unsigned(), r.get::<_, i64>(2)?.cast_unsigned(), sha1, tree))
         };
-        let Some((file, len, piece_len, sha1)) = self.conn.prepare_cached(sql)?.query_row([id.0], row).optional()?
+        let Some((file, len, piece_len, sha1, tree)) =
+            self.conn.prepare_cached(sql)?.query_row([id.0], row).optional()?
         else {
             return Ok(None);
         };
         let layout = PieceLayout::new(len, piece_len).map_err(|_| StoreError::Content("a manifest is damaged"))?;
         let pieces = List::first_of(self.manifest_part(id, first)?.into_iter().take(most.clamp(1, MAX_PART)));
-        Ok(Some(ManifestPart { id: id.0, file_id: file.into(), layout, sha1: sha1.into(), first, pieces }))
+        Ok(Some((ManifestPart { id: id.0, file_id: file.into(), layout, sha1: sha1.into(), first, pieces }, tree)))
     }
 }

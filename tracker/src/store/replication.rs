@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use common::id::OriginId;
+use common::id::{OriginId, TreeId};
 use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote, SyncFrame};
 use tokio::sync::watch;
 
@@ -15,12 +15,15 @@ use super::log::Versions;
 use super::manifest::NewManifest;
 use super::mutation::Mutations;
 use super::remote::{self, Absent, Applied, Outbox};
+use super::trees::CheckedTree;
 use super::{Store, checkpoint, log_rows, votes};
 use crate::fact::ManifestId;
 use crate::limits::Caller;
 
 /// Events that go in one transaction, so that commands do not wait for long.
 const CUT_AT_ONCE: u64 = 1000;
+/// Manifests that are looked for at the beginning of a connection, though no event brings them.
+const MAX_LACKING: usize = 1000;
 
 impl Store {
     /// This run: the origin of what is decided here.
@@ -205,24 +208,43 @@ impl Store {
         self.readers.read(&Caller::tracker(), |s| bounds::flaw(s.conn)).await
     }
 
-    /// Part of a manifest, at most `most` pieces, in answer to the sibling.
+    /// Part of a manifest, at most `most` pieces, in answer to the sibling. Of a folder, if it knows `folders`.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn manifest_frame(&self, id: [u8; 32], first: u32, most: usize) -> Result<SyncFrame> {
+    pub async fn manifest_frame(&self, id: [u8; 32], first: u32, most: usize, folders: bool) -> Result<SyncFrame> {
         let part =
             self.readers.read(&Caller::replica(), move |s| s.manifest_to_send(ManifestId(id), first, most)).await?;
-        Ok(part.map_or(SyncFrame::NoManifest(id), SyncFrame::Manifest))
+        Ok(match part {
+            Some((part, None)) => SyncFrame::Manifest(part),
+            Some((part, Some(tree))) if folders => SyncFrame::FolderManifest { part, tree },
+            _ => SyncFrame::NoManifest(id),
+        })
     }
 
-    /// Stores a manifest that the sibling sent in `parts`, if it is the one that is called `id`.
+    /// Stores a manifest that the sibling sent in `parts`, if it is the one that is called `id`; of a folder, with the tree that
+    /// is here or that it sent, too.
     ///
     /// # Errors
     /// When it is not, or the database fails.
-    pub async fn store_manifest(&self, id: ManifestId, parts: Vec<ManifestPart>) -> Result<()> {
-        let made = tokio::task::spawn_blocking(move || assemble(id, parts)).await;
+    pub async fn store_manifest(&self, id: ManifestId, parts: Vec<ManifestPart>, tree: Option<TreeId>) -> Result<()> {
+        let checked = match tree {
+            Some(tree) => Some(self.check_sibling_tree(tree).await?),
+            None => None,
+        };
+        let made = tokio::task::spawn_blocking(move || assemble(id, parts, checked)).await;
         let manifest = made.unwrap_or(Err(StoreError::Panicked))?;
-        self.add_manifest(manifest).await
+        self.add_manifest(manifest).await?;
+        self.drop_sibling_tree();
+        Ok(())
+    }
+
+    /// Manifests that shares name, and that are not here.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub async fn lacking_manifests(&self) -> Result<Vec<ManifestId>> {
+        self.read(|state| Ok(state.lacking_manifests(MAX_LACKING))).await
     }
 
     /// Stores a manifest before anything refers to it.
@@ -235,12 +257,15 @@ impl Store {
     }
 }
 
-fn assemble(id: ManifestId, parts: Vec<ManifestPart>) -> Result<NewManifest> {
+fn assemble(id: ManifestId, parts: Vec<ManifestPart>, tree: Option<CheckedTree>) -> Result<NewManifest> {
     let wrong = StoreError::Content("the sibling sent a manifest that is not what it is called");
     let Some(first) = parts.first() else { return Err(wrong) };
     let (file, layout, sha1) = (first.file_id, first.layout, first.sha1);
     let pieces = parts.into_iter().flat_map(|p| p.pieces.into_vec()).collect();
     let manifest = common::manifest::Manifest::new(layout, file, sha1, pieces).map_err(|_| wrong.clone())?;
-    let manifest = NewManifest::new(manifest);
+    let manifest = match tree {
+        None => NewManifest::new(manifest),
+        Some(tree) => NewManifest::of_folder(manifest, tree).ok_or_else(|| wrong.clone())?,
+    };
     if manifest.id() == id { Ok(manifest) } else { Err(wrong) }
 }

@@ -65,6 +65,7 @@ impl Store {
             swept.manifests +=
                 self.upkeep_of_facts(move |tx, mutations| forget_manifests(tx, &some, mutations)).await?;
         }
+        self.sweep_trees().await?;
         let number = self.upkeep(move |tx| count(tx, now)).await?;
         self.upkeep_of_facts(move |tx, _| mark(tx, number, now)).await?;
         loop {

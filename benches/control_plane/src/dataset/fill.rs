@@ -191,7 +191,7 @@ impl Filler<'_> {
         hasher.update(&FILE_BYTES.to_le_bytes()).update(&PIECE_BYTES.to_le_bytes()).update(&piece.to_bytes());
         let name = *hasher.finalize().as_bytes();
         let row = (name, file, FILE_BYTES.cast_signed(), PIECE_BYTES.cast_signed(), sha1);
-        self.run("INSERT INTO manifests VALUES (?1, ?2, ?3, ?4, ?5)", row)?;
+        self.run("INSERT INTO manifests (id, file_id, len, piece_len, sha1) VALUES (?1, ?2, ?3, ?4, ?5)", row)?;
         self.run("INSERT INTO manifest_pieces VALUES (?1, 0, ?2)", (name, piece.to_bytes()))?;
         Ok(name)
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use common::id::TreeId;
 use common::wire::sync::{Batch, Event, Facts, Head, Hello, ManifestPart, NameVote, StateDigest};
 
 use crate::fact::ManifestId;
@@ -40,7 +41,7 @@ pub(super) struct Conn {
     pub(super) dirty: bool,
     pub(super) reading: bool,
     pub(super) facts: Option<Sending>,
-    /// The manifest that the sibling is being sent.
+    /// The manifest or tree that the sibling is being sent.
     pub(super) serving: Option<Serving>,
     /// The sibling has asked for a sign of life.
     pub(super) pong_due: bool,
@@ -50,7 +51,9 @@ pub(super) struct Conn {
     pub(super) held: Vec<Event>,
     /// What `Apply` was last asked to do.
     pub(super) current: Option<Current>,
-    pub(super) fetching: Option<(ManifestId, Vec<ManifestPart>)>,
+    pub(super) fetching: Option<Fetching>,
+    /// Manifests to fetch when nothing else comes in.
+    pub(super) lacking: VecDeque<ManifestId>,
     /// What the sibling was asked for and does not have.
     pub(super) absent: Absent,
     pub(super) wanted_heads: Vec<Head>,
@@ -83,12 +86,46 @@ pub(super) struct Sending {
     pub(super) unacknowledged: VecDeque<(u64, Cursor)>,
 }
 
-/// A manifest on its way out.
+/// A manifest on its way in.
+#[derive(Debug)]
+pub(super) struct Fetching {
+    pub(super) id: ManifestId,
+    pub(super) parts: Vec<ManifestPart>,
+    /// Of a folder, its tree.
+    pub(super) tree: Option<IncomingTree>,
+}
+
+/// A tree on its way in.
+#[derive(Debug)]
+pub(super) struct IncomingTree {
+    pub(super) id: TreeId,
+    /// How long it is, once that is known.
+    pub(super) len: Option<u64>,
+    /// How much of it has been staged.
+    pub(super) have: u64,
+    /// What has come since.
+    pub(super) buffer: Vec<u8>,
+}
+
+impl IncomingTree {
+    pub(super) const fn new(id: TreeId) -> Self {
+        Self { id, len: None, have: 0, buffer: Vec::new() }
+    }
+}
+
+/// What the sibling asks for in parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Manifest([u8; 32]),
+    Tree(TreeId),
+}
+
+/// A manifest or a tree on its way out.
 #[derive(Debug)]
 pub(super) struct Serving {
-    pub(super) id: [u8; 32],
-    /// The next part to read; `None` while one is being read, or waited for to be asked.
-    pub(super) next: Option<u32>,
+    pub(super) wanted: Wanted,
+    /// The next piece or byte to read; `None` while it is being read, or waited for to be asked.
+    pub(super) next: Option<u64>,
     /// Whether the sibling asks for each part.
     pub(super) on_request: bool,
     /// The part that was sent last, and when: the next request says that it has arrived.
@@ -135,6 +172,7 @@ impl Conn {
             held: Vec::new(),
             current: None,
             fetching: None,
+            lacking: VecDeque::new(),
             absent: Absent::default(),
             wanted_heads: Vec::new(),
             heard: now,

@@ -44,6 +44,9 @@ impl Machine {
         conn.agreed = if theirs.names == ours.names { *votes } else { 0 };
         let has = |origin: &OriginId| conn.acked.get(origin).copied().unwrap_or_default();
         let cut_off = floors.iter().any(|(origin, floor)| has(origin) < *floor).then(|| floors.clone());
+        if conn.revision >= 2 {
+            self.jobs.push_back(Job::FindLacking);
+        }
         conn.wanted_heads = theirs.heads.to_vec();
         conn.dirty = true;
         conn.last_ack = now;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::id::OriginId;
+use common::id::{OriginId, TreeId};
 use common::wire::sync::{Event, Head, Hello, ManifestPart, NameVote, SyncFrame};
 
 use crate::fact::ManifestId;
@@ -34,10 +34,34 @@ pub enum Job {
     Heads,
     /// Read facts from there on, so many bytes.
     Facts(Cursor, usize),
-    /// Read part of a manifest: from a piece on, so many pieces.
-    ReadManifest([u8; 32], u32, usize),
-    /// Store a manifest.
-    StoreManifest(ManifestId, Vec<ManifestPart>),
+    /// Read part of a manifest.
+    ReadManifest {
+        /// Which.
+        id: [u8; 32],
+        /// From this piece on.
+        first: u32,
+        /// So many pieces.
+        pieces: usize,
+        /// Whether the sibling knows folders.
+        folders: bool,
+    },
+    /// Read part of a tree: from a byte on, so many bytes.
+    ReadTree(TreeId, u64, usize),
+    /// Store a manifest; of a folder, with the tree that is here or has been staged.
+    StoreManifest(ManifestId, Vec<ManifestPart>, Option<TreeId>),
+    /// Find out how much of a tree is here.
+    FindTree(TreeId),
+    /// Stage part of a tree.
+    StageTree {
+        /// Which.
+        tree: TreeId,
+        /// Number of the first byte.
+        offset: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// Find manifests that shares name and that are not here: an earlier release could not take a folder's.
+    FindLacking,
     /// Refuse an origin from now on.
     Quarantine(OriginId),
     /// Condense the state.
@@ -72,8 +96,12 @@ pub enum Done {
     Heads(Vec<Head>),
     /// Facts, and where to go on.
     Facts(Vec<u8>, Option<Cursor>),
-    /// The answer about a manifest, with the number of pieces still to be sent.
+    /// The answer about a manifest or a tree.
     Manifest(SyncFrame),
+    /// So many bytes of a tree have been staged; `None`, if it is here.
+    TreeFound(Option<u64>),
+    /// Manifests that are not here.
+    Lacking(Vec<ManifestId>),
     /// The manifest is there.
     Stored,
     /// That is done.

@@ -7,7 +7,7 @@ use common::id::OriginId;
 use common::wire::limits::List;
 use common::wire::sync::{Ack, ManifestPart, SyncFrame, VersionVector};
 
-use super::conn::{Current, Inbound};
+use super::conn::{Current, Fetching, Inbound};
 use super::send::WINDOW;
 use super::{Job, Machine};
 use crate::fact::{Fact, ManifestId};
@@ -34,7 +34,12 @@ impl Machine {
         if conn.applying || !conn.compared {
             return;
         }
-        let Some(message) = conn.inbound.pop_front() else { return };
+        let Some(message) = conn.inbound.pop_front() else {
+            if let Some(id) = conn.lacking.pop_front() {
+                self.fetch(id);
+            }
+            return;
+        };
         conn.current = Some(match message {
             Inbound::Batch(batch) => {
                 let mut events = std::mem::take(&mut conn.held);
@@ -60,7 +65,8 @@ impl Machine {
             Some(Current::Facts { packed, complete, .. }) => {
                 Job::Join(Arc::clone(packed), complete.clone(), Arc::clone(&conn.absent))
             }
-            None => return,
+            // What was fetched was only lacking.
+            None => return self.apply_next(),
         };
         conn.applying = true;
         self.jobs.push_back(job);
@@ -135,14 +141,14 @@ impl Machine {
         let Some(conn) = &mut self.conn else { return };
         conn.applying = true;
         if conn.revision == 0 {
-            conn.fetching = Some((id, Vec::new()));
+            conn.fetching = Some(Fetching { id, parts: Vec::new(), tree: None });
             return self.transmit.push_back(SyncFrame::WantManifest(id.0));
         }
         // Parts that came before the connection broke are still good: the whole is checked against its name.
-        let parts =
-            self.partial_manifest.take().filter(|(of, _)| *of == id).map(|(_, parts)| parts).unwrap_or_default();
-        let first = pieces_of(&parts);
-        conn.fetching = Some((id, parts));
+        let partial = self.partial_manifest.take().filter(|partial| partial.id == id);
+        let fetching = partial.unwrap_or(Fetching { id, parts: Vec::new(), tree: None });
+        let first = pieces_of(&fetching.parts);
+        conn.fetching = Some(fetching);
         self.transmit.push_back(SyncFrame::WantManifestFrom { id: id.0, first });
     }
 
@@ -151,8 +157,8 @@ impl Machine {
     pub(super) fn on_no_manifest(&mut self, id: [u8; 32]) {
         let Some(conn) = &mut self.conn else { return };
         match conn.fetching.take() {
-            Some((wanted, _)) if wanted.0 == id => {
-                Arc::make_mut(&mut conn.absent).insert(wanted);
+            Some(fetching) if fetching.id.0 == id => {
+                Arc::make_mut(&mut conn.absent).insert(fetching.id);
                 conn.applying = false;
                 self.retry();
             }
@@ -162,7 +168,7 @@ impl Machine {
 
     pub(super) fn on_manifest(&mut self, part: ManifestPart) {
         let Some(conn) = &mut self.conn else { return };
-        let Some((id, parts)) = &mut conn.fetching else {
+        let Some(Fetching { id, parts, .. }) = &mut conn.fetching else {
             return self.violation("it sent a manifest that nobody asked for");
         };
         if part.id != id.0 || part.first != pieces_of(parts) {
@@ -172,8 +178,7 @@ impl Machine {
         parts.push(part);
         let have = pieces_of(parts);
         if have >= all {
-            let job = Job::StoreManifest(*id, std::mem::take(parts));
-            self.jobs.push_back(job);
+            self.after_manifest();
         } else if empty {
             self.violation("it sent a manifest with a gap");
         } else if conn.revision > 0 {

@@ -1,4 +1,4 @@
-//! What goes out: events and votes that the sibling lacks, facts where the log does not reach, manifests.
+//! What goes out: events and votes that the sibling lacks, facts where the log does not reach, manifests and trees.
 //!
 //! Each message is about as long as the line carries in half a second, and few are unacknowledged, so that neither a
 //! slow line nor one that breaks keeps the sibling from coming closer.
@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use common::id::OriginId;
 use common::manifest::PieceHash;
-use common::wire::limits::List;
+use common::wire::limits::{List, MAX_TREE_PART};
 use common::wire::sync::{Ack, Batch, Facts, Head, SyncFrame};
 
-use super::conn::{Sending, Serving};
+use super::conn::{Sending, Serving, Wanted};
 use super::{Job, Machine};
 use crate::store::{Cursor, Outbox, Versions};
 
@@ -30,7 +30,7 @@ pub(super) struct Resume {
 impl Machine {
     /// Starts whatever can be started.
     pub(super) fn pump(&mut self) {
-        self.serve_manifest();
+        self.serve_part();
         self.read_parts();
         let room = self.sizer.limit();
         let Some(conn) = &mut self.conn else { return };
@@ -132,28 +132,37 @@ impl Machine {
         // It works on what it was sent.
         conn.last_ack = now;
         let before = conn.serving.take();
-        match before.map(|before| (before.id, before.sent)) {
+        match before.map(|before| (before.wanted, before.sent)) {
             Some((_, None)) => return self.violation("it asks for a manifest before it has the one that it asked for"),
             // The part before has arrived; of another manifest, the last one had been stored meanwhile.
-            Some((of, Some((sent, bytes)))) if of == id => {
+            Some((Wanted::Manifest(of), Some((sent, bytes)))) if of == id => {
                 self.sizer.observe(bytes, now.saturating_duration_since(sent));
             }
             _ => {}
         }
-        conn.serving =
-            Some(Serving { id, next: Some(first.unwrap_or_default()), on_request: first.is_some(), sent: None });
+        let (wanted, next) = (Wanted::Manifest(id), Some(first.unwrap_or_default().into()));
+        conn.serving = Some(Serving { wanted, next, on_request: first.is_some(), sent: None });
     }
 
-    /// Reads the next part of the manifest that the sibling wants, when everything before it is on its way.
-    fn serve_manifest(&mut self) {
-        let pieces = self.sizer.limit() / PieceHash::LEN;
-        let Some(serving) = self.conn.as_mut().and_then(|conn| conn.serving.as_mut()) else { return };
+    /// Reads the next part of the manifest or tree that the sibling wants, when everything before it is on its way.
+    fn serve_part(&mut self) {
+        let room = self.sizer.limit();
+        let Some(conn) = &mut self.conn else { return };
+        let folders = conn.revision >= 2;
+        let Some(serving) = &mut conn.serving else { return };
         // A sibling of the first release takes only so many parts.
-        let pieces = if serving.on_request { pieces.max(1) } else { usize::MAX };
+        let pieces = if serving.on_request { (room / PieceHash::LEN).max(1) } else { usize::MAX };
         if self.transmit.is_empty()
-            && let Some(first) = serving.next.take()
+            && let Some(next) = serving.next.take()
         {
-            self.jobs.push_back(Job::ReadManifest(serving.id, first, pieces));
+            let job = match serving.wanted {
+                Wanted::Manifest(id) => {
+                    let first = u32::try_from(next).unwrap_or(u32::MAX);
+                    Job::ReadManifest { id, first, pieces, folders }
+                }
+                Wanted::Tree(tree) => Job::ReadTree(tree, next, room.min(MAX_TREE_PART)),
+            };
+            self.jobs.push_back(job);
         }
     }
 
@@ -169,18 +178,23 @@ impl Machine {
 
     pub(super) fn on_manifest_read(&mut self, now: Instant, frame: SyncFrame) {
         let Some(conn) = &mut self.conn else { return };
-        if let (Some(serving), SyncFrame::Manifest(part)) = (&mut conn.serving, &frame) {
-            let next = part.first.saturating_add(u32::try_from(part.pieces.len()).unwrap_or(u32::MAX));
-            if serving.on_request {
-                serving.sent = Some((now, part.pieces.len() * PieceHash::LEN));
-                conn.last_ack = now;
-            } else if next < part.layout.count() && !part.pieces.is_empty() {
-                serving.next = Some(next);
-            } else {
-                conn.serving = None;
+        match (&mut conn.serving, &frame) {
+            (Some(serving), SyncFrame::Manifest(part) | SyncFrame::FolderManifest { part, .. }) => {
+                let next = part.first.saturating_add(u32::try_from(part.pieces.len()).unwrap_or(u32::MAX));
+                if serving.on_request {
+                    serving.sent = Some((now, part.pieces.len() * PieceHash::LEN));
+                    conn.last_ack = now;
+                } else if next < part.layout.count() && !part.pieces.is_empty() {
+                    serving.next = Some(next.into());
+                } else {
+                    conn.serving = None;
+                }
             }
-        } else {
-            conn.serving = None;
+            (Some(serving), SyncFrame::Tree(part)) => {
+                serving.sent = Some((now, part.bytes.len()));
+                conn.last_ack = now;
+            }
+            _ => conn.serving = None,
         }
         self.transmit.push_back(frame);
     }

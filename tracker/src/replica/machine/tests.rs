@@ -1,9 +1,11 @@
 //! One state machine, told by hand what happens.
 
-use common::wire::limits::MAX_PART;
-use common::wire::sync::{Ack, Batch, Event, Head, Hello, REVISION, VERSION};
+use common::id::TreeId;
+use common::wire::limits::{MAX_PART, MAX_TREE_PART};
+use common::wire::sync::{Ack, Batch, Event, Head, Hello, ManifestPart, REVISION, TreePart, VERSION};
 
 use super::*;
+use crate::fact::ManifestId;
 use crate::store::{Applied, Cursor, Outbox};
 
 const OURS: OriginId = OriginId::new([2; 16]);
@@ -142,7 +144,7 @@ fn a_sibling_of_the_first_release_is_told_nothing_that_it_does_not_know() {
     assert_eq!(frames(&mut m, now), [SyncFrame::Ping], "and no clock");
     // It asks once, and gets as few parts as it takes.
     m.handle_message(now, SyncFrame::WantManifest([8; 32]));
-    let read = |job: &Job| matches!(job, Job::ReadManifest(id, 0, most) if *id == [8; 32] && *most >= MAX_PART);
+    let read = |job: &Job| matches!(job, Job::ReadManifest { id, first: 0, pieces, .. } if *id == [8; 32] && *pieces >= MAX_PART);
     assert_eq!(jobs(&mut m).iter().filter(|job| read(job)).count(), 1);
 }
 
@@ -159,8 +161,64 @@ fn a_manifest_goes_on_over_another_connection_where_it_broke() {
     lacks_manifest(&mut m, now);
     assert!(frames(&mut m, now).contains(&SyncFrame::WantManifestFrom { id: [7; 32], first: 30 }));
     m.handle_message(now, SyncFrame::Manifest(part(30, 70)));
-    let stored = |job: &Job| matches!(job, Job::StoreManifest(_, parts) if parts.len() == 2);
+    let stored = |job: &Job| matches!(job, Job::StoreManifest(_, parts, None) if parts.len() == 2);
     assert!(jobs(&mut m).iter().any(stored));
+}
+
+/// A folder's tree of two runs and a bit.
+#[test]
+fn a_tree_goes_on_over_another_connection_where_it_was_staged() {
+    let (now, tree, len) = (Instant::now(), TreeId::new([9; 32]), 2 * MAX_TREE_PART as u64 + 5);
+    let bytes =
+        |offset: u64, n: usize| SyncFrame::Tree(TreePart { tree, len, offset, bytes: List::first_of(vec![1; n]) });
+    let wants = |m: &mut Machine, from| frames(m, now).contains(&SyncFrame::WantTree { tree, offset: from });
+    let staged = |m: &mut Machine, from: u64, n: usize| {
+        let is = |job: &Job| matches!(job, Job::StageTree { offset, bytes, .. } if *offset == from && bytes.len() == n);
+        assert!(jobs(m).iter().any(is), "from {from}");
+    };
+    let full = MAX_TREE_PART as u64;
+    let mut m = met(now, REVISION);
+    lacks_manifest(&mut m, now);
+    m.handle_message(now, SyncFrame::FolderManifest { part: part(0, 100), tree });
+    assert!(jobs(&mut m).iter().any(|job| matches!(job, Job::FindTree(of) if *of == tree)));
+    m.handle_done(now, Done::TreeFound(Some(0)));
+    assert!(wants(&mut m, 0));
+    m.handle_message(now, bytes(0, 1000));
+    assert!(wants(&mut m, 1000), "a run comes in as many parts as the line takes");
+    m.handle_message(now, bytes(1000, MAX_TREE_PART - 1000));
+    staged(&mut m, 0, MAX_TREE_PART);
+    m.handle_done(now, Done::TreeFound(Some(full)));
+    assert!(wants(&mut m, full));
+    m.disconnected(now);
+    meet(&mut m, now, REVISION, &[(OURS, 1)], Versions::new());
+    lacks_manifest(&mut m, now);
+    assert!(frames(&mut m, now).contains(&SyncFrame::WantManifestFrom { id: [7; 32], first: 100 }));
+    m.handle_message(now, SyncFrame::FolderManifest { part: part(100, 0), tree });
+    m.handle_done(now, Done::TreeFound(Some(full)));
+    assert!(wants(&mut m, full), "what was staged is kept");
+    m.handle_message(now, bytes(full, MAX_TREE_PART));
+    staged(&mut m, full, MAX_TREE_PART);
+    m.handle_done(now, Done::TreeFound(Some(2 * full)));
+    m.handle_message(now, bytes(2 * full, 5));
+    staged(&mut m, 2 * full, 5);
+    m.handle_done(now, Done::TreeFound(Some(len)));
+    let stored = |job: &Job| matches!(job, Job::StoreManifest(_, _, Some(of)) if *of == tree);
+    assert!(jobs(&mut m).iter().any(stored));
+    assert_eq!(m.wants_drop(), None);
+    m.handle_message(now, bytes(0, 5));
+    assert!(matches!(m.wants_drop(), Some(Trouble::Violation(_))), "nobody asked for that");
+}
+
+#[test]
+fn a_tree_is_served_part_by_part() {
+    let (now, tree) = (Instant::now(), TreeId::new([9; 32]));
+    let mut m = met(now, REVISION);
+    let _ = frames(&mut m, now);
+    m.handle_message(now, SyncFrame::WantTree { tree, offset: 70 });
+    let read = |job: &Job| matches!(job, Job::ReadTree(of, 70, most) if *of == tree && *most <= MAX_TREE_PART);
+    assert!(jobs(&mut m).iter().any(read));
+    m.handle_message(now, SyncFrame::WantTree { tree, offset: 70 });
+    assert!(matches!(m.wants_drop(), Some(Trouble::Violation(_))), "one at a time");
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn a_million_shares_in_one_group_take_what_the_header_says() {
     for n in 0..count {
         let (file, manifest) = (mixed::<32, FileId>(n, 1), ManifestId(mixed(n, 2)));
         let layout = PieceLayout::new(1 << 30, 1 << 20).expect("a layout");
-        drop(state.add_manifest(manifest, ManifestHead { layout, sha1: Sha1Digest::new([1; 20]) }));
+        drop(state.add_manifest(manifest, ManifestHead { layout, sha1: Sha1Digest::new([1; 20]), folder: None }));
         let name = format!("some-file-{n:07}.bin").parse().expect("a name");
         let id = mixed::<16, PublicationId>(n, 3);
         drop(state.join(at(n + 4), &Fact::Published { id, group, name, file, manifest, user, membership }));

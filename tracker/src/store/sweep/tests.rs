@@ -156,11 +156,11 @@ async fn a_manifest_goes_with_the_last_share_that_can_be_seen_again() {
     }
     publish(&store, 7, 2, 1).await;
     assert!(kept(&store, &withdrawn).await, "shared again, it is there again");
-    let file: FileId = withdrawn.file();
+    let of: (FileId, ManifestId) = (withdrawn.file(), withdrawn.id());
     let name = "f".parse().expect("a name");
     assert!(
         store
-            .read(move |s| Ok::<_, StoreError>(s.has_published(MembershipId::new([1; 16]), &name, file)))
+            .read(move |s| Ok::<_, StoreError>(s.has_published(MembershipId::new([1; 16]), &name, of)))
             .await
             .expect("read"),
         "and seen"
