@@ -28,6 +28,7 @@ pub mod secrets;
 pub mod statements;
 pub mod sync;
 pub mod tracker_info;
+pub mod trees;
 pub mod trickle;
 
 /// One thing to fuzz.
@@ -49,7 +50,9 @@ macro_rules! targets {
 }
 
 /// All targets.
-pub const TARGETS: &[Target] = targets![frames conversation control peer sync statements pieces manifests journal tracker_info names links secrets];
+pub const TARGETS: &[Target] = targets![
+    frames conversation control peer sync statements pieces manifests trees journal tracker_info names links secrets
+];
 
 /// Whatever decodes is all of the bytes, can be encoded in no more, and is the same when decoded again.
 pub(crate) fn stable<M>(bytes: &[u8], limit: usize) -> Option<M>

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use common::id::{MembershipId, OriginId};
+use common::id::{GroupId, MembershipId, OriginId};
 use rusqlite::{Connection, OpenFlags, Row};
 use tokio::runtime::Runtime;
 use tracker::store::{Absent, Applied, Store, Versions};
@@ -82,6 +82,30 @@ pub(crate) fn doubled(conn: &Connection) -> Vec<String> {
     rows(conn, sql, |r| r.get(0))
 }
 
+/// The shares that members see, and the forms of the trees of folders among them.
+pub(crate) async fn shares(store: &Store, groups: &[GroupId]) -> BTreeSet<String> {
+    let groups = groups.to_vec();
+    let listed = store.read(move |state| {
+        let mut all = Vec::new();
+        for group in groups {
+            all.extend(state.shares_after(group, None, usize::MAX).into_iter().map(|share| (group, share)));
+        }
+        Ok::<_, tracker::store::StoreError>(all)
+    });
+    let mut said = BTreeSet::new();
+    for (group, share) in listed.await.expect("read") {
+        let tree = match share.folder {
+            Some(folder) => Some(store.tree_frame(folder.tree, 0, usize::MAX).await.expect("read")),
+            None => None,
+        };
+        said.insert(format!(
+            "{group:?} {:?} {:?} {:?} {:?} {tree:?}",
+            share.name, share.file, share.manifest, share.folder
+        ));
+    }
+    said
+}
+
 pub(crate) fn versions(store: &Store) -> Versions {
     (*store.versions()).clone()
 }
@@ -120,9 +144,15 @@ async fn with_manifests(from: &Store, to: &Store, events: Vec<common::wire::sync
         let applied = to.apply(events[at..].into(), vec![], Arc::clone(&absent)).await.expect("applied");
         let Some(missing) = applied.missing else { return applied };
         at += applied.done;
-        match from.manifest_frame(missing.0, 0, usize::MAX).await.expect("read") {
+        match from.manifest_frame(missing.0, 0, usize::MAX, true).await.expect("read") {
             common::wire::sync::SyncFrame::Manifest(part) => {
-                to.store_manifest(missing, vec![part]).await.expect("stored")
+                to.store_manifest(missing, vec![part], None).await.expect("stored")
+            }
+            common::wire::sync::SyncFrame::FolderManifest { part, tree } => {
+                let frame = from.tree_frame(tree, 0, usize::MAX).await.expect("read");
+                let common::wire::sync::SyncFrame::Tree(bytes) = frame else { panic!("a manifest without its tree") };
+                to.stage_sibling_tree(tree, 0, bytes.bytes.into_vec()).await.expect("staged");
+                to.store_manifest(missing, vec![part], Some(tree)).await.expect("stored")
             }
             // Of a share that is gone for good.
             _ => drop(Arc::make_mut(&mut absent).insert(missing)),

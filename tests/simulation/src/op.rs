@@ -3,8 +3,10 @@
 use common::id::{DeviceId, FileId, GroupId, MembershipId, PublicationId, RequestId, Sha1Digest, UserId};
 use common::manifest::Manifest;
 use common::pieces::{PieceIndex, PieceLayout};
+use common::tree::{Entry, Tree};
 use tracker::fact::{CredentialId, EndReason, Fact, KickId};
-use tracker::store::{Asked, NewManifest, State, StoreError};
+use tracker::limits::Caller;
+use tracker::store::{Asked, CheckedTree, NewManifest, StagedTree, State, Store, StoreError};
 
 /// One command, with the identity that makes a repetition of it the same command.
 #[derive(Debug, Clone)]
@@ -116,8 +118,19 @@ impl Op {
         T::from(id)
     }
 
-    /// Decides; nothing, if it is refused.
-    pub(crate) fn decide(&self, state: &State) -> Result<Decided, StoreError> {
+    /// If this publishes a folder, its tree, staged.
+    pub(crate) async fn stage(&self, store: &Store) -> Option<(StagedTree, CheckedTree)> {
+        let What::Publish { content, .. } = self.what else { return None };
+        let tree = tree_of(content)?;
+        let (mut staged, bytes) = (store.begin_tree(tree.id(), None), tree.encode());
+        let place = staged.grow(bytes.len()).expect("room");
+        store.stage_tree_part(&Caller::tracker(), place, bytes).await.expect("staged");
+        let checked = store.check_tree(&Caller::tracker(), &staged).await.expect("a tree");
+        Some((staged, checked))
+    }
+
+    /// Decides; nothing, if it is refused. What it publishes may be a folder, with a tree that has been staged.
+    pub(crate) fn decide(&self, state: &State, tree: Option<CheckedTree>) -> Result<Decided, StoreError> {
         let plain = |facts| Ok(Decided { facts, manifest: None });
         match &self.what {
             What::User { name } => {
@@ -160,7 +173,7 @@ impl Op {
                     Fact::Admin { group, user, membership },
                 ])
             }
-            other => plain_or_share(self, other, state),
+            other => plain_or_share(self, other, state, tree),
         }
     }
 
@@ -171,7 +184,7 @@ impl Op {
     }
 }
 
-fn plain_or_share(op: &Op, what: &What, state: &State) -> Result<Decided, StoreError> {
+fn plain_or_share(op: &Op, what: &What, state: &State, tree: Option<CheckedTree>) -> Result<Decided, StoreError> {
     let (What::Join { group, user }
     | What::Accept { group, user }
     | What::Reject { group, user }
@@ -209,10 +222,11 @@ fn plain_or_share(op: &Op, what: &What, state: &State) -> Result<Decided, StoreE
         }
         What::Publish { name, content, .. } => match standing.membership() {
             Some(membership) => {
-                let made = manifest_of(*content);
+                let made = manifest_of(*content, tree);
                 let fact = published(op, (group, user, membership), *name, made.file(), &made);
                 manifest = Some(made);
-                vec![fact]
+                let old = if is_new_version(*content) { replaced(state, group, user, *name) } else { vec![] };
+                old.into_iter().chain([fact]).collect()
             }
             None => vec![],
         },
@@ -220,7 +234,7 @@ fn plain_or_share(op: &Op, what: &What, state: &State) -> Result<Decided, StoreE
             .membership()
             .map(|membership| Fact::Seeding {
                 group,
-                file: manifest_of(*content).file(),
+                file: manifest_of(*content, None).file(),
                 device: op.asked.device,
                 user,
                 membership,
@@ -245,12 +259,40 @@ fn published(
     Fact::Published { id, group, name, file, manifest: made.id(), user, membership }
 }
 
-fn manifest_of(content: u8) -> NewManifest {
-    let bytes = vec![content; 100];
-    let layout = PieceLayout::new(100, 1 << 14).expect("a layout");
+/// Half of what is published takes the place of what is there.
+const fn is_new_version(content: u8) -> bool {
+    content % 2 == 1
+}
+
+/// Withdraws what the user may replace, as `Publish` does.
+fn replaced(state: &State, group: GroupId, user: UserId, name: u8) -> Vec<Fact> {
+    let name = format!("file{name}").parse().expect("a name");
+    let share = state.share_named(group, &name);
+    let may = share.is_some_and(|share| share.publisher == user || state.admin(group) == Some(user));
+    let old = if may { state.publications_named(group, &name) } else { vec![] };
+    old.into_iter().map(|publication| Fact::Withdrawn { publication }).collect()
+}
+
+/// Half of the contents are folders, with one file.
+fn tree_of(content: u8) -> Option<Tree> {
+    let hash = FileId::new(*blake3::hash(&vec![content; CONTENT_LEN]).as_bytes());
+    let entry = Entry::File { len: CONTENT_LEN as u64, hash, executable: false };
+    let path = format!("folder/{content}").parse().expect("a path");
+    (content >= 4).then(|| Tree::new([(path, entry)]).expect("a tree"))
+}
+
+const CONTENT_LEN: usize = 100;
+
+fn manifest_of(content: u8, tree: Option<CheckedTree>) -> NewManifest {
+    let bytes = vec![content; CONTENT_LEN];
+    let layout = PieceLayout::new(CONTENT_LEN as u64, 1 << 14).expect("a layout");
     let piece: PieceIndex = layout.pieces().next().expect("a piece");
     let piece = common::manifest::hash_piece(layout, piece, &bytes);
-    NewManifest::new(Manifest::of_hashed(layout, Sha1Digest::new([content; 20]), vec![piece]).expect("a manifest"))
+    let manifest = Manifest::of_hashed(layout, Sha1Digest::new([content; 20]), vec![piece]).expect("a manifest");
+    match tree {
+        Some(tree) => NewManifest::of_folder(manifest, tree).expect("its tree"),
+        None => NewManifest::new(manifest),
+    }
 }
 
 pub(crate) fn bytes<const N: usize>(rng: &mut fastrand::Rng) -> [u8; N] {

@@ -22,6 +22,8 @@ pub struct Report {
     pub facts: u64,
     /// Runs in which the events, applied anew, were compared with the state.
     pub replayed: u64,
+    /// Folders that members saw at the end.
+    pub folders: u64,
     /// Faults that struck.
     pub faults: u64,
     /// Lists that clients were shown.
@@ -47,6 +49,7 @@ impl Report {
         self.frames += other.frames;
         self.facts += other.facts;
         self.replayed += other.replayed;
+        self.folders += other.folders;
         self.faults += other.faults;
         self.reads += other.reads;
         self.writes += other.writes;
@@ -58,11 +61,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { commands, dual, solo, connections, starts, frames, facts, replayed, faults, .. } = self;
+        let Self { commands, dual, solo, connections, starts, frames, facts, replayed, folders, faults, .. } = self;
         write!(
             f,
             "{faults} faults, {commands} commands ({dual} dual, {solo} solo), {starts} starts, {connections} connections, {frames} frames \
-             ({facts} of facts), {replayed} replays"
+             ({facts} of facts), {replayed} replays, {folders} folders"
         )?;
         let Self { reads, writes, failed, gone_back, slowest, .. } = self;
         if reads + writes + failed > 0 {

@@ -85,9 +85,25 @@ fn by_chance_over_lines_of_any_rate() {
 
 #[test]
 fn by_chance() {
+    let mut folders = 0;
     for seed in 1..=200 {
-        run(&Plan::random(), seed);
+        folders += run(&Plan::random(), seed).folders;
     }
+    assert!(folders > 20, "trees go from tracker to tracker: {folders}");
+}
+
+/// While the trackers are apart, members at both publish folders and replace what is there.
+#[test]
+fn versions_that_were_published_apart_are_the_same_at_both() {
+    let plan = Plan {
+        name: "apart",
+        commands: 150,
+        certain: vec![Fault::Partition(Duration::from_secs(20))],
+        random: 0,
+        bulk: 0,
+    };
+    let folders: u64 = (1..=20).map(|seed| run(&plan, seed).folders).sum();
+    assert!(folders > 5, "{folders}");
 }
 
 /// Clients of two trackers: whatever strikes, they see no less than they have seen, lose nothing, and are answered in time.

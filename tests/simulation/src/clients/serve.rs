@@ -119,7 +119,7 @@ impl World {
         let Some(p) = &mut self.nodes[i].process else { return };
         let asked = op.asked;
         let written = self.rt.block_on(p.store.write(asked, move |state| {
-            let decided = op.decide(state)?;
+            let decided = op.decide(state, None)?;
             let (facts, manifest) = (decided.facts, decided.manifest);
             Ok::<_, StoreError>(Change { facts, manifest, answer: vec![1], value: () })
         }));

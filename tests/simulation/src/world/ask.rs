@@ -20,9 +20,10 @@ impl World {
         if !p.machine.view().open {
             return;
         }
-        let deciding = op.clone();
+        let (deciding, staged) = (op.clone(), self.rt.block_on(op.stage(&p.store)));
+        let tree = staged.as_ref().map(|(_, checked)| *checked);
         let written = self.rt.block_on(p.store.write(op.asked, move |state| {
-            let decided = deciding.decide(state)?;
+            let decided = deciding.decide(state, tree)?;
             let some = !decided.facts.is_empty();
             Ok::<_, StoreError>(Change {
                 facts: decided.facts,

@@ -133,6 +133,14 @@ impl World {
             let doubled = check::doubled(&check::open(&self.nodes[i].database()));
             assert!(doubled.is_empty(), "carried out more than once at one tracker: {doubled:?}");
         }
+        let shares = [0, 1].map(|i| {
+            let store = &self.nodes[i].process.as_ref().expect("running").store;
+            self.rt.block_on(check::shares(store, &self.groups))
+        });
+        assert_eq!(shares[0], shares[1], "members see other shares at the other tracker");
+        let whole = |share: &String| !share.contains("NoTree");
+        assert!(shares[0].iter().all(whole), "a folder without its tree: {:#?}", shares[0]);
+        self.report.folders += shares[0].iter().filter(|share| share.contains("TreePart")).count() as u64;
         self.clients_verdict();
         let dir = self._dir.path().join("replay");
         let store = &self.nodes[0].process.as_ref().expect("running").store;
