@@ -35,4 +35,25 @@ impl Stamp {
             inode: metadata.ino(),
         }
     }
+
+    /// The stamp in what the system says of a file.
+    pub(crate) fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            len: stat.st_size.cast_unsigned(),
+            seconds: stat.st_mtime,
+            nanos: stat.st_mtime_nsec.cast_signed(),
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }
+    }
+
+    /// The stamp in eight bytes, for folders of many files. Never 0. The same in every release: marks are kept on the disk.
+    pub(crate) fn mark(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.len.to_le_bytes()).update(&self.seconds.to_le_bytes()).update(&self.nanos.to_le_bytes());
+        hasher.update(&self.device.to_le_bytes()).update(&self.inode.to_le_bytes());
+        let mut mark = [0; 8];
+        hasher.finalize_xof().fill(&mut mark);
+        u64::from_le_bytes(mark).max(1)
+    }
 }
