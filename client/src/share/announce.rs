@@ -17,8 +17,9 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use super::notice::{Notice, Withdrawal};
-use super::offer::{Key, Offer};
+use super::offer::Key;
 use super::publish::{blocking, expect_done};
+use super::recheck::Sound;
 use super::{Share, Shares, key_of};
 use crate::error::Error;
 use crate::trackers::group_names::{self, called};
@@ -79,7 +80,7 @@ impl Shares {
         let barred = self.barred_groups(&shares).await;
         let shares = shares.into_iter().filter(|share| !barred.contains(&share.group_id));
         let announced = futures::stream::iter(shares).map(|share| self.bring_back(share)).buffer_unordered(ANNOUNCE);
-        let let_in: Vec<Share> = announced.filter_map(async |share| share).collect().await;
+        let let_in: Vec<Share> = announced.filter_map(std::future::ready).collect().await;
         // Not those that were suspended once more.
         let let_in = let_in.into_iter().filter(|share| self.offers(key_of(share)));
         self.note_refusals(let_in.map(|share| (share, None)).collect()).await;
@@ -108,9 +109,11 @@ impl Shares {
 
     /// The share, if it was refused and no longer is.
     async fn bring_back(&self, share: Share) -> Option<Share> {
-        let share = self.checked(share).await?;
-        if self.0.host.offers.get(key_of(&share)).is_none() {
-            self.0.host.offers.put(Offer::complete(key_of(&share), share.layout, share.path.clone(), share.stamp));
+        let Sound { share, have } = self.checked(share).await?;
+        match self.0.host.offers.get(key_of(&share)) {
+            Some(offer) if share.folder.is_some() => offer.set(have),
+            Some(_) => {}
+            None => drop(self.0.host.offers.put(self.offer_of(&share, have))),
         }
         let is_announced = self.announce(&share).await;
         (is_announced && share.refused.is_some()).then_some(share)

@@ -24,7 +24,7 @@ const CHUNK: u64 = 8 << 20;
 /// The same where pieces are hashed one after the other.
 const SMALL_CHUNK: u64 = 1 << 20;
 /// Chunks in memory at a time, besides one for each hashing thread.
-const AHEAD: usize = 2;
+pub(super) const AHEAD: usize = 2;
 
 /// How far hashing has come, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +36,14 @@ pub struct HashProgress {
 }
 
 /// Some whole pieces of the file (the last piece may be short).
-struct Chunk {
-    first: u32,
-    bytes: Vec<u8>,
-    len: usize,
+pub(super) struct Chunk {
+    pub(super) first: u32,
+    pub(super) bytes: Vec<u8>,
+    pub(super) len: usize,
 }
 
 impl Chunk {
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }
@@ -97,7 +97,7 @@ pub fn manifest_of(
 }
 
 /// A whole number of pieces, in bytes.
-fn chunk_len(layout: PieceLayout) -> u64 {
+pub(super) fn chunk_len(layout: PieceLayout) -> u64 {
     let together = pieces_at_once() as u64 * layout.piece_len();
     together.clamp(SMALL_CHUNK, CHUNK).max(layout.piece_len())
 }
@@ -135,14 +135,18 @@ impl Reading<'_> {
 }
 
 /// Gives the buffer back once nobody else uses it.
-fn done_with(chunk: Arc<Chunk>, recycle: &SyncSender<Vec<u8>>) {
+pub(super) fn done_with(chunk: Arc<Chunk>, recycle: &SyncSender<Vec<u8>>) {
     if let Some(chunk) = Arc::into_inner(chunk) {
         // The reader is gone at the end of the file; then the buffer is no longer needed.
         let _ = recycle.send(chunk.bytes);
     }
 }
 
-fn hash_whole(chunks: &Receiver<Arc<Chunk>>, recycle: &SyncSender<Vec<u8>>, progress: &dyn Fn(u64)) -> Sha1Digest {
+pub(super) fn hash_whole(
+    chunks: &Receiver<Arc<Chunk>>,
+    recycle: &SyncSender<Vec<u8>>,
+    progress: &dyn Fn(u64),
+) -> Sha1Digest {
     let mut sha1 = Sha1::new();
     let mut done = 0;
     for chunk in chunks {
@@ -154,7 +158,7 @@ fn hash_whole(chunks: &Receiver<Arc<Chunk>>, recycle: &SyncSender<Vec<u8>>, prog
     Sha1Digest::new(sha1.finalize().into())
 }
 
-fn hash_chunks(
+pub(super) fn hash_chunks(
     layout: PieceLayout,
     chunks: &Mutex<Receiver<Arc<Chunk>>>,
     recycle: &SyncSender<Vec<u8>>,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use common::id::{FileId, FileName, GroupId, GroupName};
 use serde::{Deserialize, Serialize};
 
+use super::notice::modified;
 use super::stats::Given;
 use super::{Share, Shares, key_of};
 use crate::error::Error;
@@ -39,8 +40,10 @@ pub struct ShareRow {
     pub path: PathBuf,
     /// What becomes of it.
     pub state: ShareState,
-    /// Why it is not seeded.
+    /// Why it is not seeded, or not whole.
     pub reason: Option<String>,
+    /// Files and empty folders, if it is a folder.
+    pub entries: Option<u64>,
     /// What it has given.
     pub given: Given,
 }
@@ -68,6 +71,7 @@ impl Shares {
             state,
             reason,
             given: self.0.host.stats.given(key, Instant::now()),
+            entries: share.folder.as_ref().map(|f| f.entries),
             name: share.name,
             file_id: share.file_id,
             path: share.path,
@@ -82,7 +86,17 @@ impl Shares {
         match self.0.host.offers.get(key_of(share)) {
             None => waiting("it is seeded by a client that stays"),
             Some(_) if self.is_unannounced(key_of(share)) => waiting("no tracker could be told yet"),
-            Some(_) => (ShareState::Seeding, None),
+            Some(_) => (ShareState::Seeding, self.what_is_missing(share)),
+        }
+    }
+
+    /// What there is to say of a folder that is not seeded whole.
+    fn what_is_missing(&self, share: &Share) -> Option<String> {
+        let folder = share.folder.as_ref()?;
+        let changed = self.looks(|looks| looks.get(&share.path).and_then(|looks| looks.changed()));
+        match changed {
+            Some((first, others)) => Some(modified(&first, others)),
+            None => folder.partial.then(|| "only the files that were chosen are here".to_owned()),
         }
     }
 }

@@ -11,6 +11,7 @@
 mod announce;
 mod connection_limiter;
 mod counted;
+mod folder;
 pub mod hash;
 mod list;
 mod listener;
@@ -30,7 +31,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,19 +46,22 @@ use tokio::sync::{broadcast, mpsc};
 
 use self::announce::Unsettled;
 use self::connection_limiter::ConnectionLimiter;
+pub use self::folder::Skipped;
+pub(crate) use self::folder::{FolderPlace, hash_file, pieces_of, pieces_touching, walk};
 pub use self::hash::HashProgress;
 pub use self::list::{ShareRow, ShareState};
 use self::listener::Listener;
 use self::memory::Memory;
 pub use self::notice::Notice;
 use self::offer::Offers;
-pub(crate) use self::offer::{Key, Offer};
-pub use self::publish::Uploaded;
+pub(crate) use self::offer::{Key, Offer, Opened, ReadError, Space};
 pub(crate) use self::publish::blocking;
+pub use self::publish::{UploadAs, Uploaded, UploadedFolder};
 use self::reached::LastReached;
 pub use self::reached::Reached;
+use self::recheck::Looks;
 use self::registry::Registry;
-pub(crate) use self::registry::Share;
+pub(crate) use self::registry::{FolderShare, Share};
 use self::slots::Slots;
 pub use self::stats::Given;
 use self::stats::UploadStats;
@@ -70,6 +74,7 @@ pub(crate) use crate::trackers::{Known, Revocations};
 use crate::transfer::Limits;
 use crate::transfer::manifests::Manifests;
 use crate::transfer::pool::Pool;
+use crate::transfer::trees::{Marks, Trees};
 
 /// Notices that a slow reader may lag behind.
 const NOTICES: usize = 64;
@@ -101,6 +106,7 @@ struct Inner {
     listen: SocketAddr,
     directory: Arc<dyn Directory>,
     manifests: Manifests,
+    trees: Trees,
     host: Arc<Host>,
     notices: broadcast::Sender<Notice>,
     /// One restore or recheck at a time.
@@ -112,6 +118,8 @@ struct Inner {
     names: GroupNames,
     registry: Mutex<Registry>,
     unsettled: Mutex<Unsettled>,
+    /// What is known of the folders that are looked at now and then.
+    looks: Mutex<HashMap<PathBuf, Looks>>,
 }
 
 /// A share that this device has stopped seeding.
@@ -143,9 +151,11 @@ impl Shares {
         let inner = Inner {
             listen,
             manifests: Manifests::open(&data_dir)?,
+            trees: Trees::open(&data_dir)?,
             names: GroupNames::open(&data_dir)?,
             registry: Mutex::new(Registry::open(&data_dir)?),
             unsettled: Mutex::default(),
+            looks: Mutex::default(),
             directory: trackers,
             host: Arc::clone(&host),
             notices: broadcast::Sender::new(NOTICES),
@@ -191,7 +201,7 @@ impl Shares {
         let user = self.user()?;
         let Some(share) = self.one_of(user, group, file)? else {
             // The tracker knows best what is wrong with the group or the name; if nothing is, it is only not ours.
-            self.0.directory.call(Request::FindFile { group: group.clone(), file: file.clone() }).await?;
+            self.find(group.clone(), file.clone()).await?;
             return Err(Error::NotShared(file.to_string()));
         };
         let others =
@@ -213,6 +223,17 @@ impl Shares {
         Ok(Stopped { group, name: share.name, file_id: share.file_id, path })
     }
 
+    /// Asks the trackers whether the group has such a share.
+    ///
+    /// # Errors
+    /// When it has not, or they cannot be asked.
+    pub async fn find(&self, group: GroupName, file: FileSelector) -> Result<(), Error> {
+        match self.0.directory.call(Request::FindShare { group: group.clone(), file: file.clone() }).await {
+            Err(Error::OldTracker) => self.0.directory.call(Request::FindFile { group, file }).await.map(drop),
+            found => found.map(drop),
+        }
+    }
+
     fn one_of(&self, user: UserId, group: &GroupName, file: &FileSelector) -> Result<Option<Share>, Error> {
         let meant = |s: &Share| self.0.names.means(group, s.group_id, &s.group) && s.is(file);
         let found: Vec<_> =
@@ -226,9 +247,27 @@ impl Shares {
         }
     }
 
-    /// Serves the verified pieces of a file that is being downloaded into `file`.
-    pub(crate) fn offer_partial(&self, key: Key, layout: PieceLayout, file: Arc<File>, have: Bitfield) -> Arc<Offer> {
+    /// Serves the verified pieces of what is being downloaded into `file`.
+    pub(crate) fn offer_partial(&self, key: Key, layout: PieceLayout, file: Opened, have: Bitfield) -> Arc<Offer> {
         self.0.host.offers.put(Offer::partial(key, layout, file, have))
+    }
+
+    /// An offer of all of a share.
+    fn whole_offer(&self, share: &Share) -> Offer {
+        self.offer_of(share, Bitfield::full(share.layout))
+    }
+
+    /// An offer of a share, of which `have` is here.
+    fn offer_of(&self, share: &Share, have: Bitfield) -> Offer {
+        let (key, layout, path) = (key_of(share), share.layout, share.path.clone());
+        match &share.folder {
+            Some(folder) => Offer::folder(key, layout, self.place(path, folder), have),
+            None => Offer::complete(key, layout, path, share.stamp),
+        }
+    }
+
+    fn place(&self, path: PathBuf, folder: &FolderShare) -> FolderPlace {
+        FolderPlace::new(path, folder.tree, self.0.trees.clone())
     }
 
     /// A download is complete, and `share` says where its file is now: it is seeded from now on.
@@ -244,6 +283,37 @@ impl Shares {
             _ => drop(self.0.host.offers.put(Offer::complete(key, layout, path, stamp))),
         }
         Ok(())
+    }
+
+    /// The same of a folder, whose files have these `marks`; `have` are the pieces of it that stay here. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the registry cannot be saved.
+    pub(crate) fn settle_folder(&self, share: Share, marks: &Marks, have: Bitfield) -> Result<(), Error> {
+        let Some(folder) = &share.folder else { return self.settle(share) };
+        self.0.trees.save_marks(folder.tree, &share.path, marks)?;
+        let place = self.place(share.path.clone(), folder);
+        let key = key_of(&share);
+        let before = self.registry(|r| r.shares().iter().find(|s| s.same_place(&share)).cloned());
+        self.registry(|r| r.put(share.clone()))?;
+        match self.0.host.offers.get(key) {
+            Some(offer) => {
+                offer.set(have);
+                offer.settle_folder(place);
+            }
+            None => drop(self.0.host.offers.put(self.offer_of(&share, have))),
+        }
+        if let Some(before) = before.filter(|before| key_of(before) != key) {
+            self.clean_up(std::slice::from_ref(&before));
+        }
+        Ok(())
+    }
+
+    /// The folder of `group` that lies at `path` and is shared from there.
+    pub(crate) fn folder_at(&self, group: common::id::GroupId, path: &std::path::Path) -> Option<Share> {
+        let user = self.user().ok()?;
+        let is = |s: &&Share| s.user == user && s.group_id == group && s.path == *path && s.folder.is_some();
+        self.registry(|r| r.shares().iter().find(is).cloned())
     }
 
     /// Ends an offer of a download that does not go on.
@@ -273,6 +343,10 @@ impl Shares {
         &self.0.manifests
     }
 
+    pub(crate) fn trees(&self) -> &Trees {
+        &self.0.trees
+    }
+
     pub(crate) fn pool(&self) -> &Pool {
         &self.0.host.pool
     }
@@ -290,22 +364,39 @@ impl Shares {
 
     /// Removes shares from the registry, and manifests that nobody needs any more.
     fn forget(&self, gone: impl Fn(&Share) -> bool) -> Result<Vec<Share>, Error> {
-        let (removed, needed, keys) = self.registry(|r| {
-            let removed = r.remove(gone)?;
-            let needed: Vec<_> = r.shares().iter().map(|s| (s.file_id, s.layout)).collect();
-            let keys: Vec<_> = r.shares().iter().map(key_of).collect();
-            Ok::<_, Error>((removed, needed, keys))
-        })?;
-        for share in &removed {
+        let removed = self.registry(|r| r.remove(gone))?;
+        self.clean_up(&removed);
+        Ok(removed)
+    }
+
+    /// Removes what only these shares needed, which are in the registry no more. Blocks on the disk.
+    fn clean_up(&self, removed: &[Share]) {
+        if removed.is_empty() {
+            return;
+        }
+        let kept: Vec<Share> = self.registry(|r| r.shares().to_vec());
+        for share in removed {
             // The same content may be there under another name.
-            if !keys.contains(&key_of(share)) {
+            if kept.iter().all(|s| key_of(s) != key_of(share)) {
                 self.0.host.stats.forget(key_of(share));
             }
-            if !needed.contains(&(share.file_id, share.layout)) {
+            if kept.iter().all(|s| (s.file_id, s.layout) != (share.file_id, share.layout)) {
                 self.0.manifests.remove(share.file_id, share.layout);
             }
+            let Some(folder) = &share.folder else { continue };
+            let tree_of = |s: &Share| s.folder.as_ref().map(|f| f.tree);
+            if kept.iter().all(|s| tree_of(s) != Some(folder.tree)) {
+                self.0.trees.remove(folder.tree);
+            }
+            if kept.iter().all(|s| tree_of(s) != Some(folder.tree) || s.path != share.path) {
+                self.0.trees.remove_marks(folder.tree, &share.path);
+                self.looks(|looks| looks.remove(&share.path));
+            }
         }
-        Ok(removed)
+    }
+
+    fn looks<T>(&self, use_it: impl FnOnce(&mut HashMap<PathBuf, Looks>) -> T) -> T {
+        use_it(&mut self.0.looks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn tell(&self, notice: Notice) {

@@ -25,6 +25,8 @@ pub struct Notice {
 pub enum Withdrawal {
     /// The file's content is not what was shared.
     Modified,
+    /// Some files of the folder are not what was shared; the first of them, and how many others. The rest is seeded.
+    FilesModified(String, usize),
     /// The file is gone or cannot be read; what the system said.
     Unreadable(String),
     /// The user left the group.
@@ -38,8 +40,12 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { group, name, path, reason } = self;
         let path = shown(path);
+        if let Withdrawal::FilesModified(first, others) = reason {
+            return write!(f, "`{name}` in `{group}` is no longer shared whole: {}", modified(first, *others));
+        }
         write!(f, "`{name}` is no longer shared in `{group}`: ")?;
         match reason {
+            Withdrawal::FilesModified(..) => Ok(()),
             Withdrawal::Modified => {
                 write!(f, "{path} was modified; `upload_file` it again to share what it is now")
             }
@@ -50,4 +56,14 @@ impl fmt::Display for Notice {
             }
         }
     }
+}
+
+/// Which files of a folder are no longer what was shared, and what to do.
+pub(super) fn modified(first: &str, others: usize) -> String {
+    let first = common::escape::Escaped(first);
+    let (more, were) = match others {
+        0 => (String::new(), "was"),
+        n => (format!(" and {}", crate::units::count(n as u64, "other file", "other files")), "were"),
+    };
+    format!("`{first}`{more} {were} modified; `upload_file --replace` shares what is there now")
 }

@@ -1,7 +1,8 @@
 //! What is served of one file in one group: its pieces that are here, and where to read them.
 //!
 //! Invariant: only pieces that were verified when they came to this disk are in an offer, and a read
-//! from a file that has changed since is never handed out: its metadata is compared after each read.
+//! from a file that has changed since is never handed out: its metadata is compared after each read. The bytes of a
+//! folder are read through its [`Space`].
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,6 +16,7 @@ use common::pieces::{Bitfield, PieceIndex, PieceLayout};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::folder::FolderPlace;
 use crate::transfer::stamp::Stamp;
 
 /// Which offer.
@@ -41,8 +43,13 @@ impl Offer {
         Self::new(key, layout, source, Bitfield::full(layout))
     }
 
-    /// A file that is being downloaded into `file`, with the pieces that are there already.
-    pub(crate) fn partial(key: Key, layout: PieceLayout, file: Arc<File>, have: Bitfield) -> Self {
+    /// A folder, opened when somebody asks for it, with the pieces of it that are here.
+    pub(crate) fn folder(key: Key, layout: PieceLayout, place: FolderPlace, have: Bitfield) -> Self {
+        Self::new(key, layout, Source::new(Where::Folder(place)), have)
+    }
+
+    /// What is being downloaded into `file`, with the pieces that are there already.
+    pub(crate) fn partial(key: Key, layout: PieceLayout, file: Opened, have: Bitfield) -> Self {
         Self::new(key, layout, Source::new(Where::Open(file)), have)
     }
 
@@ -75,9 +82,19 @@ impl Offer {
         self.have.send_if_modified(|have| have.clear(piece));
     }
 
+    /// Exactly these pieces can be asked for.
+    pub(crate) fn set(&self, now: Bitfield) {
+        self.have.send_if_modified(|have| std::mem::replace(have, now.clone()) != now);
+    }
+
     /// The download is complete, and the file has its final name.
     pub(crate) fn settle(&self, path: PathBuf, stamp: Stamp) {
         self.source.settle(path, stamp);
+    }
+
+    /// The same for a folder.
+    pub(crate) fn settle_folder(&self, place: FolderPlace) {
+        self.source.put(Where::Folder(place));
     }
 
     /// Ends every connection that serves this.
@@ -107,16 +124,36 @@ pub(crate) enum ReadError {
     Io(#[from] io::Error),
 }
 
+/// The bytes of several files as if they were one.
+pub(crate) trait Space: std::fmt::Debug + Send + Sync {
+    /// Fills `parts`, which follow each other from `at` on. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When reading fails, or a file has changed: then the bytes are not to be used.
+    fn read(&self, at: u64, parts: &mut [&mut [u8]]) -> Result<(), ReadError>;
+}
+
+/// Something open to read pieces from. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) enum Opened {
+    /// One file.
+    File(Arc<File>),
+    /// The files of a folder.
+    Folder(Arc<dyn Space>),
+}
+
 /// Where the bytes of an offer are.
 #[derive(Debug)]
 pub(crate) struct Source(Mutex<Where>);
 
 #[derive(Debug)]
 enum Where {
-    /// A file in the making: its name and time still change.
-    Open(Arc<File>),
+    /// In the making: names and times still change.
+    Open(Opened),
     /// A finished file; open only while somebody reads, so that thousands of shares cost no descriptors.
     Path { path: PathBuf, stamp: Stamp, open: Weak<File> },
+    /// A finished folder; its tree is in memory only while somebody reads.
+    Folder(FolderPlace),
 }
 
 impl Source {
@@ -125,48 +162,66 @@ impl Source {
     }
 
     fn settle(&self, path: PathBuf, stamp: Stamp) {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = self.locked();
         let open = match &*place {
-            Where::Open(file) => Arc::downgrade(file),
+            Where::Open(Opened::File(file)) => Arc::downgrade(file),
             Where::Path { open, .. } => open.clone(),
+            Where::Open(Opened::Folder(_)) | Where::Folder(_) => Weak::new(),
         };
         *place = Where::Path { path, stamp, open };
     }
 
-    /// The file, opened unless another reader has it open. Blocks on the disk.
+    fn put(&self, place: Where) {
+        *self.locked() = place;
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Where> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what it has open of a folder if nobody has read it for a while, or in any case if it is `stale`.
+    pub(crate) fn rest(&self, stale: bool) {
+        if let Where::Folder(place) = &mut *self.locked() {
+            place.rest(stale);
+        }
+    }
+
+    /// The bytes, opened unless another reader has them open. Blocks on the disk.
     ///
     /// # Errors
     /// [`ReadError::Changed`] when the file there is not the one that was hashed.
-    pub(crate) fn open(&self) -> Result<Arc<File>, ReadError> {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *place {
-            Where::Open(file) => Ok(Arc::clone(file)),
+    pub(crate) fn open(&self) -> Result<Opened, ReadError> {
+        match &mut *self.locked() {
+            Where::Open(opened) => Ok(opened.clone()),
+            Where::Folder(place) => Ok(Opened::Folder(place.open()?)),
             Where::Path { path, stamp, open } => {
                 if let Some(file) = open.upgrade() {
-                    return Ok(file);
+                    return Ok(Opened::File(file));
                 }
                 let file = Arc::new(open_regular(path)?);
                 if Stamp::of(&file.metadata()?) != *stamp {
                     return Err(ReadError::Changed);
                 }
                 *open = Arc::downgrade(&file);
-                Ok(file)
+                Ok(Opened::File(file))
             }
         }
     }
 
     /// Whether `file`, which [`Source::open`] gave, is still what was hashed.
     fn is_unchanged(&self, file: &File) -> io::Result<bool> {
-        let stamp = match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Where::Open(_) => return Ok(true),
+        let stamp = match &*self.locked() {
+            Where::Open(_) | Where::Folder(_) => return Ok(true),
             Where::Path { stamp, .. } => *stamp,
         };
         Ok(Stamp::of(&file.metadata()?) == stamp)
     }
 
-    /// The same as [`Source::read`] without waiting for the disk; `None` unless all of it is in the page cache.
+    /// The same as [`Source::read`] without waiting for the disk; `None` unless all of it is in the page cache. Of a folder
+    /// that is not known without opening its files, which may wait.
     #[cfg(target_os = "linux")]
-    pub(crate) fn read_cached(&self, file: &File, at: u64, parts: &mut [&mut [u8]]) -> Option<Result<(), ReadError>> {
+    pub(crate) fn read_cached(&self, from: &Opened, at: u64, parts: &mut [&mut [u8]]) -> Option<Result<(), ReadError>> {
+        let Opened::File(file) = from else { return None };
         let wanted: usize = parts.iter().map(|part| part.len()).sum();
         let mut parts: Vec<_> = parts.iter_mut().map(|part| io::IoSliceMut::new(part)).collect();
         let read = rustix::io::preadv2(file, &mut parts, at, rustix::io::ReadWriteFlags::NOWAIT).ok()?;
@@ -175,15 +230,19 @@ impl Source {
 
     /// There is no way to ask for that here.
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn read_cached(&self, _: &File, _: u64, _: &mut [&mut [u8]]) -> Option<Result<(), ReadError>> {
+    pub(crate) fn read_cached(&self, _: &Opened, _: u64, _: &mut [&mut [u8]]) -> Option<Result<(), ReadError>> {
         None
     }
 
-    /// Fills `parts`, which follow each other in the file from `at` on. Blocks on the disk.
+    /// Fills `parts`, which follow each other from `at` on. Blocks on the disk.
     ///
     /// # Errors
-    /// When reading fails, or the file has changed: then the bytes are not to be used.
-    pub(crate) fn read(&self, file: &File, at: u64, parts: &mut [&mut [u8]]) -> Result<(), ReadError> {
+    /// When reading fails, or a file has changed: then the bytes are not to be used.
+    pub(crate) fn read(&self, from: &Opened, at: u64, parts: &mut [&mut [u8]]) -> Result<(), ReadError> {
+        let file = match from {
+            Opened::File(file) => file,
+            Opened::Folder(space) => return space.read(at, parts),
+        };
         let mut at = at;
         for part in parts {
             file.read_exact_at(part, at).map_err(|e| match e.kind() {

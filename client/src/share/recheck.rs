@@ -2,23 +2,51 @@
 //! their file is not what it was, ended with the login or the membership they stand on. What the trackers say to them is in
 //! [`announce`](super::announce).
 
+use std::collections::BTreeMap;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::id::{GroupId, GroupName, UserId};
+use common::pieces::Bitfield;
 use common::task::TaskGroup;
 use common::wire::client::Push;
 use tokio::sync::{broadcast, mpsc};
 
 use super::announce::Retry;
+use super::folder::{Change, changes, lose, pieces_of};
 use super::notice::{Notice, Withdrawal};
-use super::offer::{Key, Offer};
+use super::offer::Key;
 use super::publish::{blocking, is_still};
-use super::{Share, Shares, key_of};
+use super::{FolderShare, Share, Shares, key_of};
+use crate::transfer::beneath::Beneath;
 use crate::transfer::stamp::Stamp;
 
 /// How often the metadata of shared files is compared.
 const LOOK: Duration = Duration::from_secs(5);
+/// A folder is looked at so seldom that it takes no more than one part in this many of the time.
+const LOOK_SHARE: u32 = 100;
+
+/// A share whose file is there, and the pieces of it that are what was shared.
+pub(super) struct Sound {
+    pub(super) share: Share,
+    pub(super) have: Bitfield,
+}
+
+/// What is known of a folder from the looks at it.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    /// When it is to be looked at again.
+    next: Option<Instant>,
+    /// The files that are no longer what was shared: the mark of each at the last look, and its path.
+    changed: BTreeMap<usize, (u64, String)>,
+}
+
+impl Looks {
+    /// The first file that has changed, and how many others have.
+    pub(super) fn changed(&self) -> Option<(String, usize)> {
+        self.changed.values().next().map(|(_, path)| (path.clone(), self.changed.len() - 1))
+    }
+}
 
 impl Shares {
     /// Brings back the shares of the user who is logged in: those whose file is unchanged are offered
@@ -31,14 +59,14 @@ impl Shares {
     }
 
     /// The share with its present stamp, if its file is what was shared; otherwise it is withdrawn.
-    pub(super) async fn checked(&self, share: Share) -> Option<Share> {
+    pub(super) async fn checked(&self, share: Share) -> Option<Sound> {
         let shares = self.clone();
         let looked = blocking({
             let share = share.clone();
             move || Ok(shares.look(share))
         });
         match looked.await {
-            Ok(Ok(share)) => Some(share),
+            Ok(Ok(sound)) => Some(sound),
             Ok(Err(reason)) => {
                 self.0.host.offers.end(key_of(&share));
                 self.withdraw(&share, reason).await;
@@ -52,11 +80,15 @@ impl Shares {
     }
 
     /// Blocks on the disk.
-    fn look(&self, share: Share) -> Result<Share, Withdrawal> {
+    fn look(&self, share: Share) -> Result<Sound, Withdrawal> {
         let unreadable = |e: io::Error| Withdrawal::Unreadable(e.to_string());
+        if let Some(folder) = share.folder.clone() {
+            return self.look_at_folder(share, &folder);
+        }
         let stamp = Stamp::of(&std::fs::metadata(&share.path).map_err(unreadable)?);
+        let have = Bitfield::full(share.layout);
         if stamp == share.stamp {
-            return Ok(share);
+            return Ok(Sound { share, have });
         }
         // Suspended while it is read: nobody gets a byte that might be wrong.
         self.0.host.offers.end(key_of(&share));
@@ -66,7 +98,60 @@ impl Shares {
         if let Err(error) = self.registry(|r| r.put(share.clone())) {
             tracing::warn!(%error, "a share's new state could not be saved");
         }
-        Ok(share)
+        Ok(Sound { share, have })
+    }
+
+    /// Blocks on the disk. It is offered meanwhile: each read compares the marks.
+    fn look_at_folder(&self, share: Share, folder: &FolderShare) -> Result<Sound, Withdrawal> {
+        let begun = Instant::now();
+        let root = Beneath::open(&share.path).map_err(|e| Withdrawal::Unreadable(e.to_string()))?;
+        let trees = &self.0.trees;
+        let tree = trees.load(folder.tree).ok_or(Withdrawal::Modified)?;
+        let marks = trees.marks(folder.tree, &share.path).filter(|marks| marks.len() == tree.entries());
+        let mut marks = marks.ok_or(Withdrawal::Modified)?;
+        let known = self.looks(|looks| {
+            let known = looks.entry(share.path.clone()).or_default();
+            known.changed.iter().map(|(index, (mark, _))| (*index, *mark)).collect::<BTreeMap<_, _>>()
+        });
+        let found = changes(&root, &tree, &marks, |index, mark| known.get(&index) == Some(&mark));
+        let mut have = pieces_of(&tree, share.layout, |index| marks.get(index).is_some_and(|mark| *mark != 0));
+        let mut changed = BTreeMap::new();
+        let mut renewed = false;
+        for Change { index, mark, same } in found {
+            if same {
+                marks[index] = mark;
+                renewed = true;
+            } else {
+                lose(&tree, share.layout, index, &mut have);
+                let path = tree.get(index).map_or_else(String::new, |node| node.path.to_owned());
+                changed.insert(index, (mark, path));
+            }
+        }
+        if renewed {
+            if let Err(error) = trees.save_marks(folder.tree, &share.path, &marks) {
+                tracing::warn!(%error, "a share's new state could not be saved");
+            }
+            if let Some(offer) = self.0.host.offers.get(key_of(&share)) {
+                offer.source().rest(true);
+            }
+        }
+        if !changed.is_empty() && have.ones() == 0 {
+            return Err(Withdrawal::Modified);
+        }
+        let fresh: Vec<String> =
+            changed.iter().filter(|(index, _)| !known.contains_key(index)).map(|(_, (_, path))| path.clone()).collect();
+        let next = Some(Instant::now() + LOOK.max(begun.elapsed() * LOOK_SHARE));
+        self.looks(|looks| looks.insert(share.path.clone(), Looks { next, changed }));
+        if let Some((first, others)) = fresh.split_first() {
+            self.notify(&share, Withdrawal::FilesModified(first.clone(), others.len()));
+        }
+        Ok(Sound { share, have })
+    }
+
+    /// Whether the metadata of a share is to be compared now.
+    fn is_due(&self, share: &Share) -> bool {
+        let next = self.looks(|looks| looks.get(&share.path).and_then(|looks| looks.next));
+        share.folder.is_none() || next.is_none_or(|next| next <= Instant::now())
     }
 
     /// Forgets a share and says so; the tracker is told as well as possible.
@@ -140,11 +225,23 @@ impl Shares {
         if shares.is_empty() {
             return;
         }
-        let suspects = blocking(move || Ok(shares.into_iter().filter(looks_changed).collect::<Vec<_>>()));
+        let (folders, files): (Vec<_>, Vec<_>) = shares.into_iter().partition(|share| share.folder.is_some());
+        let suspects = blocking(move || Ok(files.into_iter().filter(looks_changed).collect::<Vec<_>>()));
         for share in suspects.await.unwrap_or_default() {
             tracing::info!(name = %share.name, "a shared file looks changed");
-            if let Some(share) = self.checked(share).await {
-                self.0.host.offers.put(Offer::complete(key_of(&share), share.layout, share.path, share.stamp));
+            if let Some(Sound { share, have }) = self.checked(share).await {
+                self.0.host.offers.put(self.offer_of(&share, have));
+            }
+        }
+        for share in folders {
+            if let Some(offer) = self.0.host.offers.get(key_of(&share)) {
+                offer.source().rest(false);
+            }
+            if (only.is_some() || self.is_due(&share))
+                && let Some(Sound { share, have }) = self.checked(share).await
+                && let Some(offer) = self.0.host.offers.get(key_of(&share))
+            {
+                offer.set(have);
             }
         }
     }

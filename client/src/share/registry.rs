@@ -1,4 +1,5 @@
-//! What this device shares, remembered over restarts: one small versioned file.
+//! What this device shares, remembered over restarts: small versioned files, one for files and one for folders. A release
+//! from before there were folders leaves the second alone.
 //!
 //! Invariant: what [`Registry`] holds is what is on the disk; a change that cannot be saved is
 //! undone. Knows nothing about serving or trackers.
@@ -7,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use common::id::{FileId, FileName, GroupId, GroupName, Sha1Digest, UserId};
+use common::id::{FileId, FileName, GroupId, GroupName, Sha1Digest, TreeId, UserId};
 use common::pieces::PieceLayout;
 use common::wire::client::FileSelector;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,19 @@ use crate::transfer::stamp::Stamp;
 
 const VERSION: u32 = 1;
 
-/// One complete file that this device shares in one group.
+/// What makes a share a folder's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FolderShare {
+    #[serde(with = "text")]
+    pub(crate) tree: TreeId,
+    /// Files and empty folders in its tree.
+    pub(crate) entries: u64,
+    /// Whether some of its files are not here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) partial: bool,
+}
+
+/// One complete file, or a folder, that this device shares in one group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Share {
     /// Who shared it.
@@ -43,6 +56,9 @@ pub(crate) struct Share {
     /// Why the trackers do not let this device seed it, when they were asked last. It is kept all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refused: Option<String>,
+    /// What there is to know of a folder. Its stamp is its own; those of its files are kept apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) folder: Option<FolderShare>,
 }
 
 impl Share {
@@ -70,6 +86,7 @@ struct Stored {
 #[derive(Debug)]
 pub(crate) struct Registry {
     file: PathBuf,
+    folders: PathBuf,
     shares: Vec<Share>,
 }
 
@@ -79,10 +96,10 @@ impl Registry {
     /// # Errors
     /// When the file cannot be read, is damaged, or was written by a newer version: it is left as it is.
     pub(crate) fn open(data_dir: &Path) -> Result<Self, Error> {
-        let file = data_dir.join("shares.json");
-        let text = private_file::read(&file)?;
-        let shares = text.map_or(Ok(Vec::new()), |text| parse(&text)).map_err(|e| Error::from_io("read", &file, e))?;
-        Ok(Self { file, shares })
+        let [file, folders] = ["shares.json", "folders.json"].map(|name| data_dir.join(name));
+        let mut shares = read(&file)?;
+        shares.extend(read(&folders)?);
+        Ok(Self { file, folders, shares })
     }
 
     /// All shares.
@@ -124,12 +141,28 @@ impl Registry {
     }
 
     fn replace(&mut self, shares: Vec<Share>) -> Result<(), Error> {
-        let stored = Stored { version: VERSION, shares };
-        let text = serde_json::to_vec_pretty(&stored).map_err(|e| Error::from_io("write", &self.file, e.into()))?;
-        private_file::replace(&self.file, &text)?;
-        self.shares = stored.shares;
+        self.write(&self.file, &shares, |share| share.folder.is_none())?;
+        self.write(&self.folders, &shares, |share| share.folder.is_some())?;
+        self.shares = shares;
         Ok(())
     }
+
+    /// Writes those of `shares` that belong into `file`, if they are others than before.
+    fn write(&self, file: &Path, shares: &[Share], belongs: impl Fn(&Share) -> bool) -> Result<(), Error> {
+        let of = |shares: &[Share]| shares.iter().filter(|share| belongs(share)).cloned().collect::<Vec<_>>();
+        let shares = of(shares);
+        if shares == of(&self.shares) {
+            return Ok(());
+        }
+        let stored = Stored { version: VERSION, shares };
+        let text = serde_json::to_vec_pretty(&stored).map_err(|e| Error::from_io("write", file, e.into()))?;
+        private_file::replace(file, &text)
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<Share>, Error> {
+    let text = private_file::read(file)?;
+    text.map_or(Ok(Vec::new()), |text| parse(&text)).map_err(|e| Error::from_io("read", file, e))
 }
 
 fn parse(text: &str) -> io::Result<Vec<Share>> {
@@ -165,6 +198,7 @@ pub(crate) mod tests {
             path: OsString::from_vec(b"/tmp/not-\xff-text".to_vec()).into(),
             stamp: Stamp { len: 100, seconds: -1, nanos: 5, device: 6, inode: 7 },
             refused: None,
+            folder: None,
         }
     }
 
@@ -192,6 +226,22 @@ pub(crate) mod tests {
         let refused = Share { refused: Some("why".to_owned()), ..share("a") };
         registry.put(refused.clone()).expect("saved");
         assert_eq!(Registry::open(dir.path()).expect("opened").shares(), [refused]);
+    }
+
+    #[test]
+    fn folders_are_kept_apart_so_that_a_release_before_them_leaves_them_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut registry = Registry::open(dir.path()).expect("opened");
+        registry.put(share("a")).expect("saved");
+        let file = fs::read_to_string(dir.path().join("shares.json")).expect("read");
+        let folder = FolderShare { tree: TreeId::new([3; 32]), entries: 5, partial: false };
+        let folder = Share { folder: Some(folder), ..share("b") };
+        registry.put(folder.clone()).expect("saved");
+        assert_eq!(fs::read_to_string(dir.path().join("shares.json")).expect("read"), file);
+        assert_eq!(Registry::open(dir.path()).expect("opened").shares(), [share("a"), folder]);
+        // The same name, as a file.
+        registry.put(share("b")).expect("saved");
+        assert_eq!(Registry::open(dir.path()).expect("opened").shares(), [share("a"), share("b")]);
     }
 
     #[test]

@@ -1,19 +1,24 @@
 //! Reading a share again, all of it: whether what is on the disk is what was published.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::id::{FileId, FileName, GroupName};
-use common::manifest::Manifest;
-use common::wire::client::{FileSelector, Request};
+use common::manifest::{Manifest, Verdict};
+use common::pieces::Bitfield;
+use common::tree::Entry;
+use common::wire::client::FileSelector;
 
+use super::folder::{hash_file, pieces_of, pieces_touching};
 use super::hash::{HashProgress, manifest_of};
 use super::notice::Withdrawal;
-use super::offer::open_regular;
+use super::offer::{Space, open_regular};
 use super::publish::blocking;
-use super::{Share, Shares, key_of};
+use super::{FolderShare, Share, Shares, key_of};
 use crate::error::Error;
+use crate::transfer::beneath::Beneath;
 use crate::transfer::stamp::Stamp;
 
 /// What was found.
@@ -51,7 +56,7 @@ impl Shares {
         let share = self.one_of(user, group, file)?;
         let Some(share) = share else {
             // The tracker knows best what is wrong with the group or the name; if nothing is, it is only not ours.
-            self.0.directory.call(Request::FindFile { group: group.clone(), file: file.clone() }).await?;
+            self.find(group.clone(), file.clone()).await?;
             return Err(Error::InvalidArgument(format!(
                 "this device does not share `{file}`, so there is nothing to verify here; `download_file` fetches it"
             )));
@@ -60,12 +65,16 @@ impl Shares {
         let manifest = manifest.ok_or_else(|| Error::Integrity(lost(&share)))?;
         let stop = StopOnDrop::default();
         let stopped = Arc::clone(&stop.0);
-        let read = share.clone();
+        let (read, shares) = (share.clone(), self.clone());
         let bad = blocking(move || {
-            bad_pieces(&read, &manifest, &progress, &stopped).map_err(|e| Error::from_io("read", &read.path, e))
+            let bad = match &read.folder {
+                Some(folder) => shares.bad_pieces_of_folder(&read, folder, &manifest, &progress, &stopped),
+                None => bad_pieces(&read, &manifest, &progress, &stopped),
+            };
+            bad.map_err(|e| Error::from_io("read", &read.path, e))
         })
         .await?;
-        if bad > 0 {
+        if bad > 0 && share.folder.is_none() {
             // Nobody gets a byte of it any more.
             self.0.host.offers.end(key_of(&share));
             self.withdraw(&share, Withdrawal::Modified).await;
@@ -79,6 +88,57 @@ impl Shares {
             path: share.path,
             bad,
         })
+    }
+}
+
+impl Shares {
+    /// How many pieces of the folder that should be here are not what was published. The files that are to blame count as
+    /// gone from here on, and the rest goes on being seeded. Blocks on the disk.
+    fn bad_pieces_of_folder(
+        &self,
+        share: &Share,
+        folder: &FolderShare,
+        manifest: &Manifest,
+        progress: &(dyn Fn(HashProgress) + Sync),
+        stop: &AtomicBool,
+    ) -> io::Result<u32> {
+        let lost = || io::Error::new(io::ErrorKind::NotFound, "what is known of its files is lost; share it again");
+        let layout = manifest.layout();
+        let tree = self.0.trees.load(folder.tree).ok_or_else(lost)?;
+        let mut marks = self.0.trees.marks(folder.tree, &share.path).ok_or_else(lost)?;
+        let here = pieces_of(&tree, layout, |index| marks.get(index).is_some_and(|mark| *mark != 0));
+        let space = self.place(share.path.clone(), folder).open().map_err(io::Error::other)?;
+        let (mut bad, mut done) = (Bitfield::empty(layout), 0);
+        for piece in layout.pieces().filter(|piece| here.has(*piece)) {
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let mut bytes = vec![0; layout.len_of(piece) as usize];
+            let read = space.read(layout.range(piece).start, &mut [&mut bytes]);
+            if read.is_err() || manifest.verify(piece, &bytes) != Verdict::Good {
+                bad.set(piece);
+            }
+            done += bytes.len() as u64;
+            progress(HashProgress { done, total: layout.len() });
+        }
+        if bad.ones() == 0 {
+            return Ok(0);
+        }
+        let root = Beneath::open(&share.path)?;
+        for (index, node) in tree.iter().enumerate() {
+            let Entry::File { hash, .. } = node.entry else { continue };
+            if pieces_touching(&tree, layout, index).any(|piece| bad.has(piece))
+                && hash_file(&root, node.path).map_or(true, |(found, _)| found != hash)
+            {
+                marks[index] = 0;
+            }
+        }
+        self.0.trees.save_marks(folder.tree, &share.path, &marks).map_err(io::Error::other)?;
+        if let Some(offer) = self.0.host.offers.get(key_of(share)) {
+            offer.source().rest(true);
+            offer.set(pieces_of(&tree, layout, |index| marks.get(index).is_some_and(|mark| *mark != 0)));
+        }
+        Ok(bad.ones())
     }
 }
 

@@ -3,7 +3,7 @@
 use common::id::GroupName;
 use common::secret::ClusterPublic;
 use common::ticket::{Signed, Ticket};
-use common::wire::client::{FileSelector, OpenedFile, Push, Request, Response};
+use common::wire::client::{FileSelector, OpenedFile, OpenedShare, Push, Request, Response};
 use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
@@ -21,6 +21,9 @@ pub trait Directory: Send + Sync + 'static {
     /// What a download needs to begin, in one call; [`Error::OldTracker`] where that is not known. Its ticket is at hand from
     /// then on.
     fn open_file<'a>(&'a self, group: &'a GroupName, file: FileSelector) -> BoxFuture<'a, Result<OpenedFile, Error>>;
+
+    /// The same of a share that may be a folder.
+    fn open_share<'a>(&'a self, group: &'a GroupName, file: FileSelector) -> BoxFuture<'a, Result<OpenedShare, Error>>;
 
     /// Drops the ticket at hand for `group`: a seeder has said that it is void.
     fn forget_ticket(&self, group: &GroupName);
@@ -56,6 +59,10 @@ impl Directory for Trackers {
 
     fn open_file<'a>(&'a self, group: &'a GroupName, file: FileSelector) -> BoxFuture<'a, Result<OpenedFile, Error>> {
         Box::pin(Self::open_file(self, group, file))
+    }
+
+    fn open_share<'a>(&'a self, group: &'a GroupName, file: FileSelector) -> BoxFuture<'a, Result<OpenedShare, Error>> {
+        Box::pin(Self::open_share(self, group, file))
     }
 
     fn forget_ticket(&self, group: &GroupName) {

@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use common::id::{DeviceId, FileId, GroupId, GroupName, MembershipId, SessionId, TicketId, UserId, UserName};
+use common::id::{DeviceId, FileId, GroupId, GroupName, MembershipId, SessionId, TicketId, TreeId, UserId, UserName};
 use common::manifest::PieceHash;
 use common::secret::{ClusterKey, ClusterPublic, ClusterSecret};
 use common::ticket::{Revocation, Revoked, Signed, TICKET_LIFE, Ticket, now};
-use common::wire::client::{FileInfo, FileSelector, OpenedFile, PeerRow, Push, Request, Response};
-use common::wire::limits::{FIRST_PART, List, MAX_PART, Text};
+use common::tree::Tree;
+use common::wire::client::{
+    FileInfo, FileSelector, OpenedFile, OpenedShare, PeerRow, Push, Request, Response, ShareInfo, TreeHead,
+};
+use common::wire::limits::{FIRST_PART, List, MAX_PART, MAX_TREE_PART, Text};
 use common::wire::refusal::Refusal;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -34,6 +37,9 @@ struct Inner {
 struct State {
     files: Vec<FileInfo>,
     manifests: HashMap<FileId, Vec<PieceHash>>,
+    trees: HashMap<TreeId, Vec<u8>>,
+    /// The tree of each folder, by its place in `files`' name.
+    folders: HashMap<String, TreeId>,
     seeders: HashMap<FileId, Vec<DeviceId>>,
     devices: HashMap<DeviceId, Device>,
     /// What was asked, by kind.
@@ -149,6 +155,13 @@ impl FakeTracker {
         state.files.push(info);
     }
 
+    /// Changes the tree of a published folder.
+    pub(crate) fn publish_tree(&self, name: &str, tree: TreeId, encoded: Vec<u8>) {
+        let mut state = self.state();
+        state.trees.insert(tree, encoded);
+        state.folders.insert(name.to_owned(), tree);
+    }
+
     /// Changes a published manifest.
     pub(crate) fn publish_again(&self, file_id: FileId, change: impl FnOnce(&mut Vec<PieceHash>)) {
         self.state().manifests.get_mut(&file_id).map(change);
@@ -223,7 +236,8 @@ impl FakeTracker {
         let mut state = self.state();
         let kind = match &request {
             Request::FindPeers { .. } => "peers",
-            Request::OpenFile { .. } => "open",
+            Request::OpenFile { .. } | Request::OpenShare { .. } => "open",
+            Request::GetTree { .. } => "tree",
             Request::GetManifest { .. } => "manifest",
             Request::UploadFile { .. } => "upload",
             Request::StartSeeding { .. } => "start",
@@ -255,6 +269,52 @@ impl FakeTracker {
                 }
                 state.start(device, file_id, self.0.group);
                 Ok(Response::Done)
+            }
+            Request::StageTree { tree, offset, bytes } => {
+                let staged = state.trees.entry(tree).or_default();
+                staged.truncate(offset as usize);
+                staged.extend(bytes.into_vec());
+                Ok(Response::Done)
+            }
+            Request::GetTree { tree, offset, .. } => {
+                let rest = state.trees[&tree].iter().skip(offset as usize).copied();
+                Ok(Response::TreePart(List::first_of(rest.take(MAX_TREE_PART))))
+            }
+            Request::Publish { name, file_id, layout, sha1, tree, replace, .. } => {
+                let known = state.files.iter().position(|f| f.name == name);
+                if known.is_some_and(|at| state.files[at].file_id != file_id) && !replace {
+                    return Err(Refusal::FileExists { group: Self::group(), name });
+                }
+                let uploader = state.devices[&device].user.clone();
+                state.files.retain(|f| f.name != name);
+                match tree {
+                    Some(tree) => state.folders.insert(name.as_str().to_owned(), tree),
+                    None => state.folders.remove(name.as_str()),
+                };
+                state.manifests.entry(file_id).or_default();
+                state.files.push(FileInfo { group_id: self.0.group, name, file_id, layout, sha1, uploader });
+                state.start(device, file_id, self.0.group);
+                Ok(Response::Published { replaced: known.is_some() })
+            }
+            Request::FindShare { file, group } => {
+                let file = state.find(&file, group)?;
+                Ok(Response::Share(Box::new(ShareInfo { file, tree: None, published: 0 })))
+            }
+            Request::OpenShare { file, group } => {
+                let info = state.find(&file, group)?;
+                let pieces = List::first_of(state.manifests[&info.file_id].iter().take(FIRST_PART).copied());
+                let seeders = state.seeders.get(&info.file_id).cloned().unwrap_or_default();
+                let others = seeders.into_iter().filter(|d| *d != device);
+                let peers = List::first_of(others.filter_map(|d| state.row(d)));
+                let tree = state.folders.get(info.name.as_str()).map(|id| {
+                    let bytes = &state.trees[id];
+                    let entries = Tree::decode(bytes).map_or(0, |tree| tree.entries() as u32);
+                    TreeHead { id: *id, bytes: bytes.len() as u64, entries }
+                });
+                drop(state);
+                let ticket = self.ticket(device).expect("a member");
+                let info = ShareInfo { file: info, tree, published: 0 };
+                Ok(Response::OpenedShare(Box::new(OpenedShare { info, pieces, peers, ticket })))
             }
             Request::FindFile { file, group } => state.find(&file, group).map(Response::File),
             Request::OpenFile { file, group } => {
@@ -303,6 +363,10 @@ fn group_of(request: &Request) -> Option<&GroupName> {
     match request {
         Request::UploadFile { group, .. }
         | Request::FindFile { group, .. }
+        | Request::FindShare { group, .. }
+        | Request::Publish { group, .. }
+        | Request::OpenShare { group, .. }
+        | Request::GetTree { group, .. }
         | Request::OpenFile { group, .. }
         | Request::GetManifest { group, .. }
         | Request::FindPeers { group, .. }
@@ -372,6 +436,20 @@ impl Directory for FakeDirectory {
             let request = Request::OpenFile { group: group.clone(), file };
             match self.tracker.answer(self.device, request).map_err(Error::Refused)? {
                 Response::Opened(opened) => Ok(*opened),
+                other => panic!("{other:?}"),
+            }
+        }
+        .boxed()
+    }
+
+    fn open_share<'a>(&'a self, group: &'a GroupName, file: FileSelector) -> BoxFuture<'a, Result<OpenedShare, Error>> {
+        async move {
+            if self.tracker.state().is_old {
+                return Err(Error::OldTracker);
+            }
+            let request = Request::OpenShare { group: group.clone(), file };
+            match self.tracker.answer(self.device, request).map_err(Error::Refused)? {
+                Response::OpenedShare(opened) => Ok(*opened),
                 other => panic!("{other:?}"),
             }
         }

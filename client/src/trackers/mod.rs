@@ -40,7 +40,7 @@ use common::task::TaskGroup;
 use common::ticket::{Signed, Ticket, UnixSeconds};
 use common::tls::DeviceKey;
 use common::tracker_info::TrackerInfo;
-use common::wire::client::{FileSelector, Mode, OpenedFile, Push, Request, Response};
+use common::wire::client::{FileSelector, Mode, OpenedFile, OpenedShare, Push, Request, Response};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use self::clock::TrackerClock;
@@ -247,6 +247,21 @@ impl Trackers {
         let reserved = self.shared.tickets.reserve(group);
         match self.call(Request::OpenFile { group: group.clone(), file }).await? {
             Response::Opened(opened) => {
+                reserved.fill(opened.ticket.clone()).await;
+                Ok(*opened)
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// As [`Trackers::open_file`], of a share that may be a folder.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn open_share(&self, group: &GroupName, file: FileSelector) -> Result<OpenedShare, Error> {
+        let reserved = self.shared.tickets.reserve(group);
+        match self.call(Request::OpenShare { group: group.clone(), file }).await? {
+            Response::OpenedShare(opened) => {
                 reserved.fill(opened.ticket.clone()).await;
                 Ok(*opened)
             }

@@ -349,7 +349,7 @@ async fn a_piece_that_cannot_be_read_is_withdrawn_and_said_to_be_lost() {
     // A file that is open for writing only: the system refuses to read from it.
     let file = Arc::new(fs::File::options().write(true).open(&stage.path).expect("opened"));
     let Offer { key, layout, .. } = *stage.offer;
-    let offer = stage.host.offers.put(Offer::partial(key, layout, file, Bitfield::full(layout)));
+    let offer = stage.host.offers.put(Offer::partial(key, layout, Opened::File(file), Bitfield::full(layout)));
     let mut leecher = stage.enter(4096).await;
     leecher.ask(1, 1, 5).await;
     assert_eq!(leecher.heard().await, Some(SeederFrame::Cancelled { number: 1 }));

@@ -6,7 +6,6 @@
 //! is being written.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use tokio::time::timeout;
 use super::session::UploadSession;
 use super::{End, Writer};
 use crate::share::memory::Held;
-use crate::share::offer::ReadError;
+use crate::share::offer::{Opened, ReadError};
 use crate::share::queue::{Asked, Queue};
 use crate::share::slots::Slot;
 use crate::transfer::pool::Buffer;
@@ -65,7 +64,7 @@ struct Turn {
     slot: Option<Slot>,
     ahead: VecDeque<Reading>,
     /// Kept open from block to block.
-    file: Option<Arc<File>>,
+    file: Option<Opened>,
     /// The last block was not in the page cache.
     cold: bool,
 }
@@ -91,7 +90,7 @@ enum Bytes {
     /// They were in the page cache.
     Ready(Result<Block, ReadError>),
     /// A thread that may block fetches them, and opens the file if need be.
-    Coming(JoinHandle<Result<(Block, Arc<File>), ReadError>>),
+    Coming(JoinHandle<Result<(Block, Opened), ReadError>>),
 }
 
 /// A block that has been read, and the memory that it is paid from.
