@@ -20,6 +20,7 @@ use rustix::io::Errno;
 
 use super::durable_io;
 use crate::error::{Error, shown};
+use crate::transfer::beneath::rename_free;
 
 /// Names tried for the unfinished file, when those before are taken.
 const ATTEMPTS: u32 = 100;
@@ -136,11 +137,104 @@ impl Destination {
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
     }
 
+    /// As [`Destination::create_part`], a fresh folder.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn create_part_folder(
+        &self,
+        file_id: FileId,
+        note: impl Fn(&OsStr) -> Result<(), Error>,
+    ) -> Result<(OsString, Dir), Error> {
+        let failed = |e| Error::from_io("create", &self.path(), e);
+        for attempt in 0..ATTEMPTS {
+            let name = part_name(&self.name, file_id, attempt);
+            if self.dir.symlink_metadata(&name).is_ok() {
+                continue;
+            }
+            note(&name)?;
+            match rustix::fs::mkdirat(&self.dir, &name, Mode::RWXU) {
+                Ok(()) => {
+                    self.sync().map_err(failed)?;
+                    return Ok((name.clone(), self.open_part_folder(&name).map_err(failed)?));
+                }
+                Err(Errno::EXIST) => {}
+                Err(e) => return Err(failed(e.into())),
+            }
+        }
+        Err(failed(io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Opens the unfinished folder of an earlier run.
+    ///
+    /// # Errors
+    /// When it is gone, or is no folder.
+    pub(crate) fn open_part_folder(&self, part: &OsStr) -> io::Result<Dir> {
+        open_folder(&self.dir, part)
+    }
+
+    /// Opens the folder that is at the destination.
+    ///
+    /// # Errors
+    /// When it is not there, or is no folder.
+    pub(crate) fn open_folder(&self) -> io::Result<Dir> {
+        open_folder(&self.dir, &self.name)
+    }
+
+    /// Whether a folder is at the destination, that may be added to. Refuses one that is taken otherwise: by a file or a link
+    /// always, and by a folder unless `allowed`.
+    ///
+    /// # Errors
+    /// [`Error::DestinationExists`].
+    pub(crate) fn check_free_for_folder(&self, allowed: bool) -> Result<bool, Error> {
+        match self.dir.symlink_metadata(&self.name) {
+            Ok(m) if !m.is_dir() => Err(Error::InvalidArgument(format!(
+                "{} is no folder; move it away, or choose another destination",
+                shown(&self.path())
+            ))),
+            Ok(_) if !allowed => Err(Error::DestinationExists(self.path())),
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::from_io("look at", &self.path(), e)),
+        }
+    }
+
+    /// Gives the folder `files` of the unfinished one the final name, durably, unless something has it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if something has; else when the system refuses.
+    pub(crate) fn commit_folder(&self, part: &Dir, files: &str) -> io::Result<()> {
+        rename_free(part, files, &self.dir, &self.name)?;
+        self.sync()
+    }
+
+    /// Gives `folder`/`name` the final name, durably.
+    ///
+    /// # Errors
+    /// [`Error::DestinationExists`] when something has it and `force` is not set.
+    pub(crate) fn commit_from(&self, folder: &Dir, name: &str, force: bool) -> Result<(), Error> {
+        let failed = |e: io::Error| match e.kind() {
+            io::ErrorKind::AlreadyExists => Error::DestinationExists(self.path()),
+            _ => Error::from_io("create", &self.path(), e),
+        };
+        let renamed = if force {
+            rustix::fs::renameat(folder, name, &self.dir, &self.name).map_err(io::Error::from)
+        } else {
+            rename_free(folder, name, &self.dir, &self.name)
+        };
+        renamed.and_then(|()| self.sync()).map_err(failed)
+    }
+
     /// The metadata of the finished file, if it is there.
     pub(crate) fn finished(&self) -> Option<std::fs::Metadata> {
+        self.open_finished()?.metadata().ok()
+    }
+
+    /// The file at the destination, if there is one.
+    pub(crate) fn open_finished(&self) -> Option<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = File::from(rustix::fs::openat(&self.dir, &self.name, flags, Mode::empty()).ok()?);
-        file.metadata().ok().filter(std::fs::Metadata::is_file)
+        file.metadata().is_ok_and(|m| m.is_file()).then_some(file)
     }
 
     /// Gives the unfinished file its final name and the mode of any new file, durably.
@@ -181,13 +275,14 @@ impl Destination {
         durable_io::sync_names(&File::from(rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?))
     }
 
-    /// Removes the unfinished file, if it is there.
+    /// Removes the unfinished file or folder, if it is there.
     ///
     /// # Errors
     /// When the system refuses.
     pub(crate) fn remove_part(&self, part: &OsStr) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.dir, part, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::ISDIR | Errno::PERM) if self.open_part_folder(part).is_ok() => self.dir.remove_dir_all(part),
             Err(e) => Err(e.into()),
         }
     }
@@ -197,6 +292,26 @@ impl Destination {
         let s = rustix::fs::fstatvfs(&self.dir)?;
         Ok(s.f_bavail.saturating_mul(s.f_frsize))
     }
+
+    /// Refuses a destination without room for files of these lengths, in bytes.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`].
+    pub(crate) fn check_room(&self, lengths: impl Iterator<Item = u64>) -> io::Result<()> {
+        let s = rustix::fs::fstatvfs(&self.dir)?;
+        let unit = s.f_frsize.max(1);
+        let (blocks, files) =
+            lengths.fold((0u64, 0u64), |(blocks, files), len| (blocks.saturating_add(len.div_ceil(unit)), files + 1));
+        // Some file systems do not count files.
+        let enough = blocks <= s.f_bavail && (s.f_files == 0 || files <= s.f_favail);
+        if enough { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+    }
+}
+
+/// A folder in `dir`; a link is none.
+fn open_folder(dir: &Dir, name: &OsStr) -> io::Result<Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(Dir::from_std_file(File::from(rustix::fs::openat(dir, name, flags, Mode::empty())?)))
 }
 
 /// The directory and the last component of `path`.
@@ -224,7 +339,7 @@ fn part_name(name: &OsStr, file_id: FileId, attempt: u32) -> OsString {
 }
 
 /// The process's mask for new files. Read, because asking the system means changing it.
-fn umask() -> u32 {
+pub(crate) fn umask() -> u32 {
     const USUAL: u32 = 0o022;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|l| l.strip_prefix("Umask:"));

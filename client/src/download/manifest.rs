@@ -1,10 +1,11 @@
-//! Getting a share's manifest, and keeping it.
+//! Getting a share's manifest and its tree, and keeping them.
 
 use std::sync::Arc;
 
-use common::id::{FileId, GroupId, GroupName, Sha1Digest};
+use common::id::{FileId, GroupId, GroupName, Sha1Digest, TreeId};
 use common::manifest::{Manifest, PieceHash};
 use common::pieces::PieceLayout;
+use common::tree::{MAX_TREE_BYTES, Tree, id_of};
 use common::wire::client::{Request, Response};
 
 use super::swarm::Ground;
@@ -48,6 +49,47 @@ pub(crate) async fn manifest(ground: &Ground, sought: Sought<'_>) -> Result<Arc<
         let manifest = manifest.map_err(|e| Error::Integrity(format!("{e}; its publisher has to upload it again")))?;
         manifests.save(&manifest)?;
         Ok(Arc::new(manifest))
+    })
+    .await
+}
+
+/// The tree of a share whose files have `len` bytes: from the disk, or else from the trackers, in parts.
+pub(crate) async fn tree(
+    ground: &Ground,
+    group: &GroupName,
+    group_id: GroupId,
+    tree: TreeId,
+    len: u64,
+) -> Result<Arc<Tree>, Error> {
+    let trees = ground.shares.trees().clone();
+    if let Some(known) = blocking(move || Ok(trees.load(tree))).await? {
+        return Ok(Arc::new(known));
+    }
+    let mut encoded = Vec::new();
+    loop {
+        let request = Request::GetTree { group: group.reference(group_id), tree, offset: encoded.len() as u64 };
+        let present = || ground.shares.group_names().present(group_id, group);
+        match ground.directory.call(request).await.map_err(|e| called(e, &present()))? {
+            Response::TreePart(part) if part.is_empty() => break,
+            Response::TreePart(part) if encoded.len() + part.len() <= MAX_TREE_BYTES => {
+                encoded.extend_from_slice(&part)
+            }
+            _ => return Err(unexpected()),
+        }
+    }
+    let trees = ground.shares.trees().clone();
+    blocking(move || {
+        let lies = |why: String| Error::Integrity(format!("{why}; its publisher has to upload it again"));
+        if id_of(&encoded) != tree {
+            return Err(lies("the share's list of files is not the one that was announced".to_owned()));
+        }
+        let decoded =
+            Tree::decode(&encoded).map_err(|e| lies(format!("the share's list of files cannot be used: {e}")))?;
+        if decoded.len() != len {
+            return Err(lies("the share's list of files does not fit its content".to_owned()));
+        }
+        trees.save(tree, &encoded)?;
+        Ok(Arc::new(decoded))
     })
     .await
 }

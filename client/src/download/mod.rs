@@ -12,6 +12,7 @@ mod contacts;
 mod destination;
 mod disk;
 mod durable_io;
+mod folder;
 mod idle_connections;
 mod inquiry;
 mod job;
@@ -47,6 +48,7 @@ use common::wire::refusal::Refusal;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
+pub use self::folder::Choice;
 use self::idle_connections::IdleConnections;
 pub use self::inquiry::{Inquiry, SeederAnswer};
 use self::job::{Job, Opened, Wanted};

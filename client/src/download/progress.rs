@@ -70,8 +70,12 @@ pub struct Progress {
     pub state: State,
     /// Verified bytes on the disk.
     pub have: u64,
-    /// Length of the file in bytes.
+    /// Length of what is wanted, in bytes: of a folder, of the pieces that touch it.
     pub size: u64,
+    /// Of a folder: files that are whole, and files that are wanted.
+    pub files: Option<(u64, u64)>,
+    /// Bytes that were found in an older copy at the destination.
+    pub reused: u64,
     /// Bytes per second, now.
     pub rate: u64,
     /// Who gives or gave.
@@ -101,6 +105,8 @@ impl Progress {
             state: State::Downloading,
             have: 0,
             size,
+            files: None,
+            reused: 0,
             rate: 0,
             peers: Vec::new(),
             reason: None,
@@ -138,6 +144,10 @@ pub struct Downloaded {
     pub seconds: f64,
     /// Who gave since then.
     pub peers: Vec<PeerProgress>,
+    /// Of a folder: files and empty folders that are there.
+    pub files: Option<u64>,
+    /// Bytes that were found in an older copy at the destination.
+    pub reused: u64,
 }
 
 /// A line of `show_downloads`.

@@ -5,10 +5,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use common::id::{FileId, FileName, GroupId, GroupName, Sha1Digest, UserId};
+use common::id::{FileId, FileName, GroupId, GroupName, Sha1Digest, TreeId, UserId};
 use common::pieces::PieceLayout;
 use serde::{Deserialize, Serialize};
 
+use super::folder::Choice;
 use super::picker::Strategy;
 use crate::error::Error;
 use crate::private_file;
@@ -48,6 +49,21 @@ pub(crate) struct Spec {
     pub(crate) strategy: Strategy,
     pub(crate) force: bool,
     pub(crate) paused: bool,
+    /// If it is a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) folder: Option<FolderSpec>,
+}
+
+/// What there is to know of a folder besides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FolderSpec {
+    #[serde(with = "text")]
+    pub(crate) tree: TreeId,
+    /// Which of its files are wanted.
+    #[serde(flatten)]
+    pub(crate) choice: Choice,
+    /// Whether a folder that is at the destination is added to.
+    pub(crate) merge: bool,
 }
 
 /// What a [`Spec`] is made of, but for what the store and the disk decide.
@@ -61,12 +77,13 @@ pub(crate) struct Draft {
     pub(crate) sha1: Sha1Digest,
     pub(crate) strategy: Strategy,
     pub(crate) force: bool,
+    pub(crate) folder: Option<FolderSpec>,
 }
 
 impl Draft {
     /// The download with number `n` to `directory`/`file_name`, whose unfinished file has no name yet.
     pub(crate) fn finish(self, n: u64, directory: PathBuf, file_name: OsString) -> Spec {
-        let Self { user, group, group_id, name, file_id, layout, sha1, strategy, force } = self;
+        let Self { user, group, group_id, name, file_id, layout, sha1, strategy, force, folder } = self;
         Spec {
             version: VERSION,
             n,
@@ -83,6 +100,7 @@ impl Draft {
             strategy,
             force,
             paused: false,
+            folder,
         }
     }
 }

@@ -4,15 +4,17 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::id::GroupName;
+use common::id::{FileName, GroupName};
 use common::manifest::PieceHash;
-use common::wire::client::{FileInfo, FileSelector, OpenedFile, Request, Response};
+use common::tree::Tree;
+use common::wire::client::{FileInfo, FileSelector, OpenedFile, OpenedShare, Request, Response, TreeHead};
 
 use super::destination::Destination;
 use super::disk::Disk;
+use super::folder::{Choice, FolderPlan};
 use super::job::{Job, Opened};
-use super::manifest::{Sought, manifest};
-use super::spec::{Draft, Spec};
+use super::manifest::{Sought, manifest, tree};
+use super::spec::{Draft, FolderSpec, Spec};
 use super::swarm::Seeded;
 use super::{DownloadId, Downloads, Strategy};
 use crate::error::Error;
@@ -33,18 +35,51 @@ impl Downloads {
         strategy: Strategy,
         force: bool,
     ) -> Result<DownloadId, Error> {
+        self.start_some(group, file, Choice::default(), destination, strategy, force).await
+    }
+
+    /// As [`Downloads::start`]; of a folder only what is chosen.
+    ///
+    /// # Errors
+    /// The same, and when nothing is.
+    pub async fn start_some(
+        &self,
+        group: GroupName,
+        file: FileSelector,
+        choice: Choice,
+        destination: &Path,
+        strategy: Strategy,
+        force: bool,
+    ) -> Result<DownloadId, Error> {
         let _one = self.0.starting.lock().await;
         let user = self.user()?;
-        let Found { info, begun, seeded } = self.find(&group, file).await?;
+        let Found { info, head, begun, seeded } = self.find(&group, file).await?;
+        if head.is_none() && !choice.is_all() {
+            let text = format!("`{}` is a file, and not a folder of which something could be chosen", info.name);
+            return Err(Error::InvalidArgument(text));
+        }
+        let name = alone(&choice).unwrap_or_else(|| info.name.clone());
         let destination = blocking({
-            let (path, name) = (destination.to_owned(), info.name.clone());
+            let path = destination.to_owned();
             move || Destination::resolve(&path, &name)
         })
         .await?;
         if let Some(job) = self.at(&destination.path()) {
-            return self.go_on(&job, &info).await;
+            return self.go_on(&job, &info, &choice).await;
         }
-        let destination = blocking(move || destination.check_free(force).map(|()| destination)).await?;
+        let merges = |folder: &TreeHead| self.is_known_copy(&info, folder, &destination) || force;
+        let is_whole_folder = head.is_some() && choice.path.is_none();
+        let may_merge = is_whole_folder && head.as_ref().is_some_and(merges);
+        let (destination, merge) = blocking(move || {
+            let merge = if is_whole_folder {
+                destination.check_free_for_folder(may_merge)?
+            } else {
+                destination.check_free(force)?;
+                false
+            };
+            Ok((destination, merge))
+        })
+        .await?;
         let group = self.0.ground.shares.group_names().present(info.group_id, &group);
         let sought = Sought {
             group: &group,
@@ -55,6 +90,11 @@ impl Downloads {
             begun,
         };
         let manifest = manifest(&self.0.ground, sought).await?;
+        let folder = head.map(|head| FolderSpec { tree: head.id, choice, merge });
+        let plan = match &folder {
+            Some(folder) => Some(self.plan(&group, &info, folder).await?),
+            None => None,
+        };
         let draft = Draft {
             user,
             group,
@@ -65,14 +105,16 @@ impl Downloads {
             sha1: info.sha1,
             strategy,
             force,
+            folder,
         };
         let n = self.next_number();
         let specs = self.0.specs.clone();
+        let made = plan.clone();
         let (spec, disk, manifest) = blocking(move || {
             let mut spec = draft.finish(n, destination.directory().to_owned(), destination.name().to_owned());
             // Stopped in between, it is on the list, and begins anew.
             let note = |part: &OsStr| specs.save(&Spec { part: part.to_owned(), ..spec.clone() });
-            match Disk::create(destination, &specs.journal(n), &manifest, note) {
+            match Disk::create(destination, &specs.journal(n), &manifest, made.as_ref(), note) {
                 Ok(disk) => {
                     disk.part().clone_into(&mut spec.part);
                     Ok((spec, disk, manifest))
@@ -86,15 +128,38 @@ impl Downloads {
         .await?;
         let job = Arc::new(Job::new(spec, 0));
         self.locked().jobs.insert(n, Arc::clone(&job));
-        self.drive(&job, Some(Opened { disk, manifest, seeded }));
+        self.drive(&job, Some(Opened { disk, manifest, plan, seeded }));
         self.0.listed.send_replace(());
         Ok(DownloadId(n))
     }
 
+    /// The tree of a folder, from this disk or from the trackers.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub async fn tree(&self, group: &GroupName, info: &FileInfo, head: &TreeHead) -> Result<Arc<Tree>, Error> {
+        tree(&self.0.ground, group, info.group_id, head.id, info.layout.len()).await
+    }
+
+    /// What is to be fetched of a folder.
+    async fn plan(&self, group: &GroupName, info: &FileInfo, folder: &FolderSpec) -> Result<FolderPlan, Error> {
+        let tree = tree(&self.0.ground, group, info.group_id, folder.tree, info.layout.len()).await?;
+        let chosen = folder.choice.of(&tree)?;
+        Ok(FolderPlan { tree, chosen, single: folder.choice.path.is_some(), merge: folder.merge })
+    }
+
+    /// Whether the destination is this very folder, of which this device has shared something from there: what is missing
+    /// may be added.
+    fn is_known_copy(&self, info: &FileInfo, head: &TreeHead, destination: &Destination) -> bool {
+        let share = self.0.ground.shares.folder_at(info.group_id, &destination.path());
+        share.is_some_and(|share| share.folder.is_some_and(|folder| folder.tree == head.id))
+    }
+
     /// The same file to the same place again: the download that is there goes on.
-    async fn go_on(&self, job: &Arc<Job>, info: &FileInfo) -> Result<DownloadId, Error> {
+    async fn go_on(&self, job: &Arc<Job>, info: &FileInfo, choice: &Choice) -> Result<DownloadId, Error> {
         let id = DownloadId(job.spec.n);
-        if (job.spec.group_id, job.spec.file_id) != (info.group_id, info.file_id) {
+        let chosen = job.spec.folder.as_ref().map_or_else(Choice::default, |folder| folder.choice.clone());
+        if (job.spec.group_id, job.spec.file_id, &chosen) != (info.group_id, info.file_id, choice) {
             let text = format!(
                 "download {id}, of `{}`, is already going to that destination; choose another, or `cancel_download {id}`",
                 job.spec.name
@@ -108,17 +173,30 @@ impl Downloads {
     /// Asks the trackers all at once: over a long line, each question costs a round trip.
     async fn find(&self, group: &GroupName, file: FileSelector) -> Result<Found, Error> {
         let directory = &self.0.ground.directory;
+        match directory.open_share(group, file.clone()).await {
+            Ok(OpenedShare { info, pieces, peers, ticket }) => {
+                let seeded = Seeded { peers: peers.into_vec(), ticket };
+                Ok(Found { info: info.file, head: info.tree, begun: pieces.into_vec(), seeded: Some(seeded) })
+            }
+            Err(Error::OldTracker) => self.find_file(group, file).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same of a tracker that knows no folders.
+    async fn find_file(&self, group: &GroupName, file: FileSelector) -> Result<Found, Error> {
+        let directory = &self.0.ground.directory;
         match directory.open_file(group, file.clone()).await {
             Ok(OpenedFile { info, pieces, peers, ticket }) => {
                 let seeded = Seeded { peers: peers.into_vec(), ticket };
-                Ok(Found { info, begun: pieces.into_vec(), seeded: Some(seeded) })
+                Ok(Found { info, head: None, begun: pieces.into_vec(), seeded: Some(seeded) })
             }
             Err(Error::OldTracker) => {
                 let request = Request::FindFile { group: group.clone(), file };
                 // The ticket will be needed. If there is none, the discovery of peers will say why.
                 let (found, _) = tokio::join!(directory.call(request), directory.ticket(group));
                 match found? {
-                    Response::File(info) => Ok(Found { info, begun: Vec::new(), seeded: None }),
+                    Response::File(info) => Ok(Found { info, head: None, begun: Vec::new(), seeded: None }),
                     _ => Err(unexpected()),
                 }
             }
@@ -127,9 +205,16 @@ impl Downloads {
     }
 }
 
-/// What the trackers say of a file.
+/// The name of the one file that is chosen.
+fn alone(choice: &Choice) -> Option<FileName> {
+    choice.path.as_deref().and_then(|path| path.rsplit('/').next()?.parse().ok())
+}
+
+/// What the trackers say of a share.
 struct Found {
     info: FileInfo,
+    /// If it is a folder.
+    head: Option<TreeHead>,
     /// The first of its pieces.
     begun: Vec<PieceHash>,
     seeded: Option<Seeded>,

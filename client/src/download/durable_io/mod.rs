@@ -75,6 +75,20 @@ pub(crate) fn sync_all(file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes everything durable that was written in the file system of `file`: where that is many files, one call for all.
+#[cfg_attr(test, track_caller)]
+pub(crate) fn sync_file_system(file: impl rustix::fd::AsFd) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::fs::syncfs(file)?;
+    // It may return before all is written, where there is nothing better.
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        rustix::fs::sync();
+    }
+    Ok(())
+}
+
 /// Makes durable which names there are in an open directory.
 #[cfg_attr(test, track_caller)]
 pub(crate) fn sync_names(directory: &File) -> io::Result<()> {

@@ -18,13 +18,15 @@ impl Driver {
     pub(super) async fn copy_local(&mut self, stop: &CancellationToken) -> Result<(), Error> {
         let Some(offer) = self.ground.shares.local_copy(self.job.spec.file_id) else { return Ok(()) };
         let Some(open) = &mut self.open else { return Ok(()) };
-        if offer.layout != open.manifest.layout() || open.have.is_full() {
+        let layout = open.manifest.layout();
+        if offer.layout != layout || !layout.pieces().any(|piece| open.lacks(piece)) {
             return Ok(());
         }
         let (disk, manifest, have) = (Arc::clone(&open.disk), Arc::clone(&open.manifest), open.have.clone());
+        let wanted = open.wanted.clone();
         let (job, pool, stop) = (Arc::clone(&self.job), self.ground.shares.pool().clone(), stop.clone());
         open.have = blocking(move || {
-            let mut copy = Copy { offer: &offer, disk: &disk, manifest: &manifest, have };
+            let mut copy = Copy { offer: &offer, disk: &disk, manifest: &manifest, have, wanted };
             copy.run(&pool, &stop, |have| job.progress.send_modify(|p| p.have = have))?;
             Ok(copy.have)
         })
@@ -39,6 +41,7 @@ struct Copy<'a> {
     disk: &'a Disk,
     manifest: &'a Manifest,
     have: Bitfield,
+    wanted: Bitfield,
 }
 
 impl Copy<'_> {
@@ -48,6 +51,9 @@ impl Copy<'_> {
         let Ok(file) = self.offer.source().open() else { return Ok(()) };
         let mut done = 0;
         for piece in layout.pieces() {
+            if !self.wanted.has(piece) {
+                continue;
+            }
             if !self.have.has(piece) {
                 if stop.is_cancelled() {
                     return Ok(());
@@ -59,7 +65,7 @@ impl Copy<'_> {
                     return Ok(());
                 }
                 let Ok(verified) = verify(self.manifest, RawPiece { piece, parts }) else { return Ok(()) };
-                self.disk.write(&verified).map_err(|e| Error::from_io("write", &self.disk.destination().path(), e))?;
+                self.disk.write(&verified).map_err(|e| self.disk.failure(e))?;
                 self.have.set(piece);
             }
             done += u64::from(layout.len_of(piece));

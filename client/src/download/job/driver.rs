@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 
 use common::backoff::Backoff;
 use common::manifest::Manifest;
-use common::pieces::Bitfield;
+use common::pieces::{Bitfield, PieceIndex};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Asleep, Job, Wanted};
 use crate::download::destination::Destination;
 use crate::download::disk::{Disk, Resumed};
-use crate::download::manifest::{Sought, manifest};
+use crate::download::folder::FolderPlan;
+use crate::download::manifest::{Sought, manifest, tree};
 use crate::download::progress::{State, Waiting};
 use crate::download::spec::{Spec, Specs};
 use crate::download::swarm::{End, Ground, Ran, Seeded, Swarm, Task};
@@ -34,6 +35,8 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 pub(crate) struct Opened {
     pub(crate) disk: Disk,
     pub(crate) manifest: Arc<Manifest>,
+    /// If it is a folder.
+    pub(crate) plan: Option<FolderPlan>,
     /// Who seeds it, where the trackers have said so.
     pub(crate) seeded: Option<Seeded>,
 }
@@ -43,9 +46,9 @@ pub(crate) async fn drive(job: Arc<Job>, ground: Ground, specs: Specs, opened: O
     let sleeper = Arc::clone(&job);
     let _asleep = Asleep(&sleeper);
     let (open, seeded) = match opened {
-        Some(Opened { disk, manifest, seeded }) => {
+        Some(Opened { disk, manifest, plan, seeded }) => {
             let have = Bitfield::empty(manifest.layout());
-            (Some(Open { disk: Arc::new(disk), manifest, have }), seeded)
+            (Some(Open::new(Arc::new(disk), manifest, plan.as_ref(), have)), seeded)
         }
         None => (None, None),
     };
@@ -68,6 +71,21 @@ pub(super) struct Open {
     pub(super) disk: Arc<Disk>,
     pub(super) manifest: Arc<Manifest>,
     pub(super) have: Bitfield,
+    /// The pieces that are to be fetched, whether they are here or not.
+    pub(super) wanted: Bitfield,
+}
+
+impl Open {
+    fn new(disk: Arc<Disk>, manifest: Arc<Manifest>, plan: Option<&FolderPlan>, have: Bitfield) -> Self {
+        let layout = manifest.layout();
+        let wanted = plan.map_or_else(|| Bitfield::full(layout), |plan| plan.chosen.pieces(&plan.tree, layout));
+        Self { disk, manifest, have, wanted }
+    }
+
+    /// Whether a piece is to be fetched, and is not here.
+    pub(super) fn lacks(&self, piece: PieceIndex) -> bool {
+        self.wanted.has(piece) && !self.have.has(piece)
+    }
 }
 
 /// What came of one attempt.
@@ -154,18 +172,21 @@ impl Driver {
     async fn work(&mut self, stop: &CancellationToken) -> Result<bool, Error> {
         self.begun = Instant::now();
         if self.open.is_none() {
-            let Some(manifest) = stop.run_until_cancelled(self.manifest()).await.transpose()? else { return Ok(false) };
-            match self.reopen(Arc::clone(&manifest)).await? {
-                Resumed::Unfinished(disk, have) => self.open = Some(Open { disk, manifest, have }),
-                Resumed::Finished(stamp) => {
-                    self.settle(stamp, None, false).await?;
+            let Some(known) = stop.run_until_cancelled(self.known()).await.transpose()? else { return Ok(false) };
+            let (manifest, plan) = known;
+            match self.reopen(Arc::clone(&manifest), plan.clone()).await? {
+                Resumed::Unfinished(disk, have) => self.open = Some(Open::new(disk, manifest, plan.as_ref(), have)),
+                Resumed::Finished(placed) => {
+                    self.settle(placed, plan.as_ref(), None, false).await?;
                     return Ok(true);
                 }
             }
         }
+        self.tell_size();
         self.copy_local(stop).await?;
-        let Some(Open { disk, manifest, have }) = &self.open else { return Ok(false) };
-        let task = self.task(manifest, disk, have.clone());
+        self.reuse_older(stop).await?;
+        let Some(open) = &self.open else { return Ok(false) };
+        let task = self.task(open);
         let seeded = self.seeded.take();
         let Ran { end, offer, announced } = Swarm::run(&self.ground, &task, seeded, self.job.told(), stop).await;
         match end {
@@ -191,7 +212,20 @@ impl Driver {
         }
     }
 
-    fn task(&self, manifest: &Arc<Manifest>, disk: &Arc<Disk>, have: Bitfield) -> Task {
+    /// How much is to come, and how much of it is here.
+    fn tell_size(&self) {
+        let Some(open) = &self.open else { return };
+        let layout = open.manifest.layout();
+        let bytes = |count: &dyn Fn(PieceIndex) -> bool| -> u64 {
+            layout.pieces().filter(|p| count(*p)).map(|p| u64::from(layout.len_of(p))).sum()
+        };
+        let (size, lacking) = (bytes(&|p| open.wanted.has(p)), bytes(&|p| open.lacks(p)));
+        let files = open.disk.folder().map(|folder| folder.files());
+        self.job.progress.send_modify(|p| (p.size, p.have, p.files) = (size, size - lacking, files));
+    }
+
+    fn task(&self, open: &Open) -> Task {
+        let Open { disk, manifest, have, wanted } = open;
         let spec = &self.job.spec;
         Task {
             group: spec.group.clone(),
@@ -199,7 +233,8 @@ impl Driver {
             strategy: spec.strategy,
             manifest: Arc::clone(manifest),
             disk: Arc::clone(disk),
-            have,
+            have: have.clone(),
+            wanted: wanted.clone(),
         }
     }
 
@@ -207,8 +242,8 @@ impl Driver {
         Key { group: self.job.spec.group_id, file_id: self.job.spec.file_id }
     }
 
-    /// The manifest; while no tracker can be asked, it waits.
-    async fn manifest(&self) -> Result<Arc<Manifest>, Error> {
+    /// The manifest, and what is to be fetched of a folder; while no tracker can be asked, it waits.
+    async fn known(&self) -> Result<(Arc<Manifest>, Option<FolderPlan>), Error> {
         let spec = &self.job.spec;
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let since = Instant::now();
@@ -216,7 +251,7 @@ impl Driver {
             let Spec { group, group_id, file_id, layout, sha1, .. } = spec;
             let (group_id, file_id, layout, sha1) = (*group_id, *file_id, *layout, *sha1);
             let wanted = Sought { group, group_id, file_id, layout, sha1, begun: Vec::new() };
-            match manifest(&self.ground, wanted).await {
+            match self.ask(wanted).await {
                 Err(error @ (Error::TrackersUnreachable(_) | Error::Timeout(_))) => {
                     self.job.progress.send_modify(|p| {
                         p.halt(State::Waiting, Some(error));
@@ -230,14 +265,26 @@ impl Driver {
         }
     }
 
-    async fn reopen(&self, manifest: Arc<Manifest>) -> Result<Resumed, Error> {
+    async fn ask(&self, wanted: Sought<'_>) -> Result<(Arc<Manifest>, Option<FolderPlan>), Error> {
+        let spec = &self.job.spec;
+        let manifest = manifest(&self.ground, wanted).await?;
+        let Some(folder) = &spec.folder else { return Ok((manifest, None)) };
+        let tree = tree(&self.ground, &spec.group, spec.group_id, folder.tree, spec.layout.len()).await?;
+        let chosen = folder.choice.of(&tree)?;
+        let single = folder.choice.path.is_some();
+        // A folder that has come there meanwhile is added to as one that was there before.
+        let merge = folder.merge || (spec.force && !single);
+        Ok((manifest, Some(FolderPlan { tree, chosen, single, merge })))
+    }
+
+    async fn reopen(&self, manifest: Arc<Manifest>, plan: Option<FolderPlan>) -> Result<Resumed, Error> {
         let (spec, journal) = (self.job.spec.clone(), self.specs.journal(self.job.spec.n));
         let pool = self.ground.shares.pool().clone();
         let specs = self.specs.clone();
         blocking(move || {
             let place = Destination::open(&spec.directory, spec.file_name.clone())?;
             let note = |part: &OsStr| specs.save(&Spec { part: part.to_owned(), ..spec.clone() });
-            Disk::resume(place, &spec.part, &journal, &manifest, &pool, note)
+            Disk::resume(place, &spec.part, &journal, &manifest, plan.as_ref(), &pool, note)
         })
         .await
     }

@@ -6,50 +6,74 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::driver::{Driver, Open};
+use common::tree::Entry;
+
 use crate::download::destination::Destination;
+use crate::download::folder::{FolderPlan, Placed};
 use crate::download::progress::{Downloaded, State};
 use crate::download::spec::Spec;
 use crate::error::Error;
-use crate::share::{Offer, Share, blocking};
+use crate::share::{FolderShare, Offer, Share, Shares, blocking, pieces_of};
 use crate::transfer::stamp::Stamp;
+use crate::transfer::trees::Marks;
 
 impl Driver {
     /// All pieces are there: the file gets its name, and is seeded from now on.
     pub(super) async fn finish(&mut self, offer: Option<Arc<Offer>>, announced: bool) -> Result<(), Error> {
         let Some(Open { disk, .. }) = &self.open else { return Ok(()) };
         let (disk, force) = (Arc::clone(disk), self.job.spec.force);
-        let (_, stamp) = blocking(move || disk.finish(force)).await?;
+        let plan = disk.folder().map(|folder| folder.plan());
+        let placed = blocking(move || disk.finish(force)).await?;
         self.open = None;
-        self.settle(stamp, offer, announced).await
+        self.settle(placed, plan.as_ref(), offer, announced).await
     }
 
     /// The file has its name: what is left is to remember it as a share and forget the download.
-    pub(super) async fn settle(&self, stamp: Stamp, offer: Option<Arc<Offer>>, announced: bool) -> Result<(), Error> {
+    pub(super) async fn settle(
+        &self,
+        placed: Placed,
+        plan: Option<&FolderPlan>,
+        offer: Option<Arc<Offer>>,
+        announced: bool,
+    ) -> Result<(), Error> {
         let spec = self.job.spec.clone();
+        let is_one_of_many = plan.is_some_and(|plan| plan.single);
+        let known = self.ground.shares.folder_at(spec.group_id, &spec.path()).filter(|_| plan.is_some());
+        let adds_to_share = known.is_some_and(|known| known.name == spec.name);
         // A share that is there stays where it is; this is a copy of it.
-        let is_copy = offer.is_none() && self.ground.shares.offers(self.key());
+        let is_copy = offer.is_none() && self.ground.shares.offers(self.key()) && !adds_to_share;
+        let seeds = !is_copy && !is_one_of_many;
         let (shares, specs) = (self.ground.shares.clone(), self.specs.clone());
-        let share = share(&spec, stamp);
+        let share = share(&spec, placed.stamp, plan);
+        let folder = plan.cloned().zip(placed.marks);
         blocking(move || {
-            if !is_copy {
-                shares.settle(share)?;
+            match folder {
+                _ if !seeds => {}
+                Some((plan, marks)) => settle_folder(&shares, share, &plan, marks)?,
+                None => shares.settle(share)?,
             }
             specs.remove(spec.n)
         })
         .await?;
-        self.complete();
-        if !is_copy
-            && !announced
-            && let Err(error) = self.ground.shares.tell_seeding(&self.job.spec.group, self.key()).await
-        {
+        if is_one_of_many {
+            // The pieces went with the folder that was hidden.
+            self.withdraw(offer).await;
+        }
+        self.complete(plan);
+        if !seeds {
+            return Ok(());
+        }
+        if !announced && let Err(error) = self.ground.shares.tell_seeding(&self.job.spec.group, self.key()).await {
             // The next login announces it again.
             tracing::warn!(%error, name = %self.job.spec.name, "a finished download could not be announced as a share");
         }
         Ok(())
     }
 
-    fn complete(&self) {
-        let Spec { group, group_id, name, file_id, layout, .. } = &self.job.spec;
+    fn complete(&self, plan: Option<&FolderPlan>) {
+        let Spec { group, group_id, name, file_id, .. } = &self.job.spec;
+        let files = plan.map(FolderPlan::files);
+        let size = plan.map_or_else(|| self.job.spec.layout.len(), FolderPlan::bytes);
         let group = self.ground.shares.group_names().present(*group_id, group);
         let seconds = self.begun.elapsed().as_secs_f64();
         self.job.progress.send_modify(|p| {
@@ -58,13 +82,16 @@ impl Driver {
                 group,
                 name: name.clone(),
                 path: self.job.spec.path(),
-                size: layout.len(),
+                size,
                 file_id: *file_id,
                 seconds,
                 peers,
+                files,
+                reused: p.reused,
             };
             p.halt(State::Complete, None);
-            p.have = layout.len();
+            p.have = p.size;
+            p.files = files.map(|files| (files, files));
             p.done = Some(Arc::new(done));
         });
     }
@@ -79,7 +106,24 @@ impl Driver {
     }
 }
 
-fn share(spec: &Spec, stamp: Stamp) -> Share {
+/// A folder that is complete, or the part of it that was chosen, is a share from now on. Files of it that were here before
+/// still are. Blocks on the disk.
+fn settle_folder(shares: &Shares, mut share: Share, plan: &FolderPlan, mut marks: Marks) -> Result<(), Error> {
+    let Some(folder) = &mut share.folder else { return shares.settle(share) };
+    let before = shares.trees().marks(folder.tree, &share.path).filter(|before| before.len() == marks.len());
+    for (mark, before) in marks.iter_mut().zip(before.into_iter().flatten()) {
+        if *mark == 0 {
+            *mark = before;
+        }
+    }
+    let is_file = |index: usize| plan.tree.get(index).is_some_and(|node| matches!(node.entry, Entry::File { .. }));
+    folder.partial = marks.iter().enumerate().any(|(index, mark)| *mark == 0 && is_file(index));
+    let have = pieces_of(&plan.tree, share.layout, |index| marks.get(index).is_some_and(|mark| *mark != 0));
+    shares.settle_folder(share, &marks, have)
+}
+
+fn share(spec: &Spec, stamp: Stamp, plan: Option<&FolderPlan>) -> Share {
+    let folder = spec.folder.as_ref().zip(plan);
     Share {
         user: spec.user,
         group: spec.group.clone(),
@@ -91,6 +135,11 @@ fn share(spec: &Spec, stamp: Stamp) -> Share {
         path: spec.path(),
         stamp,
         refused: None,
+        folder: folder.map(|(folder, plan)| FolderShare {
+            tree: folder.tree,
+            entries: plan.tree.entries() as u64,
+            partial: false,
+        }),
     }
 }
 

@@ -5,6 +5,7 @@
 mod copy;
 mod driver;
 mod ending;
+mod reuse;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

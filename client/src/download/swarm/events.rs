@@ -104,7 +104,7 @@ impl Swarm<'_> {
             }
             Err(Trouble::Disk(e)) => {
                 self.picker.forget(piece);
-                return Err(Error::from_io("write", &self.task.disk.destination().path(), e));
+                return Err(self.task.disk.failure(e));
             }
         }
         self.mark_starved();

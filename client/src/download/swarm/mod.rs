@@ -81,6 +81,17 @@ pub(crate) struct Task {
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) disk: Arc<Disk>,
     pub(crate) have: Bitfield,
+    /// The pieces that are to be fetched, whether they are here or not.
+    pub(crate) wanted: Bitfield,
+}
+
+impl Task {
+    /// What is here as the picker sees it: what nobody wants is not asked for.
+    fn settled(&self) -> Bitfield {
+        let mut settled = self.have.clone();
+        self.manifest.layout().pieces().filter(|p| !self.wanted.has(*p)).for_each(|p| _ = settled.set(p));
+        settled
+    }
 }
 
 /// Where a run tells how it stands.
@@ -175,7 +186,11 @@ impl<'a> Swarm<'a> {
 
     fn new(ground: &'a Ground, task: &'a Task, told: Told<'a>, events: mpsc::Sender<Event>) -> Self {
         let (now, layout) = (Instant::now(), task.manifest.layout());
-        let have = layout.pieces().filter(|&p| task.have.has(p)).map(|p| u64::from(layout.len_of(p))).sum();
+        let have = layout
+            .pieces()
+            .filter(|&p| task.have.has(p) && task.wanted.has(p))
+            .map(|p| u64::from(layout.len_of(p)))
+            .sum();
         Self {
             ground,
             task,
@@ -185,7 +200,7 @@ impl<'a> Swarm<'a> {
             events,
             wishes: watch::Sender::new(Wish { hungry: true, void_tickets: 0 }),
             announced: Arc::default(),
-            picker: Picker::new(layout, task.have.clone(), task.strategy, rand::random()),
+            picker: Picker::new(layout, task.settled(), task.strategy, rand::random()),
             contacts: Contacts::new(ground.own),
             connections: HashMap::new(),
             revocations: ground.shares.revocations().watch(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use common::pieces::MAX_BLOCK_LEN;
+use common::pieces::{MAX_BLOCK_LEN, PieceIndex};
 use common::ticket::{Signed, Ticket};
 use common::wire::client::PeerRow;
 use common::wire::peer::{Hello, VERSION};
@@ -153,13 +153,11 @@ impl Swarm<'_> {
         if self.offer.is_some() || self.ground.shares.offers(self.task.key) {
             return;
         }
-        let have = self.picker.have().clone();
-        self.offer = Some(self.ground.shares.offer_partial(
-            self.task.key,
-            self.task.manifest.layout(),
-            self.task.disk.file(),
-            have,
-        ));
+        let layout = self.task.manifest.layout();
+        let mut have = self.picker.have().clone();
+        let is_here = |p: &PieceIndex| self.task.wanted.has(*p) || self.task.have.has(*p);
+        layout.pieces().filter(|p| !is_here(p)).for_each(|p| _ = have.clear(p));
+        self.offer = Some(self.ground.shares.offer_partial(self.task.key, layout, self.task.disk.opened(), have));
         let (shares, announced) = (self.ground.shares.clone(), Arc::clone(&self.announced));
         let (group, key) = (self.task.group.clone(), self.task.key);
         self.group.spawn("announce", async move {

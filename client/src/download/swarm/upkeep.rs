@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{IDLE_TICK, Swarm, TICK};
+use crate::download::disk::SyncEvery;
 use crate::download::peer_connection::PeerConnection;
 use crate::download::picker::PeerKey;
 use crate::download::stats::Moment;
@@ -16,10 +17,6 @@ const BEHIND: u64 = 24 << 20;
 const BEHIND_PIECES: u64 = 4;
 /// How often the picker looks after the peers, in ticks.
 const PICKER_TICKS: u32 = 4;
-/// What has been written is synced after this time,
-const SYNC_AFTER: Duration = Duration::from_secs(2);
-/// or after so many bytes: little is left to wait for at the end.
-const SYNC_BYTES: u64 = 64 << 20;
 
 impl Swarm<'_> {
     pub(super) async fn on_tick(&mut self) -> Result<(), Error> {
@@ -68,10 +65,11 @@ impl Swarm<'_> {
     pub(super) async fn sync_some(&mut self, now: Instant) -> Result<(), Error> {
         if let Some(syncing) = self.syncing.take_if(|s| s.is_finished()) {
             let synced = syncing.await.unwrap_or_else(|e| Err(io::Error::other(e)));
-            synced.map_err(|e| Error::from_io("write", &self.task.disk.destination().path(), e))?;
+            synced.map_err(|e| self.task.disk.failure(e))?;
         }
         let unsynced = self.task.disk.unsynced();
-        let due = unsynced >= SYNC_BYTES || (unsynced > 0 && now.duration_since(self.synced) >= SYNC_AFTER);
+        let SyncEvery { time, bytes } = self.task.disk.sync_every();
+        let due = unsynced >= bytes || (unsynced > 0 && now.duration_since(self.synced) >= time);
         if due && self.syncing.is_none() {
             self.synced = now;
             let disk = Arc::clone(&self.task.disk);
@@ -98,7 +96,11 @@ impl Swarm<'_> {
             served: self.connections.values().any(PeerConnection::serves_us),
             hopeful: self.contacts.hopeful() > 0,
         };
-        self.told.progress.send_modify(|progress| self.stats.tell(now, &moment, progress));
+        let files = self.task.disk.folder().map(|folder| folder.files());
+        self.told.progress.send_modify(|progress| {
+            self.stats.tell(now, &moment, progress);
+            progress.files = files;
+        });
         if self.told.pieces.receiver_count() > 0 {
             self.told.pieces.send_replace(self.picker.survey());
         }

@@ -2,6 +2,7 @@
 
 mod disks;
 mod fetch;
+mod folders;
 mod hostile;
 mod power;
 mod revocation_gossip;

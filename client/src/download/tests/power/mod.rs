@@ -188,8 +188,8 @@ impl Computer {
     fn begin(&self, part: &mut OsString, before: &Promise) -> Result<Option<(Arc<Disk>, Bitfield)>, String> {
         let layout = self.manifest.layout();
         if part.is_empty() {
-            let disk =
-                Disk::create(self.place(), &self.journal(), &self.manifest, |_| Ok(())).map_err(|e| e.to_string())?;
+            let disk = Disk::create(self.place(), &self.journal(), &self.manifest, None, |_| Ok(()))
+                .map_err(|e| e.to_string())?;
             *part = disk.part().to_owned();
             return Ok(Some((Arc::new(disk), Bitfield::empty(layout))));
         }
@@ -207,7 +207,7 @@ impl Computer {
         if before.finished && !right() {
             return Err("a finished file is not there, or wrong".to_owned());
         }
-        match Disk::resume(self.place(), part, &self.journal(), &self.manifest, &self.pool, |_| Ok(())) {
+        match Disk::resume(self.place(), part, &self.journal(), &self.manifest, None, &self.pool, |_| Ok(())) {
             Err(e) => Err(format!("it does not go on: {e}")),
             Ok(Resumed::Finished(_)) if right() => Ok(None),
             Ok(Resumed::Finished(_)) => Err("an unfinished file was taken for the finished one".to_owned()),
@@ -278,7 +278,7 @@ fn an_older_journal_is_void_before_a_file_is_made() {
     let computer = Computer::new();
     fs::write(computer.journal(), b"an older journal").expect("written");
     seen::record(&computer.root.path().join("vault"));
-    Disk::create(computer.place(), &computer.journal(), &computer.manifest, |_| Ok(())).expect("created");
+    Disk::create(computer.place(), &computer.journal(), &computer.manifest, None, |_| Ok(())).expect("created");
     let journal = std::os::unix::fs::MetadataExt::ino(&fs::metadata(computer.journal()).expect("there"));
     let steps = seen::taken();
     let [voided, synced, names, ..] = &steps[..] else { panic!("{steps:?}") };
@@ -295,7 +295,7 @@ fn what_a_failed_sync_may_have_lost_is_not_believed() {
     for closing in [false, true] {
         let computer = Computer::new();
         let disk =
-            Disk::create(computer.place(), &computer.journal(), &computer.manifest, |_| Ok(())).expect("created");
+            Disk::create(computer.place(), &computer.journal(), &computer.manifest, None, |_| Ok(())).expect("created");
         let part = disk.part().to_owned();
         let write = |n| disk.write(&computer.piece(computer.manifest.layout().piece(n).expect("a piece")));
         [0, 1].into_iter().try_for_each(write).and_then(|()| disk.sync()).expect("synced");
@@ -304,8 +304,15 @@ fn what_a_failed_sync_may_have_lost_is_not_believed() {
         if closing { disk.close() } else { disk.sync() }.expect_err("it fails");
         drop(fault);
         write(3).and_then(|()| disk.close()).expect("closed");
-        let resumed =
-            Disk::resume(computer.place(), &part, &computer.journal(), &computer.manifest, &computer.pool, |_| Ok(()));
+        let resumed = Disk::resume(
+            computer.place(),
+            &part,
+            &computer.journal(),
+            &computer.manifest,
+            None,
+            &computer.pool,
+            |_| Ok(()),
+        );
         let Ok(Resumed::Unfinished(_, have)) = resumed else { panic!("it goes on") };
         let there: Vec<_> = computer.manifest.layout().pieces().filter(|&p| have.has(p)).map(|p| p.get()).collect();
         assert_eq!(there, [0, 1, 3], "closing: {closing}");
