@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use common::escape::Escaped;
 use common::id::{DeviceId, FileName, GroupName, UserName};
+use common::tree::TreePath;
 use common::wire::client::FileSelector;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -139,10 +140,10 @@ pub enum Command {
         #[arg(value_name = "user")]
         user: UserName,
     },
-    /// Share a file with a group, and seed it
+    /// Share a file or a folder with a group, and seed it
     #[command(visible_alias = "upload")]
     UploadFile {
-        /// The file
+        /// The file or the folder
         #[arg(value_name = "path", value_parser = paths::parser())]
         path: PathBuf,
         /// With whom
@@ -154,12 +155,19 @@ pub enum Command {
         /// Share it under this name; otherwise the last part of its path
         #[arg(long, value_name = "share name", allow_hyphen_values = true)]
         name: Option<FileName>,
+        /// Take the place of what you, or as the admin anybody, shared under that name
+        #[arg(long)]
+        replace: bool,
     },
-    /// List what a group shares
+    /// List what a group shares, or what is in a folder that it shares
     ListFiles {
         /// Which group
         #[arg(value_name = "group")]
         group: GroupName,
+        /// Which folder: its name, or `id:` and at least 8 digits of its id
+        #[arg(id = "folder", value_name = "folder")]
+        #[serde(serialize_with = "selector_if_any")]
+        folder: Option<FileSelector>,
         /// By name, or the largest, newest or most seeded first
         #[arg(long, value_name = "sort", value_enum, default_value = "name")]
         sort: SortBy,
@@ -174,25 +182,30 @@ pub enum Command {
         #[arg(long, value_name = "n", value_parser = positive)]
         rows: Option<NonZeroU32>,
     },
-    /// Download a file from everyone in the group who has it
+    /// Download a file or a folder from everyone in the group who has it
     #[command(visible_alias = "download")]
     DownloadFile {
         /// Which group; or a link, in place of group and file
         #[arg(value_name = "group")]
         group: GroupName,
-        /// Its name, or `id:` and at least 8 digits of its id
+        /// Its name, or `id:` and at least 8 digits of its id; with `/` and a path, a file of a folder
         #[arg(value_name = "file_name")]
-        #[serde(serialize_with = "selector")]
-        file_name: FileSelector,
+        file_name: ShareFile,
         /// A directory, or the path to give the file
         #[arg(value_name = "destination", value_parser = paths::parser())]
         destination: PathBuf,
         /// In which order pieces are fetched
         #[arg(long, value_name = "strategy", value_enum, default_value = "rarest")]
         strategy: Order,
-        /// Replace what is at the destination
+        /// Replace what is at the destination; in a folder only the files of the share
         #[arg(long)]
         force: bool,
+        /// Of a folder only what this pattern fits; repeatable
+        #[arg(long, value_name = "glob", allow_hyphen_values = true)]
+        only: Vec<String>,
+        /// Of a folder not what this pattern fits; repeatable
+        #[arg(long, value_name = "glob", allow_hyphen_values = true)]
+        except: Vec<String>,
     },
     /// Show downloads: state, progress, rate and peers
     ShowDownloads,
@@ -310,6 +323,52 @@ fn download_number(text: &str) -> Result<u64, String> {
     text.parse().map_err(wrong)
 }
 
+/// A share, or a file of a folder that is one: `name`, `id:<digits>`, and perhaps `/` and a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareFile {
+    /// The share.
+    pub share: FileSelector,
+    /// The file of it.
+    pub path: Option<TreePath>,
+}
+
+impl From<FileSelector> for ShareFile {
+    fn from(share: FileSelector) -> Self {
+        Self { share, path: None }
+    }
+}
+
+impl std::str::FromStr for ShareFile {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let Some((share, path)) = s.split_once('/') else { return s.parse().map(|share| Self { share, path: None }) };
+        // A folder may be written as one, and a path as the shell leaves it.
+        let path = path.trim_end_matches('/');
+        let path = if path.is_empty() { None } else { Some(path.parse::<TreePath>().map_err(|e| e.to_string())?) };
+        Ok(Self { share: share.parse()?, path })
+    }
+}
+
+impl fmt::Display for ShareFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.share.fmt(f)?;
+        self.path.iter().try_for_each(|path| write!(f, "/{path}"))
+    }
+}
+
+/// As it has to be typed.
+impl Serialize for ShareFile {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match (&self.share, &self.path) {
+            (share, None) => selector(share, s),
+            (FileSelector::Name(name), Some(path)) => {
+                s.collect_str(&format_args!("{}/{}", name.as_str(), path.as_str()))
+            }
+            (id, Some(path)) => s.collect_str(&format_args!("{id}/{}", path.as_str())),
+        }
+    }
+}
+
 /// In which order pieces are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -381,6 +440,13 @@ fn selector<S: Serializer>(file: &FileSelector, s: S) -> Result<S::Ok, S::Error>
     }
 }
 
+fn selector_if_any<S: Serializer>(file: &Option<FileSelector>, s: S) -> Result<S::Ok, S::Error> {
+    match file {
+        Some(file) => selector(file, s),
+        None => s.serialize_none(),
+    }
+}
+
 impl std::str::FromStr for Secret {
     type Err = std::convert::Infallible;
     fn from_str(s: &str) -> Result<Self, Self::Err> {
@@ -397,7 +463,7 @@ impl fmt::Debug for Secret {
 impl Command {
     /// The listing of all that a group shares.
     pub fn all_files(group: GroupName) -> Self {
-        Self::ListFiles { group, sort: SortBy::default(), pattern: None, page: None, rows: None }
+        Self::ListFiles { group, folder: None, sort: SortBy::default(), pattern: None, page: None, rows: None }
     }
 
     /// The name of the command in the table, whatever alias was typed.
@@ -489,7 +555,7 @@ impl Argument {
             "command" => Self::Command,
             "group" => Self::Group,
             "user" => Self::User,
-            "file_name" => Self::File,
+            "file_name" | "folder" => Self::File,
             "path" | "destination" => Self::Path,
             "n" => Self::Download,
             _ => Self::Other,
@@ -557,6 +623,16 @@ mod tests {
             let parsed = Line::try_parse_from(line.split(' ')).expect(line);
             assert_eq!(parsed.command.name(), name);
         }
+    }
+
+    #[test]
+    fn a_share_is_named_by_itself_or_with_a_path_in_it() {
+        let parsed = |text: &str| text.parse::<ShareFile>().map(|file| file.to_string());
+        for text in ["a.bin", "src/lib/a.rs", "id:0011223344/a b"] {
+            assert_eq!(parsed(text).as_deref(), Ok(text));
+        }
+        assert_eq!(parsed("src/").as_deref(), Ok("src"));
+        assert!(parsed("src/../x").is_err() && parsed("/x").is_err() && parsed("src//x").is_err());
     }
 
     #[test]

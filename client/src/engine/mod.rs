@@ -9,6 +9,7 @@ pub mod command;
 mod copies;
 mod devices;
 pub mod events;
+mod folders;
 mod inspect;
 mod limits;
 mod listing;
@@ -39,10 +40,10 @@ pub use self::outcome::Outcome;
 pub use self::outcome::PageLink;
 use self::outcome::{Group, Member, Status, TrackerRow, User};
 pub use self::progress::{Call, Progress, ProgressSink};
-use crate::download::Downloads;
+use crate::download::{Choice, Downloads};
 use crate::error::Error;
 use crate::settings::Settings;
-use crate::share::Shares;
+use crate::share::{Shares, UploadAs};
 use crate::trackers::{self, LoggedIn, Notice, Trackers, unexpected};
 use crate::transfer::Limits;
 
@@ -212,14 +213,16 @@ impl Engine {
             Command::ListGroups => self.list_groups().await,
             Command::ListRequests { group } => self.list_requests(group).await,
             Command::ListMembers { group } => self.list_members(group).await,
-            Command::ListFiles { group, sort, pattern, page, rows } => {
+            Command::ListFiles { group, folder: Some(folder), .. } => self.list_folder(group, folder).await,
+            Command::ListFiles { group, folder: None, sort, pattern, page, rows } => {
                 self.list_files(group, &Wanted { sort, pattern, page, rows }).await
             }
-            Command::UploadFile { path, group, piece_size, name } => {
-                self.upload(path, group, piece_size, name, call).await
+            Command::UploadFile { path, group, piece_size: piece_len, name, replace } => {
+                self.upload(path, group, UploadAs { name, piece_len, replace }, call).await
             }
-            Command::DownloadFile { group, file_name, destination, strategy, force } => {
-                self.download(group, file_name, destination, (strategy, force), call).await
+            Command::DownloadFile { group, file_name, destination, strategy, force, only, except } => {
+                let choice = Choice { only, except, path: file_name.path.map(Into::into) };
+                self.download(group, file_name.share, choice, destination, (strategy, force), call).await
             }
             Command::ShowDownloads => Ok(Outcome::Downloads { downloads: self.download_rows() }),
             Command::PauseDownload { n } => self.pause(n).await,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::id::{FileId, FileName, GroupName};
-use common::wire::client::{FileSelector, Request};
+use common::id::{FileId, GroupName};
+use common::wire::client::FileSelector;
 use common::wire::refusal::Refusal;
 
 use super::command::Order;
@@ -13,10 +13,10 @@ use super::events::ShareChange;
 use super::outcome::{DownloadRow, Outcome, Uploaded};
 use super::progress::Hashing;
 use super::{Call, Engine, Event, Progress, ProgressSink};
-use crate::download::{DownloadId, Strategy};
+use crate::download::{Choice, DownloadId, Strategy};
 use crate::error::{Error, shown};
 use crate::link::ShareLink;
-use crate::share::{HashProgress, blocking};
+use crate::share::{HashProgress, UploadAs, blocking};
 
 /// How often is told how far a download that is waited for, or a hashing, is.
 const TOLD: Duration = Duration::from_millis(200);
@@ -26,25 +26,16 @@ impl Engine {
         &self,
         path: PathBuf,
         group: GroupName,
-        piece_size: Option<u64>,
-        name: Option<FileName>,
+        wanted: UploadAs,
         call: &Call,
     ) -> Result<Outcome, Error> {
         self.who().await?;
         self.trackers.serve_at(self.shares.listen_addr());
-        let done = self.shares.upload(&path, group, name, piece_size, self.hashing(&path, call)).await?;
+        let done = self.shares.upload_as(&path, group, wanted, self.hashing(&path, call)).await?;
         let (group, name) = (done.group.clone(), done.name.clone());
         self.tell(Event::Share(ShareChange { group, name, seeded: true, reason: None }));
-        Ok(Outcome::Uploaded(Uploaded {
-            link: ShareLink { group: done.group.clone(), file_id: done.file_id }.to_string(),
-            group: done.group,
-            name: done.name,
-            size: done.size,
-            piece_size: done.piece_size,
-            pieces: done.pieces,
-            sha1: done.sha1.to_string(),
-            file_id: done.file_id,
-        }))
+        let link = ShareLink { group: done.group.clone(), file_id: done.file_id }.to_string();
+        Ok(Outcome::Uploaded(Uploaded { link, ..done.into() }))
     }
 
     /// Tells whoever called, and whoever listens, how far the hashing of a file is: some times a second, and at the end.
@@ -77,6 +68,7 @@ impl Engine {
         &self,
         group: GroupName,
         file: FileSelector,
+        choice: Choice,
         destination: PathBuf,
         (order, force): (Order, bool),
         call: &Call,
@@ -84,7 +76,7 @@ impl Engine {
         self.who().await?;
         self.trackers.serve_at(self.shares.listen_addr());
         let asked_for = file.to_string();
-        let id = self.downloads.start(group.clone(), file, &destination, strategy(order), force).await?;
+        let id = self.downloads.start_some(group.clone(), file, choice, &destination, strategy(order), force).await?;
         if !call.wait {
             // `id:` and digits stand for a name.
             let row = self.downloads.row(id);
@@ -126,7 +118,7 @@ impl Engine {
             }
             Err(not_ours @ Error::InvalidArgument(_)) => {
                 // Perhaps there is no such group or share, or it is not the user's to see.
-                self.trackers.call(Request::FindFile { group, file }).await?;
+                self.shares.find(group, file).await?;
                 Err(not_ours)
             }
             Err(e) => Err(e),

@@ -25,12 +25,12 @@ fn anchored(command: Command) -> Command {
     // Only an empty path cannot be made absolute: it is refused as it is.
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     match command {
-        Command::UploadFile { path, group, piece_size, name } => {
-            Command::UploadFile { path: absolute(path), group, piece_size, name }
+        Command::UploadFile { path, group, piece_size, name, replace } => {
+            Command::UploadFile { path: absolute(path), group, piece_size, name, replace }
         }
-        Command::DownloadFile { group, file_name, destination, strategy, force } => {
+        Command::DownloadFile { group, file_name, destination, strategy, force, only, except } => {
             let destination = absolute(destination);
-            Command::DownloadFile { group, file_name, destination, strategy, force }
+            Command::DownloadFile { group, file_name, destination, strategy, force, only, except }
         }
         other => other,
     }

@@ -210,11 +210,13 @@ impl Drop for Bar {
 
 /// What stands beside a download's bar: rate, time left and peers, or why there is none.
 pub(super) fn note(row: &DownloadRow) -> String {
-    let DownloadRow { state, have, size, rate: per_second, peers, reason, .. } = row;
+    let DownloadRow { state, have, size, files_have, files, rate: per_second, peers, reason, .. } = row;
     match state {
         State::Downloading if *per_second > 0 => {
             let left = duration(Duration::from_secs(size.saturating_sub(*have) / per_second));
-            format!("{}, {left} left, {}", rate(*per_second), count(*peers, "peer", "peers"))
+            let files =
+                files_have.zip(*files).map(|(have, all)| format!(", {have} of {all} files")).unwrap_or_default();
+            format!("{}, {left} left, {}{files}", rate(*per_second), count(*peers, "peer", "peers"))
         }
         State::Downloading => "connecting".to_owned(),
         State::Complete => "complete".to_owned(),

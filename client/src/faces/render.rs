@@ -14,7 +14,7 @@ use crate::engine::news::{Happening, News};
 use crate::engine::outcome::ShareState;
 use crate::engine::outcome::{
     DeviceRow, DownloadRow, Downloaded, FileRow, GroupRow, Info, Kind, Limits, PageLink, Reach, ReachState, ShareRow,
-    Status, TrackerRow, Uploaded, mode_word, relation_word,
+    Status, TrackerRow, TreeRow, Uploaded, mode_word, relation_word,
 };
 use crate::error::{Error, shown};
 use crate::units::{age, ago, count, duration, rate, size};
@@ -74,6 +74,7 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         }
         Outcome::Uploaded(u) => (uploaded(u), String::new()),
         Outcome::Files { files, total, group, filtered } => listed(files, *total, group, *filtered),
+        Outcome::Tree { name, files, .. } => rows(tree_table(files), &format!("there is nothing in `{name}`")),
         Outcome::Downloaded(d) => (downloaded(d), String::new()),
         Outcome::Downloads { downloads } => rows(downloads_table(downloads), "no downloads"),
         Outcome::Shares { shares } => rows(shares_table(shares), "this device shares nothing"),
@@ -146,6 +147,9 @@ fn hint(outcome: &Outcome) -> Option<String> {
         Outcome::Files { group, files, .. } => {
             files.first().map(|first| format!("download_file {group} {} .", as_argument(first.name.as_str())))
         }
+        Outcome::Tree { group, name, files, .. } => files.iter().find(|row| row.kind == Kind::File).map(|first| {
+            format!("download_file {group} {} .", as_argument(&format!("{}/{}", name.as_str(), first.path)))
+        }),
         Outcome::Downloading { .. } => Some("show_downloads".to_owned()),
         Outcome::Paused { n } => Some(format!("resume_download {n}")),
         Outcome::Shares { shares } => shares.first().map(|first| {
@@ -212,6 +216,16 @@ fn files_table(files: &[FileRow]) -> String {
                     Kind::Folder => format!("{}/", f.name),
                 },
             ]
+        }),
+    )
+}
+
+fn tree_table(files: &[TreeRow]) -> String {
+    table(
+        ["SIZE", "PATH"],
+        files.iter().map(|f| match f.kind {
+            Kind::File => [size(f.size), Escaped(&f.path).to_string()],
+            Kind::Folder => ["-".to_owned(), format!("{}/", Escaped(&f.path))],
         }),
     )
 }
@@ -287,17 +301,29 @@ fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]
 }
 
 fn uploaded(u: &Uploaded) -> String {
-    format!(
-        "{} in `{}`: {} in {} of {}\nsha1    {}\nfile id {}\nlink    {}",
+    let entries = u.folder.as_ref().map(|f| format!("{}, ", entries(f.entries)));
+    let replaced = if u.replaced { "\nin place of the version before" } else { "" };
+    let mut text = format!(
+        "{} in `{}`: {}{} in {} of {}{replaced}\nsha1    {}\nfile id {}\nlink    {}",
         u.name,
         u.group,
+        entries.unwrap_or_default(),
         size(u.size),
         count(u.pieces.into(), "piece", "pieces"),
         size(u.piece_size),
         u.sha1,
         u.file_id,
         Escaped(&u.link)
-    )
+    );
+    for skipped in u.folder.iter().flat_map(|folder| &folder.skipped) {
+        text += &format!("\nleft out: {} ({})", Escaped(&skipped.path), Escaped(&skipped.why));
+    }
+    text
+}
+
+/// Files and empty folders, as a number of files.
+fn entries(n: u64) -> String {
+    count(n, "file", "files")
 }
 
 /// A share, looked at closely.
@@ -335,11 +361,15 @@ fn info(i: &Info) -> String {
 /// Where a finished download is, and who gave it.
 pub(crate) fn downloaded(d: &Downloaded) -> String {
     let time = Duration::try_from_secs_f64(d.seconds).unwrap_or_default();
-    let mut text = format!("{}: {} in {}, verified", shown(&d.path), size(d.size), duration(time));
+    let files = d.files.map(|n| format!("{}, ", entries(n))).unwrap_or_default();
+    let mut text = format!("{}: {files}{} in {}, verified", shown(&d.path), size(d.size), duration(time));
     // What was there before is not counted: it did not come at this rate.
     let fetched: u64 = d.peers.iter().map(|peer| peer.bytes).sum();
     if d.seconds >= 0.01 && fetched > 0 {
         text += &format!(" ({})", rate((fetched as f64 / d.seconds) as u64));
+    }
+    if let Some(reused) = d.reused.filter(|reused| *reused > 0) {
+        text += &format!("\n  {} were there already", size(reused));
     }
     for peer in &d.peers {
         text += &format!("\n  {} from {} ({:.8})", size(peer.bytes), peer.user, Escaped(&peer.device).to_string());

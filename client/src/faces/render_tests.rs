@@ -8,7 +8,7 @@ use common::wire::refusal::Refusal;
 
 use super::*;
 use crate::engine::outcome::State;
-use crate::engine::outcome::{Member, MemberRow, PeerShare, User};
+use crate::engine::outcome::{Member, MemberRow, PeerShare, Skipped, UploadedFolder, User};
 
 fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a name")
@@ -49,6 +49,8 @@ fn download_row(state: State) -> DownloadRow {
         state,
         have: 999,
         size: 1000,
+        files_have: None,
+        files: None,
         rate: 0,
         peers: 0,
         reason: None,
@@ -58,7 +60,7 @@ fn download_row(state: State) -> DownloadRow {
 fn downloaded_row() -> Downloaded {
     let peers = vec![PeerShare { device: "c0ffee".to_owned(), user: name("bob"), bytes: 2048 }];
     let (group, name, path) = (name("lab"), name("a.bin"), PathBuf::from("/tmp/a.bin"));
-    Downloaded { group, name, path, size: 2048, file_id: file_id(), seconds: 0.5, peers }
+    Downloaded { group, name, path, size: 2048, file_id: file_id(), seconds: 0.5, peers, files: None, reused: None }
 }
 
 fn status_row() -> Status {
@@ -120,6 +122,8 @@ fn json_has_the_shapes_of_the_interface() {
                 sha1: "cd".repeat(20),
                 file_id: file_id(),
                 link: "shoal:lab/ab".to_owned(),
+                replaced: false,
+                folder: None,
             }),
             format!(
                 r#"{{"group":"lab","name":"a.bin","size":5,"piece_size":262144,"pieces":1,"sha1":"{}","file_id":"{id}","link":"shoal:lab/ab"}}"#,
@@ -319,6 +323,8 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         sha1: "cd".repeat(20),
         file_id: file_id(),
         link: format!("shoal:lab/{}", "ab".repeat(32)),
+        replaced: false,
+        folder: None,
     };
     let seeder = |complete, pieces, reason: Option<&str>| crate::engine::outcome::SeederRow {
         device: "c0ffee".repeat(8),
@@ -354,6 +360,23 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         pieces: 1,
         file_id: file_id(),
     };
+    let folder = UploadedFolder {
+        kind: Kind::Folder,
+        entries: 2,
+        tree: "ef".repeat(32),
+        skipped: vec![Skipped { path: "li\u{1b}nk".to_owned(), why: "it is a link".to_owned() }],
+    };
+    let shared_folder = Uploaded { replaced: true, folder: Some(folder), ..uploaded.clone() };
+    let file = TreeRow {
+        path: "a/b\u{1b}".to_owned(),
+        kind: Kind::File,
+        size: 5,
+        file_id: Some("ab".repeat(32)),
+        executable: true,
+    };
+    let empty = TreeRow { path: "e".to_owned(), kind: Kind::Folder, size: 0, file_id: None, executable: false };
+    let tree = Outcome::Tree { group: group(), name: name("src"), size: 5, entries: 2, files: vec![file, empty] };
+    let fetched = Downloaded { files: Some(2), reused: Some(7), ..downloaded_row() };
     let share = ShareRow {
         group: group(),
         name: name("a b"),
@@ -364,6 +387,7 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         peers: 1,
         sent: 9,
         reason: Some("not a member\u{7}".to_owned()),
+        entries: Some(3),
     };
     let device = |here| DeviceRow { device: "ab".repeat(32), since: "2023-11-14T22:13:20Z".to_owned(), here };
     let reached = Reach { state: ReachState::Reached, at: Some(crate::engine::outcome::Moment(1_700_000_000)) };
@@ -400,6 +424,9 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("remove_member lab bob", Outcome::Removed(member())),
         ("make_admin lab bob", Outcome::AdminMade(member())),
         ("upload_file /x lab", Outcome::Uploaded(uploaded)),
+        ("upload_file --replace /x lab", Outcome::Uploaded(shared_folder)),
+        ("list_files lab src", tree),
+        ("download_file lab src /x --only '*.rs'", Outcome::Downloaded(fetched)),
         (
             "list_files lab",
             Outcome::Files { group: group(), files: vec![file_row(), renamed, folder], total: 9, filtered: false },

@@ -40,6 +40,13 @@ impl Outcome {
             Command::RemoveMember { .. } => Self::Removed(all(data)?),
             Command::MakeAdmin { .. } => Self::AdminMade(all(data)?),
             Command::UploadFile { .. } => Self::Uploaded(all(data)?),
+            Command::ListFiles { folder: Some(_), .. } => Self::Tree {
+                group: get(data, "group")?,
+                name: get(data, "name")?,
+                size: get(data, "size")?,
+                entries: get(data, "entries")?,
+                files: get(data, "files")?,
+            },
             Command::ListFiles { group, pattern, .. } => Self::Files {
                 group: group.clone(),
                 files: get(data, "files")?,

@@ -20,6 +20,7 @@ pub(crate) use self::json::{mode_word, relation_word};
 pub use self::moment::Moment;
 pub use crate::download::State;
 pub use crate::share::ShareState;
+use crate::share::{self, Given};
 
 /// The result of a command that succeeded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -99,6 +100,19 @@ pub enum Outcome {
         /// Whether a pattern has left some out.
         #[serde(skip)]
         filtered: bool,
+    },
+    /// What is in a folder.
+    Tree {
+        /// Where.
+        group: GroupName,
+        /// Which share.
+        name: FileName,
+        /// Bytes of all files.
+        size: u64,
+        /// Files and empty folders.
+        entries: u64,
+        /// The rows.
+        files: Vec<TreeRow>,
     },
     /// Goes on in the background.
     Downloading {
@@ -249,6 +263,74 @@ pub struct Uploaded {
     /// A link to it, for other members.
     #[serde(default)]
     pub link: String,
+    /// Whether it has taken the place of another version; left out if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
+    /// If it is a folder.
+    #[serde(flatten)]
+    pub folder: Option<UploadedFolder>,
+}
+
+/// What there is to say of a folder besides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadedFolder {
+    /// Always `folder`.
+    pub kind: Kind,
+    /// Files and empty folders.
+    pub entries: u64,
+    /// Its tree's id.
+    pub tree: String,
+    /// What was left out.
+    pub skipped: Vec<Skipped>,
+}
+
+/// An entry of a folder that is not shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Where it is in the folder.
+    pub path: String,
+    /// Why.
+    pub why: String,
+}
+
+/// A file of a folder in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeRow {
+    /// Where it is in the folder.
+    pub path: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Length.
+    pub size: u64,
+    /// BLAKE3 of the file alone; left out for a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_id: Option<String>,
+    /// Whether its owner may run it.
+    pub executable: bool,
+}
+
+impl From<share::Uploaded> for Uploaded {
+    fn from(done: share::Uploaded) -> Self {
+        let skipped = |s: share::Skipped| Skipped { path: s.path, why: s.why };
+        let folder = |f: share::UploadedFolder| UploadedFolder {
+            kind: Kind::Folder,
+            entries: f.entries,
+            tree: f.tree.to_string(),
+            skipped: f.skipped.into_iter().map(skipped).collect(),
+        };
+        Self {
+            group: done.group,
+            name: done.name,
+            size: done.size,
+            piece_size: done.piece_size,
+            pieces: done.pieces,
+            sha1: done.sha1.to_string(),
+            file_id: done.file_id,
+            link: String::new(),
+            replaced: done.replaced,
+            folder: done.folder.map(folder),
+        }
+    }
 }
 
 /// A share, looked at closely.
@@ -332,15 +414,18 @@ impl From<DownloadedFile> for Downloaded {
             file_id: done.file_id,
             seconds: (done.seconds * 1000.0).round() / 1000.0,
             peers: peers.map(peer).collect(),
+            files: done.files,
+            reused: (done.files.is_some() || done.reused > 0).then_some(done.reused),
         }
     }
 }
 
 impl From<Row> for DownloadRow {
     fn from(row: Row) -> Self {
-        let Progress { state, have, size, rate, peers, reason, .. } = row.progress;
+        let Progress { state, have, size, rate, peers, reason, files, .. } = row.progress;
         let peers = peers.iter().filter(|p| p.rate > 0).count() as u64;
-        Self { n: row.n.0, group: row.group, name: row.name, state, have, size, rate, peers, reason }
+        let (files_have, files) = files.unzip();
+        Self { n: row.n.0, group: row.group, name: row.name, state, have, size, files_have, files, rate, peers, reason }
     }
 }
 
@@ -405,6 +490,12 @@ pub struct Downloaded {
     pub seconds: f64,
     /// Who gave how much since then.
     pub peers: Vec<PeerShare>,
+    /// Files and empty folders that are there; left out for a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
+    /// Bytes that were found in an older copy at the destination; left out for a file without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused: Option<u64>,
 }
 
 /// What one peer gave.
@@ -433,6 +524,12 @@ pub struct DownloadRow {
     pub have: u64,
     /// Length of the file.
     pub size: u64,
+    /// Of a folder, files that are whole; left out for a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_have: Option<u64>,
+    /// Of a folder, files that are wanted; left out for a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
     /// Bytes per second now.
     pub rate: u64,
     /// Peers that give something now.
@@ -462,15 +559,19 @@ pub struct ShareRow {
     pub peers: u64,
     /// Bytes given since this client started.
     pub sent: u64,
-    /// Why it is not seeded; left out when there is nothing to say.
+    /// Why it is not seeded, or not whole; left out when there is nothing to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Files and empty folders; left out for a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<u64>,
 }
 
-impl From<crate::share::ShareRow> for ShareRow {
-    fn from(row: crate::share::ShareRow) -> Self {
-        let crate::share::ShareRow { group, name, file_id, size, state, reason, given, .. } = row;
-        Self { group, name, file_id, size, state, rate: given.rate, peers: given.peers, sent: given.sent, reason }
+impl From<share::ShareRow> for ShareRow {
+    fn from(row: share::ShareRow) -> Self {
+        let share::ShareRow { group, name, file_id, size, state, reason, entries, given, .. } = row;
+        let Given { rate, peers, sent } = given;
+        Self { group, name, file_id, size, state, rate, peers, sent, reason, entries }
     }
 }
 

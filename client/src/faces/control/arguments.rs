@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::num::NonZeroU32;
 use std::path::Path;
 
-use clap::{Arg, CommandFactory};
+use clap::{Arg, ArgAction, CommandFactory};
 use common::escape::Escaped;
 use serde_json::{Map, Value};
 
@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Number,
     /// Text.
     Text,
+    /// Several texts.
+    Texts,
 }
 
 impl Kind {
@@ -32,6 +34,8 @@ impl Kind {
             .any(|t| arg.get_value_parser().type_id() == *t)
         {
             Self::Number
+        } else if matches!(arg.get_action(), ArgAction::Append) {
+            Self::Texts
         } else {
             Self::Text
         }
@@ -42,6 +46,7 @@ impl Kind {
             Self::Flag => "true or false",
             Self::Number => "a number",
             Self::Text => "text",
+            Self::Texts => "a list of texts",
         }
     }
 }
@@ -71,7 +76,7 @@ pub(in crate::faces) fn words(name: &str, fields: Map<String, Value>) -> Result<
     let (positionals, options): (Vec<_>, Vec<_>) = command.get_arguments().partition(|arg| arg.is_positional());
     for option in options {
         if let Some(value) = fields.remove(&field(option)) {
-            words.extend(option_word(option, &value)?);
+            words.extend(option_words(option, &value)?);
         }
     }
     // What follows is no option, whatever it begins with.
@@ -121,18 +126,20 @@ fn known(command: &clap::Command) -> String {
     if names.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", names.join(", ")) }
 }
 
-fn option_word(option: &Arg, value: &Value) -> Result<Option<String>, Error> {
+fn option_words(option: &Arg, value: &Value) -> Result<Vec<String>, Error> {
     let long = option.get_long().unwrap_or_default();
+    let with = |value: &Value| Ok(format!("--{long}={}", text_of(option, value)?));
     match (Kind::of(option), value) {
-        (Kind::Flag, Value::Bool(given)) => Ok(given.then(|| format!("--{long}"))),
+        (Kind::Flag, Value::Bool(given)) => Ok(given.then(|| format!("--{long}")).into_iter().collect()),
         (Kind::Flag, _) => Err(of_another_kind(option)),
-        (Kind::Number | Kind::Text, _) => Ok(Some(format!("--{long}={}", text_of(option, value)?))),
+        (Kind::Texts, Value::Array(values)) => values.iter().map(with).collect(),
+        (Kind::Number | Kind::Text | Kind::Texts, _) => Ok(vec![with(value)?]),
     }
 }
 
 fn text_of(arg: &Arg, value: &Value) -> Result<String, Error> {
     let text = match (Kind::of(arg), value) {
-        (Kind::Number | Kind::Text, Value::String(text)) => text.clone(),
+        (Kind::Number | Kind::Text | Kind::Texts, Value::String(text)) => text.clone(),
         (Kind::Number, Value::Number(number)) if number.is_u64() => number.to_string(),
         _ => return Err(of_another_kind(arg)),
     };
@@ -198,6 +205,12 @@ mod tests {
                 json!({"link": format!("shoal:lab/{}", "ab".repeat(32)), "destination": "/x"}),
                 &format!("download_file lab id:{} /x", "ab".repeat(32)),
             ),
+            (
+                "download_file",
+                json!({"group": "lab", "file_name": "src/a.rs", "destination": "/x", "only": ["*.rs", "-x"], "except": "y"}),
+                "download_file lab src/a.rs /x --only=*.rs --only=-x --except y",
+            ),
+            ("list_files", json!({"group": "lab", "folder": "src"}), "list_files lab src"),
             ("pause_download", json!({"n": 3}), "pause_download 3"),
             ("pause_download", json!({"n": "3"}), "pause_download 3"),
         ] {

@@ -73,6 +73,8 @@ fn schema(arg: &Arg) -> Value {
         // Text as well, for suffixes: `64KiB`.
         Kind::Number => json!({ "type": ["integer", "string"] }),
         Kind::Text => json!({ "type": "string" }),
+        // One by itself may stand alone.
+        Kind::Texts => json!({ "type": ["array", "string"], "items": { "type": "string" } }),
     };
     if let Some(help) = arg.get_help() {
         schema["description"] = help.to_string().into();

@@ -19,7 +19,10 @@ pub(super) fn data_of(command: &str) -> Option<Value> {
         }
         "list_members" => rows("members", &object(&[("user", text()), ("admin", flag())], &[("claimed", text())])),
         "upload_file" => uploaded(),
-        "list_files" => object(&[("files", json!({ "type": "array", "items": file_row() })), ("total", number())], &[]),
+        "list_files" => {
+            let files = object(&[("files", json!({ "type": "array", "items": file_row() })), ("total", number())], &[]);
+            json!({ "oneOf": [files, tree()] })
+        }
         "download_file" => json!({ "oneOf": [downloaded(), begun()] }),
         "show_downloads" => rows("downloads", &download_row()),
         "pause_download" | "resume_download" | "cancel_download" => object(&[("n", number())], &[]),
@@ -167,6 +170,30 @@ fn verified() -> Value {
             ("pieces", number()),
             ("file_id", text()),
         ],
+        &[
+            ("replaced", flag()),
+            ("kind", words(&["folder"])),
+            ("entries", number()),
+            ("tree", text()),
+            ("skipped", json!({ "type": "array", "items": object(&[("path", text()), ("why", text())], &[]) })),
+        ],
+    )
+}
+
+/// What `list_files` answers when it is asked for a folder.
+fn tree() -> Value {
+    let row = object(
+        &[("path", text()), ("kind", words(&["file", "folder"])), ("size", number()), ("executable", flag())],
+        &[("file_id", text())],
+    );
+    object(
+        &[
+            ("group", text()),
+            ("name", text()),
+            ("size", number()),
+            ("entries", number()),
+            ("files", json!({ "type": "array", "items": row })),
+        ],
         &[],
     )
 }
@@ -184,7 +211,7 @@ fn downloaded() -> Value {
             ("seconds", json!({ "type": "number", "minimum": 0 })),
             ("peers", json!({ "type": "array", "items": peer })),
         ],
-        &[],
+        &[("files", number()), ("reused", number())],
     )
 }
 
@@ -206,7 +233,7 @@ fn download_row() -> Value {
             ("rate", number()),
             ("peers", number()),
         ],
-        &[("reason", text())],
+        &[("reason", text()), ("files_have", number()), ("files", number())],
     )
 }
 
@@ -222,7 +249,7 @@ fn share_row() -> Value {
             ("peers", number()),
             ("sent", number()),
         ],
-        &[("reason", text())],
+        &[("reason", text()), ("entries", number())],
     )
 }
 

@@ -99,7 +99,9 @@ async fn share(
         }
     };
     let call = Call { wait: true, progress: Arc::new(progress) };
-    let command = Command::UploadFile { path: path.clone(), group: group.clone(), piece_size: None, name: Some(name) };
+    let (piece_size, replace) = (None, false);
+    let command =
+        Command::UploadFile { path: path.clone(), group: group.clone(), piece_size, name: Some(name), replace };
     let outcome = page.engine.run(command, &call).await;
     page.answers.forget();
     match outcome {
