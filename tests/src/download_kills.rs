@@ -1,4 +1,4 @@
-//! `download_kills [KILLS]`: one seeder, and a downloader that is killed (SIGKILL) over and over; every file must be
+//! `download_kills [KILLS] [folder]`: one seeder of a file, or of a folder, and a downloader that is killed (SIGKILL) over and over; every file must be
 //! right in the end, nothing that was verified may be fetched again, and what was fetched in vain is told.
 
 #![allow(clippy::print_stdout, reason = "it reports to a terminal")]
@@ -6,12 +6,13 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use harness::Interrupted;
+use harness::{Interrupted, Kind};
 
 fn main() -> ExitCode {
     let kills: u32 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(50);
+    let kind = if std::env::args().nth(2).is_some_and(|what| what == "folder") { Kind::Folder } else { Kind::File };
     let began = Instant::now();
-    let seen = Interrupted::run(kills, |seen| report(seen, began));
+    let seen = Interrupted::run(kind, kills, |seen| report(seen, began));
     report(&seen, began);
     if seen.wrong == 0 && seen.lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,6 +1,7 @@
 //! A downloader that is killed over and over, and what that cost.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use crate::process::PATIENCE;
 use crate::{Client, Cluster, Live, random_file};
 
-/// Length of the file that is downloaded, in bytes.
+/// Length of the file that is downloaded, or of all files of the folder, in bytes.
 const LEN: u64 = 64 << 20;
 /// What its seeder gives at most: slow enough to be killed in the middle of it.
 const RATE: &str = "64MiB";
@@ -17,6 +18,44 @@ const RATE: &str = "64MiB";
 const LIFE: Duration = Duration::from_millis(700);
 /// A download is left alone after so many kills.
 const KILLS_PER_FILE: u32 = 12;
+
+/// Longest file of the folder, in bytes.
+const MAX_FILE: u64 = 64 << 10;
+
+/// What is downloaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One file.
+    File,
+    /// A folder of some thousand files.
+    Folder,
+}
+
+impl Kind {
+    #[expect(clippy::expect_used, reason = "a test harness")]
+    fn make(self, path: &Path) {
+        match self {
+            Self::File => random_file(path, LEN).expect("a file"),
+            Self::Folder => random_folder(path, LEN, MAX_FILE).expect("a folder"),
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "a test harness")]
+    fn remove(self, path: &Path) {
+        match self {
+            Self::File => std::fs::remove_file(path),
+            Self::Folder => std::fs::remove_dir_all(path),
+        }
+        .expect("removed");
+    }
+
+    fn digest(self, path: &Path) -> Option<blake3::Hash> {
+        match self {
+            Self::File => blake3_of(path),
+            Self::Folder => folder_digest(path),
+        }
+    }
+}
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -36,36 +75,35 @@ pub struct Interrupted {
 }
 
 impl Interrupted {
-    /// Kills a downloader `kills` times with SIGKILL, at any moment, until every file it began is complete.
+    /// Kills a downloader `kills` times with SIGKILL, at any moment, until every file or folder it began is complete.
     ///
     /// # Panics
     /// When something does not come up or a download does not end.
-    #[expect(clippy::expect_used, reason = "a test harness")]
-    pub fn run(kills: u32, mut report: impl FnMut(&Self)) -> Self {
+    pub fn run(kind: Kind, kills: u32, mut report: impl FnMut(&Self)) -> Self {
         let cluster = Cluster::start(1);
         let [alice, bob] = ["alice", "bob"].map(|name| cluster.user(name));
         let file = cluster.dir().join("file");
-        random_file(&file, LEN).expect("a file");
+        kind.make(&file);
         let mut seeder = alice.live_with(&["--limit-up", RATE]);
         seeder.ok("create_group lab");
         seeder.ok(&format!("upload_file {} lab", file.display()));
         bob.ok(&["join_group lab"]);
         seeder.ok("accept_request lab bob");
-        let hash = blake3_of(&file);
+        let hash = kind.digest(&file);
         let mut seen = Self::default();
         while seen.kills < kills {
             let before = written_by(seeder.process.id());
             seen.one(&bob, kills);
             seen.served += written_by(seeder.process.id()) - before;
             let copy = bob.downloads().join("file");
-            if blake3_of(&copy) == hash {
+            if kind.digest(&copy) == hash {
                 seen.files += 1;
             } else {
                 seen.wrong += 1;
             }
             seen.size += LEN;
             bob.ok(&["stop_share lab file"]);
-            std::fs::remove_file(copy).expect("removed");
+            kind.remove(&copy);
             report(&seen);
         }
         seen
@@ -141,4 +179,60 @@ pub(crate) fn blake3_of(path: &Path) -> Option<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(std::fs::File::open(path).ok()?).ok()?;
     Some(hasher.finalize())
+}
+
+/// Makes a folder of files of random lengths up to `longest`, `len` bytes in all, some of them executable, some folders empty.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn random_folder(path: &Path, len: u64, longest: u64) -> std::io::Result<()> {
+    let mut rng = rand::rng();
+    let (mut left, mut n) = (len, 0u32);
+    while left > 0 {
+        let folder = path.join(format!("{}/{}", n % 7, n % 31));
+        std::fs::create_dir_all(&folder)?;
+        let here = rng.random_range(0..=longest).min(left);
+        let file = folder.join(format!("file-{n}.bin"));
+        random_file(&file, here)?;
+        if n.is_multiple_of(50) {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))?;
+            std::fs::create_dir_all(path.join(format!("empty/{n}")))?;
+        }
+        left -= here;
+        n += 1;
+    }
+    Ok(())
+}
+
+/// One digest of all that is below a folder: paths, contents, whether files may be run, and empty folders; `None` if there is
+/// something else.
+pub fn folder_digest(path: &Path) -> Option<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    for below in below(path)? {
+        let met = std::fs::symlink_metadata(path.join(&below)).ok()?;
+        hasher.update(below.to_str()?.as_bytes()).update(&[0, u8::from(met.is_dir())]);
+        if met.is_file() {
+            hasher.update(&[u8::from(met.permissions().mode() & 0o100 != 0)]);
+            hasher.update(blake3_of(&path.join(&below))?.as_bytes());
+        } else if !met.is_dir() {
+            return None;
+        }
+    }
+    Some(hasher.finalize())
+}
+
+/// Paths of all that is below a folder, in order.
+fn below(path: &Path) -> Option<Vec<PathBuf>> {
+    let (mut all, mut folders) = (Vec::new(), vec![path.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).ok()? {
+            let entry = entry.ok()?.path();
+            all.push(entry.strip_prefix(path).ok()?.to_owned());
+            if std::fs::symlink_metadata(&entry).ok()?.is_dir() {
+                folders.push(entry);
+            }
+        }
+    }
+    all.sort();
+    Some(all)
 }

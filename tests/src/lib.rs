@@ -21,7 +21,7 @@ pub use client::{Client, Live, Script};
 pub use cluster::{Cluster, Tracker, random_file};
 pub use crowd::Crowd;
 pub use history::{Asker, History, Verdict, groups_at, until_dual, until_level};
-pub use interrupted::Interrupted;
+pub use interrupted::{Interrupted, Kind, folder_digest, random_folder};
 pub use page::{Answer, Page};
 pub use process::{Output, PATIENCE, Process};
 pub use resumed::Resumed;

@@ -1,0 +1,213 @@
+//! Folders over real processes: shared, fetched, chosen from, and shared anew.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use harness::{Client, Cluster, Live, PATIENCE, folder_digest, random_file, random_folder};
+
+fn put(root: &Path, path: &str, bytes: &[u8]) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// Alice with a group `lab` and a folder `src` shared in it.
+fn sharing(cluster: &Cluster) -> (Client, Live, PathBuf) {
+    let alice = cluster.user("alice");
+    let root = alice.home().join("src");
+    random_folder(&root, 3 << 20, 64 << 10).unwrap();
+    put(&root, "empty file", b"");
+    put(&root, ".hidden/Grüße/データ.txt", "wörds".as_bytes());
+    random_file(&root.join("large.bin"), 5 << 20).unwrap();
+    put(&root, "run", b"#!/bin/sh\n");
+    fs::set_permissions(root.join("run"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir_all(root.join("nothing/in/here")).unwrap();
+    let mut live = alice.live();
+    live.ok("create_group lab");
+    (alice, live, root)
+}
+
+fn member(cluster: &Cluster, admin: &mut Live, name: &str) -> Client {
+    let client = cluster.user(name);
+    client.ok(&["join_group lab"]);
+    admin.ok(&format!("accept_request lab {name}"));
+    client
+}
+
+#[test]
+fn a_folder_reaches_members_as_it_is_and_what_is_left_out_is_named() {
+    let cluster = Cluster::start(2);
+    let (alice, mut a, root) = sharing(&cluster);
+    let whole = folder_digest(&root).unwrap();
+    symlink("/etc/passwd", root.join("link")).unwrap();
+    put(&root, "con.txt", b"reserved");
+    let up = a.ok("upload_file src lab");
+    assert_eq!((up["kind"].as_str(), up["name"].as_str()), (Some("folder"), Some("src")));
+    let skipped: Vec<_> = up["skipped"].as_array().unwrap().iter().map(|s| s["path"].as_str().unwrap()).collect();
+    assert_eq!(skipped, ["con.txt", "link"]);
+    assert!(up["skipped"][1]["why"].as_str().unwrap().contains("link"), "{up}");
+    for left_out in skipped {
+        fs::remove_file(root.join(left_out)).unwrap();
+    }
+
+    let [bob, carol] = ["bob", "carol"].map(|name| member(&cluster, &mut a, name));
+    let mut b = bob.live();
+    let got = b.ok("download_file lab src downloads");
+    assert_eq!(got["files"], up["entries"]);
+    assert_eq!(folder_digest(&bob.downloads().join("src")), Some(whole));
+    let got = carol.ok(&["download_file lab src downloads/another-name"]);
+    assert_eq!(folder_digest(&carol.downloads().join("another-name")), Some(whole));
+    assert_eq!(got["peers"].as_array().unwrap().len(), 2, "from both: {got}");
+
+    let tree = carol.ok(&["list_files lab src"]);
+    assert_eq!(tree["entries"], up["entries"]);
+    let rows = tree["files"].as_array().unwrap();
+    let row = |path: &str| rows.iter().find(|r| r["path"] == path).unwrap_or_else(|| panic!("{path}: {tree}"));
+    assert_eq!(row("large.bin")["size"], 5 << 20);
+    assert_eq!((&row("run")["executable"], &row("nothing/in/here")["kind"]), (&true.into(), &"folder".into()));
+    let listed = carol.ok(&["list_files lab"]);
+    assert_eq!(listed["files"][0]["name"], "src");
+    let shares = b.ok("list_shares");
+    assert_eq!((&shares["shares"][0]["name"], &shares["shares"][0]["entries"]), (&"src".into(), &up["entries"]));
+    carol.refused("list_files lab nothing", "no_such_file");
+    assert!(a.stop() && b.stop());
+    drop(alice);
+}
+
+#[test]
+fn what_is_chosen_of_a_folder_comes_and_the_rest_later() {
+    let cluster = Cluster::start(1);
+    let (_alice, mut a, root) = sharing(&cluster);
+    a.ok("upload_file src lab");
+    let bob = member(&cluster, &mut a, "bob");
+    let got = bob.ok(&["download_file lab src/large.bin downloads/one.bin"]);
+    assert_eq!(got["files"], 1);
+    assert!(fs::read(bob.downloads().join("one.bin")).unwrap() == fs::read(root.join("large.bin")).unwrap());
+    bob.refused("download_file lab src/large.bin downloads/one.bin", "destination_exists");
+    bob.refused("download_file lab src/nothing/in downloads", "invalid_argument");
+    bob.refused("download_file lab src downloads --only '*.exe'", "invalid_argument");
+    bob.ok(&["download_file lab src downloads --only '*.txt' --only run"]);
+    let to = bob.downloads().join("src");
+    assert_eq!(fs::read(to.join(".hidden/Grüße/データ.txt")).unwrap(), "wörds".as_bytes());
+    assert_eq!(fs::metadata(to.join("run")).unwrap().permissions().mode() & 0o111, 0o111);
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 2);
+    let got = bob.ok(&["download_file lab src downloads --except large.bin"]);
+    assert!(got["reused"].is_u64(), "{got}");
+    assert!(!to.join("large.bin").exists());
+    let got = bob.ok(&["download_file lab src downloads"]);
+    let fetched: u64 = got["peers"].as_array().unwrap().iter().map(|p| p["bytes"].as_u64().unwrap()).sum();
+    assert!(fetched < (5 << 20) + (1 << 20), "only what was missing: {got}");
+    assert_eq!(folder_digest(&to), folder_digest(&root));
+    assert!(a.stop());
+}
+
+#[test]
+fn a_new_version_takes_the_place_of_the_old_one_and_only_changes_are_fetched() {
+    let cluster = Cluster::start(2);
+    let (_alice, mut a, root) = sharing(&cluster);
+    a.ok("upload_file src lab");
+    let bob = member(&cluster, &mut a, "bob");
+    bob.ok(&["download_file lab src downloads"]);
+    put(&root, "run", b"#!/bin/sh\necho new\n");
+    put(&root, "0/0/brand new.txt", b"new");
+    a.refused("upload_file src lab", "file_exists");
+    let again = a.ok("upload_file src lab --replace");
+    assert_eq!(again["replaced"], true);
+    let files = bob.ok(&["list_files lab"]);
+    assert_eq!((files["files"].as_array().unwrap().len(), &files["files"][0]["file_id"]), (1, &again["file_id"]));
+
+    put(&bob.downloads().join("src"), "mine.txt", b"notes");
+    bob.refused("download_file lab src downloads", "destination_exists");
+    let got = bob.ok(&["download_file lab src downloads --force"]);
+    let fetched: u64 = got["peers"].as_array().unwrap().iter().map(|p| p["bytes"].as_u64().unwrap()).sum();
+    assert!(fetched <= 2 << 20 && got["reused"].as_u64().unwrap() > 5 << 20, "{got}");
+    let to = bob.downloads().join("src");
+    assert_eq!(fs::read(to.join("mine.txt")).unwrap(), b"notes");
+    fs::remove_file(to.join("mine.txt")).unwrap();
+    assert_eq!(folder_digest(&to), folder_digest(&root));
+    // Nobody else may.
+    put(&to, "run", b"#!/bin/sh\necho mine\n");
+    bob.refused(&format!("upload_file {} lab --replace", to.display()), "not_admin");
+    assert!(a.stop());
+}
+
+#[test]
+fn a_file_of_a_shared_folder_that_changes_is_named_by_the_share() {
+    let cluster = Cluster::start(1);
+    let (_alice, mut a, root) = sharing(&cluster);
+    a.ok("upload_file src lab");
+    put(&root, ".hidden/Grüße/データ.txt", b"other");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let shares = a.ok("list_shares");
+        let reason = shares["shares"][0]["reason"].as_str().unwrap_or_default().to_owned();
+        if reason.contains(".hidden/Grüße/データ.txt") && reason.contains("--replace") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{shares}");
+        // The client looks now and then.
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let bob = member(&cluster, &mut a, "bob");
+    bob.ok(&["download_file lab src downloads --only large.bin"]);
+    assert!(fs::read(bob.downloads().join("src/large.bin")).unwrap() == fs::read(root.join("large.bin")).unwrap());
+    assert!(a.stop());
+}
+
+/// A small file system of its own, gone at the end. Needs root.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: PathBuf, bytes: u64) -> Option<Self> {
+        fs::create_dir_all(&at).ok()?;
+        let size = format!("size={bytes}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at).status();
+        mounted.is_ok_and(|s| s.success()).then_some(Self(at))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_disk_too_small_for_a_folder_is_known_at_once_and_one_that_fills_up_pauses_it() {
+    let cluster = Cluster::start(1);
+    let (_alice, mut a, root) = sharing(&cluster);
+    a.ok("upload_file src lab");
+    let bob = member(&cluster, &mut a, "bob");
+    let Some(small) = SmallDisk::mount(bob.home().join("small"), 4 << 20) else {
+        eprintln!("skipped: cannot mount a tmpfs");
+        return;
+    };
+    bob.refused("download_file lab src small", "disk_full");
+    assert_eq!(fs::read_dir(&small.0).unwrap().count(), 0, "nothing is left");
+    drop(small);
+    let small = SmallDisk::mount(bob.home().join("small"), 24 << 20).unwrap();
+    let mut b = bob.live_with(&["--limit-down", "4M"]);
+    let asked = b.send("download_file lab src small");
+    let ballast = small.0.join("ballast");
+    let deadline = Instant::now() + PATIENCE;
+    while fs::read_dir(&small.0).unwrap().count() == 0 {
+        assert!(Instant::now() < deadline, "it does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    fs::write(&ballast, vec![0; 32 << 20]).expect_err("more than there is room for");
+    let result = b.result(asked, PATIENCE * 3).unwrap();
+    assert_eq!(result["error"]["code"], "disk_full", "{result}");
+    fs::remove_file(ballast).unwrap();
+    let deadline = Instant::now() + PATIENCE * 3;
+    while b.ok("show_downloads")["downloads"][0]["state"] != "complete" {
+        assert!(Instant::now() < deadline, "it goes on by itself: {}", b.ok("show_downloads"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(folder_digest(&small.0.join("src")), folder_digest(&root));
+    assert!(a.stop() && b.stop());
+}
