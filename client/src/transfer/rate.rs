@@ -41,12 +41,15 @@ struct Inner {
     /// Bytes per second; 0 is no limit. Read without the lock by those whom nothing limits.
     rate: AtomicU64,
     clock: Mutex<Option<Clock>>,
+    /// Limits that there have been after none: what was taken of one counts for no other. Guarded by `clock`.
+    begun: AtomicU64,
     changed: Notify,
 }
 
 /// A limit that holds.
 #[derive(Debug, Clone, Copy)]
 struct Clock {
+    number: u64,
     bytes_per_second: NonZeroU64,
     /// When the count was `passed`; later it is more.
     since: Instant,
@@ -73,24 +76,34 @@ impl RateLimit {
     pub fn set(&self, bytes_per_second: Option<NonZeroU64>) {
         let mut clock = self.clock();
         let now = Instant::now();
-        *clock = bytes_per_second.map(|rate| clock.map_or_else(|| Clock::new(rate, now), |c| c.at_rate(rate, now)));
+        let begin = |rate| Clock::new(self.0.begun.fetch_add(1, Ordering::Relaxed), rate, now);
+        *clock = bytes_per_second.map(|rate| clock.map_or_else(|| begin(rate), |c| c.at_rate(rate, now)));
         self.0.rate.store(bytes_per_second.map_or(0, NonZeroU64::get), Ordering::Relaxed);
         drop(clock);
         self.0.changed.notify_waiters();
     }
 
-    /// Waits until `bytes` more may pass. Cancel safe, but the bytes count as taken.
+    /// Waits until `bytes` more may pass. Cancel safe: whoever gives up has taken nothing.
     pub async fn take(&self, bytes: u64) {
         if self.get().is_none() {
             return;
         }
-        let Some(mine) = self.clock().as_mut().map(|clock| clock.take(bytes, Instant::now())) else { return };
+        let taken = self.clock().as_mut().map(|clock| (clock.number, clock.take(bytes, Instant::now())));
+        let Some((number, mine)) = taken else { return };
+        let mut waiting = Waiting { limit: self, number, bytes };
+        self.reaches(number, mine).await;
+        waiting.bytes = 0;
+    }
+
+    /// Waits until the count of a limit is so far, or there is that limit no more.
+    async fn reaches(&self, number: u64, mine: f64) {
         loop {
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
             // Before the look at the clock: a change in between is not missed.
             changed.as_mut().enable();
-            let Some(free) = self.clock().map(|clock| clock.reaches(mine)) else { return };
+            let Some(clock) = self.clock().filter(|clock| clock.number == number) else { return };
+            let free = clock.reaches(mine);
             tokio::select! {
                 () = sleep_until(free) => return,
                 () = changed => {}
@@ -103,9 +116,25 @@ impl RateLimit {
     }
 }
 
+/// Bytes that were taken and have not passed: given back if they never do, or who asks and leaves would make all others
+/// wait.
+struct Waiting<'a> {
+    limit: &'a RateLimit,
+    number: u64,
+    bytes: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(clock) = self.limit.clock().as_mut().filter(|clock| clock.number == self.number) {
+            clock.taken -= self.bytes as f64;
+        }
+    }
+}
+
 impl Clock {
-    const fn new(bytes_per_second: NonZeroU64, now: Instant) -> Self {
-        Self { bytes_per_second, since: now, passed: 0.0, taken: 0.0 }
+    const fn new(number: u64, bytes_per_second: NonZeroU64, now: Instant) -> Self {
+        Self { number, bytes_per_second, since: now, passed: 0.0, taken: 0.0 }
     }
 
     const fn rate(&self) -> f64 {
@@ -191,6 +220,31 @@ mod tests {
             let took = changed_while_waiting(to).await.as_secs();
             assert!(took.abs_diff(seconds) <= 1, "to {to:?}: {took} s and not {seconds}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_makes_nobody_wait() {
+        let limit = RateLimit::new(NonZeroU64::new(1000));
+        limit.take(100).await;
+        for _ in 0..100 {
+            assert!(tokio::time::timeout(Duration::from_millis(1), limit.take(10_000)).await.is_err());
+        }
+        let start = Instant::now();
+        limit.take(1000).await;
+        assert!(start.elapsed() <= Duration::from_millis(1001), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_after_none_does_not_hold_those_who_waited_for_the_one_before() {
+        let limit = RateLimit::new(NonZeroU64::new(1));
+        let again = async {
+            tokio::task::yield_now().await;
+            limit.set(None);
+            limit.set(NonZeroU64::new(1));
+        };
+        let start = Instant::now();
+        tokio::join!(limit.take(1 << 30), again);
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -275,7 +275,7 @@ fn replaced(state: &State, group: GroupId, user: UserId, name: u8) -> Vec<Fact> 
 
 /// Half of the contents are folders, with one file.
 fn tree_of(content: u8) -> Option<Tree> {
-    let hash = FileId::new(*blake3::hash(&vec![content; CONTENT_LEN]).as_bytes());
+    let hash = FileId::new(*blake3::hash(&[content; CONTENT_LEN]).as_bytes());
     let entry = Entry::File { len: CONTENT_LEN as u64, hash, executable: false };
     let path = format!("folder/{content}").parse().expect("a path");
     (content >= 4).then(|| Tree::new([(path, entry)]).expect("a tree"))

@@ -6,14 +6,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
 
 use super::{Page, views};
+
+/// How long a request may take of whoever is not signed in yet.
+const STRANGER: Duration = Duration::from_secs(10);
 
 /// What the browser may do with what it gets: nothing but our own files, and no script or style in the text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -62,7 +67,17 @@ pub(super) async fn signed_in(State(page): State<Arc<Page>>, request: Request, n
     if cookie(&page, request.headers()).is_some_and(|browser| page.entry.knows(browser)) {
         return next.run(request).await;
     }
-    views::no_entry(StatusCode::UNAUTHORIZED)
+    // A stranger's connection is not kept: there are only so many.
+    let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
+    (close, views::no_entry(StatusCode::UNAUTHORIZED)).into_response()
+}
+
+/// Refuses a request of a stranger that does not come whole in time.
+pub(super) async fn in_time(request: Request, next: Next) -> Response {
+    match timeout(STRANGER, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+    }
 }
 
 fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use common::task::TaskGroup;
 use common::wire::client::Relation;
@@ -45,7 +45,6 @@ use self::certificate::Certificate;
 use self::entry::Entry;
 use self::log::{Log, SAMPLE};
 pub(crate) use self::opener::Opener;
-use self::tls_listener::Encrypted;
 use self::uploads::Uploads;
 use crate::engine::{Command, Engine, PageLink};
 use crate::error::Error;
@@ -120,8 +119,7 @@ impl Page {
         match certificate {
             None => drop(tasks.spawn("page", serve(listener, router, tasks.clone()))),
             Some(Certificate { tls, .. }) => {
-                let listener = Encrypted::new(listener, address, tls, &tasks);
-                drop(tasks.spawn("page", serve(listener, router, tasks.clone())));
+                drop(tasks.spawn("page", tls_listener::serve(listener, tls, router, tasks.clone())));
             }
         }
         tasks.spawn("page log", Arc::clone(&page).follow());
@@ -221,10 +219,7 @@ async fn certificate(config: &PageConfig, address: SocketAddr) -> Result<Option<
     blocking(move || Certificate::load_or_create(&data_dir, ip)).await.map(Some)
 }
 
-async fn serve<L>(listener: L, router: Router, tasks: TaskGroup)
-where
-    L: axum::serve::Listener<Addr = SocketAddr>,
-{
+async fn serve(listener: TcpListener, router: Router, tasks: TaskGroup) {
     let served = axum::serve(listener, router).with_graceful_shutdown(async move { tasks.cancelled().await });
     if let Err(error) = served.await {
         tracing::error!(%error, "the page is closed");
@@ -256,7 +251,7 @@ fn router(page: &Arc<Page>) -> Router {
         .fallback(views::not_found)
         .layer(from_fn_with_state(Arc::clone(page), guard::signed_in));
     Router::new()
-        .route("/enter", get(act::enter).post(act::sign_in))
+        .route("/enter", get(act::enter).post(act::sign_in).layer(from_fn(guard::in_time)))
         .route("/assets/{name}", get(assets::asset))
         .merge(inside)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_FORM))

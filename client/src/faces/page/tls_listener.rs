@@ -11,8 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
 use common::backoff::Backoff;
 use common::task::TaskGroup;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,41 +31,28 @@ const MAX_CONNECTIONS: usize = 256;
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 64;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long the head of a request may take, from the end of the one before: a connection that says nothing holds no place.
+const HEAD: Duration = Duration::from_secs(20);
 /// Connections that wait to be served.
 const QUEUE: usize = 16;
 /// Delays after an accept that failed: mostly for want of descriptors, which others give back.
 const ACCEPT_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// What `axum` serves from.
-pub(super) struct Encrypted {
-    address: SocketAddr,
-    ready: mpsc::Receiver<(Connection, SocketAddr)>,
-}
-
-impl Encrypted {
-    /// Accepts at `listener`, in tasks of `tasks`.
-    pub(super) fn new(listener: TcpListener, address: SocketAddr, tls: Arc<ServerConfig>, tasks: &TaskGroup) -> Self {
-        let (sender, ready) = mpsc::channel(QUEUE);
-        let accept = Accept { listener, acceptor: tls.into(), places: Places::default(), sender, tasks: tasks.clone() };
-        tasks.spawn("page tls", accept.run());
-        Self { address, ready }
-    }
-}
-
-impl axum::serve::Listener for Encrypted {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        match self.ready.recv().await {
-            Some(connection) => connection,
-            // The client stops.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
+/// Serves `router` at `listener` until the client stops, in tasks of `tasks`.
+pub(super) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, router: Router, tasks: TaskGroup) {
+    let (sender, mut ready) = mpsc::channel(QUEUE);
+    let accept = Accept { listener, acceptor: tls.into(), places: Places::default(), sender, tasks: tasks.clone() };
+    tasks.spawn("page tls", accept.run());
+    while let Some((connection, from)) = ready.recv().await {
+        let (stream, service) = (TokioIo::new(connection), TowerToHyperService::new(router.clone()));
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD);
+        let served = http.serve_connection(stream, service);
+        tasks.spawn("page connection", async move {
+            if let Err(error) = served.await {
+                tracing::debug!(%from, %error, "a connection to the page ended");
+            }
+        });
     }
 }
 
@@ -146,7 +137,7 @@ impl Drop for Place {
 }
 
 /// An encrypted connection, with its place.
-pub(super) struct Connection {
+struct Connection {
     stream: TlsStream<TcpStream>,
     _place: Place,
 }
