@@ -228,6 +228,8 @@ fn every_command_answers_as_the_description_says() {
     call("list_files", json!({"group": "lab"}));
     call("list_files", json!({"group": "lab", "sort": "age", "match": "*.bin", "page": 1, "rows": "7"}));
     call("list_shares", json!({}));
+    let hits = call("search", json!({"words": "a.b"}));
+    assert_eq!(hits["hits"][0]["name"], "a.bin", "{hits}");
     let info = call("info", json!({"group": "lab", "file_name": "a.bin"}));
     assert_eq!(
         (&info["seeders"][0]["user"], &info["seeders"][0]["complete"]),

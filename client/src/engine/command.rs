@@ -239,6 +239,16 @@ pub enum Command {
         #[serde(serialize_with = "selector")]
         file_name: FileSelector,
     },
+    /// Find shares, and files in folders, in all your groups
+    Search {
+        /// What the name has to contain: words, or parts of them
+        #[arg(value_name = "words", required = true, num_args = 1.., allow_hyphen_values = true)]
+        #[serde(serialize_with = "joined")]
+        words: Vec<String>,
+        /// Which page of the hits, from 1
+        #[arg(long, value_name = "n", value_parser = positive)]
+        page: Option<NonZeroU32>,
+    },
     /// Show all there is to know of a file: ids, link, pieces, and how much each seeder has
     Info {
         /// Which group; or a link, in place of group and file
@@ -432,6 +442,11 @@ impl Serialize for Secret {
     }
 }
 
+/// As one text.
+fn joined<S: Serializer>(words: &[String], s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&words.join(" "))
+}
+
 /// As it has to be typed.
 fn selector<S: Serializer>(file: &FileSelector, s: S) -> Result<S::Ok, S::Error> {
     match file {
@@ -493,6 +508,7 @@ impl Command {
             Self::CancelDownload { .. } => "cancel_download",
             Self::ListShares => "list_shares",
             Self::StopShare { .. } => "stop_share",
+            Self::Search { .. } => "search",
             Self::Info { .. } => "info",
             Self::Verify { .. } => "verify",
             Self::ListDevices => "list_devices",
@@ -601,6 +617,7 @@ mod tests {
             "cancel_download",
             "list_shares",
             "stop_share",
+            "search",
             "info",
             "verify",
             "list_devices",

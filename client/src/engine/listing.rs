@@ -28,15 +28,27 @@ impl Engine {
     }
 
     pub(super) async fn list_files(&self, group: GroupName, wanted: &Wanted) -> Result<Outcome, Error> {
-        let request = |after| Request::ListFiles { group: group.clone(), after };
-        let files = self.pages(request, files, |row| row.name.clone()).await?;
         let here = self.shared_in(&group);
-        let files = files.into_iter().map(|row| {
-            let row = FileRow::from(row);
-            FileRow { here: here.contains(&row.file_id), ..row }
+        let files = self.all_files(&group).await?.into_iter().map(|row| {
+            let here = here.contains(&row.file_id);
+            FileRow { here, ..row }
         });
         let (files, total) = wanted.of(files.collect());
         Ok(Outcome::Files { files, total, group, filtered: wanted.pattern.is_some() })
+    }
+
+    /// What a group shares; a tracker of an older release tells less of it.
+    async fn all_files(&self, group: &GroupName) -> Result<Vec<FileRow>, Error> {
+        let request = |after| Request::ListShares { group: group.clone(), after };
+        match self.pages(request, shares, |row| row.file.name.clone()).await {
+            Ok(rows) => Ok(rows.into_iter().map(Into::into).collect()),
+            Err(Error::OldTracker) => {
+                let request = |after| Request::ListFiles { group: group.clone(), after };
+                let rows = self.pages(request, files, |row| row.name.clone()).await?;
+                Ok(rows.into_iter().map(Into::into).collect())
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// What this device has whole and shares in a group.
@@ -81,3 +93,4 @@ page_of!(groups, Groups, common::wire::client::GroupRow);
 page_of!(users, Users, common::id::UserName);
 page_of!(members, Members, common::wire::client::MemberRow);
 page_of!(files, Files, common::wire::client::FileRow);
+page_of!(shares, Shares, common::wire::client::ShareRow);

@@ -17,6 +17,7 @@ pub mod news;
 pub mod outcome;
 pub(crate) mod paths;
 pub mod progress;
+mod search;
 mod transfers;
 
 use std::sync::{Arc, OnceLock};
@@ -232,6 +233,7 @@ impl Engine {
             Command::ListDevices => self.list_devices().await,
             Command::EndLogin { device } => self.end_login(device).await,
             Command::StopShare { group, file_name } => self.stop(group, file_name).await,
+            Command::Search { words, page } => self.search(&words, page).await,
             Command::Info { group, file_name } => self.info(group, file_name).await,
             Command::Verify { group, file_name } => self.verify(group, file_name, call).await,
             Command::Limit { direction, rate } => self.limit(direction, rate).await,

@@ -13,8 +13,8 @@ use crate::engine::Outcome;
 use crate::engine::news::{Happening, News};
 use crate::engine::outcome::ShareState;
 use crate::engine::outcome::{
-    DeviceRow, DownloadRow, Downloaded, FileRow, GroupRow, Info, Kind, Limits, PageLink, Reach, ReachState, ShareRow,
-    Status, TrackerRow, TreeRow, Uploaded, mode_word, relation_word,
+    DeviceRow, DownloadRow, Downloaded, FileRow, GroupRow, HitRow, Info, Kind, Limits, PageLink, Reach, ReachState,
+    ShareRow, Status, TrackerRow, TreeRow, Uploaded, mode_word, relation_word,
 };
 use crate::error::{Error, shown};
 use crate::units::{age, ago, count, duration, rate, size};
@@ -81,6 +81,7 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         Outcome::Devices { devices } => rows(devices_table(devices), "you are logged in nowhere"),
         Outcome::LoginEnded { here: true, .. } => said("logged out on this device".to_owned()),
         Outcome::LoginEnded { device, .. } => said(format!("logged out on the device {device:.8}")),
+        Outcome::Hits { hits, more } => found(hits, *more),
         Outcome::Info(i) => (info(i), String::new()),
         Outcome::Verified(v) => said(format!(
             "`{}` in `{}`: all of it at {} is what was published, {} in {}",
@@ -106,6 +107,26 @@ fn said(message: String) -> (String, String) {
 
 fn rows(table: String, none: &str) -> (String, String) {
     if table.is_empty() { said(none.to_owned()) } else { (table, String::new()) }
+}
+
+/// What was found, or a page of it.
+fn found(hits: &[HitRow], more: bool) -> (String, String) {
+    let table = table(
+        ["SIZE", "GROUP", "ID", "NAME"],
+        hits.iter().map(|h| {
+            let name = match &h.path {
+                Some(path) => format!("{}/{}", h.name, Escaped(path)),
+                None => h.name.to_string(),
+            };
+            [size(h.size), h.group.to_string(), format!("{:.8}", h.file_id), name]
+        }),
+    );
+    let message = match (hits.is_empty(), more) {
+        (true, _) => "nothing in your groups has all of these words in its name",
+        (false, true) => "there is more: `--page` shows others, and a further word fewer",
+        (false, false) => "",
+    };
+    (table, message.to_owned())
 }
 
 /// A listing, or a page of one.
@@ -164,6 +185,7 @@ fn hint(outcome: &Outcome) -> Option<String> {
         Outcome::PasswordChanged {} | Outcome::Whoami(_) | Outcome::Members { .. } | Outcome::Downloaded(_) => None,
         Outcome::Downloads { .. } | Outcome::Status(_) | Outcome::Help { .. } | Outcome::Quit {} => None,
         Outcome::Web(_) | Outcome::ShutDown {} | Outcome::Limits(_) | Outcome::Verified(_) => None,
+        Outcome::Hits { hits, .. } => hits.first().map(|h| format!("info {} id:{:.16}", h.group, h.file_id)),
         Outcome::Info(i) if i.here => Some(format!("verify {} {}", i.group, as_argument(i.name.as_str()))),
         Outcome::Info(i) => Some(format!("download_file {} {} .", i.group, as_argument(i.name.as_str()))),
     }

@@ -352,6 +352,13 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
             seeder(false, None, Some("away\u{1b}")),
         ],
     };
+    let hit = |path: Option<&str>| HitRow {
+        group: group(),
+        name: name("a.bin"),
+        path: path.map(str::to_owned),
+        size: 5,
+        file_id: file_id(),
+    };
     let verified = crate::engine::outcome::VerifiedRow {
         group: group(),
         name: name("a.bin"),
@@ -442,6 +449,8 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("list_shares", Outcome::Shares { shares: vec![share] }),
         ("stop_share lab a", Outcome::Stopped { group: group(), name: name("a"), removed: None }),
         ("stop_share lab a", Outcome::Stopped { group: group(), name: name("a"), removed: Some(PathBuf::from("/x")) }),
+        ("search a b", Outcome::Hits { hits: vec![hit(None), hit(Some("in/a\u{1b}.txt"))], more: true }),
+        ("search a", Outcome::Hits { hits: Vec::new(), more: false }),
         ("info lab a.bin", Outcome::Info(info(None))),
         ("info lab a.bin", Outcome::Info(Info { seeders: Vec::new(), ..info(Some("/x/a.bin")) })),
         ("verify lab a.bin", Outcome::Verified(verified)),

@@ -68,6 +68,7 @@ impl Outcome {
             Command::StopShare { .. } => {
                 Self::Stopped { group: get(data, "group")?, name: get(data, "name")?, removed: get(data, "removed")? }
             }
+            Command::Search { .. } => Self::Hits { hits: get(data, "hits")?, more: get(data, "more")? },
             Command::Info { .. } => Self::Info(all(data)?),
             Command::Verify { .. } => Self::Verified(all(data)?),
             Command::ListDevices => Self::Devices { devices: get(data, "devices")? },

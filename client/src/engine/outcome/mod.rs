@@ -172,6 +172,13 @@ pub enum Outcome {
         /// Whether that is this one.
         here: bool,
     },
+    /// What was found.
+    Hits {
+        /// The rows, the best first.
+        hits: Vec<HitRow>,
+        /// Whether there is another page.
+        more: bool,
+    },
     /// All that there is to know of a share.
     Info(Info),
     /// What lies here is what was published.
@@ -331,6 +338,22 @@ impl From<share::Uploaded> for Uploaded {
             folder: done.folder.map(folder),
         }
     }
+}
+
+/// A share that was found, or a file in one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HitRow {
+    /// Where.
+    pub group: GroupName,
+    /// Which share.
+    pub name: FileName,
+    /// The file's path in it; `null` where the share itself was found.
+    pub path: Option<String>,
+    /// Length of what was found.
+    pub size: u64,
+    /// The share's content.
+    #[serde(with = "json::hex")]
+    pub file_id: FileId,
 }
 
 /// A share, looked at closely.
@@ -681,6 +704,14 @@ impl From<client::GroupRow> for GroupRow {
 impl From<client::MemberRow> for MemberRow {
     fn from(row: client::MemberRow) -> Self {
         Self { user: row.user, admin: row.admin }
+    }
+}
+
+impl From<client::ShareRow> for FileRow {
+    fn from(row: client::ShareRow) -> Self {
+        let client::ShareRow { file, entries, published } = row;
+        let kind = if entries.is_some() { Kind::Folder } else { Kind::File };
+        Self { kind, entries, published: Some(Moment(published)), ..file.into() }
     }
 }
 

@@ -277,6 +277,7 @@ mod tests {
             "cancel_download 1",
             "list_shares",
             "stop_share lab a",
+            "search 'two words' --page 2",
             "info lab 'a b'",
             "verify lab id:0123456789",
             "list_devices",
@@ -295,6 +296,6 @@ mod tests {
             assert_eq!(again.expect(text), command);
         }
         let named: Vec<_> = Line::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-        assert_eq!(named.len(), 34, "each of {named:?} is above");
+        assert_eq!(named.len(), 35, "each of {named:?} is above");
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn data_of(command: &str) -> Option<Value> {
         "stop_share" => object(&[("group", text()), ("name", text())], &[("removed", text())]),
         "list_devices" => rows("devices", &object(&[("device", text()), ("since", text()), ("here", flag())], &[])),
         "end_login" => object(&[("device", text()), ("here", flag())], &[]),
+        "search" => hits(),
         "info" => info(),
         "verify" => verified(),
         "limit" => limits(),
@@ -146,6 +147,13 @@ fn uploaded() -> Value {
         ],
         &[],
     )
+}
+
+fn hits() -> Value {
+    let path = json!({ "type": ["string", "null"] });
+    let hit =
+        object(&[("group", text()), ("name", text()), ("path", path), ("size", number()), ("file_id", text())], &[]);
+    object(&[("hits", json!({ "type": "array", "items": hit })), ("more", flag())], &[])
 }
 
 fn info() -> Value {

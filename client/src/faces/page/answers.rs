@@ -2,6 +2,7 @@
 //!
 //! Answers are dropped when the user does something or news come, and otherwise after [`FRESH`].
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -106,6 +107,11 @@ impl Answers {
     pub(super) async fn files(&self, group: &GroupName) -> Result<Rows<FileRow>, Error> {
         let outcome = self.ask(Command::all_files(group.clone())).await?;
         Ok(Rows { outcome, rows: |o| if let Outcome::Files { files, .. } = o { files } else { &[] } })
+    }
+
+    /// What was found.
+    pub(super) async fn search(&self, words: &str, page: NonZeroU32) -> Result<Arc<Outcome>, Error> {
+        self.ask(Command::Search { words: vec![words.to_owned()], page: Some(page) }).await
     }
 
     /// One file, looked at closely.

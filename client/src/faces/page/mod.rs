@@ -239,6 +239,7 @@ fn router(page: &Arc<Page>) -> Router {
         .route("/groups/{group}", get(views::show))
         .route("/groups/{group}/upload", post(receive::upload).layer(axum::extract::DefaultBodyLimit::disable()))
         .route("/groups/{group}/files/{id}", get(views::show))
+        .route("/search", get(views::show))
         .route("/transfers", get(views::show))
         .route("/transfers/{n}", get(views::show))
         .route("/transfers/{n}/open", post(act::open_folder))

@@ -10,6 +10,7 @@ mod groups;
 mod health;
 mod info;
 mod pieces;
+mod search;
 mod transfer;
 mod transfers;
 
@@ -26,6 +27,7 @@ use common::wire::refusal::Refusal;
 
 pub(super) use self::files::Filter;
 pub(super) use self::frame::top;
+use self::search::Query;
 use super::Page;
 use super::log::Line;
 use crate::error::Error;
@@ -42,6 +44,8 @@ pub(super) enum View {
     Group(GroupName, Filter),
     /// One file of a group.
     File(GroupName, FileId),
+    /// What was found.
+    Search(Query),
     /// Downloads, shares, and what happened.
     Transfers,
     /// One download.
@@ -92,11 +96,12 @@ impl View {
         let mut parts = path.trim_matches('/').split('/');
         match (parts.next(), parts.next(), parts.next()) {
             (Some("health"), None, _) => Self::Health,
-            (Some("" | "groups" | "transfers" | "account"), ..) if nobody => Self::Welcome,
+            (Some("" | "groups" | "search" | "transfers" | "account"), ..) if nobody => Self::Welcome,
             (Some("" | "groups"), None, _) => Self::Groups,
             (Some("groups"), Some(group), None) => {
                 group.parse().map_or(Self::Missing, |group| Self::Group(group, Filter::of(query)))
             }
+            (Some("search"), None, _) => Self::Search(Query::of(query)),
             (Some("transfers"), None, _) => Self::Transfers,
             (Some("transfers"), Some(n), None) => n.parse().map_or(Self::Missing, Self::Transfer),
             (Some("account"), None, _) => Self::Account,
@@ -116,6 +121,7 @@ impl View {
             Self::Groups => groups::render(page).await,
             Self::Group(group, filter) => group::render(page, group, filter).await,
             Self::File(group, file_id) => info::render(page, group, *file_id).await,
+            Self::Search(query) => search::render(page, query).await,
             Self::Transfers => transfers::render(page),
             Self::Transfer(n) => transfer::render(page, *n),
             Self::Health => health::render(page).await,
@@ -130,6 +136,7 @@ impl View {
         match self {
             Self::Welcome => "welcome",
             Self::Groups | Self::Group(..) | Self::File(..) => "groups",
+            Self::Search(_) => "search",
             Self::Transfers | Self::Transfer(_) => "transfers",
             Self::Health => "health",
             Self::Account => "account",
@@ -169,6 +176,11 @@ pub(super) async fn show(State(page): State<Arc<Page>>, uri: Uri, headers: Heade
     if let (View::Group(group, filter), true) = (&view, wants_files) {
         let listing = group::files(&page, group, filter).await;
         return Html(listing.map_or_else(|e| said_html(&e.to_string(), true), |part| part.html)).into_response();
+    }
+    let wants_hits = headers.get("hx-target").is_some_and(|target| target.as_bytes().ends_with(b"#hits"));
+    if let (View::Search(query), true) = (&view, wants_hits) {
+        let hits = search::hits(&page, query).await;
+        return Html(hits.map_or_else(|e| said_html(&e.to_string(), true), |part| part.html)).into_response();
     }
     let path = uri.path_and_query().map_or("/", |p| p.as_str());
     let rendered = view.render(&page).await;
