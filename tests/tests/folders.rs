@@ -64,6 +64,8 @@ fn a_folder_reaches_members_as_it_is_and_what_is_left_out_is_named() {
     assert_eq!(folder_digest(&carol.downloads().join("another-name")), Some(whole));
     assert_eq!(got["peers"].as_array().unwrap().len(), 2, "from both: {got}");
 
+    assert_eq!(carol.ok(&["info lab src"])["seeders"].as_array().unwrap().len(), 2);
+    assert_eq!(b.ok("verify lab src")["file_id"], up["file_id"]);
     let tree = carol.ok(&["list_files lab src"]);
     assert_eq!(tree["entries"], up["entries"]);
     let rows = tree["files"].as_array().unwrap();

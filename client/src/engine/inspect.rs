@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use common::id::{FileId, GroupId, GroupName};
-use common::wire::client::{FileInfo, FileSelector, OpenedFile, PeerRow, Request, Response};
+use common::ticket::{Signed, Ticket};
+use common::wire::client::{FileInfo, FileSelector, OpenedFile, OpenedShare, PeerRow, Request, Response};
 
 use super::outcome::{Info, Outcome, SeederRow, VerifiedRow};
 use super::{Call, Engine, Progress, unexpected};
@@ -12,25 +13,41 @@ use crate::error::{Error, shown};
 use crate::link::ShareLink;
 use crate::units::count;
 
+/// Who seeds a share, and what entitles us to ask them.
+type Seeded = (Vec<PeerRow>, Signed<Ticket>);
+
 impl Engine {
     /// All that there is to know of a share; each seeder is asked how much it has.
     pub(super) async fn info(&self, group: GroupName, file: FileSelector) -> Result<Outcome, Error> {
         self.who().await?;
-        let (info, seeders) = match self.trackers.open_file(&group, file.clone()).await {
-            Ok(OpenedFile { info, peers, ticket, .. }) => {
+        let (info, known) = self.look_up(&group, file).await?;
+        let seeders = match known {
+            Some((peers, ticket)) => {
                 let inquiry = Inquiry { group: info.group_id, file_id: info.file_id, layout: info.layout, ticket };
-                let seeders = self.seeders(&inquiry, peers.into_vec()).await;
-                (info, seeders)
+                self.seeders(&inquiry, peers).await
             }
-            Err(Error::OldTracker) => match self.trackers.call(Request::FindFile { group: group.clone(), file }).await?
-            {
-                Response::File(info) => (info, Vec::new()),
-                _ => return Err(unexpected()),
-            },
-            Err(e) => return Err(e),
+            None => Vec::new(),
         };
         let group = self.shares.group_names().present(info.group_id, &group);
         Ok(Outcome::Info(self.described(info, group, seeders)))
+    }
+
+    /// A share, and who seeds it where the trackers say so at once.
+    async fn look_up(&self, group: &GroupName, file: FileSelector) -> Result<(FileInfo, Option<Seeded>), Error> {
+        match self.trackers.open_share(group, file.clone()).await {
+            Ok(OpenedShare { info, peers, ticket, .. }) => return Ok((info.file, Some((peers.into_vec(), ticket)))),
+            Err(Error::OldTracker) => {}
+            Err(e) => return Err(e),
+        }
+        match self.trackers.open_file(group, file.clone()).await {
+            Ok(OpenedFile { info, peers, ticket, .. }) => return Ok((info, Some((peers.into_vec(), ticket)))),
+            Err(Error::OldTracker) => {}
+            Err(e) => return Err(e),
+        }
+        match self.trackers.call(Request::FindFile { group: group.clone(), file }).await? {
+            Response::File(info) => Ok((info, None)),
+            _ => Err(unexpected()),
+        }
     }
 
     fn described(&self, info: FileInfo, group: GroupName, seeders: Vec<SeederRow>) -> Info {

@@ -277,12 +277,21 @@ impl Shares {
     /// When the registry cannot be saved.
     pub(crate) fn settle(&self, share: Share) -> Result<(), Error> {
         let (key, layout, path, stamp) = (key_of(&share), share.layout, share.path.clone(), share.stamp);
-        self.registry(|r| r.put(share))?;
+        let before = self.put(share)?;
         match self.0.host.offers.get(key) {
             Some(offer) if offer.is_full() => offer.settle(path, stamp),
             _ => drop(self.0.host.offers.put(Offer::complete(key, layout, path, stamp))),
         }
+        before.iter().for_each(|before| self.end_replaced(before));
         Ok(())
+    }
+
+    /// Remembers a share; returns another version that it has taken the place of. Blocks on the disk.
+    fn put(&self, share: Share) -> Result<Option<Share>, Error> {
+        let is_before = |s: &&Share| s.same_place(&share) && (key_of(s), &s.folder) != (key_of(&share), &share.folder);
+        let before = self.registry(|r| r.shares().iter().find(is_before).cloned());
+        self.registry(|r| r.put(share))?;
+        Ok(before)
     }
 
     /// The same of a folder, whose files have these `marks`; `have` are the pieces of it that stay here. Blocks on the disk.
@@ -294,8 +303,7 @@ impl Shares {
         self.0.trees.save_marks(folder.tree, &share.path, marks)?;
         let place = self.place(share.path.clone(), folder);
         let key = key_of(&share);
-        let before = self.registry(|r| r.shares().iter().find(|s| s.same_place(&share)).cloned());
-        self.registry(|r| r.put(share.clone()))?;
+        let before = self.put(share.clone())?;
         match self.0.host.offers.get(key) {
             Some(offer) => {
                 offer.set(have);
@@ -303,9 +311,7 @@ impl Shares {
             }
             None => drop(self.0.host.offers.put(self.offer_of(&share, have))),
         }
-        if let Some(before) = before.filter(|before| key_of(before) != key) {
-            self.clean_up(std::slice::from_ref(&before));
-        }
+        before.iter().for_each(|before| self.end_replaced(before));
         Ok(())
     }
 

@@ -204,11 +204,8 @@ impl Shares {
         let (shares, uploaded) = (self.clone(), uploaded(&share, replaced, skipped));
         blocking(move || {
             shares.0.manifests.save(&manifest)?;
-            let before = shares.registry(|r| r.shares().iter().find(|s| s.same_place(&share)).cloned());
-            shares.registry(|r| r.put(share))?;
-            if let Some(before) = before {
-                shares.end_replaced(&before);
-            }
+            let before = shares.put(share)?;
+            before.iter().for_each(|before| shares.end_replaced(before));
             Ok(())
         })
         .await?;
@@ -216,7 +213,7 @@ impl Shares {
     }
 
     /// Another version has taken the place of `before`: what nobody needs of it any more goes.
-    fn end_replaced(&self, before: &Share) {
+    pub(super) fn end_replaced(&self, before: &Share) {
         let key = key_of(before);
         if self.registry(|r| r.shares().iter().all(|s| key_of(s) != key)) {
             self.0.host.offers.end(key);
