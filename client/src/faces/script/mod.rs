@@ -233,7 +233,7 @@ impl<'a> Script<'a> {
                         tokio::select! {
                             biased;
                             stop = signals.next() => return self.stopped(stop, Some(&name)),
-                            step = self.line(parsed, place) => step,
+                            step = self.line(*parsed, place) => step,
                         }
                     }
                 };
@@ -275,7 +275,7 @@ impl<'a> Script<'a> {
         Read::Step(match line {
             Ok(None) => Step::Over,
             Ok(Some((Ok(line), place))) => match parse::parse(&line) {
-                Some(parsed) => return Read::Line(parsed, place),
+                Some(parsed) => return Read::Line(Box::new(parsed), place),
                 // Somebody went to the trouble of a `-c` with nothing in it.
                 None if place.is_none() => {
                     self.show(None, Err(Error::Usage("there is no command on the line".to_owned())), None)
@@ -341,7 +341,7 @@ impl<'a> Script<'a> {
 
 /// What was read: a command, or what comes of a line that is none.
 enum Read {
-    Line(parse::Parsed, Option<String>),
+    Line(Box<parse::Parsed>, Option<String>),
     Step(Step),
 }
 
