@@ -97,6 +97,6 @@ pub fn seeds() -> Vec<Vec<u8>> {
         [&[1][..], &Tree::new(entries).expect("a tree").encode()].concat()
     };
     let mut seeds: Vec<Vec<u8>> = trees.iter().map(form).collect();
-    seeds.push((0..200).map(|n| n * 4).collect());
+    seeds.push((0..200u8).map(|n| n.wrapping_mul(4)).collect());
     seeds
 }
