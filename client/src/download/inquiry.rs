@@ -9,7 +9,7 @@ use common::ticket::{Signed, Ticket};
 use common::wire::client::PeerRow;
 use common::wire::peer::{Hello, LeecherFrame, SeederFrame, VERSION};
 use futures::StreamExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::Downloads;
 use super::peer::PeerEnd;
@@ -18,7 +18,9 @@ use super::peer_stream::{PeerStream, Socket, dial};
 /// Seeders that are asked at a time.
 const AT_ONCE: usize = 16;
 /// How long one may take to be reached and to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long all of them may take together.
+const PATIENCE_WITH_ALL: Duration = Duration::from_secs(6);
 
 /// Which file is asked about, and what entitles us to an answer.
 pub struct Inquiry {
@@ -44,15 +46,22 @@ pub struct SeederAnswer {
 impl Downloads {
     /// Asks each of `peers`, in their order. Takes at most a few seconds, whoever does not answer.
     pub async fn ask(&self, inquiry: &Inquiry, peers: Vec<PeerRow>) -> Vec<SeederAnswer> {
-        let ask = |peer: PeerRow| async move {
-            let pieces = match timeout(PATIENCE, self.ask_one(inquiry, &peer)).await {
+        let last = Instant::now() + PATIENCE_WITH_ALL;
+        let ask = |(at, peer): (usize, PeerRow)| async move {
+            let began = Instant::now();
+            let pieces = match timeout_at(last.min(began + PATIENCE), self.ask_one(inquiry, &peer)).await {
                 Ok(Ok(pieces)) => Ok(pieces),
                 Ok(Err(end)) => Err(end.to_string()),
+                Err(_) if began >= last => Err("it was not asked: others took too long to answer".to_owned()),
                 Err(_) => Err("it does not answer".to_owned()),
             };
-            SeederAnswer { peer, pieces }
+            (at, SeederAnswer { peer, pieces })
         };
-        futures::stream::iter(peers.into_iter().map(ask)).buffered(AT_ONCE).collect().await
+        // A slow one does not keep the next ones from being asked.
+        let peers = peers.into_iter().enumerate();
+        let mut answers: Vec<_> = futures::stream::iter(peers.map(ask)).buffer_unordered(AT_ONCE).collect().await;
+        answers.sort_by_key(|(at, _)| *at);
+        answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
     async fn ask_one(&self, inquiry: &Inquiry, peer: &PeerRow) -> Result<u32, PeerEnd> {

@@ -1,7 +1,8 @@
 //! Copies that this client made of files that came from a browser: remembered, so that they go when nobody shares them any
 //! more, and nothing else does.
 //!
-//! A copy is told by its path and its content: a file that somebody put in its place is not ours. Blocks on the disk.
+//! A copy is told by its path, its content and its stamp: a file that somebody changed or put in its place is not ours. Blocks
+//! on the disk.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,15 +12,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, shown};
 use crate::private_file;
+use crate::transfer::stamp::Stamp;
 
 /// Where copies lie, in the data directory.
 const DIRECTORY: &str = "shared";
-/// Name of the list of them, beside the directories of groups.
+/// Name of the list of them in the data directory: not among the directories, which have the names of groups.
 const LIST: &str = "copies.json";
 
 /// See the module.
 pub struct Copies {
     directory: PathBuf,
+    list: PathBuf,
     /// As the list says, once it has been read; this process alone writes it.
     rows: Mutex<Option<Vec<Row>>>,
 }
@@ -35,7 +38,7 @@ struct Row {
 impl Copies {
     /// Those in a data directory.
     pub fn at(data_dir: &Path) -> Self {
-        Self { directory: data_dir.join(DIRECTORY), rows: Mutex::default() }
+        Self { directory: data_dir.join(DIRECTORY), list: data_dir.join(LIST), rows: Mutex::default() }
     }
 
     /// Where they lie.
@@ -61,11 +64,12 @@ impl Copies {
         self.rows(&mut self.locked()).is_ok_and(|rows| rows.iter().any(|row| self.is(row, path, file_id)))
     }
 
-    /// Removes the file if it is a copy; whether it was.
+    /// Removes the file if it is a copy and as it was when it was shared, by its `stamp`; whether it was. One that has changed is
+    /// no copy any more.
     ///
     /// # Errors
     /// When the list or the file cannot be changed.
-    pub(crate) fn remove(&self, path: &Path, file_id: FileId) -> Result<bool, Error> {
+    pub(crate) fn remove(&self, path: &Path, file_id: FileId, stamp: Stamp) -> Result<bool, Error> {
         let mut known = self.locked();
         let mut rows = self.rows(&mut known)?.clone();
         let before = rows.len();
@@ -73,9 +77,12 @@ impl Copies {
         if rows.len() == before {
             return Ok(false);
         }
-        private_file::remove(path)?;
+        let is_as_it_was = std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && Stamp::of(&m) == stamp);
+        if is_as_it_was {
+            private_file::remove(path)?;
+        }
         self.save(rows, &mut known)?;
-        Ok(true)
+        Ok(is_as_it_was)
     }
 
     fn is(&self, row: &Row, path: &Path, file_id: FileId) -> bool {
@@ -95,10 +102,9 @@ impl Copies {
     }
 
     fn read(&self) -> Result<Vec<Row>, Error> {
-        let path = self.directory.join(LIST);
-        let Some(text) = private_file::read(&path)? else { return Ok(Vec::new()) };
+        let Some(text) = private_file::read(&self.list)? else { return Ok(Vec::new()) };
         serde_json::from_str(&text).map_err(|e| {
-            let path = shown(&path);
+            let path = shown(&self.list);
             Error::InvalidArgument(format!(
                 "{path} is not what this client wrote ({e}); move it away: then copies are kept"
             ))
@@ -107,7 +113,7 @@ impl Copies {
 
     fn save(&self, rows: Vec<Row>, known: &mut Option<Vec<Row>>) -> Result<(), Error> {
         let text = serde_json::to_vec_pretty(&rows).map_err(|e| Error::Internal(format!("a list of copies: {e}")))?;
-        private_file::replace(&self.directory.join(LIST), &text)?;
+        private_file::replace(&self.list, &text)?;
         *known = Some(rows);
         Ok(())
     }
@@ -125,16 +131,34 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("shared/lab")).expect("made");
         [&ours, &theirs].into_iter().for_each(|path| std::fs::write(path, "x").expect("written"));
         let (id, other) = (FileId::new([1; 32]), FileId::new([2; 32]));
-        assert!(!copies.remove(&ours, id).expect("no list yet"));
+        let stamp_of = |path: &Path| Stamp::of(&std::fs::metadata(path).expect("there"));
+        let (stamp, of_theirs) = (stamp_of(&ours), stamp_of(&theirs));
+        assert!(!copies.remove(&ours, id, stamp).expect("no list yet"));
         copies.add(&ours, id).expect("remembered");
         copies.add(dir.path(), id).expect("outside: nothing to remember");
         assert!(copies.has(&ours, id) && !copies.has(&ours, other) && !copies.has(&theirs, id));
-        assert!(!copies.remove(&theirs, id).expect("not ours") && !copies.remove(&ours, other).expect("not ours"));
+        assert!(!copies.remove(&theirs, id, of_theirs).expect("not ours"));
+        assert!(!copies.remove(&ours, other, stamp).expect("not ours"));
         assert!(ours.exists() && theirs.exists());
-        assert!(copies.remove(&ours, id).expect("ours"));
+        assert!(copies.remove(&ours, id, stamp).expect("ours"));
         assert!(!ours.exists() && theirs.exists() && !copies.has(&ours, id));
-        assert!(!copies.remove(&ours, id).expect("gone already"));
+        assert!(!copies.remove(&ours, id, stamp).expect("gone already"));
         copies.add(&theirs, other).expect("remembered");
         assert!(Copies::at(dir.path()).has(&theirs, other), "after a restart, too");
+    }
+
+    #[test]
+    fn a_copy_that_somebody_changed_is_kept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (copies, id) = (Copies::at(dir.path()), FileId::new([1; 32]));
+        // A group may be called as anything.
+        let path = dir.path().join("shared").join(LIST).join("a.bin");
+        std::fs::create_dir_all(path.parent().expect("one")).expect("made");
+        std::fs::write(&path, "x").expect("written");
+        let stamp = Stamp::of(&std::fs::metadata(&path).expect("there"));
+        copies.add(&path, id).expect("remembered");
+        std::fs::write(&path, "edited").expect("written");
+        assert!(!copies.remove(&path, id, stamp).expect("no longer ours"));
+        assert!(path.exists() && !copies.has(&path, id));
     }
 }

@@ -131,8 +131,8 @@ pub struct Stopped {
     pub name: common::id::FileName,
     /// Its content.
     pub file_id: FileId,
-    /// Where it lies here, if nothing else that this device shares lies there.
-    pub path: Option<PathBuf>,
+    /// Where it lies here, if nothing else that this device shares lies there, and how it was when it was published.
+    pub(crate) file: Option<(PathBuf, Stamp)>,
 }
 
 impl Shares {
@@ -219,8 +219,13 @@ impl Shares {
         self.forget(|s| s.same_place(&share))?;
         let group = self.0.names.present(share.group_id, &share.group);
         let is_shared_elsewhere = self.registry(|r| r.shares().iter().any(|s| s.path == share.path));
-        let path = (!is_shared_elsewhere).then_some(share.path);
-        Ok(Stopped { group, name: share.name, file_id: share.file_id, path })
+        // What is offered may have been read from the path that goes.
+        let twin = self.registry(|r| r.shares().iter().find(|s| s.user == user && key_of(s) == key_of(&share)).cloned());
+        if let Some(twin) = twin.filter(|twin| twin.folder.is_none()) {
+            self.0.host.offers.put(self.whole_offer(&twin));
+        }
+        let file = (!is_shared_elsewhere).then_some((share.path, share.stamp));
+        Ok(Stopped { group, name: share.name, file_id: share.file_id, file })
     }
 
     /// Asks the trackers whether the group has such a share.

@@ -156,7 +156,7 @@ impl Shares {
 
     /// Forgets a share and says so; the tracker is told as well as possible.
     pub(super) async fn withdraw(&self, share: &Share, reason: Withdrawal) {
-        if let Err(error) = self.forget(|s| s.same_place(share) || (key_of(s) == key_of(share) && s.path == share.path))
+        if let Err(error) = self.forget(|s| key_of(s) == key_of(share) && (s.same_place(share) || s.path == share.path))
         {
             tracing::warn!(%error, "a withdrawn share could not be forgotten");
         }

@@ -1,5 +1,6 @@
 //! Files that the user chose or dropped: from the request to the disk to a share, one after the other.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -92,6 +93,7 @@ async fn share(
         }
     }
     let path = file.keep().await?;
+    let mut copy = Unshared(Some(path.clone()));
     let uploads = shown.clone();
     let progress = move |progress: &Progress| {
         if let Progress::Hashing(h) = progress {
@@ -106,14 +108,22 @@ async fn share(
     page.answers.forget();
     match outcome {
         Ok(Outcome::Uploaded(shared)) => {
+            copy.0 = None;
             let copies = Arc::clone(page.engine.copies());
             blocking(move || copies.add(&path, shared.file_id)).await
         }
         Ok(_) => Err(Error::Internal("the file was not shared".to_owned())),
-        Err(e) => {
-            // Nobody asks for the copy any more.
-            let _ = tokio::fs::remove_file(&path).await;
-            Err(e)
+        Err(e) => Err(e),
+    }
+}
+
+/// A copy that nobody shares yet. It goes if that does not come to pass: also when the browser leaves meanwhile.
+struct Unshared(Option<PathBuf>);
+
+impl Drop for Unshared {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            let _ = std::fs::remove_file(path); // Nobody asks for it any more.
         }
     }
 }
