@@ -17,6 +17,7 @@ use crate::download::{Choice, DownloadId, Strategy};
 use crate::error::{Error, shown};
 use crate::link::ShareLink;
 use crate::share::{HashProgress, UploadAs, blocking};
+use crate::transfer::stamp::Stamp;
 
 /// How often is told how far a download that is waited for, or a hashing, is.
 const TOLD: Duration = Duration::from_millis(200);

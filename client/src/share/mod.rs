@@ -74,6 +74,7 @@ pub(crate) use crate::trackers::{Known, Revocations};
 use crate::transfer::Limits;
 use crate::transfer::manifests::Manifests;
 use crate::transfer::pool::Pool;
+use crate::transfer::stamp::Stamp;
 use crate::transfer::trees::{Marks, Trees};
 
 /// Notices that a slow reader may lag behind.
@@ -220,7 +221,8 @@ impl Shares {
         let group = self.0.names.present(share.group_id, &share.group);
         let is_shared_elsewhere = self.registry(|r| r.shares().iter().any(|s| s.path == share.path));
         // What is offered may have been read from the path that goes.
-        let twin = self.registry(|r| r.shares().iter().find(|s| s.user == user && key_of(s) == key_of(&share)).cloned());
+        let twin =
+            self.registry(|r| r.shares().iter().find(|s| s.user == user && key_of(s) == key_of(&share)).cloned());
         if let Some(twin) = twin.filter(|twin| twin.folder.is_none()) {
             self.0.host.offers.put(self.whole_offer(&twin));
         }

@@ -202,6 +202,10 @@ impl Shares {
             }
         };
         let (shares, uploaded) = (self.clone(), uploaded(&share, replaced, skipped));
+        // The same bytes may be offered already, by an older tree or from another folder, which may go.
+        if let (Some(folder), Some(offer)) = (&share.folder, self.0.host.offers.get(key)) {
+            offer.settle_folder(self.place(share.path.clone(), folder));
+        }
         blocking(move || {
             shares.0.manifests.save(&manifest)?;
             let before = shares.put(share)?;

@@ -270,7 +270,7 @@ fn replaced(state: &State, group: GroupId, user: UserId, name: u8) -> Vec<Fact> 
     let share = state.share_named(group, &name);
     let may = share.is_some_and(|share| share.publisher == user || state.admin(group) == Some(user));
     let old = if may { state.publications_named(group, &name) } else { vec![] };
-    old.into_iter().map(|publication| Fact::Withdrawn { publication }).collect()
+    old.into_iter().map(|(publication, _)| Fact::Withdrawn { publication }).collect()
 }
 
 /// Half of the contents are folders, with one file.

@@ -119,15 +119,12 @@ fn decide(
     let upload = rules::upload(&offer, same_name.as_ref(), same_content.as_ref(), seeded)?;
     let mut facts = Vec::new();
     if upload == Upload::Replace {
-        let mut old = state.publications_named(group, &name);
-        // A share that is told apart is not called as it is shown.
-        old.extend(same_name.iter().flat_map(|share| state.publications_beside(share.publication)));
-        old.sort_unstable();
-        old.dedup();
+        let old = replaced(state, me, &group_name, (group, &name), same_name.as_ref(), replaces);
         facts.extend(old.into_iter().map(|publication| Fact::Withdrawn { publication }));
     }
     let user = me.user;
-    if !state.has_published(membership, &name, (file, manifest.id())) {
+    // What is carried already may be among what was withdrawn.
+    if upload == Upload::Replace || !state.has_published(membership, &name, (file, manifest.id())) {
         if same_name.is_none() {
             tells_itself_apart(state, group, &name)?;
         }
@@ -140,6 +137,25 @@ fn decide(
         Some(_) => Answer::Published { replaced: upload == Upload::Replace },
     };
     Ok(Decision { facts, manifest: Some(manifest), answer })
+}
+
+/// What a new version takes the place of: whatever stands for the share that is shown under the name. Who asks for that also ends
+/// other versions, told apart from it, that are their own; the admin, all of them.
+fn replaced(
+    state: &State,
+    me: &Login,
+    group_name: &GroupName,
+    (group, name): (GroupId, &FileName),
+    shown: Option<&Share>,
+    asked: bool,
+) -> Vec<PublicationId> {
+    let is_admin = as_admin(state, me, group_name).is_ok();
+    let mut old: Vec<_> = shown.iter().flat_map(|share| state.publications_beside(share.publication)).collect();
+    let others = state.publications_named(group, name).into_iter();
+    old.extend(others.filter(|(_, user)| asked && (is_admin || *user == me.user)).map(|(publication, _)| publication));
+    old.sort_unstable();
+    old.dedup();
+    old
 }
 
 /// Whoever published the present version may replace it, and so may the admin.

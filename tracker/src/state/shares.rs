@@ -456,11 +456,12 @@ impl State {
         plain.or_else(|| alike.map(|(_, share)| &self.shares[*share].name).find(|n| *n != name).cloned())
     }
 
-    /// Every publication under a name that is still seen.
-    pub fn publications_named(&self, group: GroupId, name: &FileName) -> Vec<PublicationId> {
+    /// Every publication under a name that is still seen, and whose it is.
+    pub fn publications_named(&self, group: GroupId, name: &FileName) -> Vec<(PublicationId, UserId)> {
         let Some(group) = self.groups.find(&group) else { return Vec::new() };
         let shares = self.named(group, name).into_iter().flat_map(|(.., share)| self.shares[share].listed.iter());
-        shares.map(|(_, p)| self.publications[*p].id).collect()
+        let rows = shares.map(|(_, p)| &self.publications[*p]);
+        rows.filter_map(|row| Some((row.id, self.users[row.fact?.user].id))).collect()
     }
 
     /// Up to `most` shares that have come, gone or changed since they were last taken from here, as they are now.
