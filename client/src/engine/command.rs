@@ -242,7 +242,7 @@ pub enum Command {
     /// Find shares, and files in folders, in all your groups
     Search {
         /// What the name has to contain: words, or parts of them
-        #[arg(value_name = "words", required = true, num_args = 1.., allow_hyphen_values = true)]
+        #[arg(value_name = "words", required = true, num_args = 1..)]
         #[serde(serialize_with = "joined")]
         words: Vec<String>,
         /// Which page of the hits, from 1

@@ -27,7 +27,7 @@ const FOREIGN: [Foreign; 14] = [
     foreign(&["members", "users", "list_users"], "here it is `list_members <group>`"),
     foreign(&["groups"], "here it is `list_groups`"),
     foreign(&["downloads", "progress"], "here it is `show_downloads`"),
-    foreign(&["peers", "trackers", "info", "server"], "`status` shows the trackers, `show_downloads` the peers"),
+    foreign(&["peers", "trackers", "server"], "`status` shows the trackers, `show_downloads` the peers"),
     foreign(&["kick", "ban"], "here it is `remove_member <group> <user>`"),
     foreign(&["clear", "cls"], "Ctrl-L clears the screen"),
     foreign(&["cd", "pwd"], "paths count from the directory that the client was started in"),
