@@ -142,8 +142,10 @@ impl StagedTree {
         let more = more as u64;
         let mut inner = self.trees.lock();
         let user = inner.all.get(&self.number)?.user;
-        let of = |user: Option<UserId>| inner.all.values().filter(|s| s.user == user).map(|s| s.bytes).sum::<u64>();
-        let all: u64 = inner.all.values().filter(|s| s.user.is_some()).map(|s| s.bytes).sum();
+        // What nobody adds to any more goes with the next tree that begins, and must not keep it from that.
+        let live = || inner.all.values().filter(|s| s.live);
+        let of = |user: Option<UserId>| live().filter(|s| s.user == user).map(|s| s.bytes).sum::<u64>();
+        let all: u64 = live().filter(|s| s.user.is_some()).map(|s| s.bytes).sum();
         if user.is_some() && (all + more > ROOM || of(user) + more > ROOM_OF_USER) {
             return None;
         }
@@ -189,7 +191,14 @@ impl Store {
             self.forget_staged().await?;
         }
         let sql = "INSERT OR REPLACE INTO tree_parts (number, first, bytes) VALUES (?1, ?2, ?3)";
-        let write = move |tx: &Connection| Ok(tx.prepare_cached(sql)?.execute((place.number, place.first, bytes))?);
+        let trees = self.staged_trees.clone();
+        let write = move |tx: &Connection| {
+            // Given up while this waited: what is written now would be counted by nobody.
+            if !trees.is_live(place.number) {
+                return Err(StoreError::Abandoned);
+            }
+            Ok(tx.prepare_cached(sql)?.execute((place.number, place.first, bytes))?)
+        };
         self.upkeep_for(caller.clone(), write).await.map(drop)
     }
 

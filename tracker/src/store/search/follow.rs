@@ -33,10 +33,13 @@ impl Store {
             tokio::time::sleep(PAUSE).await;
         };
         let index = Arc::new(Mutex::new(index));
+        let mut is_whole = true;
         loop {
             versions.borrow_and_update();
-            if let Err(e) = self.catch_up_search(&index).await {
-                tracing::warn!("the index for `search` is behind: {e}");
+            if let Err(e) = self.catch_up_search(&index, is_whole).await {
+                tracing::warn!("the index for `search` lacks something until the next start: {e}");
+                // What had been taken is lost to this run: the next one looks at everything.
+                is_whole = false;
                 tokio::time::sleep(PAUSE).await;
             }
             if versions.changed().await.is_err() {
@@ -82,8 +85,8 @@ impl Store {
         work.await.map_err(|_| StoreError::Panicked)?
     }
 
-    /// Takes in what has changed, until there is nothing more.
-    async fn catch_up_search(&self, index: &Arc<Mutex<Index>>) -> Result<()> {
+    /// Takes in what has changed, until there is nothing more. Says how far the index is only if it `is_whole`.
+    async fn catch_up_search(&self, index: &Arc<Mutex<Index>>, is_whole: bool) -> Result<()> {
         loop {
             let (changed, level) = self.take_changed_shares(AT_ONCE)?;
             if changed.is_empty() {
@@ -96,7 +99,7 @@ impl Store {
             for (id, listed) in folders.await? {
                 self.add_paths(index, id, listed).await?;
             }
-            if let Some(versions) = level {
+            if let Some(versions) = level.filter(|_| is_whole) {
                 let versions: Vec<_> = versions.into_iter().collect();
                 let bytes = codec::encode(&versions, MAX_FRAME).map_err(|_| StoreError::Content("too many origins"))?;
                 self.with_index(index, move |index| index.set_place(Some(&bytes))).await?;

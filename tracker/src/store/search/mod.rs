@@ -23,6 +23,7 @@ use self::index::{Indexed, exact_hash, group_number, indexed, is_path, range};
 use self::words::{Class, Query, all_of, plain};
 use super::error::Result;
 use super::readers::Readers;
+use super::tables::Tables;
 use super::{Store, StoreError};
 use crate::fact::ManifestId;
 use crate::limits::Caller;
@@ -44,6 +45,8 @@ const SAMPLE: u64 = 33;
 const COMMON: f64 = 0.5;
 /// Terms that are asked for beyond one of each word.
 const MORE_TERMS: usize = 2;
+/// Terms of one word of which it is looked how rare they are.
+const MAX_RATED: usize = 12;
 
 /// A text that has what is looked for, as the index knew it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,9 +91,10 @@ impl Store {
     ) -> Result<Option<Vec<Found>>> {
         let Some(query) = Query::new(typed) else { return Ok(None) };
         let Some(search) = self.search.get() else { return Ok(Some(Vec::new())) };
-        let until = Instant::now() + PATIENCE;
-        let found =
-            search.readers.read(caller, move |tables| Look::new(tables.conn, &query, (most, until)).run(&groups));
+        // Waiting for a turn is not searching.
+        let look =
+            move |tables: &Tables<'_>| Look::new(tables.conn, &query, (most, Instant::now() + PATIENCE)).run(&groups);
+        let found = search.readers.read(caller, look);
         found.await.map(Some)
     }
 }
@@ -126,14 +130,17 @@ impl<'a> Look<'a> {
         let parts = self.parts(groups)?;
         for part in &parts {
             self.exact(part)?;
-        }
-        if self.is_over() {
-            return Ok(self.ranked());
+            if self.is_over() {
+                return Ok(self.ranked());
+            }
         }
         let exact = self.found.len();
         let mut chosen = Vec::new();
         for part in &parts {
             chosen.push(self.choose(part)?);
+            if self.is_over() {
+                return Ok(self.ranked());
+            }
         }
         if self.look_at_all(&parts, &chosen)? {
             return Ok(self.ranked());
@@ -174,7 +181,7 @@ impl<'a> Look<'a> {
         let (mut chosen, mut others) = (Vec::new(), Vec::new());
         for terms in self.query.terms() {
             let mut rated = Vec::new();
-            for term in terms {
+            for term in terms.into_iter().take(MAX_RATED) {
                 rated.push((self.rarity(part, &term)?, term));
             }
             rated.sort_by(|(a, _), (b, _)| a.total_cmp(b));
