@@ -79,7 +79,6 @@ fn files_have_their_error_codes_and_nothing_is_overwritten() {
     random_file(&home.join("other.bin"), 300_000).unwrap();
     let up = a.ok("upload_file data.bin lab");
     assert_eq!((&up["size"], &up["piece_size"], &up["pieces"]), (&300_000.into(), &262_144.into(), &2.into()));
-    a.refused("upload_file downloads lab", "invalid_argument");
     a.refused("upload_file missing.bin lab", "io");
     a.refused("upload_file data.bin nowhere", "no_such_group");
     a.refused("upload_file other.bin lab --name data.bin", "file_exists");
