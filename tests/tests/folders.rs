@@ -70,6 +70,14 @@ fn a_folder_reaches_members_as_it_is_and_what_is_left_out_is_named() {
     assert_eq!(b.ok("verify lab src")["file_id"], up["file_id"]);
     let tree = carol.ok(&["list_files lab src"]);
     assert_eq!(tree["entries"], up["entries"]);
+    let inner = carol.ok(&["list_files lab src/.hidden"]);
+    assert_eq!((&inner["entries"], &inner["files"][0]["path"]), (&1.into(), &".hidden/Grüße/データ.txt".into()));
+    carol.refused("list_files lab src/none", "invalid_argument");
+
+    // What is there whole stays where it is, and is not fetched or copied again.
+    let again = b.ok("download_file lab src downloads");
+    assert_eq!((&again["reused"], &again["peers"]), (&up["size"], &serde_json::json!([])));
+    assert_eq!(std::fs::read_dir(bob.downloads()).unwrap().count(), 1, "nothing is left beside it");
     let rows = tree["files"].as_array().unwrap();
     let row = |path: &str| rows.iter().find(|r| r["path"] == path).unwrap_or_else(|| panic!("{path}: {tree}"));
     assert_eq!(row("large.bin")["size"], 5 << 20);

@@ -197,11 +197,17 @@ impl Downloads {
     /// Gives a download up, and removes what has come of it. One that is complete only leaves the list.
     ///
     /// # Errors
-    /// When there is no such download, or its files cannot be removed.
+    /// When there is no such download, it is in a step that has to come to its end, or its files cannot be removed.
     pub async fn cancel(&self, id: DownloadId) -> Result<(), Error> {
         let job = self.job(id)?;
         job.want(Wanted::Cancel).await;
-        job.ended(STOP_TIMEOUT).await;
+        if !job.ended(STOP_TIMEOUT).await {
+            // What is removed under its hands might be what has just got its final name.
+            return Err(Error::InvalidArgument(format!(
+                "download {} is being checked on the disk, which takes a while; cancel it again in a moment",
+                id.0
+            )));
+        }
         if job.progress.borrow().done.is_none() {
             let (specs, n) = (self.0.specs.clone(), job.spec.n);
             blocking(move || {
@@ -253,7 +259,8 @@ impl Downloads {
         let jobs = self.all();
         futures::future::join_all(jobs.iter().map(|job| async {
             job.want(Wanted::Stop).await;
-            job.ended(STOP_TIMEOUT).await;
+            // The next start cleans up after one that does not end.
+            let _ = job.ended(STOP_TIMEOUT).await;
         }))
         .await;
     }

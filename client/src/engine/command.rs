@@ -164,10 +164,9 @@ pub enum Command {
         /// Which group
         #[arg(value_name = "group")]
         group: GroupName,
-        /// Which folder: its name, or `id:` and at least 8 digits of its id
+        /// Which folder: its name, or `id:` and at least 8 digits of its id; with `/` and a path, a folder in it
         #[arg(id = "folder", value_name = "folder")]
-        #[serde(serialize_with = "selector_if_any")]
-        folder: Option<FileSelector>,
+        folder: Option<ShareFile>,
         /// By name, or the largest, newest or most seeded first
         #[arg(long, value_name = "sort", value_enum, default_value = "name")]
         sort: SortBy,
@@ -452,13 +451,6 @@ fn selector<S: Serializer>(file: &FileSelector, s: S) -> Result<S::Ok, S::Error>
     match file {
         FileSelector::Name(name) => s.serialize_str(name.as_str()),
         id @ FileSelector::IdPrefix(_) => s.collect_str(id),
-    }
-}
-
-fn selector_if_any<S: Serializer>(file: &Option<FileSelector>, s: S) -> Result<S::Ok, S::Error> {
-    match file {
-        Some(file) => selector(file, s),
-        None => s.serialize_none(),
     }
 }
 

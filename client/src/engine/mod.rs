@@ -292,7 +292,9 @@ impl Engine {
             _ => return Err(unexpected()),
         };
         if let Some(group) = shared_in {
-            self.shares.leave(group).await;
+            for stopped in self.shares.leave(group).await {
+                self.remove_copy(stopped.file, stopped.file_id).await;
+            }
         }
         Ok(Outcome::Left { group, was, withdrawn })
     }

@@ -114,11 +114,7 @@ impl Engine {
             Ok(stopped) => {
                 let (group, name) = (stopped.group.clone(), stopped.name.clone());
                 self.tell(Event::Share(ShareChange { group, name, seeded: false, reason: None }));
-                // It is stopped, whatever becomes of the copy.
-                let removed = self.remove_copy(stopped.file, stopped.file_id).await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "a copy of a file from a browser stays");
-                    None
-                });
+                let removed = self.remove_copy(stopped.file, stopped.file_id).await;
                 Ok(Outcome::Stopped { group: stopped.group, name: stopped.name, removed })
             }
             Err(not_ours @ Error::InvalidArgument(_)) => {
@@ -130,11 +126,16 @@ impl Engine {
         }
     }
 
-    /// Removes a copy that was made of a file from a browser, and nothing else; where it was, if it was one.
-    async fn remove_copy(&self, file: Option<(PathBuf, Stamp)>, file_id: FileId) -> Result<Option<PathBuf>, Error> {
-        let Some((path, stamp)) = file else { return Ok(None) };
+    /// Removes a copy that was made of a file from a browser, and nothing else; where it was, if it was one. It is not shared any
+    /// more, whatever becomes of it.
+    pub(super) async fn remove_copy(&self, file: Option<(PathBuf, Stamp)>, file_id: FileId) -> Option<PathBuf> {
+        let (path, stamp) = file?;
         let copies = Arc::clone(&self.copies);
-        blocking(move || Ok(copies.remove(&path, file_id, stamp)?.then_some(path))).await
+        let removed = blocking(move || Ok(copies.remove(&path, file_id, stamp)?.then_some(path))).await;
+        removed.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a copy of a file from a browser stays");
+            None
+        })
     }
 
     /// Tells how far a download is for as long as it is polled.

@@ -218,16 +218,21 @@ impl Shares {
             }
         }
         self.forget(|s| s.same_place(&share))?;
-        let group = self.0.names.present(share.group_id, &share.group);
-        let is_shared_elsewhere = self.registry(|r| r.shares().iter().any(|s| s.path == share.path));
         // What is offered may have been read from the path that goes.
         let twin =
             self.registry(|r| r.shares().iter().find(|s| s.user == user && key_of(s) == key_of(&share)).cloned());
         if let Some(twin) = twin.filter(|twin| twin.folder.is_none()) {
             self.0.host.offers.put(self.whole_offer(&twin));
         }
+        Ok(self.stopped(share))
+    }
+
+    /// What has become of a share that is not in the registry any more.
+    fn stopped(&self, share: Share) -> Stopped {
+        let group = self.0.names.present(share.group_id, &share.group);
+        let is_shared_elsewhere = self.registry(|r| r.shares().iter().any(|s| s.path == share.path));
         let file = (!is_shared_elsewhere).then_some((share.path, share.stamp));
-        Ok(Stopped { group, name: share.name, file_id: share.file_id, file })
+        Stopped { group, name: share.name, file_id: share.file_id, file }
     }
 
     /// Asks the trackers whether the group has such a share.

@@ -87,6 +87,15 @@ impl Offer {
         self.have.send_if_modified(|have| std::mem::replace(have, now.clone()) != now);
     }
 
+    /// Of the pieces that can be asked for, only these still can.
+    pub(crate) fn keep(&self, only: &Bitfield) {
+        let clear = |have: &mut Bitfield| {
+            let gone = self.layout.pieces().filter(|piece| !only.has(*piece));
+            gone.filter(|piece| have.clear(*piece)).count() > 0
+        };
+        self.have.send_if_modified(clear);
+    }
+
     /// The download is complete, and the file has its final name.
     pub(crate) fn settle(&self, path: PathBuf, stamp: Stamp) {
         self.source.settle(path, stamp);
@@ -177,6 +186,11 @@ impl Source {
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Where> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is a finished folder.
+    pub(crate) fn is_folder(&self) -> bool {
+        matches!(&*self.locked(), Where::Folder(_))
     }
 
     /// Forgets what it has open of a folder if nobody has read it for a while, or in any case if it is `stale`.

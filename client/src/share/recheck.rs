@@ -17,7 +17,7 @@ use super::folder::{Change, changes, lose, pieces_of};
 use super::notice::{Notice, Withdrawal};
 use super::offer::Key;
 use super::publish::{blocking, is_still};
-use super::{FolderShare, Share, Shares, key_of};
+use super::{FolderShare, Share, Shares, Stopped, key_of};
 use crate::transfer::beneath::Beneath;
 use crate::transfer::stamp::Stamp;
 
@@ -25,6 +25,8 @@ use crate::transfer::stamp::Stamp;
 const LOOK: Duration = Duration::from_secs(5);
 /// A folder is looked at so seldom that it takes no more than one part in this many of the time.
 const LOOK_SHARE: u32 = 100;
+/// The same where something of it could not be read: who asks for that again and again costs no more.
+const TROUBLE_SHARE: u32 = 10;
 
 /// A share whose file is there, and the pieces of it that are what was shared.
 pub(super) struct Sound {
@@ -37,6 +39,8 @@ pub(super) struct Sound {
 pub(super) struct Looks {
     /// When it is to be looked at again.
     next: Option<Instant>,
+    /// From when on it may be, if something of it cannot be read.
+    after_trouble: Option<Instant>,
     /// The files that are no longer what was shared: the mark of each at the last look, and its path.
     changed: BTreeMap<usize, (u64, String)>,
 }
@@ -140,18 +144,20 @@ impl Shares {
         }
         let fresh: Vec<String> =
             changed.iter().filter(|(index, _)| !known.contains_key(index)).map(|(_, (_, path))| path.clone()).collect();
-        let next = Some(Instant::now() + LOOK.max(begun.elapsed() * LOOK_SHARE));
-        self.looks(|looks| looks.insert(share.path.clone(), Looks { next, changed }));
+        let (now, took) = (Instant::now(), begun.elapsed());
+        let (next, after_trouble) = (Some(now + LOOK.max(took * LOOK_SHARE)), Some(now + took * TROUBLE_SHARE));
+        self.looks(|looks| looks.insert(share.path.clone(), Looks { next, after_trouble, changed }));
         if let Some((first, others)) = fresh.split_first() {
             self.notify(&share, Withdrawal::FilesModified(first.clone(), others.len()));
         }
         Ok(Sound { share, have })
     }
 
-    /// Whether the metadata of a share is to be compared now.
-    fn is_due(&self, share: &Share) -> bool {
-        let next = self.looks(|looks| looks.get(&share.path).and_then(|looks| looks.next));
-        share.folder.is_none() || next.is_none_or(|next| next <= Instant::now())
+    /// Whether a folder is to be looked at now: as often as all are, or after `trouble` with it.
+    fn is_due(&self, share: &Share, trouble: bool) -> bool {
+        let next = |looks: &Looks| if trouble { looks.after_trouble } else { looks.next };
+        let next = self.looks(|looks| looks.get(&share.path).and_then(next));
+        next.is_none_or(|next| next <= Instant::now())
     }
 
     /// Forgets a share and says so; the tracker is told as well as possible.
@@ -174,8 +180,8 @@ impl Shares {
         self.registry(|r| r.shares().iter().find(means).map(|s| s.group_id))
     }
 
-    /// The user has left `group`: what was shared there is forgotten, and said so. Returns how many shares that were.
-    pub async fn leave(&self, group: GroupId) -> usize {
+    /// The user has left `group`: what was shared there is forgotten, and said so. Returns what that was.
+    pub async fn leave(&self, group: GroupId) -> Vec<Stopped> {
         let shares = self.clone();
         let user = self.user().ok();
         let gone =
@@ -184,7 +190,7 @@ impl Shares {
             self.0.host.offers.end(key_of(share));
             self.notify(share, Withdrawal::Left);
         }
-        gone.len()
+        gone.into_iter().map(|share| self.stopped(share)).collect()
     }
 
     fn notify(&self, share: &Share, reason: Withdrawal) {
@@ -215,7 +221,7 @@ impl Shares {
     }
 
     /// Compares the metadata of what is offered (or of `only`), and reads again what looks changed.
-    async fn recheck(&self, only: Option<Key>) {
+    pub(super) async fn recheck(&self, only: Option<Key>) {
         let Ok(user) = self.user() else { return };
         let _one = self.0.rechecking.lock().await;
         let offered = |s: &&Share| {
@@ -237,11 +243,15 @@ impl Shares {
             if let Some(offer) = self.0.host.offers.get(key_of(&share)) {
                 offer.source().rest(false);
             }
-            if (only.is_some() || self.is_due(&share))
+            if self.is_due(&share, only.is_some())
                 && let Some(Sound { share, have }) = self.checked(share).await
                 && let Some(offer) = self.0.host.offers.get(key_of(&share))
             {
-                offer.set(have);
+                match only {
+                    // What cannot be read may look as it did: it is tried again when all are looked at.
+                    Some(_) => offer.keep(&have),
+                    None => offer.set(have),
+                }
             }
         }
     }

@@ -202,19 +202,29 @@ impl Beneath {
     }
 }
 
-/// Moves `from`/`name` to `to`/`new`, unless something is there. Not every file system knows the flag for that; for files a hard
-/// link refuses to replace, too.
+/// Moves `from`/`name` to `to`/`new`, unless something is there. Not every file system knows the flag for that.
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if something is; else when the system refuses.
 pub(crate) fn rename_free(from: &Dir, name: &str, to: &Dir, new: &OsStr) -> io::Result<()> {
     match rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            rustix::fs::linkat(from, name, to, new, AtFlags::empty())?;
-            Ok(rustix::fs::unlinkat(from, name, AtFlags::empty())?)
-        }
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => rename_free_in_two_steps(from, name, to, new),
         done => Ok(done?),
     }
+}
+
+/// A hard link does not replace a file, and a folder replaces only one that is empty: the one that was made here.
+fn rename_free_in_two_steps(from: &Dir, name: &str, to: &Dir, new: &OsStr) -> io::Result<()> {
+    let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        rustix::fs::linkat(from, name, to, new, AtFlags::empty())?;
+        return Ok(rustix::fs::unlinkat(from, name, AtFlags::empty())?);
+    }
+    rustix::fs::mkdirat(to, new, Mode::RWXU)?;
+    rustix::fs::renameat(from, name, to, new).map_err(|e| match e {
+        Errno::NOTEMPTY | Errno::EXIST => io::ErrorKind::AlreadyExists.into(),
+        other => io::Error::from(other),
+    })
 }
 
 /// The folder of a path and the name in it.
@@ -269,6 +279,29 @@ mod tests {
         assert_eq!(below.look("leaf").expect("there").kind, FileType::Symlink);
         assert_eq!(fs::read(outside.join("victim")).expect("read"), b"precious");
         assert_eq!(fs::read_dir(&outside).expect("listed").count(), 1);
+    }
+
+    #[test]
+    fn where_the_system_has_no_such_renaming_nothing_is_replaced_either() {
+        let home = tempfile::tempdir().expect("a directory");
+        let dir = Dir::open_ambient_dir(home.path(), cap_std::ambient_authority()).expect("opened");
+        let make = |name: &str| {
+            fs::create_dir(home.path().join(name)).expect("made");
+            fs::write(home.path().join(name).join("file"), name).expect("written");
+        };
+        ["new", "taken"].into_iter().for_each(make);
+        fs::create_dir(home.path().join("empty")).expect("made");
+        fs::write(home.path().join("leaf"), b"x").expect("written");
+        let moved = |name: &str, to: &str| rename_free_in_two_steps(&dir, name, &dir, to.as_ref());
+        for to in ["taken", "empty", "leaf"] {
+            assert_eq!(moved("new", to).expect_err(to).kind(), io::ErrorKind::AlreadyExists, "{to}");
+            assert_eq!(moved("leaf", to).expect_err(to).kind(), io::ErrorKind::AlreadyExists, "{to}");
+        }
+        assert_eq!(fs::read(home.path().join("taken/file")).expect("read"), b"taken");
+        moved("new", "free").expect("moved");
+        moved("leaf", "other").expect("moved");
+        assert_eq!(fs::read(home.path().join("free/file")).expect("read"), b"new");
+        assert!(!home.path().join("new").exists() && !home.path().join("leaf").exists());
     }
 
     #[test]

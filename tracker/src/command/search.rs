@@ -92,6 +92,18 @@ mod tests {
         [("src/report.rs", "1"), ("src/deep/my report.txt", "2"), ("x/preport", "3"), ("empty/report", "")];
 
     #[tokio::test]
+    async fn who_has_shared_something_finds_it_at_once() {
+        let (_f, _tasks, a, _b) = lab().await;
+        a.upload("lab", "first", b"a").await.expect("uploaded");
+        finds(&a, "first", &["first"]).await; // The index is open.
+        for n in 0..10 {
+            let name = format!("report {n}");
+            a.upload("lab", &name, name.as_bytes()).await.expect("uploaded");
+            assert_eq!(names(&a, &name).await, [name.as_str()]);
+        }
+    }
+
+    #[tokio::test]
     async fn the_best_comes_first_and_shares_before_paths() {
         let (_f, _tasks, a, b) = lab().await;
         a.put_folder("project", &FILES).await.expect("published");

@@ -74,7 +74,7 @@ use mutation::Mutations;
 use open::DataDir;
 use readers::Readers;
 use reserve::{FreeBytes, Reserve};
-use search::Search;
+use search::{Rounds, Search};
 use trees::StagedTrees;
 use writer::{Command, Replay, Upkeep, Writer};
 
@@ -101,6 +101,7 @@ pub struct Store {
     writer: Arc<WriterThread>,
     staged_trees: StagedTrees,
     search: Arc<OnceLock<Search>>,
+    search_rounds: watch::Sender<Rounds>,
     data_dir: PathBuf,
 }
 
@@ -197,8 +198,21 @@ impl Store {
             check_behind(data_dir, &jobs)?;
         }
         let (data_dir, staged_trees, clock) = (data_dir.to_owned(), StagedTrees::default(), Clock(clock));
-        let search = Arc::default();
-        Ok(Self { jobs, readers, state, versions, origin, clock, reserve, writer, staged_trees, search, data_dir })
+        let (search, search_rounds) = (Arc::default(), watch::Sender::default());
+        Ok(Self {
+            jobs,
+            readers,
+            state,
+            versions,
+            origin,
+            clock,
+            reserve,
+            writer,
+            staged_trees,
+            search,
+            search_rounds,
+            data_dir,
+        })
     }
 
     /// Decides a command of `caller` on the state as it is, applies what it decides, and returns when that is

@@ -183,8 +183,9 @@ impl Driver {
             }
         }
         self.tell_size();
-        self.copy_local(stop).await?;
+        // First what is there and may stay where it is.
         self.reuse_older(stop).await?;
+        self.copy_local(stop).await?;
         let Some(open) = &self.open else { return Ok(false) };
         let task = self.task(open);
         let seeded = self.seeded.take();

@@ -119,10 +119,9 @@ impl Job {
         self.driven.subscribe()
     }
 
-    /// Waits until its driver has let go of everything, for at most `limit`.
-    pub(crate) async fn ended(&self, limit: Duration) {
-        // The next start cleans up after a driver that does not end.
-        let _ = tokio::time::timeout(limit, self.asleep()).await;
+    /// Waits until its driver has let go of everything, for at most `limit`; whether it has.
+    pub(crate) async fn ended(&self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.asleep()).await.is_ok()
     }
 
     /// Its line in the list.

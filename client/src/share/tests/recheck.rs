@@ -262,3 +262,22 @@ async fn the_address_in_use_is_named() {
     let Err(error) = Shares::open(config).await else { panic!("bound twice") };
     assert!(error.code() == "in_use" && error.to_string().contains(&alice.shares.listen_addr().to_string()), "{error}");
 }
+
+/// A file that cannot be read may look as it did: offered again at once, it would be asked for and lost without an end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_of_a_folder_cannot_be_read_is_not_offered_again_at_once() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    fs::create_dir(alice.path("folder")).expect("made");
+    fs::write(alice.path("folder").join("file"), content(100_000)).expect("written");
+    let key = alice.key_of(&alice.try_upload(alice.path("folder")).await.expect("uploaded"));
+    let offer = alice.shares.0.host.offers.get(key).expect("offered");
+    let piece = offer.layout.piece(1).expect("a piece");
+    offer.lose(piece);
+    alice.shares.recheck(Some(key)).await;
+    assert!(!offer.has(piece), "after the trouble");
+    alice.shares.looks(|looks| looks.clear());
+    alice.shares.recheck(None).await;
+    assert!(offer.is_full(), "when all are looked at");
+    alice.tasks.stop().await;
+}

@@ -366,11 +366,12 @@ impl<'a, S: AsyncRead + AsyncWrite> BlockSender<'a, S> {
         Ok(())
     }
 
-    /// The block cannot be had: this piece is off the offer, or the whole file if it changed.
+    /// The block cannot be had: this piece is off the offer, or the whole file if it changed. In a folder others are as they were.
     async fn cannot_read(&mut self, number: u32, block: BlockRange, error: &ReadError) -> Result<(), End> {
         let session = self.session;
         session.queue.forget(number);
-        if let (ReadError::Io(_), Some(piece)) = (error, session.offer.layout.piece(block.piece)) {
+        let is_this_piece = matches!(error, ReadError::Io(_)) || session.offer.source().is_folder();
+        if let Some(piece) = session.offer.layout.piece(block.piece).filter(|_| is_this_piece) {
             session.offer.lose(piece);
         }
         (session.host.trouble)(&session.offer, error);

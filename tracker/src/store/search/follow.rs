@@ -7,15 +7,15 @@ use common::codec;
 use common::wire::limits::MAX_FRAME;
 use tokio::sync::Mutex;
 
-use super::Search;
 use super::index::Index;
+use super::{Rounds, Search};
 use crate::limits::Caller;
 use crate::state::{ListedShare, ShareId};
 use crate::store::error::Result;
 use crate::store::{Store, StoreError, Versions};
 
 /// Changes are gathered for so long.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Duration = Duration::from_millis(50);
 /// After a failure.
 const PAUSE: Duration = Duration::from_secs(10);
 /// Shares that are taken at a time.
@@ -36,7 +36,10 @@ impl Store {
         let mut is_whole = true;
         loop {
             versions.borrow_and_update();
-            if let Err(e) = self.catch_up_search(&index, is_whole).await {
+            self.search_rounds.send_modify(|rounds| rounds.runs = true);
+            let caught_up = self.catch_up_search(&index, is_whole).await;
+            self.search_rounds.send_modify(|rounds| *rounds = Rounds { ended: rounds.ended + 1, runs: false });
+            if let Err(e) = caught_up {
                 tracing::warn!("the index for `search` lacks something until the next start: {e}");
                 // What had been taken is lost to this run: the next one looks at everything.
                 is_whole = false;

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use common::id::{FileName, GroupId};
 use rusqlite::Connection;
+use tokio::time::timeout;
 
 use self::index::{Indexed, exact_hash, group_number, indexed, is_path, range};
 use self::words::{Class, Query, all_of, plain};
@@ -61,6 +62,17 @@ pub struct Found {
     pub size: u64,
 }
 
+/// How long a search waits for what had changed before it.
+const FOLLOW: Duration = Duration::from_millis(500);
+
+/// How often the index has taken in what had changed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rounds {
+    ended: u64,
+    /// Whether it does so now.
+    runs: bool,
+}
+
 /// The index, once it is open.
 #[derive(Debug, Clone)]
 pub(super) struct Search {
@@ -91,11 +103,24 @@ impl Store {
     ) -> Result<Option<Vec<Found>>> {
         let Some(query) = Query::new(typed) else { return Ok(None) };
         let Some(search) = self.search.get() else { return Ok(Some(Vec::new())) };
+        self.index_follows().await;
         // Waiting for a turn is not searching.
         let look =
             move |tables: &Tables<'_>| Look::new(tables.conn, &query, (most, Instant::now() + PATIENCE)).run(&groups);
         let found = search.readers.read(caller, look);
         found.await.map(Some)
+    }
+}
+
+impl Store {
+    /// Waits until the index has what the state has by now, but not for long: who has shared something finds it.
+    async fn index_follows(&self) {
+        let mut rounds = self.search_rounds.subscribe();
+        let Rounds { ended, runs } = *rounds.borrow_and_update();
+        let behind = self.state.read().is_ok_and(|state| !state.is_unchanged());
+        // One that runs may have begun before.
+        let wanted = ended + u64::from(runs) + u64::from(behind);
+        let _ = timeout(FOLLOW, rounds.wait_for(|now| now.ended >= wanted)).await; // Then with what there is.
     }
 }
 
