@@ -8,11 +8,12 @@
 //! one effect and one answer. Bulk lists come in pages.
 //! **Not here.** Content: it never passes through a tracker.
 
-use std::fmt;
+mod argument;
+mod rows;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroize;
 
 use crate::id::{
     DeviceId, FileId, FileName, GroupId, GroupName, MembershipId, RequestId, Sha1Digest, TreeId, UserId, UserName,
@@ -20,10 +21,15 @@ use crate::id::{
 use crate::manifest::PieceHash;
 use crate::pieces::PieceLayout;
 use crate::ticket::{Revocation, SessionToken, Signed, Ticket, UnixSeconds};
-use crate::tree::TreePath;
-use crate::wire::limits::{Bytes, List, MAX_PART, MAX_PASSWORD, MAX_ROWS, MAX_TEXT, MAX_TREE_PART, MAX_WORDS};
+use crate::wire::limits::{Bytes, List, MAX_PART, MAX_ROWS, MAX_TEXT, MAX_TREE_PART};
 use crate::wire::refusal::Refusal;
 use crate::wire::sync::VersionVector;
+
+pub use self::argument::{FileSelector, IdPrefix, Password, Words};
+pub use self::rows::{
+    ClusterStatus, DeviceRow, FileInfo, FileRow, GroupRow, HitRow, MemberRow, OpenedFile, OpenedShare, Page, PeerRow,
+    Relation, ShareInfo, ShareRow, TrackerStatus, TreeHead,
+};
 
 /// Version of this conversation.
 pub const VERSION: u16 = 1;
@@ -125,97 +131,6 @@ pub enum Mode {
     Dual,
     /// Only the one that answers has it on disk so far.
     Solo,
-}
-
-/// A password on its way to be hashed. Never shown, wiped when dropped.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize)]
-#[zeroize(drop)]
-#[serde(try_from = "String")]
-pub struct Password(String);
-
-impl Password {
-    /// The password, as typed.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for Password {
-    type Error = &'static str;
-    /// Bounds the length from above only; the rule for new passwords is the tracker's.
-    fn try_from(mut s: String) -> Result<Self, &'static str> {
-        if s.len() > MAX_PASSWORD {
-            s.zeroize();
-            return Err("the password is too long");
-        }
-        Ok(Self(s))
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
-    }
-}
-
-/// Which file of a group is meant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub enum FileSelector {
-    /// By its name.
-    Name(FileName),
-    /// By the first hexadecimal digits of its id, 8 to 64 of them.
-    IdPrefix(IdPrefix),
-}
-
-/// 8 to 64 lower-case hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct IdPrefix(String);
-
-impl IdPrefix {
-    /// The digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for IdPrefix {
-    type Error = &'static str;
-    fn try_from(s: String) -> Result<Self, &'static str> {
-        let ok = (8..=64).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_hexdigit());
-        if ok {
-            Ok(Self(s.to_ascii_lowercase()))
-        } else {
-            Err("`id:` is followed by 8 to 64 hexadecimal digits of a file id")
-        }
-    }
-}
-
-impl From<IdPrefix> for String {
-    fn from(p: IdPrefix) -> String {
-        p.0
-    }
-}
-
-impl std::str::FromStr for FileSelector {
-    type Err = String;
-    /// `id:<hex>` or a file name.
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s.strip_prefix("id:") {
-            Some(hex) => IdPrefix::try_from(hex.to_owned()).map(Self::IdPrefix).map_err(str::to_owned),
-            None => s.parse().map(Self::Name).map_err(|e: crate::id::InvalidId| e.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for FileSelector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(n) => n.fmt(f),
-            Self::IdPrefix(p) => write!(f, "id:{}", p.0),
-        }
-    }
 }
 
 /// What a client can ask. Those up to `Resume` need no login.
@@ -479,25 +394,6 @@ pub enum Request {
     },
 }
 
-/// What is looked for: at most [`MAX_WORDS`] bytes of any text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Words(String);
-
-impl Words {
-    /// The words, as typed.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for Words {
-    type Error = &'static str;
-    fn try_from(s: String) -> Result<Self, &'static str> {
-        if s.len() > MAX_WORDS { Err("what is searched for has at most 256 bytes") } else { Ok(Self(s)) }
-    }
-}
-
 /// What a client is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
@@ -560,214 +456,6 @@ pub enum Response {
     Shares(Page<ShareRow>),
     /// A page of what was found.
     Hits(Page<HitRow>),
-}
-
-/// Part of a listing; ask again with `after` the last row while `more` is set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Page<T> {
-    /// The rows.
-    pub rows: List<T, MAX_ROWS>,
-    /// Whether there are further ones.
-    pub more: bool,
-}
-
-/// A group, as everyone may see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct GroupRow {
-    /// Its name.
-    pub group: GroupName,
-    /// Its admin.
-    pub admin: UserName,
-    /// Number of members.
-    pub members: u32,
-    /// What the caller is to it.
-    pub relation: Relation,
-}
-
-/// What a user is to a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub enum Relation {
-    /// Its admin.
-    Admin,
-    /// A member.
-    Member,
-    /// Has asked to join.
-    Pending,
-    /// Nothing.
-    None,
-}
-
-/// A member of a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct MemberRow {
-    /// Name.
-    pub user: UserName,
-    /// Whether the admin.
-    pub admin: bool,
-}
-
-/// A share in a listing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct FileRow {
-    /// Name.
-    pub name: FileName,
-    /// Length in bytes.
-    pub size: u64,
-    /// Content.
-    pub file_id: FileId,
-    /// Who published it.
-    pub uploader: UserName,
-    /// Devices that seed it now.
-    pub seeders: u32,
-}
-
-/// A share, with what a download needs besides the manifest's pieces.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct FileInfo {
-    /// The group.
-    pub group_id: GroupId,
-    /// Name.
-    pub name: FileName,
-    /// Content.
-    pub file_id: FileId,
-    /// Lengths.
-    pub layout: PieceLayout,
-    /// SHA-1 of the whole.
-    pub sha1: Sha1Digest,
-    /// Who published it.
-    pub uploader: UserName,
-}
-
-/// A seeder and where it serves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct PeerRow {
-    /// The device to expect there.
-    pub device: DeviceId,
-    /// Whose it is.
-    pub user: UserName,
-    /// Where it listens.
-    #[cfg_attr(test, proptest(strategy = "crate::wire::round_trip::address()"))]
-    pub address: SocketAddr,
-}
-
-/// What a download needs to begin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct OpenedFile {
-    /// The share.
-    pub info: FileInfo,
-    /// Digests of its first pieces; `GetManifest` gives the others.
-    pub pieces: List<PieceHash, MAX_PART>,
-    /// Seeders that are there.
-    pub peers: List<PeerRow, MAX_ROWS>,
-    /// A ticket for the group.
-    pub ticket: Signed<Ticket>,
-}
-
-/// A share, file or folder, with what a download needs besides the manifest's pieces and the tree.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct ShareInfo {
-    /// What it is as one content.
-    pub file: FileInfo,
-    /// Its tree, if it is a folder.
-    pub tree: Option<TreeHead>,
-    /// When it was published first.
-    pub published: UnixSeconds,
-}
-
-/// What there is to know of a tree before it is fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct TreeHead {
-    /// BLAKE3 of its canonical form.
-    pub id: TreeId,
-    /// Length of that form, in bytes.
-    pub bytes: u64,
-    /// Files and empty folders.
-    pub entries: u32,
-}
-
-/// What a download of a file or folder needs to begin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct OpenedShare {
-    /// The share.
-    pub info: ShareInfo,
-    /// Digests of its first pieces; `GetManifest` gives the others.
-    pub pieces: List<PieceHash, MAX_PART>,
-    /// Seeders that are there.
-    pub peers: List<PeerRow, MAX_ROWS>,
-    /// A ticket for the group.
-    pub ticket: Signed<Ticket>,
-}
-
-/// A share, file or folder, in a listing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct ShareRow {
-    /// What it is as one content.
-    pub file: FileRow,
-    /// Its files and empty folders, if it is a folder.
-    pub entries: Option<u32>,
-    /// When it was published first.
-    pub published: UnixSeconds,
-}
-
-/// What was found: a share, or a file in a folder that is shared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct HitRow {
-    /// Where.
-    pub group: GroupName,
-    /// The share.
-    pub name: FileName,
-    /// The file's path in it; `None` if it is the share's name that has the words.
-    pub path: Option<TreePath>,
-    /// Length of the file, or of the share, in bytes.
-    pub size: u64,
-    /// The share's content.
-    pub file_id: FileId,
-}
-
-/// A device on which the caller is logged in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct DeviceRow {
-    /// Its id.
-    pub device: DeviceId,
-    /// When it logged in last.
-    pub since: UnixSeconds,
-}
-
-/// How the trackers are, seen from the one that answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct TrackerStatus {
-    /// Line in tracker_info.txt, from 1.
-    pub tracker_no: u16,
-    /// Whether the sibling has everything.
-    pub mode: Mode,
-}
-
-/// How both trackers are, seen from the one that answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
-pub struct ClusterStatus {
-    /// The one that answers.
-    pub this: TrackerStatus,
-    /// Line of the other in tracker_info.txt; `None` if there is no other.
-    pub other: Option<u16>,
-    /// Whether they are connected to each other.
-    pub linked: bool,
-    /// Events that the other is known to lack.
-    pub lag: u64,
 }
 
 /// News from the tracker.
