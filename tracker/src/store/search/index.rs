@@ -16,13 +16,16 @@ use crate::state::{ListedShare, ShareId};
 use common::tree::{Entry, Reader};
 
 /// Of the form of the file: another is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// Bits of a number below that of its group.
 const GROUP_SHIFT: u32 = 40;
 /// Set in the numbers of paths.
 const PATHS: i64 = 1 << (GROUP_SHIFT - 1);
 /// Paths that are written, or taken away, in one transaction.
 const AT_ONCE: usize = 4096;
+/// Shares of one content whose paths are found: further ones, under other names or in other groups, cost their publisher
+/// nothing, and are found by their names.
+pub(super) const SHARES_WITH_PATHS: i64 = 4;
 
 const SCHEMA: &str = "
     CREATE TABLE place (one INTEGER PRIMARY KEY CHECK (one = 1), versions BLOB NOT NULL) STRICT;
@@ -33,6 +36,7 @@ const SCHEMA: &str = "
         manifest BLOB NOT NULL, size INTEGER NOT NULL, first INTEGER NOT NULL, paths INTEGER NOT NULL,
         whole INTEGER NOT NULL
     ) STRICT;
+    CREATE INDEX shares_with_paths ON shares (manifest) WHERE paths > 0;
     CREATE TABLE paths (
         id INTEGER PRIMARY KEY, share INTEGER NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL
     ) STRICT;
@@ -137,9 +141,13 @@ impl Index {
         Ok(folders)
     }
 
-    /// Adds the paths of a folder, whose tree's form `bytes` are.
+    /// Adds the paths of a folder, whose tree's form `bytes` are, unless [many](SHARES_WITH_PATHS) shares have the same.
     pub(super) fn add_paths(&mut self, share: i64, bytes: &[u8]) -> Result<()> {
         let Ok(mut reader) = Reader::new(bytes) else { return Ok(()) };
+        if self.same_paths(share)? >= SHARES_WITH_PATHS {
+            self.conn.prepare_cached("UPDATE shares SET whole = 1 WHERE id = ?1")?.execute([share])?;
+            return Ok(());
+        }
         let (_, last) = range(share >> GROUP_SHIFT, true);
         let (low, _) = range(share >> GROUP_SHIFT, true);
         let highest: Option<i64> =
@@ -163,6 +171,13 @@ impl Index {
             tx.commit()?;
         }
         Ok(())
+    }
+
+    /// Of how many shares with the content of `share` paths are there.
+    fn same_paths(&self, share: i64) -> Result<i64> {
+        let sql = "SELECT count(*) FROM shares s
+                   WHERE s.paths > 0 AND s.manifest = (SELECT manifest FROM shares WHERE id = ?1)";
+        Ok(self.conn.prepare_cached(sql)?.query_row([share], |r| r.get(0))?)
     }
 
     /// Takes a share and its paths away.

@@ -95,6 +95,30 @@ async fn it_goes_on_where_it_was_and_is_made_anew_when_it_is_lost() {
     run(6, &["share 2", "share 3", "share 4", "share 5", "share 6"]).await;
 }
 
+#[test]
+fn one_folder_under_many_names_has_its_paths_in_the_index_a_few_times() {
+    use common::tree::{Entry, Tree};
+    const NAMES: u8 = 10;
+    let dir = tempfile::tempdir().expect("directory");
+    let mut index = index::Index::open(&dir.path().join(FILE)).expect("opened");
+    let entry = Entry::File { len: 1, hash: FileId::new([1; 32]), executable: false };
+    let tree = Tree::new([("a/deep/path".parse().expect("a path"), entry)]).expect("a tree");
+    let listed = crate::state::ListedShare { manifest: ManifestId([1; 32]), size: 1, tree: Some(tree.id()) };
+    let share =
+        |n| ShareId { group: GROUP, file: FileId::new([1; 32]), name: format!("n{n}").parse().expect("a name") };
+    let all: Vec<_> = (0..NAMES).map(|n| (share(n), Some(listed))).collect();
+    for (folder, _) in index.put(&all).expect("put") {
+        index.add_paths(folder, &tree.encode()).expect("added");
+    }
+    assert_eq!(index.put(&all).expect("put"), vec![], "each of them is whole");
+    let conn = index::connect(&dir.path().join(FILE), false).expect("opened");
+    let found = |typed: &str| {
+        let query = Query::new(typed).expect("words");
+        Look::new(&conn, &query, (100, Instant::now() + PATIENCE)).run(&[GROUP]).expect("searched").len()
+    };
+    assert_eq!((found("deep"), found("n9")), (usize::try_from(index::SHARES_WITH_PATHS).expect("few"), 1));
+}
+
 /// `cargo test --release -p shoal-tracker --lib a_million_names -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "takes minutes, and measures"]
