@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time how fast packaged systems, and Shoal, move a tree of many files over loopback.
 
-  ./folders.py --systems rsync,syncthing,rqbit,shoal --trees 10k,200k --runs 3 [--json out.jsonl]
+  ./folders.py --systems rsync,syncthing,rqbit,shoal --trees 10k,200k --runs 3 [--fresh] [--json out.jsonl]
 
 Trees: 10k = 10,000 files of 1 to 64 KiB; 200k = 200,000 files of 0 to 4 KiB; random bytes, 100 files to a folder, 100 folders to
 a folder.  publish: from the command until others can fetch (rsync serves what is there: none).  download: from the
@@ -186,6 +186,8 @@ def main():
     ap.add_argument("--trees", default="10k,200k")
     ap.add_argument("--runs", type=int, default=3)
     ap.add_argument("--dir", default=None, help="scratch; default a fresh temporary directory")
+    ap.add_argument("--fresh", action="store_true",
+                    help="before each run, have the kernel forget the files of those before it, and read the tree (root)")
     ap.add_argument("--json")
     a = ap.parse_args()
     root = Path(tempfile.mkdtemp(prefix="folders", dir=a.dir))
@@ -198,6 +200,10 @@ def main():
             want = digest(tree)
             for run in range(a.runs):
                 for name in a.systems.split(","):
+                    if a.fresh:
+                        os.sync()
+                        Path("/proc/sys/vm/drop_caches").write_text("3")
+                        digest(tree)
                     r = Run(tree, root)
                     r.count = TREES[spec][0]
                     try:

@@ -85,6 +85,8 @@ pub(crate) enum Row {
     GrowthShares,
     /// Lookups with 1,000 to 1,000,000 groups and users
     GrowthUsers,
+    /// Words in 1,000,000 names
+    Search,
     /// Of a share, a member, a group, a login
     Memory,
     /// With 1,000,000 shares, warm and cold
@@ -110,6 +112,7 @@ impl Row {
             Self::CommandsSolo => "commands-solo",
             Self::GrowthShares => "growth-shares",
             Self::GrowthUsers => "growth-users",
+            Self::Search => "search",
             Self::Memory => "memory",
             Self::Start => "start",
             Self::Idle => "idle",
@@ -150,6 +153,7 @@ fn main() {
     rows::reads::run(&mut bench);
     rows::commands::run(&mut bench);
     rows::growth::run(&mut bench);
+    rows::search::run(&mut bench);
     rows::memory::run(&mut bench);
     rows::start::run(&mut bench);
     rows::idle::run(&mut bench);

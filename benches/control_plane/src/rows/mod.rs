@@ -5,6 +5,7 @@ pub(crate) mod growth;
 pub(crate) mod idle;
 pub(crate) mod memory;
 pub(crate) mod reads;
+pub(crate) mod search;
 pub(crate) mod start;
 pub(crate) mod storm;
 
