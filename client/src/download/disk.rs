@@ -388,12 +388,21 @@ impl Disk {
     /// Gives what is complete its name. The journal is still there.
     ///
     /// # Errors
-    /// As [`Destination::commit`] and [`FolderPart::finish`].
+    /// As [`Destination::commit`] and [`FolderPart::finish`]. [`Error::Integrity`] when a file of a folder has not the bytes that
+    /// its tree says: they are missing when the download is resumed.
     pub(crate) fn finish(&self, force: bool) -> Result<Placed, Error> {
         let failed = |e| Error::from_io("write", &self.destination.path(), e);
         let file = match &self.body {
             Body::File(file) => file,
-            Body::Folder(folder) => return folder.finish(&self.destination, &self.part, force),
+            Body::Folder(folder) => {
+                if let Some((lie, pieces)) = folder.complete().map_err(|e| self.failure(e))? {
+                    // Either the tree lies, or the disk: they are fetched once more before anybody is blamed for good.
+                    let mut journal = self.journal();
+                    pieces.into_iter().try_for_each(|piece| journal.lost(piece)).map_err(failed)?;
+                    return Err(Error::Integrity(lie.to_string()));
+                }
+                return folder.finish(&self.destination, &self.part, force);
+            }
         };
         self.sync().map_err(failed)?;
         self.destination.commit(&self.part, file, force)?;

@@ -144,7 +144,7 @@ impl Downloads {
     /// What is to be fetched of a folder.
     async fn plan(&self, group: &GroupName, info: &FileInfo, folder: &FolderSpec) -> Result<FolderPlan, Error> {
         let tree = tree(&self.0.ground, group, info.group_id, folder.tree, info.layout.len()).await?;
-        let chosen = folder.choice.of(&tree)?;
+        let chosen = folder.choice.clone().among(Arc::clone(&tree)).await?;
         Ok(FolderPlan { tree, chosen, single: folder.choice.path.is_some(), merge: folder.merge })
     }
 

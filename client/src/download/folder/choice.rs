@@ -12,7 +12,7 @@ use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::share::pieces_touching;
+use crate::share::{blocking, pieces_touching};
 
 /// Patterns, as they were given. Without any, everything is chosen.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,16 @@ impl Choice {
             ));
         }
         Ok(chosen)
+    }
+}
+
+impl Choice {
+    /// As [`of`](Self::of), beside the runtime: a tree may have a million entries.
+    ///
+    /// # Errors
+    /// As `of`.
+    pub(crate) async fn among(self, tree: Arc<Tree>) -> Result<Chosen, Error> {
+        blocking(move || self.of(&tree)).await
     }
 }
 

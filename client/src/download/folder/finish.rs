@@ -8,13 +8,14 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use common::pieces::PieceIndex;
 use common::tree::{Entry, Node, Tree};
 
 use super::part::FILES;
 use super::{Chosen, FolderPart, LyingTree};
 use crate::download::destination::Destination;
 use crate::error::{Error, shown};
-use crate::share::hash_file;
+use crate::share::{hash_file, pieces_touching};
 use crate::transfer::beneath::{Beneath, split};
 use crate::transfer::stamp::Stamp;
 use crate::transfer::trees::Marks;
@@ -28,10 +29,10 @@ pub(crate) struct Placed {
 }
 
 impl FolderPart {
-    /// Checks what is not checked yet, and gives everything its name, durably.
+    /// Gives everything that is [complete](Self::complete) its name, durably.
     ///
     /// # Errors
-    /// When something is in the way, the system refuses, or the tree says of a file what its bytes are not.
+    /// When something is in the way, or the system refuses.
     pub(crate) fn finish(
         &self,
         destination: &Destination,
@@ -39,7 +40,6 @@ impl FolderPart {
         force: bool,
     ) -> Result<Placed, Error> {
         let failed = |e| failure(e, &destination.path());
-        self.complete().map_err(failed)?;
         self.sync().map_err(failed)?;
         let dir = destination.open_part_folder(part).map_err(failed)?;
         let stamp =
@@ -50,9 +50,12 @@ impl FolderPart {
         Ok(Placed { stamp, marks: marks.transpose().map_err(failed)? })
     }
 
-    /// What no piece brings: empty files and folders. And files of several pieces are hashed: the others were when they were
-    /// written.
-    fn complete(&self) -> io::Result<()> {
+    /// Adds what no piece brings: empty files and folders. And files of several pieces are hashed: the others were when they
+    /// were written. With a file whose bytes are not what the tree says, the pieces that it lies in.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn complete(&self) -> io::Result<Option<(LyingTree, Vec<PieceIndex>)>> {
         for (index, Node { path, entry, offset }) in self.tree.iter().enumerate() {
             if !self.chosen.has(index) || self.in_place(index).is_some() {
                 continue;
@@ -63,12 +66,13 @@ impl FolderPart {
                 Entry::File { len: 0, executable, .. } => drop(self.staging.write(path, executable)?),
                 Entry::File { len, hash, .. } => {
                     if self.pieces_over(offset, len) > 1 && hash_file(&self.staging, path)?.0 != hash {
-                        return Err(io::Error::other(LyingTree(path.to_owned())));
+                        let pieces = pieces_touching(&self.tree, self.layout(), index).collect();
+                        return Ok(Some((LyingTree(path.to_owned()), pieces)));
                     }
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The folder becomes the destination, or what is in it goes into the one that is there.

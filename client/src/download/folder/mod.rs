@@ -48,7 +48,8 @@ impl FolderPlan {
 /// The tree says of a file what its bytes are not.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the share's list of files is wrong about `{}`, so it can never be verified; its publisher has to upload it again",
+    "the bytes of `{}` are not those in the share's list of files; `resume_download` fetches them once more, and if it says so \
+     again, the list is wrong, and its publisher has to upload the folder again",
     common::escape::Escaped(.0)
 )]
 pub(crate) struct LyingTree(pub(crate) String);

@@ -271,7 +271,7 @@ impl Driver {
         let manifest = manifest(&self.ground, wanted).await?;
         let Some(folder) = &spec.folder else { return Ok((manifest, None)) };
         let tree = tree(&self.ground, &spec.group, spec.group_id, folder.tree, spec.layout.len()).await?;
-        let chosen = folder.choice.of(&tree)?;
+        let chosen = folder.choice.clone().among(Arc::clone(&tree)).await?;
         let single = folder.choice.path.is_some();
         // A folder that has come there meanwhile is added to as one that was there before.
         let merge = folder.merge || (spec.force && !single);

@@ -23,8 +23,12 @@ impl Driver {
         let Some(Open { disk, .. }) = &self.open else { return Ok(()) };
         let (disk, force) = (Arc::clone(disk), self.job.spec.force);
         let plan = disk.folder().map(|folder| folder.plan());
-        let placed = blocking(move || disk.finish(force)).await?;
-        self.open = None;
+        let placed = blocking(move || disk.finish(force)).await;
+        if matches!(placed, Ok(_) | Err(Error::Integrity(_))) {
+            // What is missing after all is looked up in the journal.
+            self.open = None;
+        }
+        let placed = placed?;
         self.settle(placed, plan.as_ref(), offer, announced).await
     }
 

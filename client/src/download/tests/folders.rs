@@ -304,6 +304,28 @@ async fn a_tree_that_lies_is_refused_and_nothing_gets_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_the_disk_has_damaged_is_fetched_once_more_before_its_publisher_is_blamed() {
+    let tracker = FakeTracker::new();
+    let alice = alice(&tracker).await;
+    let bob = Device::with(&tracker, "bob", Limits::new(None, std::num::NonZeroU64::new(100 << 10))).await;
+    let (name, to) = ("src".parse().expect("a selector"), bob.files());
+    let large = only("large.bin");
+    let begun = bob.downloads.start_some(FakeTracker::group(), name, large, &to, Strategy::Sequential, false).await;
+    let id = begun.expect("begun");
+    until("some of it is there", || bob.downloads.list()[0].progress.have >= 64 << 10).await;
+    let staged = below(&to).into_keys().find(|name| name.ends_with("large.bin")).expect("on its way");
+    let file = fs::File::options().write(true).open(to.join(staged)).expect("opened");
+    // In its second piece, which came before.
+    std::os::unix::fs::FileExt::write_all_at(&file, b"damage", 20_000).expect("damaged");
+    let error = bob.downloads.finished(id).await.expect_err("damaged");
+    assert!(error.code() == "integrity" && error.to_string().contains("large.bin"), "{error}");
+    bob.downloads.resume(id).await.expect("resumed");
+    bob.downloads.finished(id).await.expect("complete");
+    let wanted = fs::read(alice.files().join("src/large.bin")).expect("read");
+    assert!(fs::read(bob.files().join("src/large.bin")).expect("read") == wanted, "as it was published");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_a_shared_folder_that_changes_is_named_and_the_rest_is_seeded() {
     let tracker = FakeTracker::new();
     let alice = alice(&tracker).await;
