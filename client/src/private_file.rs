@@ -34,6 +34,27 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
     }
 }
 
+/// The text at `path` as [`read`] gives it, if nobody else may read it.
+///
+/// # Errors
+/// When others may, or it cannot be read.
+pub(crate) fn read_secret(path: &Path) -> Result<Option<String>, Error> {
+    let text = read(path)?;
+    #[cfg(unix)]
+    if text.is_some() {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(path).map_err(|e| Error::from_io("read", path, e))?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let path = crate::error::shown(path);
+            return Err(Error::InvalidArgument(format!(
+                "others may read {path} (mode {mode:03o}), which holds a key; `chmod 600` it, or remove it: a new one is \
+                 made at the next start"
+            )));
+        }
+    }
+    Ok(text)
+}
+
 /// Removes the file at `path`, if there is one.
 ///
 /// # Errors

@@ -93,20 +93,23 @@ async fn serve_or_attach(args: &Args, info: TrackerInfo) -> Result<u8, Error> {
     let mut signals = Signals::listen().map_err(|e| Error::from_io_about("listen to signals", e))?;
     let manner = Manner::of(args);
     let mut lines = Lines::of(args).await?;
+    // What the lines came to that ran on another client.
+    let mut before = DONE;
     loop {
         let tasks = TaskGroup::new();
         let end = match neighbour(args, &tasks).await? {
             Neighbour::None(data_dir) => {
                 let served = serve(args, info, &data_dir, (manner, &mut lines), &tasks, &mut signals).await;
                 stop(&tasks).await;
-                return served;
+                return served.map(|status| if status == DONE { before } else { status });
             }
             Neighbour::Runs(attachment) => attach(args, *attachment, (manner, &mut lines), &tasks, &mut signals).await,
         };
         stop(&tasks).await;
         match end? {
             Left::For(status) => return Ok(status),
-            Left::Alone => {}
+            Left::Alone(status) if before == DONE => before = status,
+            Left::Alone(_) => {}
         }
     }
 }
@@ -227,8 +230,9 @@ fn open_control(data_dir: &DataDir, service: &Arc<dyn Service>, tasks: &TaskGrou
 enum Left {
     /// With this status.
     For(u8),
-    /// It was to stay, and the client that it was attached to has ended: this one has to take its place.
-    Alone,
+    /// It was to stay, and the client that it was attached to has ended: this one has to take its place. With what its lines
+    /// came to until then.
+    Alone(u8),
 }
 
 /// Runs a face on the client in another process.
@@ -255,17 +259,27 @@ async fn attach(
     not_for_us(args, &service.known_status().listen).iter().for_each(|text| front.say(text));
     let status = front.run(args, lines, Arc::clone(&service), tasks, signals).await;
     let is_alone = service.ended().is_cancelled() && !service.is_shut_down();
-    Ok(if manner == Manner::Stay && is_alone { Left::Alone } else { Left::For(status) })
+    let is_over = match status {
+        DONE => false,
+        INTERRUPTED | TERMINATED => true,
+        // A script ends at its first failing line, also if that failed because the client ended.
+        _ => !args.keep_going,
+    };
+    Ok(if manner == Manner::Stay && is_alone && !is_over { Left::Alone(status) } else { Left::For(status) })
 }
 
 /// What is to be said of options that concern the engine, where that runs already and listens at `listen`.
 fn not_for_us(args: &Args, listen: &str) -> Vec<String> {
     let limits = [("--limit-up", args.limit_up), ("--limit-down", args.limit_down)];
     let limits = limits.iter().filter(|(_, limit)| limit.is_some());
+    let public = args.web_public.then(|| {
+        "--web-public is left out: a client runs here already, and decides itself who reaches its page; `shutdown` ends it".to_owned()
+    });
     let mut said: Vec<_> = limits
         .map(|(option, _)| {
             format!("{option} is left out: a client runs here already, and its own limit holds; `limit` changes that")
         })
+        .chain(public)
         .collect();
     let wanted = args.listen_at().ok().filter(|wanted| wanted.port() != 0 && wanted.to_string() != listen);
     said.extend(

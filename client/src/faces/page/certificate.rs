@@ -32,7 +32,7 @@ impl Certificate {
     pub(super) fn load_or_create(data_dir: &Path, address: IpAddr) -> Result<Self, Error> {
         // One for each address: a browser that has accepted one goes on accepting it.
         let path = data_dir.join(format!("web-{}.pem", address.to_string().replace(':', "_")));
-        let pem = match private_file::read(&path)? {
+        let pem = match private_file::read_secret(&path)? {
             Some(pem) => pem,
             None => {
                 let pem = create(address).map_err(|e| Error::Internal(format!("cannot make a certificate: {e}")))?;
@@ -102,7 +102,12 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
+            let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
             assert_eq!(std::fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
+            mode(0o644);
+            let refused = Certificate::load_or_create(dir.path(), address).err().expect("refused").to_string();
+            assert!(refused.contains("mode 644") && refused.contains("chmod 600"), "{refused}");
+            mode(0o600);
         }
         std::fs::write(&path, "nonsense").expect("written");
         let refused = Certificate::load_or_create(dir.path(), address).err().expect("refused").to_string();
