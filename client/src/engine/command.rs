@@ -308,6 +308,12 @@ impl Command {
         Self::ListFiles { group, folder: None, sort: SortBy::default(), pattern: None, page: None, rows: None }
     }
 
+    /// What is in a folder.
+    pub(crate) fn folder(group: GroupName, folder: ShareFile) -> Self {
+        let folder = Some(folder);
+        Self::ListFiles { group, folder, sort: SortBy::default(), pattern: None, page: None, rows: None }
+    }
+
     /// The name of the command in the table, whatever alias was typed.
     pub fn name(&self) -> &'static str {
         match self {

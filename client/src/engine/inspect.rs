@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use common::id::{FileId, GroupId, GroupName};
 use common::ticket::{Signed, Ticket};
-use common::wire::client::{FileInfo, FileSelector, OpenedFile, OpenedShare, PeerRow, Request, Response};
+use common::wire::client::{
+    FileInfo, FileSelector, OpenedFile, OpenedShare, PeerRow, Request, Response, ShareInfo, TreeHead,
+};
 
-use super::outcome::{Info, Outcome, SeederRow, VerifiedRow};
+use super::outcome::{Info, Kind, Moment, Outcome, SeederRow, VerifiedRow};
 use super::{Call, Engine, Progress, unexpected};
 use crate::download::{Inquiry, SeederAnswer};
 use crate::error::{Error, shown};
@@ -16,11 +18,25 @@ use crate::units::count;
 /// Who seeds a share, and what entitles us to ask them.
 type Seeded = (Vec<PeerRow>, Signed<Ticket>);
 
+/// What a tracker tells of a share; one of an older release tells less.
+struct Described {
+    file: FileInfo,
+    tree: Option<TreeHead>,
+    published: Option<Moment>,
+}
+
+impl Described {
+    fn file(file: FileInfo) -> Self {
+        Self { file, tree: None, published: None }
+    }
+}
+
 impl Engine {
     /// All that there is to know of a share; each seeder is asked how much it has.
     pub(super) async fn info(&self, group: GroupName, file: FileSelector) -> Result<Outcome, Error> {
         self.who().await?;
-        let (info, known) = self.look_up(&group, file).await?;
+        let (share, known) = self.look_up(&group, file).await?;
+        let info = &share.file;
         let seeders = match known {
             Some((peers, ticket)) => {
                 let inquiry = Inquiry { group: info.group_id, file_id: info.file_id, layout: info.layout, ticket };
@@ -29,34 +45,45 @@ impl Engine {
             None => Vec::new(),
         };
         let group = self.shares.group_names().present(info.group_id, &group);
-        Ok(Outcome::Info(self.described(info, group, seeders)))
+        Ok(Outcome::Info(self.described(share, group, seeders)))
     }
 
     /// A share, and who seeds it where the trackers say so at once.
-    async fn look_up(&self, group: &GroupName, file: FileSelector) -> Result<(FileInfo, Option<Seeded>), Error> {
+    async fn look_up(&self, group: &GroupName, file: FileSelector) -> Result<(Described, Option<Seeded>), Error> {
         match self.trackers.open_share(group, file.clone()).await {
-            Ok(OpenedShare { info, peers, ticket, .. }) => return Ok((info.file, Some((peers.into_vec(), ticket)))),
+            Ok(OpenedShare { info, peers, ticket, .. }) => {
+                let ShareInfo { file, tree, published } = info;
+                let share = Described { file, tree, published: Some(Moment(published)) };
+                return Ok((share, Some((peers.into_vec(), ticket))));
+            }
             Err(Error::OldTracker) => {}
             Err(e) => return Err(e),
         }
         match self.trackers.open_file(group, file.clone()).await {
-            Ok(OpenedFile { info, peers, ticket, .. }) => return Ok((info, Some((peers.into_vec(), ticket)))),
+            Ok(OpenedFile { info, peers, ticket, .. }) => {
+                return Ok((Described::file(info), Some((peers.into_vec(), ticket))));
+            }
             Err(Error::OldTracker) => {}
             Err(e) => return Err(e),
         }
         match self.trackers.call(Request::FindFile { group: group.clone(), file }).await? {
-            Response::File(info) => Ok((info, None)),
+            Response::File(info) => Ok((Described::file(info), None)),
             _ => Err(unexpected()),
         }
     }
 
-    fn described(&self, info: FileInfo, group: GroupName, seeders: Vec<SeederRow>) -> Info {
-        let FileInfo { group_id, name, file_id, layout, sha1, uploader } = info;
+    fn described(&self, share: Described, group: GroupName, seeders: Vec<SeederRow>) -> Info {
+        let Described { file, tree, published } = share;
+        let FileInfo { group_id, name, file_id, layout, sha1, uploader } = file;
         let path = self.path_of(group_id, file_id);
         Info {
             link: ShareLink { group: group.clone(), file_id }.to_string(),
             group,
             name,
+            kind: if tree.is_some() { Kind::Folder } else { Kind::File },
+            entries: tree.map(|tree| tree.entries),
+            tree: tree.map(|tree| tree.id.to_string()),
+            published,
             size: layout.len(),
             piece_size: layout.piece_len(),
             pieces: layout.count(),

@@ -352,14 +352,18 @@ fn entries(n: u64) -> String {
 fn info(i: &Info) -> String {
     let mut lines = vec![
         format!(
-            "{} in `{}`: {} in {} of {}",
+            "{} in `{}`: {}{} in {} of {}",
             i.name,
             i.group,
+            i.entries.map(|n| format!("a folder of {}, ", entries(n.into()))).unwrap_or_default(),
             size(i.size),
             count(i.pieces.into(), "piece", "pieces"),
             size(i.piece_size)
         ),
-        format!("from    {}", i.uploader),
+        i.published.map_or_else(
+            || format!("from    {}", i.uploader),
+            |at| format!("from    {}, {}", i.uploader, ago(at.age())),
+        ),
         format!("sha1    {}", i.sha1),
         format!("file id {}", i.file_id),
         format!("link    {}", Escaped(&i.link)),

@@ -8,7 +8,7 @@ use common::wire::refusal::Refusal;
 
 use super::*;
 use crate::engine::outcome::State;
-use crate::engine::outcome::{Member, MemberRow, PeerShare, Skipped, UploadedFolder, User};
+use crate::engine::outcome::{Member, MemberRow, Moment, PeerShare, Skipped, UploadedFolder, User};
 
 fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a name")
@@ -338,6 +338,10 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         group: group(),
         name: name("a.bin"),
         link: format!("shoal:lab/{}", "ab".repeat(32)),
+        kind: Kind::File,
+        entries: None,
+        tree: None,
+        published: None,
         size: 5 << 20,
         piece_size: 262_144,
         pieces: 20,
@@ -453,6 +457,16 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("search a", Outcome::Hits { hits: Vec::new(), more: false }),
         ("info lab a.bin", Outcome::Info(info(None))),
         ("info lab a.bin", Outcome::Info(Info { seeders: Vec::new(), ..info(Some("/x/a.bin")) })),
+        (
+            "info lab src",
+            Outcome::Info(Info {
+                kind: Kind::Folder,
+                entries: Some(3),
+                tree: Some("ef".repeat(32)),
+                published: Some(Moment(1_700_000_000)),
+                ..info(None)
+            }),
+        ),
         ("verify lab a.bin", Outcome::Verified(verified)),
         ("list_devices", Outcome::Devices { devices: vec![device(true), device(false)] }),
         ("end_login abcdef", Outcome::LoginEnded { device: "ab".repeat(32), here: false }),

@@ -125,6 +125,18 @@ pub struct Info {
     pub name: FileName,
     /// A link to it, for other members.
     pub link: String,
+    /// Whether it is a folder.
+    #[serde(default)]
+    pub kind: Kind,
+    /// What is in a folder: files and empty folders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<u32>,
+    /// The id of a folder's tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<String>,
+    /// When it was published; left out where an older tracker does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Moment>,
     /// Length.
     pub size: u64,
     /// Length of its pieces.

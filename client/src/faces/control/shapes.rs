@@ -164,7 +164,7 @@ fn info() -> Value {
     with(
         uploaded(),
         &[("uploader", text()), ("here", flag()), ("seeders", json!({ "type": "array", "items": seeder }))],
-        &[("path", text())],
+        &[("path", text()), ("kind", words(&["file", "folder"])), ("published", text())],
     )
 }
 

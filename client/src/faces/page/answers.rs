@@ -120,6 +120,12 @@ impl Answers {
         Ok(OneInfo(self.ask(Command::Info { group: group.clone(), file_name: id }).await?))
     }
 
+    /// What is in a folder that a group shares, or in the folder `under` in it.
+    pub(super) async fn folder(&self, group: &GroupName, file_id: FileId, under: &str) -> Result<Arc<Outcome>, Error> {
+        let folder = format!("id:{file_id}/{under}").parse().map_err(Error::InvalidArgument)?;
+        self.ask(Command::folder(group.clone(), folder)).await
+    }
+
     /// Drops all answers: something has changed.
     pub(super) fn forget(&self) {
         let mut kept = self.locked();

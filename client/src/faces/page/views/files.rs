@@ -23,6 +23,10 @@ pub(super) const SORTS: &[(&str, &str)] = &[
     ("uploader", "Who shared it"),
 ];
 
+/// The columns, each by the sort that its head asks for.
+const COLUMNS: &[(&str, &str)] =
+    &[("name", "Name"), ("size", "Size"), ("age", "Age"), ("seeders", "Seeders"), ("uploader", "From")];
+
 /// Which files are shown, and in which order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -67,6 +71,10 @@ pub(super) struct Listing<'a> {
     shown: String,
     /// The filter, for the addresses of the other pages.
     query: String,
+    columns: &'static [(&'static str, &'static str)],
+    sort: String,
+    /// The text of the filter, for the addresses of the other orders.
+    encoded_text: String,
 }
 
 struct Row {
@@ -156,8 +164,10 @@ pub(super) fn listing<'a>(
         1 => what,
         _ => format!("{} to {} of {what}", first + 1, first + rows.len()),
     };
-    let query = format!("match={}&sort={}", encoded(&filter.text), filter.sort);
-    Listing { group, rows, total: files.len(), text: filter.text.clone(), number, pages, shown, query }
+    let encoded_text = encoded(&filter.text);
+    let query = format!("match={encoded_text}&sort={}", filter.sort);
+    let (total, text, sort) = (files.len(), filter.text.clone(), filter.sort.clone());
+    Listing { group, rows, total, text, number, pages, shown, query, columns: COLUMNS, sort, encoded_text }
 }
 
 /// Text for a query, percent-encoded.

@@ -4,6 +4,7 @@
 
 mod account;
 mod files;
+mod folder;
 mod frame;
 mod group;
 mod groups;
@@ -26,6 +27,7 @@ use common::id::{FileId, GroupName};
 use common::wire::refusal::Refusal;
 
 pub(super) use self::files::Filter;
+use self::folder::Level;
 pub(super) use self::frame::top;
 use self::search::Query;
 use super::Page;
@@ -44,6 +46,8 @@ pub(super) enum View {
     Group(GroupName, Filter),
     /// One file of a group.
     File(GroupName, FileId),
+    /// What is in a folder of a group.
+    Folder(GroupName, FileId, Level),
     /// What was found.
     Search(Query),
     /// Downloads, shares, and what happened.
@@ -90,8 +94,13 @@ impl View {
     /// The view at a path, as far as anybody may see it who is logged in, or not.
     pub(super) fn at(page: &Page, path: &str, query: &str) -> Self {
         let nobody = page.engine.user().is_none();
-        if let Some((group, file_id)) = file_at(path) {
-            return if nobody { Self::Welcome } else { Self::File(group, file_id) };
+        let (file, within) = path.trim_end_matches('/').strip_suffix("/in").map_or((path, false), |file| (file, true));
+        if let Some((group, file_id)) = file_at(file) {
+            return match (nobody, within) {
+                (true, _) => Self::Welcome,
+                (_, false) => Self::File(group, file_id),
+                (_, true) => Self::Folder(group, file_id, Level::of(query)),
+            };
         }
         let mut parts = path.trim_matches('/').split('/');
         match (parts.next(), parts.next(), parts.next()) {
@@ -121,6 +130,7 @@ impl View {
             Self::Groups => groups::render(page).await,
             Self::Group(group, filter) => group::render(page, group, filter).await,
             Self::File(group, file_id) => info::render(page, group, *file_id).await,
+            Self::Folder(group, file_id, level) => folder::render(page, group, *file_id, level).await,
             Self::Search(query) => search::render(page, query).await,
             Self::Transfers => transfers::render(page),
             Self::Transfer(n) => transfer::render(page, *n),
@@ -135,7 +145,7 @@ impl View {
     fn here(&self) -> &'static str {
         match self {
             Self::Welcome => "welcome",
-            Self::Groups | Self::Group(..) | Self::File(..) => "groups",
+            Self::Groups | Self::Group(..) | Self::File(..) | Self::Folder(..) => "groups",
             Self::Search(_) => "search",
             Self::Transfers | Self::Transfer(_) => "transfers",
             Self::Health => "health",
@@ -147,7 +157,10 @@ impl View {
     fn failed(&self, error: &Error) -> Rendered {
         let text = error.to_string().replace('`', "");
         let (title, text) = match (self, error) {
-            (Self::Group(group, _) | Self::File(group, _), Error::Refused(Refusal::NotAMember(_))) => (
+            (
+                Self::Group(group, _) | Self::File(group, _) | Self::Folder(group, ..),
+                Error::Refused(Refusal::NotAMember(_)),
+            ) => (
                 format!("You are not in {group}"),
                 "Only its members see its files. You can ask to join it in the list of groups.".to_owned(),
             ),
