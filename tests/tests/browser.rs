@@ -85,6 +85,9 @@ impl Browser {
     }
 
     async fn clicks(&self, css: &str) {
+        // Out from under the bar at the top, as somebody would scroll.
+        let script = "document.querySelector(arguments[0])?.scrollIntoView({ block: 'center' })";
+        self.js(script, vec![css.into()]).await;
         self.0.find(Locator::Css(css)).await.expect(css).click().await.expect(css);
     }
 
@@ -311,7 +314,7 @@ async fn a_link_is_copied_a_file_is_looked_at_and_a_folder_is_opened_with_the_de
     let pasted = a.js("return document.querySelector('#match').value", vec![]).await;
     assert_eq!(pasted, format!("shoal:lab/{file_id}"));
     a.fills("#match", "a.").await;
-    a.clicks("#files th a").await;
+    a.clicks("#files a.file").await;
     a.sees("#seeders", "100%").await;
     a.clicks("form[action='/run/verify'] button").await;
     a.sees("#news", "is what was published").await;
@@ -392,8 +395,8 @@ async fn ten_thousand_files_are_opened_filtered_and_sorted_without_a_slow_input(
         let took = waits_for(
             &a,
             &format!(
-                "[...document.querySelectorAll('#files th a')].every(e => e.innerText.includes('{round}')) && \
-                 (document.querySelectorAll('#files th a').length > 0 || document.querySelector('#files .empty'))"
+                "[...document.querySelectorAll('#files a.file')].every(e => e.innerText.includes('{round}')) && \
+                 (document.querySelectorAll('#files a.file').length > 0 || document.querySelector('#files .empty'))"
             ),
         )
         .await;
