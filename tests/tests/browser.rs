@@ -334,6 +334,50 @@ async fn a_link_is_copied_a_file_is_looked_at_and_a_folder_is_opened_with_the_de
     a.0.close().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_found_in_a_folder_and_fetched_out_of_it() {
+    let Some(chromium) = Chromium::start() else { return };
+    let cluster = Cluster::start(1);
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    let deep = alice.home().join("src/deep/er");
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::write(deep.join("needle <1>.txt"), "content").unwrap();
+    std::fs::write(alice.home().join("src/main.rs"), "fn main() {}").unwrap();
+    let mut seeder = alice.live();
+    seeder.ok("create_group lab");
+    seeder.ok("upload_file src lab");
+    bob.ok(&["join_group lab"]);
+    seeder.ok("accept_request lab bob");
+    let mut live = bob.live_with(&["--web=127.0.0.1:0"]);
+    live.ok("whoami");
+    let b = chromium.browser().await;
+    b.go(&Page::of(&live).link()).await;
+    b.sees("#g-lab", "lab").await;
+    b.clicks("#g-lab a").await;
+    b.sees("#files th", "folder of 2").await;
+    b.clicks("#files thead a[href$='sort=size']").await;
+    b.sees("#files th[aria-sort='descending']", "Size").await;
+    is_accessible(&b, "a group with columns to sort by").await;
+    b.clicks("#files a.file").await;
+    b.sees(".facts", "2 files").await;
+    is_accessible(&b, "a folder's facts").await;
+    b.clicks(".facts a").await;
+    b.sees("tbody th", "main.rs").await;
+    is_accessible(&b, "what is in a folder").await;
+    b.clicks("#top nav a[href='/search']").await;
+    b.types("input[name='words']", "needle").await;
+    b.sees("#hits", "deep/er/needle <1>.txt").await;
+    is_accessible(&b, "what was found").await;
+    b.clicks("#hits .meta a").await;
+    b.sees("tbody th", "needle <1>.txt").await;
+    b.fills("#save-to", bob.downloads().to_str().unwrap()).await;
+    b.clicks("td.do button").await;
+    b.clicks("#top nav a[href='/transfers']").await;
+    b.sees(".transfer", "complete").await;
+    assert_eq!(std::fs::read_to_string(bob.downloads().join("needle <1>.txt")).unwrap(), "content");
+    b.0.close().await.unwrap();
+}
+
 /// Counts from now on how long each key and click takes from the hardware to the next picture (Event Timing API).
 const WATCH_INPUT: &str = "window.slowest = 0; new PerformanceObserver(list => list.getEntries().forEach(e => { \
                            if (e.interactionId) window.slowest = Math.max(window.slowest, e.duration); })) \

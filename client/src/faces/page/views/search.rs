@@ -63,6 +63,8 @@ struct Row {
     group: String,
     name: String,
     path: String,
+    /// The folder that it is in, for an address.
+    within: String,
     size: String,
     id: String,
 }
@@ -89,6 +91,7 @@ fn row(hit: &HitRow) -> Row {
         group: hit.group.to_string(),
         name: hit.name.to_string(),
         path: hit.path.as_deref().map(|path| Escaped(path).to_string()).unwrap_or_default(),
+        within: hit.path.as_deref().and_then(|path| path.rsplit_once('/')).map(|(f, _)| encoded(f)).unwrap_or_default(),
         size: units::size(hit.size),
         id: hit.file_id.to_string(),
     }
