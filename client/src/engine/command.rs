@@ -4,6 +4,7 @@
 //! `Argument::of`). Knows no terminal and no network.
 
 mod argument;
+pub(crate) mod guide;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::console::Console;
-use super::{Service, parse, render};
+use super::{Service, help, render};
 use crate::engine::{Call, Command, Outcome};
 use crate::error::Error;
 
@@ -16,7 +16,7 @@ pub(super) async fn execute(
     columns: usize,
 ) -> Result<Outcome, Error> {
     match command {
-        Command::Help { command } => parse::help(command.as_deref(), columns).map(|help| Outcome::Help { help }),
+        Command::Help { command } => help::help(command.as_deref(), columns).map(|help| Outcome::Help { help }),
         command => service.run(anchored(command), call).await,
     }
 }

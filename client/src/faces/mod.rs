@@ -8,6 +8,7 @@ mod console;
 pub(crate) mod control;
 mod execute;
 pub(crate) mod front;
+mod help;
 pub(crate) mod page;
 mod parse;
 mod progress;

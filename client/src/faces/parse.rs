@@ -13,9 +13,6 @@ use crate::engine::command::Line;
 use crate::error::Error;
 use crate::link::ShareLink;
 
-/// Columns of the usages in the list of all commands; longer ones have a line of their own.
-const USAGE_COLUMNS: usize = 32;
-
 /// A line that was understood, or not.
 #[derive(Debug)]
 pub(crate) struct Parsed {
@@ -89,65 +86,8 @@ fn first_positional(command: &clap::Command, words: &[String]) -> Option<usize> 
     None
 }
 
-/// The help for all commands, or for one, in lines of at most so many columns.
-///
-/// # Errors
-/// When there is no such command.
-pub(crate) fn help(command: Option<&str>, columns: usize) -> Result<String, Error> {
-    let mut table = Line::command();
-    match command {
-        None => Ok(overview(&mut table, columns)),
-        Some(name) => match table.find_subcommand_mut(name) {
-            Some(found) => {
-                let mut found = found.clone().disable_help_flag(true).term_width(columns);
-                Ok(found.render_help().to_string().trim_end().to_owned())
-            }
-            None => Err(unknown(name)),
-        },
-    }
-}
-
-/// All commands: usage and a line about each.
-fn overview(table: &mut clap::Command, columns: usize) -> String {
-    let rows: Vec<_> = table
-        .get_subcommands_mut()
-        .map(|c| (usage_of(c), c.get_about().map(ToString::to_string).unwrap_or_default()))
-        .collect();
-    // What is longer has a line of its own.
-    let width = rows.iter().map(|(usage, _)| usage.len()).filter(|w| *w <= USAGE_COLUMNS).max().unwrap_or_default();
-    let rows = rows.iter().map(|(usage, about)| {
-        let about = wrap(about, columns.saturating_sub(width + 4));
-        let (first, about) = match usage.len() <= width {
-            true => (format!("  {usage:width$}  "), about),
-            false => {
-                (format!("  {}\n  {:width$}  ", wrap(usage, columns.saturating_sub(2)).join("\n      "), ""), about)
-            }
-        };
-        first + &about.join(&format!("\n  {:width$}  ", ""))
-    });
-    let rows: Vec<_> = rows.collect();
-    let foot = "`help <command>` tells more. A file is named, or chosen by `id:` and digits of its id. \
-                Quote what has spaces: 'my file.pdf'. `~` is your home directory.";
-    format!("{}\n\n{}", rows.join("\n"), wrap(foot, columns).join("\n"))
-}
-
-/// `text` in lines of at most so many columns, broken between words; only a word that is longer makes a longer line.
-fn wrap(text: &str, columns: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 /// `login <user> [password]`
-fn usage_of(command: &mut clap::Command) -> String {
+pub(super) fn usage_of(command: &mut clap::Command) -> String {
     let usage = command.clone().disable_help_flag(true).render_usage().to_string();
     usage.trim_start_matches("Usage: ").trim().to_owned()
 }
@@ -219,7 +159,7 @@ fn typed(word: &str) -> Option<String> {
     Some(Escaped(&quoted).to_string())
 }
 
-fn unknown(typed: &str) -> Error {
+pub(super) fn unknown(typed: &str) -> Error {
     let remedy = suggest::remedy(typed);
     // A whole line in quotes is one word, and may hold a password.
     let typed: String = typed.split_whitespace().next().unwrap_or_default().chars().take(80).collect();
@@ -384,29 +324,5 @@ mod tests {
             let error = error(&line.replace("{}", &id));
             assert!(error.code() == code && error.to_string().contains(what), "{line}: {error}");
         }
-    }
-
-    #[test]
-    fn help_is_wrapped_between_words() {
-        for columns in [40, 60, 80, 100] {
-            let texts = [None, Some("download_file"), Some("upload_file")].map(|c| help(c, columns).expect("help"));
-            let words: Vec<_> = texts.iter().flat_map(|t| t.split_whitespace()).collect();
-            let wide = help(None, 1000).expect("help");
-            assert!(wide.split_whitespace().all(|w| words.contains(&w)), "no word is broken at {columns}");
-            let longest = texts.iter().flat_map(|t| t.lines()).map(|l| l.chars().count()).max();
-            assert!(columns < 80 || longest.is_some_and(|l| l <= columns), "{columns}: {}", texts.join("\n"));
-        }
-    }
-
-    #[test]
-    fn every_command_has_help() {
-        let all = help(None, 80).expect("an overview");
-        for command in Line::command().get_subcommands() {
-            let name = command.get_name();
-            assert!(all.contains(name), "{name}");
-            assert!(help(Some(name), 80).expect(name).contains("Usage: "), "{name}");
-        }
-        assert!(help(Some("upload"), 80).expect("an alias").contains("--piece-size"));
-        assert_eq!(help(Some("nonsense"), 80).expect_err("none").code(), "usage");
     }
 }

@@ -498,3 +498,22 @@ fn every_outcome_is_shown_the_same_after_the_way_through_json() {
     assert!(missing.is_empty(), "{missing:?}");
     assert!(Outcome::decode(&crate::engine::Command::Whoami, &serde_json::json!({})).is_err());
 }
+
+/// What people see of every outcome, by command.
+#[test]
+fn every_outcome_is_as_people_have_seen_it() {
+    let mut shown = std::collections::BTreeMap::<_, String>::new();
+    for (line, outcome) in every_outcome() {
+        let command = crate::faces::parse::parse(line).expect("a command").command.expect(line);
+        let Text { data, message, hint } = text(&outcome);
+        let parts = [("", data), ("stderr: ", message), ("next: ", hint.unwrap_or_default())];
+        let parts = parts.into_iter().filter(|(_, text)| !text.is_empty()).map(|(what, text)| format!("{what}{text}\n"));
+        *shown.entry(command.name()).or_default() += &format!("> {line}\n{}\n", parts.collect::<String>());
+    }
+    for (command, text) in shown {
+        // Ages grow.
+        let moment = crate::engine::outcome::Moment(1_700_000_000);
+        let text = text.replace(&age(moment.age()), "[age]").replace(&ago(moment.age()), "[ago]");
+        insta::assert_snapshot!(format!("outcome_{command}"), text);
+    }
+}
