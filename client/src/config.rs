@@ -14,8 +14,12 @@ use common::escape::Escaped;
 use common::tracker_info::{TrackerInfo, TrackerInfoError};
 
 use crate::error::{Error, shown};
+use crate::places::Places;
 use crate::private_file;
 use crate::units;
+
+/// The release, and of a released program the commit.
+const VERSION: &str = env!("SHOAL_VERSION");
 
 /// Name of the file whose lock says that the directory is in use.
 const LOCK: &str = "lock";
@@ -35,7 +39,7 @@ from --password-fd, or else from the variable SHOAL_PASSWORD, and a person at a 
 /// Lines that are piped in are run as a script. Started in the background of a terminal it reads nothing and seeds.
 /// Where a client runs already on the same data directory, this one attaches to it: the lines are run there, and `shutdown` ends it.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "client", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "client", version = VERSION, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Args {
     /// Where this client serves pieces to others: an address of this machine, or a name for one, such as localhost:7000.
     /// Port 0 lets the system choose.
@@ -65,7 +69,8 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub password_fd: Option<u32>,
     /// Where keys, known trackers, shares, unfinished downloads and the login are kept
-    /// (default: `./data/client-<IP>-<PORT>`)
+    /// (default: `./data/client-<IP>-<PORT>`; where the list is installed in an XDG directory, or the working directory cannot be
+    /// written, below `$XDG_DATA_HOME/shoal`)
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Send at most so many bytes per second to others, for example 500K or 10M.
@@ -74,6 +79,10 @@ pub struct Args {
     /// Fetch at most so many bytes per second from others.
     #[arg(long, value_name = "RATE", value_parser = units::parse_rate)]
     pub limit_down: Option<NonZeroU64>,
+    /// Write man pages of both programs and of all commands, and completions for bash, zsh and fish, below this directory;
+    /// and leave.
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    pub generate: Option<PathBuf>,
     /// Open the page for a browser on this machine, and print a link to it: at 127.0.0.1:7080, or at ADDR:PORT. An address
     /// is written after the other arguments, or as --web=ADDR:PORT.
     #[arg(long, value_name = "ADDR:PORT")]
@@ -89,13 +98,18 @@ impl Args {
     /// # Errors
     /// With file, line and reason.
     pub fn read_tracker_info(&self) -> Result<TrackerInfo, Error> {
-        TrackerInfo::read(&self.tracker_info).map_err(|e| match e {
+        TrackerInfo::read(&self.list()).map_err(|e| match e {
             TrackerInfoError::Unreadable { path, source } => {
                 let action = format!("read the list of trackers {}", shown(&path));
                 Error::Io { action, source: Arc::new(source) }
             }
             wrong => Error::InvalidArgument(wrong.to_string()),
         })
+    }
+
+    /// The file with the list of trackers: as it is given, or one of that name that is installed.
+    pub fn list(&self) -> PathBuf {
+        here(|places| places.list(&self.tracker_info))
     }
 
     /// The address to serve at: of a name the first one, IPv4 before IPv6. Blocks on the resolver.
@@ -110,15 +124,14 @@ impl Args {
 
     /// Where this client keeps its things: a directory of its own for each address.
     pub fn data_dir(&self) -> PathBuf {
-        self.data_dir.clone().unwrap_or_else(|| {
-            // Colons of IPv6 are not for file names.
-            let address = match &self.listen {
-                HostPort::Ip(address) => format!("{}-{}", address.ip().to_string().replace(':', "_"), address.port()),
-                HostPort::Name { host, port } => format!("{host}-{port}"),
-            };
-            PathBuf::from(format!("data/client-{address}"))
-        })
+        self.data_dir.clone().unwrap_or_else(|| here(|places| places.data_dir(&self.listen, &self.list())))
     }
+}
+
+fn here<T>(ask: impl FnOnce(&Places<'_>) -> T) -> T {
+    // Without a working directory nothing can be written there.
+    let here = std::env::current_dir().unwrap_or_default();
+    ask(&Places { variable: &|name| std::env::var_os(name), here: &here })
 }
 
 fn parse_address(text: &str) -> Result<HostPort, String> {
@@ -217,12 +230,8 @@ mod tests {
     }
 
     #[test]
-    fn the_data_directory_tells_addresses_apart() {
-        let dir = |line: &str| args(line).expect("good arguments").data_dir();
-        assert_eq!(dir("127.0.0.1:7000 t.txt"), Path::new("data/client-127.0.0.1-7000"));
-        assert_eq!(dir("[fe80::1]:7000 t.txt"), Path::new("data/client-fe80__1-7000"));
-        assert_eq!(dir("localhost:7000 t.txt"), Path::new("data/client-localhost-7000"));
-        assert_eq!(dir("0.0.0.0:0 t.txt --data-dir d"), Path::new("d"));
+    fn a_data_directory_that_is_named_is_used() {
+        assert_eq!(args("0.0.0.0:0 t.txt --data-dir d").expect("good arguments").data_dir(), Path::new("d"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use common::escape::Escaped;
 use common::task::TaskGroup;
 use common::tls::DeviceKey;
@@ -26,6 +26,7 @@ use crate::faces::front::{Front, Lines, Manner};
 use crate::faces::page::{Opener, PageConfig};
 use crate::faces::script::{DONE, INTERRUPTED, TERMINATED, USAGE};
 use crate::faces::{self, Service, Signals, fatal, fatal_data};
+use crate::generate;
 use crate::settings::Settings;
 use crate::share::{ShareConfig, Shares};
 use crate::trackers::{Trackers, TrackersConfig};
@@ -46,7 +47,11 @@ const THE_PAGE: &str = "the page for your browser";
 /// Runs the client as its command line says; the exit status.
 pub fn start(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<_> = arguments.into_iter().collect();
-    match Args::try_parse_from(&arguments) {
+    let matches = Args::command().try_get_matches_from(&arguments);
+    if let Some(directory) = matches.as_ref().ok().and_then(|m| m.get_one::<PathBuf>("generate")) {
+        return generate::generate(directory).map_or_else(|e| fault(false, &e), |()| DONE);
+    }
+    match matches.and_then(|m| Args::from_arg_matches(&m)) {
         Ok(args) => run(&args).unwrap_or_else(|e| fault(args.json, &e)),
         Err(e) => misused(&e, &arguments),
     }
@@ -301,7 +306,7 @@ async fn open_engine(
     let (trackers, notices) = Trackers::start(TrackersConfig {
         data_dir: path.clone(),
         info,
-        info_path: args.tracker_info.clone(),
+        info_path: args.list(),
         device: device.clone(),
         tasks: tasks.clone(),
     })?;

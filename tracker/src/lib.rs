@@ -10,6 +10,7 @@
 //! frames, `store` no wire messages, `rules` no tokio.
 
 pub mod admission;
+pub mod arguments;
 mod command;
 pub mod config;
 pub mod console;
