@@ -4,8 +4,8 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::Parser;
@@ -16,7 +16,8 @@ use common::tracker_info::{TrackerInfo, TrackerInfoError};
 use crate::error::{Error, shown};
 use crate::places::Places;
 use crate::private_file;
-use crate::units;
+use crate::settings::limit::MaxRate;
+use crate::settings::{Given, Origin, SettingName, UploadSlots, Ways};
 
 /// The release, and of a released program the commit.
 const VERSION: &str = env!("SHOAL_VERSION");
@@ -73,16 +74,22 @@ pub struct Args {
     /// written, below `$XDG_DATA_HOME/shoal`)
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Send at most so many bytes per second to others, for example 500K or 10M.
-    #[arg(long, value_name = "RATE", value_parser = units::parse_rate)]
-    pub limit_up: Option<NonZeroU64>,
+    /// Send at most so many bytes per second to others, for example 500K or 10M; or `off`.
+    #[arg(long, value_name = "RATE")]
+    pub limit_up: Option<MaxRate>,
     /// Fetch at most so many bytes per second from others.
-    #[arg(long, value_name = "RATE", value_parser = units::parse_rate)]
-    pub limit_down: Option<NonZeroU64>,
+    #[arg(long, value_name = "RATE")]
+    pub limit_down: Option<MaxRate>,
+    /// Serve so many others at the same time; the rest wait for their turn. `off` is without bound.
+    #[arg(long, value_name = "N")]
+    pub seeding_slots: Option<UploadSlots>,
     /// Write man pages of both programs and of all commands, and completions for bash, zsh and fish, below this directory;
     /// and leave.
     #[arg(long, value_name = "DIR", exclusive = true)]
     pub generate: Option<PathBuf>,
+    /// Print what holds, by the command line, the environment and settings.toml, in the form of that file; and leave.
+    #[arg(long)]
+    pub print_config: bool,
     /// Open the page for a browser on this machine, and print a link to it: at 127.0.0.1:7080, or at ADDR:PORT. An address
     /// is written after the other arguments, or as --web=ADDR:PORT.
     #[arg(long, value_name = "ADDR:PORT")]
@@ -132,6 +139,41 @@ fn here<T>(ask: impl FnOnce(&Places<'_>) -> T) -> T {
     // Without a working directory nothing can be written there.
     let here = std::env::current_dir().unwrap_or_default();
     ask(&Places { variable: &|name| std::env::var_os(name), here: &here })
+}
+
+impl Args {
+    /// What this command line says, and otherwise the environment, of what settings.toml may say as well.
+    ///
+    /// # Errors
+    /// When a variable of the environment has no value that it may have; with its name.
+    pub fn given(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<Given, Error> {
+        let (up, down) = (SettingName::LimitUp, SettingName::LimitDown);
+        let rate = |given: Option<(MaxRate, Origin)>| given.map(|(MaxRate(rate), origin)| (rate, origin));
+        Ok(Given {
+            limit: Ways {
+                up: rate(either(self.limit_up, up, &variable)?),
+                down: rate(either(self.limit_down, down, &variable)?),
+            },
+            slots: either(self.seeding_slots, SettingName::SeedingSlots, &variable)?,
+        })
+    }
+}
+
+/// A value of the command line, or else of the environment.
+fn either<T: FromStr<Err = String>>(
+    flag: Option<T>,
+    name: SettingName,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<(T, Origin)>, Error> {
+    if let Some(value) = flag {
+        return Ok(Some((value, Origin::Flag)));
+    }
+    // Set to nothing is as good as not set.
+    let Some(text) = variable(name.variable()).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let value = text.to_string_lossy().parse();
+    let value =
+        value.map_err(|why| Error::InvalidArgument(format!("{} in the environment: {why}", name.variable())))?;
+    Ok(Some((value, Origin::Environment)))
 }
 
 fn parse_address(text: &str) -> Result<HostPort, String> {
@@ -238,10 +280,25 @@ mod tests {
     fn options_are_read() {
         let a = args("127.0.0.1:0 t.txt -c whoami -c -x --limit-up 10M --stay --json --keep-going").expect("good");
         assert_eq!(a.commands, ["whoami", "-x"]);
-        assert_eq!((a.limit_up.map(NonZeroU64::get), a.stay, a.json, a.keep_going), (Some(10 << 20), true, true, true));
+        assert_eq!((a.limit_up, a.stay, a.json, a.keep_going), (Some(rate("10M")), true, true, true));
         for bad in ["", "127.0.0.1:0", "local host:1 t.txt", "127.0.0.1 t.txt", "127.0.0.1:0 t.txt --limit-up 0"] {
             assert!(args(bad).is_err(), "{bad}");
         }
+    }
+
+    fn rate(text: &str) -> MaxRate {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_environment() {
+        let a = args("127.0.0.1:0 t.txt --limit-up off").expect("good");
+        let given = |down: &'static str| a.given(move |name| (name != "SHOAL_SEEDING_SLOTS").then(|| down.into()));
+        let limit = Ways { up: Some((None, Origin::Flag)), down: Some((rate("2M").0, Origin::Environment)) };
+        assert_eq!(given("2M").expect("good"), Given { limit, slots: None });
+        assert_eq!(given("").expect("as if it were not set").limit.down, None);
+        let wrong = given("fast").expect_err("no rate").to_string();
+        assert!(wrong.contains("SHOAL_LIMIT_DOWN in the environment: `fast` is not a rate"), "{wrong}");
     }
 
     #[test]

@@ -67,7 +67,8 @@ fn page_of_client() -> io::Result<Vec<u8>> {
         for (name, _) in section.commands {
             let Some(command) = table.find_subcommand(name) else { continue };
             let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-            let entry = format!(".TP\n\\fB{}\\fR\n{}; see {}(1)\n", plain(name), plain(&about), plain(&name_of_page(command)));
+            let entry =
+                format!(".TP\n\\fB{}\\fR\n{}; see {}(1)\n", plain(name), plain(&about), plain(&name_of_page(command)));
             page.extend_from_slice(entry.as_bytes());
         }
     }

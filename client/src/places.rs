@@ -143,7 +143,11 @@ mod tests {
         assert_eq!(places.list(Path::new("./tracker_info.txt")), Path::new("./tracker_info.txt"));
         assert_eq!(places.list(Path::new("other.txt")), Path::new("other.txt"));
         fs::write(here.path().join("tracker_info.txt"), "").expect("written");
-        assert_eq!(places.list(Path::new("tracker_info.txt")), Path::new("tracker_info.txt"), "what is here goes before");
+        assert_eq!(
+            places.list(Path::new("tracker_info.txt")),
+            Path::new("tracker_info.txt"),
+            "what is here goes before"
+        );
         fs::create_dir(here.path().join("data")).expect("made");
         assert_eq!(of(&[]), Path::new("data/client-127.0.0.1-1"));
     }

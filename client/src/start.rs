@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::config::{self, Args, DataDir, Opened};
 use crate::download::{DownloadConfig, Downloads};
+use crate::engine::controls::Active;
 use crate::engine::{Begin, Call, Command, Copies, Engine, Outcome, PageLink, Rooms};
 use crate::error::{Error, shown};
 use crate::faces::control::attach::{Attached, Listening};
@@ -27,7 +28,7 @@ use crate::faces::page::{Opener, PageConfig};
 use crate::faces::script::{DONE, INTERRUPTED, TERMINATED, USAGE};
 use crate::faces::{self, Service, Signals, fatal, fatal_data};
 use crate::generate;
-use crate::settings::Settings;
+use crate::settings::{self, SettingName, Settings, Values};
 use crate::share::{ShareConfig, Shares};
 use crate::trackers::{Trackers, TrackersConfig};
 use crate::transfer::Limits;
@@ -84,7 +85,27 @@ fn fault(json: bool, error: &Error) -> u8 {
     USAGE
 }
 
+/// Prints what would hold, or holds, by command line, environment and file.
+fn print_config(args: &Args) -> Result<u8, Error> {
+    let data_dir = args.data_dir();
+    let settings = Settings::at(&data_dir);
+    let active = Active::new(settings.read()?, &args.given(|name| std::env::var_os(name))?);
+    let head = format!(
+        "What holds for this client, in the form of {}.\nIt serves at {}; its trackers are in {}, its data is in {}.",
+        shown(settings.path()),
+        args.listen,
+        shown(&args.list()),
+        shown(&data_dir)
+    );
+    let text = settings::print(&head, &active.limit, &active.groups, active.slots, |name| active.origin(name));
+    fatal_data(text.trim_end());
+    Ok(DONE)
+}
+
 fn run(args: &Args) -> Result<u8, Error> {
+    if args.print_config {
+        return print_config(args);
+    }
     let info = args.read_tracker_info()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Error::from_io_about("start", e))?;
@@ -184,9 +205,7 @@ async fn serve(
     let values = settings.read()?;
     let unknown = values.unknown.iter().map(|name| format!("settings.toml: there is no setting `{}`", Escaped(name)));
     unknown.for_each(|text| front.say(&text));
-    // What is said at the start goes before what is kept.
-    let limits = Limits::new(args.limit_up.or(values.limit_up), args.limit_down.or(values.limit_down));
-    let (engine, begin) = open_engine(args, info, data_dir, (settings, limits), tasks).await?;
+    let (engine, begin) = open_engine(args, info, data_dir, (settings, values), tasks).await?;
     let page = PageConfig { data_dir: data_dir.path().to_owned(), public: args.web_public, tasks: tasks.clone() };
     let page = Arc::new(Opener::new(&engine, page));
     engine.set_page(Box::new(Arc::clone(&page)));
@@ -275,14 +294,22 @@ async fn attach(
 
 /// What is to be said of options that concern the engine, where that runs already and listens at `listen`.
 fn not_for_us(args: &Args, listen: &str) -> Vec<String> {
-    let limits = [("--limit-up", args.limit_up), ("--limit-down", args.limit_down)];
-    let limits = limits.iter().filter(|(_, limit)| limit.is_some());
+    let options = [
+        (SettingName::LimitUp, args.limit_up.is_some()),
+        (SettingName::LimitDown, args.limit_down.is_some()),
+        (SettingName::SeedingSlots, args.seeding_slots.is_some()),
+    ];
     let public = args.web_public.then(|| {
         "--web-public is left out: a client runs here already, and decides itself who reaches its page; `shutdown` ends it".to_owned()
     });
-    let mut said: Vec<_> = limits
-        .map(|(option, _)| {
-            format!("{option} is left out: a client runs here already, and its own limit holds; `limit` changes that")
+    let mut said: Vec<_> = options
+        .iter()
+        .filter(|(_, is_given)| *is_given)
+        .map(|(name, _)| {
+            let (option, word) = (name.option(), name.word());
+            format!(
+                "{option} is left out: a client runs here already, and its own holds; `set {word} <value>` changes that"
+            )
         })
         .chain(public)
         .collect();
@@ -297,10 +324,13 @@ async fn open_engine(
     args: &Args,
     info: TrackerInfo,
     data_dir: &DataDir,
-    (settings, limits): (Settings, Limits),
+    (settings, values): (Settings, Values),
     tasks: &TaskGroup,
 ) -> Result<(Arc<Engine>, Begin), Error> {
     let path = data_dir.path().to_owned();
+    let given = args.given(|name| std::env::var_os(name))?;
+    // Until the engine says what they are.
+    let limits = Limits::default();
     let device = DeviceKey::load_or_create(&path.join("device.key"))
         .map_err(|e| Error::from_io_about("use this device's key", io::Error::other(e)))?;
     let (trackers, notices) = Trackers::start(TrackersConfig {
@@ -329,7 +359,7 @@ async fn open_engine(
         limits: limits.clone(),
     })?;
     Ok(Engine::new(
-        Rooms { trackers, shares, downloads, device: id, settings, limits, copies: Copies::at(&path) },
+        Rooms { trackers, shares, downloads, device: id, settings, values, given, limits, copies: Copies::at(&path) },
         notices,
     ))
 }

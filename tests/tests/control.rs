@@ -262,6 +262,10 @@ fn every_command_answers_as_the_description_says() {
     call("limit", json!({"direction": "up", "rate": 10_000_000}));
     call("limit", json!({"direction": "down", "rate": "2M"}));
     call("limit", json!({"direction": "up", "rate": "off"}));
+    call("limit", json!({"direction": "up", "rate": "1M", "at": ["08:00-18:00", "22:00-06:00"]}));
+    call("limit", json!({}));
+    call("set", json!({"name": "seeding_slots", "value": "4"}));
+    call("show", json!({}));
     call("status", json!({}));
     call("help", json!({"command": "login"}));
     call("web", json!({}));
@@ -334,6 +338,6 @@ fn the_examples_of_the_page_about_the_interface_work() {
     let out = Command::new("bash").current_dir(alice.home()).args(["-ec", &examples]).output().unwrap();
     let said = String::from_utf8(out.stdout).unwrap();
     assert!(out.status.success(), "{said}{}", String::from_utf8_lossy(&out.stderr));
-    assert_eq!(said.matches(r#""ok":true"#).count(), 4, "{said}");
+    assert_eq!(said.matches(r#""ok":true"#).count(), 7, "{said}");
     assert!(said.contains("event: status"), "{said}");
 }

@@ -363,7 +363,7 @@ fn a_limit_holds_for_running_downloads_at_once_and_over_restarts() {
     let cluster = Cluster::start(1);
     let (alice, _a, bob) = sharing(&cluster, 24 * MIB);
     let mut b = service(&bob, &[]);
-    assert_eq!(b.ok("limit down 1M"), serde_json::json!({ "up": null, "down": MIB }));
+    assert_eq!(b.ok("limit down 1M"), serde_json::json!({ "up": null, "down": MIB }), "and nothing else");
     let mut face = Process::start(bob.command().args(["--json", "-c", "download_file lab data.bin downloads"]));
     until("some of it", || have(&mut b) > 0);
     let begun = Instant::now();

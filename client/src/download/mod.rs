@@ -37,6 +37,7 @@ mod wait;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -120,7 +121,7 @@ impl Downloads {
             connector: PeerConnector::new(&device),
             idle: IdleConnections::default(),
             tasks,
-            down: limits.down,
+            limits,
             budget: Budget::new(BUDGET),
         };
         let tasks = ground.tasks.clone();
@@ -175,7 +176,7 @@ impl Downloads {
     /// When there is no such download, or it is over.
     pub async fn pause(&self, id: DownloadId) -> Result<(), Error> {
         let job = self.unfinished(id)?;
-        self.save(&job, true).await?;
+        self.save(&job, |spec| spec.paused = true).await?;
         job.set_paused(true);
         job.want(Wanted::Pause).await;
         Ok(())
@@ -187,7 +188,7 @@ impl Downloads {
     /// When there is no such download, or it is over.
     pub async fn resume(&self, id: DownloadId) -> Result<(), Error> {
         let job = self.unfinished(id)?;
-        self.save(&job, false).await?;
+        self.save(&job, |spec| spec.paused = false).await?;
         job.set_paused(false);
         job.want(Wanted::Run).await;
         self.drive(&job, None);
@@ -221,9 +222,32 @@ impl Downloads {
         Ok(())
     }
 
-    async fn save(&self, job: &Job, paused: bool) -> Result<(), Error> {
+    /// Limits how fast a download may come, in bytes per second, until it is over; `None` is no limit.
+    ///
+    /// # Errors
+    /// When there is no such download, or it is over.
+    pub async fn limit(&self, id: DownloadId, rate: Option<NonZeroU64>) -> Result<(), Error> {
+        let job = self.unfinished(id)?;
+        let (specs, n, down) = (self.0.specs.clone(), job.spec.n, job.down.clone());
+        // Where nothing can come between: whoever gives up waiting leaves both, or neither.
+        blocking(move || {
+            specs.change(n, |spec| spec.down = rate)?;
+            down.set(rate);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The downloads with a limit of their own that are not over, and that.
+    pub fn limits(&self) -> Vec<(DownloadId, NonZeroU64)> {
+        let is_over = |job: &Job| job.progress.borrow().done.is_some();
+        let jobs = self.jobs().into_iter().filter(|job| !is_over(job));
+        jobs.filter_map(|job| Some((DownloadId(job.spec.n), job.down.get()?))).collect()
+    }
+
+    async fn save(&self, job: &Job, change: impl FnOnce(&mut Spec) + Send + 'static) -> Result<(), Error> {
         let (specs, n) = (self.0.specs.clone(), job.spec.n);
-        blocking(move || specs.save(&Spec { paused, ..specs.get(n)? })).await
+        blocking(move || specs.change(n, change)).await
     }
 
     /// Goes on with the unfinished downloads of the user who is logged in.

@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use super::peer_stream::{PeerStream, Reader, Writer};
 use super::picker::PeerKey;
 use crate::transfer::pool::{Buffer, Pool};
-use crate::transfer::rate::RateLimit;
+use crate::transfer::rate::RateLimits;
 
 /// How long a seeder may take to answer our hello.
 const BITFIELD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -119,7 +119,7 @@ pub(crate) struct Fetch {
     pub(crate) key: PeerKey,
     pub(crate) layout: PieceLayout,
     pub(crate) pool: Pool,
-    pub(crate) down: RateLimit,
+    pub(crate) down: RateLimits,
     pub(crate) gauge: Arc<Gauge>,
     pub(crate) events: mpsc::Sender<Event>,
 }

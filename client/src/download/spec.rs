@@ -2,7 +2,9 @@
 //! journal.
 
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
 
 use common::id::{FileId, FileName, GroupId, GroupName, Sha1Digest, TreeId, UserId};
@@ -49,6 +51,9 @@ pub(crate) struct Spec {
     pub(crate) strategy: Strategy,
     pub(crate) force: bool,
     pub(crate) paused: bool,
+    /// How fast it may come, in bytes per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) down: Option<NonZeroU64>,
     /// If it is a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) folder: Option<FolderSpec>,
@@ -100,6 +105,7 @@ impl Draft {
             strategy,
             force,
             paused: false,
+            down: None,
             folder,
         }
     }
@@ -116,6 +122,8 @@ impl Spec {
 #[derive(Debug, Clone)]
 pub(crate) struct Specs {
     directory: PathBuf,
+    /// One change at a time.
+    changing: Arc<Mutex<()>>,
 }
 
 impl Specs {
@@ -126,7 +134,7 @@ impl Specs {
     pub(crate) fn open(data_dir: &Path) -> Result<Self, Error> {
         let directory = data_dir.join("downloads");
         private_directory(&directory).map_err(|e| Error::from_io("create", &directory, e))?;
-        Ok(Self { directory })
+        Ok(Self { directory, changing: Arc::default() })
     }
 
     /// All that can be read, by number; the others are left alone, with a word in the log.
@@ -171,6 +179,17 @@ impl Specs {
         let path = self.path(spec.n);
         let text = serde_json::to_vec_pretty(spec).map_err(|e| Error::from_io("write", &path, e.into()))?;
         private_file::replace(&path, &text)
+    }
+
+    /// Changes what is remembered of download `n`.
+    ///
+    /// # Errors
+    /// When it is not remembered, or the file system refuses.
+    pub(crate) fn change(&self, n: u64, change: impl FnOnce(&mut Spec)) -> Result<(), Error> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spec = self.get(n)?;
+        change(&mut spec);
+        self.save(&spec)
     }
 
     /// Forgets download `n`, its journal last.

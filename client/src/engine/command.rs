@@ -15,11 +15,11 @@ use common::wire::client::FileSelector;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub use self::argument::{DevicePrefix, MaxRate, Order, Secret, ShareFile};
+pub use self::argument::{DevicePrefix, Hours, MaxRate, Order, Secret, ShareFile};
 use self::argument::{download_number, joined, positive, selector};
 use super::arrange::{Glob, SortBy};
 use super::paths;
-use crate::settings::Direction;
+use crate::settings::{Direction, SettingName};
 use crate::units;
 
 /// A line at the prompt or in a script.
@@ -277,14 +277,39 @@ pub enum Command {
         #[arg(value_name = "device")]
         device: DevicePrefix,
     },
-    /// Limit what this client sends or fetches, at once and after restarts
+    /// Show all limits, or limit what is sent or fetched, at once and after restarts
     Limit {
-        /// `up` is what it sends to others, `down` what it fetches
-        #[arg(value_name = "up|down", value_enum)]
-        direction: Direction,
-        /// Bytes per second, for example 500K or 10M; or `off`
+        /// `up` is what this client sends to others, `down` what it fetches
+        #[arg(value_name = "up|down", value_enum, requires = "rate")]
+        direction: Option<Direction>,
+        /// Bytes per second, for example 500K or 10M; or `off`. The smallest limit that concerns a transfer holds
         #[arg(value_name = "rate|off")]
-        rate: MaxRate,
+        rate: Option<MaxRate>,
+        /// Only what goes to or comes from members of this group
+        #[arg(long, value_name = "group", requires = "direction")]
+        group: Option<GroupName>,
+        /// Only this download, until it is over: its number in show_downloads
+        #[arg(long, value_name = "n", value_parser = download_number, requires = "direction", conflicts_with_all = ["group", "at"])]
+        download: Option<u64>,
+        /// Only at these hours of each day, by this machine's clock, such as 08:00-18:00; repeatable. A line without it
+        /// holds at any time, and removes these
+        #[arg(long, value_name = "hours", requires = "direction")]
+        at: Vec<Hours>,
+    },
+    /// Show all settings, or set one, at once and after restarts
+    Set {
+        /// Which one
+        #[arg(value_name = "name", value_enum, requires = "value")]
+        name: Option<SettingName>,
+        /// Its value; `default` removes it from settings.toml
+        #[arg(value_name = "value", allow_hyphen_values = true)]
+        value: Option<String>,
+    },
+    /// Show settings, and where the value of each comes from
+    Show {
+        /// Which one; all when left out
+        #[arg(value_name = "name", value_enum)]
+        name: Option<SettingName>,
     },
     /// Show trackers, login, address, limits and rates
     Status,
@@ -348,6 +373,8 @@ impl Command {
             Self::ListDevices => "list_devices",
             Self::EndLogin { .. } => "end_login",
             Self::Limit { .. } => "limit",
+            Self::Set { .. } => "set",
+            Self::Show { .. } => "show",
             Self::Status => "status",
             Self::Help { .. } => "help",
             Self::Web => "web",
@@ -407,7 +434,7 @@ impl Argument {
             "user" => Self::User,
             "file_name" | "folder" => Self::File,
             "path" | "destination" => Self::Path,
-            "n" => Self::Download,
+            "n" | "download" => Self::Download,
             _ => Self::Other,
         }
     }
@@ -457,6 +484,8 @@ mod tests {
             "list_devices",
             "end_login",
             "limit",
+            "set",
+            "show",
             "status",
             "web",
             "help",

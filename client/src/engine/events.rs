@@ -85,6 +85,9 @@ pub(super) fn spawn(engine: &Arc<Engine>, sources: Sources, tasks: &TaskGroup) {
     tasks.spawn("share notices", follow_shares(Arc::clone(engine), shares));
     tasks.spawn("downloads", follow_downloads(Arc::clone(engine)));
     tasks.spawn("status", follow_status(Arc::clone(engine)));
+    let told = Arc::clone(engine);
+    let changed = move || told.tell(Event::Status(told.known_status()));
+    tasks.spawn("limits by the clock", engine.controls.clone().follow_clock(changed));
 }
 
 async fn follow_notices(engine: Arc<Engine>, mut notices: mpsc::Receiver<Notice>) {

@@ -1,38 +1,151 @@
-//! What may be sent and fetched, changed while the client runs; and whether others can reach it.
+//! What may be sent and fetched, and all else that is set, changed while the client runs; and whether others can reach it.
 
-use std::sync::Arc;
+use common::id::{GroupId, GroupName};
 
-use super::command::MaxRate;
-use super::outcome::{self, Moment, Outcome, Reach, ReachState};
+use super::command::{Hours, MaxRate};
+use super::controls::{Active, minute_now};
+use super::outcome::{self, LimitRow, LimitTable, Moment, Outcome, Reach, ReachState, SettingRow};
 use super::{Engine, Event};
+use crate::download::DownloadId;
 use crate::error::Error;
-use crate::settings::Direction;
+use crate::settings::limit::{Limit, Rate};
+use crate::settings::{Direction, GroupLimit, SettingName};
 use crate::share::{Reached, blocking};
+use crate::trackers::{Directory, unexpected};
+
+/// What is limited.
+pub(super) enum Scope {
+    /// All that this client sends or fetches.
+    Client,
+    /// What goes to or comes from members of a group.
+    Group(GroupName),
+    /// One download.
+    Download(u64),
+}
 
 impl Engine {
-    /// Limits what is sent or fetched, from now on and after the next start.
+    /// Limits what is sent or fetched, from now on and after the next start; a download until it is over.
     ///
     /// # Errors
-    /// When it cannot be kept; then nothing is changed.
-    pub(super) async fn limit(&self, direction: Direction, MaxRate(rate): MaxRate) -> Result<Outcome, Error> {
-        let settings = Arc::clone(&self.settings);
-        blocking(move || settings.set_limit(direction, rate)).await?;
-        match direction {
-            Direction::Up => self.limits.up.set(rate),
-            Direction::Down => self.limits.down.set(rate),
+    /// When there is no such group or download, or it cannot be kept; then nothing is changed.
+    pub(super) async fn limit(
+        &self,
+        direction: Direction,
+        MaxRate(rate): MaxRate,
+        scope: Scope,
+        hours: Vec<Hours>,
+    ) -> Result<Outcome, Error> {
+        let controls = self.controls.clone();
+        match scope {
+            Scope::Client => blocking(move || controls.limit(direction, None, rate, &hours)).await?,
+            Scope::Group(name) => {
+                let id = self.group_id(&name).await?;
+                blocking(move || controls.limit(direction, Some((id, &name)), rate, &hours)).await?;
+            }
+            Scope::Download(n) if direction == Direction::Down => self.downloads.limit(DownloadId(n), rate).await?,
+            Scope::Download(_) => {
+                let text = "a download only fetches: `limit down <rate> --download <n>`";
+                return Err(Error::InvalidArgument(text.to_owned()));
+            }
         }
         self.tell(Event::Status(self.known_status()));
-        Ok(Outcome::Limits(self.known_limits()))
+        Ok(Outcome::Limits(self.limit_table()))
+    }
+
+    /// Which group is called so: only its members learn that.
+    async fn group_id(&self, name: &GroupName) -> Result<GroupId, Error> {
+        let ticket = Directory::ticket(&self.trackers, name).await?;
+        let cluster = Directory::cluster(&self.trackers).ok_or_else(unexpected)?;
+        Ok(ticket.verify(&cluster).map_err(|_| unexpected())?.group)
+    }
+
+    /// All limits, and which of them hold now.
+    pub(super) fn limit_table(&self) -> LimitTable {
+        let outcome::Limits { up, down } = self.known_limits();
+        let mut limits = rows(&self.controls.active(), minute_now(), |id, name| {
+            let name: GroupName = name.parse().ok()?;
+            Some(self.shares.group_names().present(id, &name).to_string())
+        });
+        limits.extend(self.downloads.limits().into_iter().map(|(n, rate)| LimitRow {
+            direction: Direction::Down,
+            group: None,
+            n: Some(n.0),
+            rate: Some(rate.get()),
+            at: None,
+            now: true,
+        }));
+        LimitTable { up, down, limits }
     }
 
     pub(super) fn known_limits(&self) -> outcome::Limits {
         outcome::Limits { up: self.limits.up.get().map(Into::into), down: self.limits.down.get().map(Into::into) }
     }
 
+    /// Sets a setting, from now on and after the next start.
+    ///
+    /// # Errors
+    /// When the value is none, or cannot be kept; then nothing is changed.
+    pub(super) async fn set(&self, name: SettingName, value: String) -> Result<Outcome, Error> {
+        let controls = self.controls.clone();
+        blocking(move || controls.set(name, &value)).await?;
+        self.tell(Event::Status(self.known_status()));
+        Ok(self.show(Some(name)))
+    }
+
+    /// Settings, and where their values come from.
+    pub(super) fn show(&self, name: Option<SettingName>) -> Outcome {
+        let active = self.controls.active();
+        let wanted = SettingName::ALL.into_iter().filter(|known| name.is_none_or(|name| name == *known));
+        let row = |name: SettingName| {
+            let origin = active.origin(name);
+            let given = self.controls.overridden_by(name).filter(|given| *given != origin);
+            SettingRow { name, value: active.value(name), from: origin, next_start: given }
+        };
+        Outcome::Settings { settings: wanted.map(row).collect() }
+    }
+
     /// Whether others can connect, as far as has been seen.
     pub(super) fn reach(&self) -> Reach {
         reach(self.shares.listen_addr().ip().is_loopback(), self.shares.reached())
     }
+}
+
+/// The limits of the client and of groups, at a minute of the day. One of the client that holds at any time is told already.
+fn rows(active: &Active, minute: u16, name_of: impl Fn(GroupId, &str) -> Option<String>) -> Vec<LimitRow> {
+    let mut rows: Vec<_> = Direction::ALL
+        .into_iter()
+        .filter(|direction| !active.limit.of(*direction).windows.is_empty())
+        .flat_map(|direction| rows_of(direction, None, active.limit.of(direction), minute))
+        .collect();
+    for (id, GroupLimit { name, limit }) in &active.groups {
+        let group = name_of(*id, name).unwrap_or_else(|| id.to_string());
+        for direction in Direction::ALL.into_iter().filter(|direction| *limit.of(*direction) != Limit::default()) {
+            rows.extend(rows_of(direction, Some(&group), limit.of(direction), minute));
+        }
+    }
+    rows
+}
+
+/// One limit: a row for each of its hours, and one for the rest of the day.
+fn rows_of(direction: Direction, group: Option<&str>, limit: &Limit, minute: u16) -> Vec<LimitRow> {
+    let row = |rate: Rate, at: Option<Hours>, now| LimitRow {
+        direction,
+        group: group.map(str::to_owned),
+        n: None,
+        rate: rate.map(Into::into),
+        at: at.map(|hours| hours.to_string()),
+        now,
+    };
+    let holds = limit.at(minute);
+    let mut is_inside = false;
+    let mut rows = Vec::new();
+    for (hours, rate) in &limit.windows {
+        let is_now = hours.contains(minute) && *rate == holds;
+        is_inside |= hours.contains(minute);
+        rows.push(row(*rate, Some(*hours), is_now));
+    }
+    rows.push(row(limit.rate, None, !is_inside));
+    rows
 }
 
 fn reach(is_loopback: bool, Reached { from_elsewhere, from_here }: Reached) -> Reach {
@@ -46,6 +159,8 @@ fn reach(is_loopback: bool, Reached { from_elsewhere, from_here }: Reached) -> R
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use super::*;
 
     #[test]
@@ -55,5 +170,13 @@ mod tests {
         assert_eq!(of(false, Some(5), Some(7)), Reach { state: ReachState::Reached, at: Some(Moment(5)) });
         assert_eq!(of(false, None, Some(7)).state, ReachState::Local);
         assert_eq!(of(false, None, None), Reach::default());
+    }
+
+    #[test]
+    fn of_a_limit_by_the_clock_the_row_that_holds_is_marked() {
+        let mut limit = Limit::always(NonZeroU64::new(9));
+        limit.change(NonZeroU64::new(1), &["8-18".parse().expect("hours")]);
+        let now = |hour: u16| rows_of(Direction::Up, None, &limit, hour * 60).iter().map(|r| r.now).collect::<Vec<_>>();
+        assert_eq!((now(9), now(19)), (vec![true, false], vec![false, true]));
     }
 }

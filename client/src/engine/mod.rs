@@ -6,6 +6,7 @@
 
 pub mod arrange;
 pub mod command;
+pub(crate) mod controls;
 mod copies;
 mod devices;
 pub mod events;
@@ -34,8 +35,10 @@ use tokio_util::sync::CancellationToken;
 use self::arrange::Wanted;
 pub use self::command::Command;
 use self::command::Secret;
+use self::controls::Controls;
 pub use self::copies::Copies;
 pub use self::events::Event;
+use self::limits::Scope;
 use self::news::{Happening, News};
 pub use self::outcome::Outcome;
 pub use self::outcome::PageLink;
@@ -43,7 +46,7 @@ use self::outcome::{Group, Member, Status, TrackerRow, User};
 pub use self::progress::{Call, Progress, ProgressSink};
 use crate::download::{Choice, Downloads};
 use crate::error::Error;
-use crate::settings::Settings;
+use crate::settings::{Given, Settings, Values};
 use crate::share::{Shares, UploadAs};
 use crate::trackers::{self, LoggedIn, Notice, Trackers, unexpected};
 use crate::transfer::Limits;
@@ -54,8 +57,7 @@ pub struct Engine {
     shares: Shares,
     downloads: Downloads,
     device: DeviceId,
-    /// What is kept of what a person has set.
-    settings: Arc<Settings>,
+    controls: Controls,
     limits: Limits,
     copies: Arc<Copies>,
     events: broadcast::Sender<Event>,
@@ -77,6 +79,10 @@ pub struct Rooms {
     pub device: DeviceId,
     /// What a person has set.
     pub settings: Settings,
+    /// What of it the file says.
+    pub values: Values,
+    /// What goes before the file.
+    pub given: Given,
     /// The limits that shares and downloads keep to.
     pub limits: Limits,
     /// Copies of files that came from browsers.
@@ -92,13 +98,14 @@ pub trait OpenPage: Send + Sync {
 impl Engine {
     /// An engine over these rooms. `begin` lets it tell what happens, from the first notice on.
     pub fn new(rooms: Rooms, notices: mpsc::Receiver<Notice>) -> (Arc<Self>, Begin) {
-        let Rooms { trackers, shares, downloads, device, settings, limits, copies } = rooms;
-        let (settings, copies) = (Arc::new(settings), Arc::new(copies));
+        let Rooms { trackers, shares, downloads, device, settings, values, given, limits, copies } = rooms;
+        let copies = Arc::new(copies);
+        let controls = Controls::new(settings, values, given, limits.clone(), shares.clone());
         let (pushes, share_notices) = (trackers.pushes(), shares.notices());
         let events = broadcast::Sender::new(events::EVENTS);
         let (ended, page) = (CancellationToken::new(), OnceLock::new());
         let engine =
-            Arc::new(Self { trackers, shares, downloads, device, settings, limits, copies, events, ended, page });
+            Arc::new(Self { trackers, shares, downloads, device, controls, limits, copies, events, ended, page });
         let sources = events::Sources { notices, pushes, shares: share_notices };
         (Arc::clone(&engine), Begin { engine, sources })
     }
@@ -236,7 +243,14 @@ impl Engine {
             Command::Search { words, page } => self.search(&words, page).await,
             Command::Info { group, file_name } => self.info(group, file_name).await,
             Command::Verify { group, file_name } => self.verify(group, file_name, call).await,
-            Command::Limit { direction, rate } => self.limit(direction, rate).await,
+            Command::Limit { direction: Some(direction), rate: Some(rate), group, download, at } => {
+                let scope = download.map(Scope::Download).or(group.map(Scope::Group)).unwrap_or(Scope::Client);
+                self.limit(direction, rate, scope, at).await
+            }
+            Command::Limit { .. } => Ok(Outcome::Limits(self.limit_table())),
+            Command::Set { name: Some(name), value: Some(value) } => self.set(name, value).await,
+            Command::Set { .. } => Ok(self.show(None)),
+            Command::Show { name } => Ok(self.show(name)),
             Command::Status => Ok(Outcome::Status(self.status().await)),
             Command::Help { .. } => Ok(Outcome::Help { help: String::new() }),
             Command::Web => self.web().await,

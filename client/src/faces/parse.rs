@@ -122,7 +122,9 @@ fn explain(error: &clap::Error, known: Option<&str>, words: &[String]) -> Error 
         ErrorKind::UnknownArgument => {
             Error::Usage(format!("an argument too many, or an unknown option; usage: {usage}"))
         }
-        ErrorKind::ArgumentConflict => Error::Usage(format!("an option is there twice; usage: {usage}")),
+        ErrorKind::ArgumentConflict => {
+            Error::Usage(format!("an option is there twice, or two exclude each other; usage: {usage}"))
+        }
         _ => Error::Usage(format!("usage: {usage}")),
     }
 }
@@ -221,7 +223,7 @@ mod tests {
             ("list_file lab", "`list_files`"),
             ("create_grup x", "`create_group`"),
             ("uplod_file a b", "`upload"),
-            ("show", "`show_downloads`"),
+            ("show_d", "`show_downloads`"),
         ] {
             let error = error(typed);
             assert_eq!(error.code(), "usage");
@@ -242,6 +244,10 @@ mod tests {
             ("logout now", "usage: logout"),
             ("list_files lab --all", "usage: list_files [OPTIONS] <group>"),
             ("login", "usage: login <user> [password]"),
+            ("limit up", "<rate|off> is missing"),
+            ("set seeding_slots", "<value> is missing"),
+            ("limit --at 8-9", "missing"),
+            ("limit down 1M --download 3 --group lab", "two exclude each other"),
         ] {
             let error = error(line);
             assert_eq!(error.code(), "usage", "{line}");
@@ -263,6 +269,9 @@ mod tests {
             ("list_files lab --sort luck", "name, size, age, seeders"),
             ("list_files lab --match [a", "is no pattern"),
             ("list_files lab --page 0", "is not a number from 1"),
+            ("limit up 1M --at 8", "`8` is no part of a day"),
+            ("set colour red", "limit_up, limit_down, seeding_slots"),
+            ("show colour", "limit_up, limit_down, seeding_slots"),
         ] {
             let error = error(line);
             let code = if what == "usage" { "usage" } else { "invalid_argument" };

@@ -161,6 +161,21 @@ impl Drawn {
     }
 }
 
+/// How often a script with `--json` is told of progress.
+const TOLD: Duration = Duration::from_millis(500);
+
+/// Tells progress as lines of JSON on stderr: at once, and from then on twice a second.
+pub(super) fn as_json(console: Console) -> ProgressSink {
+    let told: Mutex<Option<Instant>> = Mutex::default();
+    Arc::new(move |progress| {
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() >= TOLD) {
+            *told = Some(Instant::now());
+            super::render::progress(progress).iter().for_each(|line| console.message(line));
+        }
+    })
+}
+
 /// One bar.
 pub(super) struct Bar {
     place: Place,

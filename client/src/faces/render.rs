@@ -9,13 +9,13 @@ use common::wire::client::Relation;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
-use crate::engine::Outcome;
 use crate::engine::news::{Happening, News};
 use crate::engine::outcome::ShareState;
 use crate::engine::outcome::{
-    DeviceRow, DownloadRow, Downloaded, FileRow, GroupRow, HitRow, Info, Kind, Limits, PageLink, Reach, ReachState,
-    ShareRow, Status, TrackerRow, TreeRow, Uploaded, mode_word, relation_word,
+    DeviceRow, DownloadRow, Downloaded, FileRow, GroupRow, HitRow, Info, Kind, LimitRow, Limits, PageLink, Reach,
+    ReachState, SettingRow, ShareRow, Status, TrackerRow, TreeRow, Uploaded, mode_word, relation_word,
 };
+use crate::engine::{Outcome, Progress};
 use crate::error::{Error, shown};
 use crate::units::{age, ago, count, duration, rate, size};
 
@@ -91,7 +91,8 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
             size(v.size),
             count(v.pieces.into(), "piece", "pieces")
         )),
-        Outcome::Limits(limits) => said(limited(*limits)),
+        Outcome::Limits(table) => (limits_table(&table.limits), limited(Limits { up: table.up, down: table.down })),
+        Outcome::Settings { settings } => (settings_table(settings), String::new()),
         Outcome::Status(s) => (status(s), String::new()),
         Outcome::Help { help } => (help.clone(), String::new()),
         Outcome::Web(page) => (page.link.clone(), certificate(page).unwrap_or_default()),
@@ -185,6 +186,7 @@ fn hint(outcome: &Outcome) -> Option<String> {
         Outcome::PasswordChanged {} | Outcome::Whoami(_) | Outcome::Members { .. } | Outcome::Downloaded(_) => None,
         Outcome::Downloads { .. } | Outcome::Status(_) | Outcome::Help { .. } | Outcome::Quit {} => None,
         Outcome::Web(_) | Outcome::ShutDown {} | Outcome::Limits(_) | Outcome::Verified(_) => None,
+        Outcome::Settings { .. } => None,
         Outcome::Hits { hits, .. } => hits.first().map(|h| format!("info {} id:{:.16}", h.group, h.file_id)),
         Outcome::Info(i) if i.here => Some(format!("verify {} {}", i.group, as_argument(i.name.as_str()))),
         Outcome::Info(i) => Some(format!("download_file {} {} .", i.group, as_argument(i.name.as_str()))),
@@ -289,6 +291,38 @@ const fn share_word(state: ShareState) -> &'static str {
         ShareState::Waiting => "waiting",
         ShareState::Refused => "refused",
     }
+}
+
+fn limits_table(limits: &[LimitRow]) -> String {
+    table(
+        ["DIRECTION", "OF", "RATE", "AT", "NOW"],
+        limits.iter().map(|l| {
+            let whose = match (&l.group, l.n) {
+                (Some(group), _) => Escaped(group).to_string(),
+                (None, Some(n)) => format!("download {n}"),
+                (None, None) => "this client".to_owned(),
+            };
+            [
+                l.direction.word().to_owned(),
+                whose,
+                l.rate.map_or_else(|| "off".to_owned(), rate),
+                l.at.as_deref().map_or_else(|| "-".to_owned(), |at| Escaped(at).to_string()),
+                if l.now { "holds" } else { "" }.to_owned(),
+            ]
+        }),
+    )
+}
+
+fn settings_table(settings: &[SettingRow]) -> String {
+    table(
+        ["NAME", "VALUE", "FROM"],
+        settings.iter().map(|s| {
+            let from = crate::settings::said(s.name, s.from);
+            let next =
+                s.next_start.map(|given| format!("; {} at the next start", crate::settings::said(s.name, given)));
+            [s.name.word().to_owned(), Escaped(&s.value).to_string(), from + &next.unwrap_or_default()]
+        }),
+    )
 }
 
 fn devices_table(devices: &[DeviceRow]) -> String {
@@ -489,6 +523,20 @@ pub(crate) fn news(news: &News) -> Option<String> {
     let News { event, group, user, claimed, .. } = news;
     let (group, user, claimed) = (group.as_ref(), user.as_ref(), claimed.as_deref());
     serde_json::to_string(&NewsLine { v: 1, event: *event, group, user, claimed }).ok()
+}
+
+/// Progress in one line of JSON, for the stderr of `--json`.
+#[derive(Serialize)]
+struct ProgressLine<'a> {
+    v: u32,
+    event: &'static str,
+    #[serde(flatten)]
+    progress: &'a Progress,
+}
+
+/// Progress as a line of JSON.
+pub(crate) fn progress(progress: &Progress) -> Option<String> {
+    serde_json::to_string(&ProgressLine { v: 1, event: "progress", progress }).ok()
 }
 
 #[derive(Serialize)]

@@ -7,6 +7,7 @@ use common::wire::client::{Mode, Push};
 use common::wire::refusal::Refusal;
 
 use super::*;
+use crate::engine::outcome::LimitTable;
 use crate::engine::outcome::State;
 use crate::engine::outcome::{Member, MemberRow, Moment, PeerShare, Skipped, UploadedFolder, User};
 
@@ -292,6 +293,15 @@ fn json_news_are_objects() {
 }
 
 #[test]
+fn json_tells_progress_by_lines() {
+    let hashing = crate::engine::progress::Hashing { name: "a\n".to_owned(), done: 1, total: 2 };
+    let line = progress(&Progress::Hashing(hashing)).expect("a line");
+    assert_eq!(line, r#"{"v":1,"event":"progress","what":"hashing","name":"a\n","done":1,"total":2}"#);
+    let line = progress(&Progress::Download(download_row(State::Waiting))).expect("a line");
+    assert!(line.starts_with(r#"{"v":1,"event":"progress","what":"download","n":1,"#), "{line}");
+}
+
+#[test]
 fn no_tracker_is_neither_dual_nor_solo() {
     let status = Status { mode: None, ..status_row() };
     assert!(data(Outcome::Status(status.clone())).contains(r#""mode":"none""#));
@@ -308,6 +318,30 @@ fn a_resumed_download_tells_the_rate_of_what_came_since() {
     assert!(resumed.contains("(1.0 MiB/s)"), "{resumed}");
     let nothing = shown(Vec::new()).data;
     assert!(!nothing.contains("/s)"), "{nothing}");
+}
+
+fn limits() -> LimitTable {
+    use crate::settings::Direction;
+    let row = |direction, group: Option<&str>, at: Option<&str>, now| LimitRow {
+        direction,
+        group: group.map(str::to_owned),
+        n: None,
+        rate: Some(10 << 20),
+        at: at.map(str::to_owned),
+        now,
+    };
+    let limits = vec![
+        row(Direction::Up, None, Some("08:00-18:00"), true),
+        LimitRow { rate: None, ..row(Direction::Up, None, None, false) },
+        row(Direction::Down, Some("lab"), None, true),
+        LimitRow { n: Some(3), ..row(Direction::Down, None, None, true) },
+    ];
+    LimitTable { up: Some(10 << 20), down: None, limits }
+}
+
+fn setting(next_start: Option<crate::settings::Origin>) -> SettingRow {
+    let (name, from) = (crate::settings::SettingName::SeedingSlots, crate::settings::Origin::File);
+    SettingRow { name, value: "4".to_owned(), from, next_start }
 }
 
 /// Every outcome, and a line that comes to it.
@@ -470,7 +504,10 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("verify lab a.bin", Outcome::Verified(verified)),
         ("list_devices", Outcome::Devices { devices: vec![device(true), device(false)] }),
         ("end_login abcdef", Outcome::LoginEnded { device: "ab".repeat(32), here: false }),
-        ("limit up 10M", Outcome::Limits(Limits { up: Some(10 << 20), down: None })),
+        ("limit up 10M", Outcome::Limits(limits())),
+        ("limit", Outcome::Limits(LimitTable::default())),
+        ("set seeding_slots 4", Outcome::Settings { settings: vec![setting(None)] }),
+        ("show", Outcome::Settings { settings: vec![setting(Some(crate::settings::Origin::Flag))] }),
         ("status", Outcome::Status(status)),
         ("status", Outcome::Status(status_row())),
         ("help", Outcome::Help { help: "text\nand more".to_owned() }),
@@ -507,7 +544,8 @@ fn every_outcome_is_as_people_have_seen_it() {
         let command = crate::faces::parse::parse(line).expect("a command").command.expect(line);
         let Text { data, message, hint } = text(&outcome);
         let parts = [("", data), ("stderr: ", message), ("next: ", hint.unwrap_or_default())];
-        let parts = parts.into_iter().filter(|(_, text)| !text.is_empty()).map(|(what, text)| format!("{what}{text}\n"));
+        let parts =
+            parts.into_iter().filter(|(_, text)| !text.is_empty()).map(|(what, text)| format!("{what}{text}\n"));
         *shown.entry(command.name()).or_default() += &format!("> {line}\n{}\n", parts.collect::<String>());
     }
     for (command, text) in shown {

@@ -93,7 +93,7 @@ mod tests {
             ("list_file", "list_files"),
             ("create_grup", "create_group"),
             ("uplod_file", "upload_file"),
-            ("show", "show_downloads"),
+            ("show_d", "show_downloads"),
             ("leave", "leave_group"),
             ("qiut", "quit"),
             ("dwonload", "download"),

@@ -33,6 +33,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -182,6 +183,11 @@ impl Shares {
     /// Where peers reach this device; the port is known by now.
     pub fn listen_addr(&self) -> SocketAddr {
         self.0.listen
+    }
+
+    /// How many are served at the same time from now on; `None` is without bound.
+    pub fn set_slots(&self, slots: Option<NonZeroU32>) {
+        self.0.host.slots.set(slots);
     }
 
     /// Who has connected to that address.
@@ -440,7 +446,7 @@ fn host(directory: &Arc<dyn Directory>, limits: &Limits, trouble: mpsc::Sender<K
         stats: UploadStats::default(),
         reached: LastReached::default(),
         pool: Pool::new(),
-        up: limits.up.clone(),
+        limits: limits.clone(),
         trouble: Box::new(move |offer, error| {
             tracing::debug!(%error, "a shared file cannot be read");
             // Full: the periodic look finds it too.

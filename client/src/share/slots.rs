@@ -6,10 +6,12 @@
 //! user). A place that is free goes to the user who has fewest (max-min fairness), of those to the one who waits
 //! longest; the connections of one user are first come, first served.
 //!
-//! Invariant: the free places, those that are held, and those that are on the way to who waited are all there are.
+//! Invariant: places that are held, or on the way to who waited, are counted as active; none is handed out while so many are
+//! active as there are. Where there are fewer of a sudden, those who hold one too many queue again after their quantum.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use common::id::UserId;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// Downloaders served at the same time.
+/// Downloaders served at the same time, unless another number is set.
 const ACTIVE: usize = 8;
 /// Bytes that a place is good for while others wait.
 const QUANTUM_BYTES: u64 = 4 << 20;
@@ -31,12 +33,16 @@ pub(crate) struct Slots(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     waiting: AtomicUsize,
+    /// Whether more are active than there are places.
+    crowded: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    free: usize,
+    /// `None` is without bound.
+    places: Option<usize>,
+    active: usize,
     /// Numbers those who come to wait.
     last: u64,
     users: HashMap<UserId, Served>,
@@ -69,7 +75,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let Some(slots) = self.slots.take() else { return };
         let mut state = slots.state();
-        state.free += 1;
+        state.active -= 1;
         if let Some(served) = state.users.get_mut(&self.user) {
             served.active -= 1;
         }
@@ -79,6 +85,10 @@ impl Drop for Place {
 }
 
 impl State {
+    fn has_free(&self) -> bool {
+        self.places.is_none_or(|places| self.active < places)
+    }
+
     /// Whose turn it is.
     fn next(&self) -> Option<UserId> {
         let waiting = self.users.iter().filter_map(|(user, s)| Some((s.active, s.queue.front()?.0, *user)));
@@ -95,8 +105,19 @@ impl State {
 impl Slots {
     /// All places free.
     pub(crate) fn new() -> Self {
-        let state = State { free: ACTIVE, last: 0, users: HashMap::new() };
-        Self(Arc::new(Inner { waiting: AtomicUsize::new(0), state: Mutex::new(state) }))
+        let state = State { places: Some(ACTIVE), active: 0, last: 0, users: HashMap::new() };
+        Self(Arc::new(Inner {
+            waiting: AtomicUsize::new(0),
+            crowded: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }))
+    }
+
+    /// Makes it so many places; `None` is without bound.
+    pub(crate) fn set(&self, places: Option<NonZeroU32>) {
+        let mut state = self.state();
+        state.places = places.map(|places| places.get() as usize);
+        self.hand_out(&mut state);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -122,7 +143,7 @@ impl Slots {
     }
 
     fn hand_out(&self, state: &mut State) {
-        while state.free > 0
+        while state.has_free()
             && let Some(user) = state.next()
         {
             let Some(served) = state.users.get_mut(&user) else { return };
@@ -130,7 +151,7 @@ impl Slots {
             match give.send(Place { slots: Some(self.clone()), user }) {
                 Ok(()) => {
                     served.active += 1;
-                    state.free -= 1;
+                    state.active += 1;
                 }
                 // Whoever waited has gone away.
                 Err(mut place) => {
@@ -139,6 +160,7 @@ impl Slots {
                 }
             }
         }
+        self.0.crowded.store(state.places.is_some_and(|places| state.active > places), Ordering::Relaxed);
     }
 }
 
@@ -170,9 +192,11 @@ impl Slot {
         used_up && self.is_wanted()
     }
 
-    /// Whether somebody waits for a place.
+    /// Whether somebody waits for a place, or there are no longer so many.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.place.slots.as_ref().is_some_and(|slots| slots.0.waiting.load(Ordering::Relaxed) > 0)
+        let is_wanted =
+            |slots: &Slots| slots.0.waiting.load(Ordering::Relaxed) > 0 || slots.0.crowded.load(Ordering::Relaxed);
+        self.place.slots.as_ref().is_some_and(is_wanted)
     }
 }
 
@@ -237,6 +261,34 @@ mod tests {
         let late = late.await.expect("before the 64 who came first");
         drop((late, crowd, held));
         let state = slots.state();
-        assert_eq!((state.free, state.users.len()), (ACTIVE, 0));
+        assert_eq!((state.active, state.users.len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_number_of_places_can_change_while_they_are_held() {
+        let slots = Slots::new();
+        let mut held = Vec::new();
+        for n in 0..ACTIVE {
+            held.push(slots.take(user(n)).await.expect("free"));
+        }
+        let mut late = Box::pin(slots.take(user(9)));
+        assert!(futures::poll!(&mut late).is_pending());
+        slots.set(NonZeroU32::new(ACTIVE as u32 + 1));
+        held.push(late.await.expect("one more"));
+        slots.set(NonZeroU32::new(2));
+        tokio::time::sleep(QUANTUM_TIME).await;
+        assert!(held.iter().all(Slot::is_over), "too many, though nobody waits");
+        let mut late = Box::pin(slots.take(user(9)));
+        held.truncate(2);
+        assert!(futures::poll!(&mut late).is_pending(), "two are left");
+        slots.set(None);
+        let late = late.await.expect("without bound");
+        let mut many = Vec::new();
+        for n in 0..100 {
+            many.push(slots.take(user(n)).await.expect("without bound"));
+        }
+        assert!(!late.is_over());
+        drop((held, late, many));
+        assert_eq!(slots.state().active, 0);
     }
 }

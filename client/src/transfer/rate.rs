@@ -5,11 +5,13 @@
 //! counted in bytes, so that a wait is still right when the rate becomes another one). So a run longer than a second's
 //! worth passes, and is paid for afterwards.
 
+use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use common::id::GroupId;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -23,12 +25,52 @@ pub struct Limits {
     pub up: RateLimit,
     /// For what it fetches.
     pub down: RateLimit,
+    /// Those of groups, which hold besides.
+    groups: Arc<Mutex<HashMap<GroupId, Rates>>>,
+}
+
+/// The limits of a group; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Rates {
+    /// For what this device serves there.
+    pub up: RateLimit,
+    /// For what it fetches there.
+    pub down: RateLimit,
 }
 
 impl Limits {
     /// Limits in bytes per second; `None` is no limit.
     pub fn new(up: Option<NonZeroU64>, down: Option<NonZeroU64>) -> Self {
-        Self { up: RateLimit::new(up), down: RateLimit::new(down) }
+        Self { up: RateLimit::new(up), down: RateLimit::new(down), groups: Arc::default() }
+    }
+
+    /// Those of a group: the same ones whenever they are asked for.
+    pub fn of(&self, group: GroupId) -> Rates {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).entry(group).or_default().clone()
+    }
+}
+
+/// Several limits that all hold, so that the smallest counts.
+#[derive(Debug, Clone, Default)]
+pub struct RateLimits(Vec<RateLimit>);
+
+impl RateLimits {
+    /// All of these, the narrowest first: who waits for it has taken nothing of the others.
+    pub fn of(limits: impl IntoIterator<Item = RateLimit>) -> Self {
+        Self(limits.into_iter().collect())
+    }
+
+    /// Waits until `bytes` more may pass. Who gives up has taken nothing of the limit that it waits for.
+    pub async fn take(&self, bytes: u64) {
+        for limit in &self.0 {
+            limit.take(bytes).await;
+        }
+    }
+}
+
+impl From<RateLimit> for RateLimits {
+    fn from(limit: RateLimit) -> Self {
+        Self::of([limit])
     }
 }
 
@@ -181,6 +223,22 @@ mod tests {
         }
         let rate = taken as f64 / start.elapsed().as_secs_f64();
         assert!((0.98e6..1.02e6).contains(&rate), "{rate}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_limits_the_smallest_holds_whichever_it_is() {
+        let limits = Limits::new(NonZeroU64::new(1000), None);
+        let group = GroupId::new([1; 16]);
+        for (of_group, of_all, rate) in [(500, 1000, 500), (1000, 500, 500), (500, 0, 500), (0, 500, 500)] {
+            limits.of(group).up.set(NonZeroU64::new(of_group));
+            limits.up.set(NonZeroU64::new(of_all));
+            let both = RateLimits::of([limits.of(group).up, limits.up.clone()]);
+            both.take(rate).await; // The burst.
+            let start = Instant::now();
+            both.take(10 * rate).await;
+            let took = start.elapsed().as_secs_f64();
+            assert!((9.9..10.1).contains(&took), "{of_group} and {of_all}: {took} s");
+        }
     }
 
     #[tokio::test(start_paused = true)]

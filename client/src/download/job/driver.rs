@@ -23,6 +23,7 @@ use crate::download::spec::{Spec, Specs};
 use crate::download::swarm::{End, Ground, Ran, Seeded, Swarm, Task};
 use crate::error::Error;
 use crate::share::{Key, blocking};
+use crate::transfer::rate::RateLimits;
 
 /// How often a download that found the disk full looks for room.
 const ROOM_LOOK: Duration = Duration::from_secs(5);
@@ -236,7 +237,14 @@ impl Driver {
             disk: Arc::clone(disk),
             have: have.clone(),
             wanted: wanted.clone(),
+            down: self.limits(),
         }
+    }
+
+    /// All that limit how fast it may come, the narrowest first.
+    fn limits(&self) -> RateLimits {
+        let all = &self.ground.limits;
+        RateLimits::of([self.job.down.clone(), all.of(self.job.spec.group_id).down, all.down.clone()])
     }
 
     pub(super) fn key(&self) -> Key {
@@ -284,7 +292,8 @@ impl Driver {
         let specs = self.specs.clone();
         blocking(move || {
             let place = Destination::open(&spec.directory, spec.file_name.clone())?;
-            let note = |part: &OsStr| specs.save(&Spec { part: part.to_owned(), ..spec.clone() });
+            // Not as it was read: it may have been paused or limited since.
+            let note = |part: &OsStr| specs.change(spec.n, |spec| spec.part = part.to_owned());
             Disk::resume(place, &spec.part, &journal, &manifest, plan.as_ref(), &pool, note)
         })
         .await

@@ -20,6 +20,7 @@ use super::spec::Spec;
 use super::swarm::Told;
 use crate::error::Error;
 use crate::trackers::group_names::GroupNames;
+use crate::transfer::rate::RateLimit;
 
 /// What the user wants of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(crate) struct Job {
     pub(crate) progress: watch::Sender<Progress>,
     /// How each piece stands; empty before it first goes on, and told only while somebody looks.
     pub(crate) pieces: watch::Sender<Vec<PieceState>>,
+    /// How fast it may come; also on the disk.
+    pub(crate) down: RateLimit,
     /// Whether the user let it rest; also on the disk.
     paused: AtomicBool,
     /// What is wanted, and how often it was said: resuming what has failed is news.
@@ -60,6 +63,7 @@ impl Job {
         Self {
             progress: watch::Sender::new(progress),
             pieces: watch::Sender::default(),
+            down: RateLimit::new(spec.down),
             paused: AtomicBool::new(spec.paused),
             wanted: watch::Sender::new((wanted, 0)),
             driven: watch::Sender::new(false),

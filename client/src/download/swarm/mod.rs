@@ -40,8 +40,9 @@ use super::stats::DownloadStats;
 use crate::error::Error;
 use crate::share::{Key, Known, Offer, Shares};
 use crate::trackers::Directory;
+use crate::transfer::Limits;
 use crate::transfer::pool::{Account, Budget};
-use crate::transfer::rate::RateLimit;
+use crate::transfer::rate::RateLimits;
 
 /// Events that connections may be ahead of the swarm.
 const EVENTS: usize = 64;
@@ -62,7 +63,7 @@ pub(crate) struct Ground {
     pub(crate) connector: PeerConnector,
     pub(crate) idle: IdleConnections,
     pub(crate) tasks: TaskGroup,
-    pub(crate) down: RateLimit,
+    pub(crate) limits: Limits,
     pub(crate) budget: Budget,
 }
 
@@ -83,6 +84,8 @@ pub(crate) struct Task {
     pub(crate) have: Bitfield,
     /// The pieces that are to be fetched, whether they are here or not.
     pub(crate) wanted: Bitfield,
+    /// How fast they may come.
+    pub(crate) down: RateLimits,
 }
 
 impl Task {

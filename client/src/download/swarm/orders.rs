@@ -121,7 +121,7 @@ impl Swarm<'_> {
         let hello = Hello { version: VERSION, group, file_id, ticket };
         let (connector, idle) = (self.ground.connector.clone(), self.ground.idle.clone());
         let (layout, pool) = (self.task.manifest.layout(), self.ground.shares.pool().clone());
-        let (down, events) = (self.ground.down.clone(), self.events.clone());
+        let (down, events) = (self.task.down.clone(), self.events.clone());
         let (tasks, keepers) = (self.fetches.child(), self.ground.tasks.clone());
         self.fetches.spawn("fetch", async move {
             let stream = match idle.take(device, address).await {

@@ -52,8 +52,14 @@ impl Stage {
         let (orders, orders_in) = mpsc::channel(16);
         let (events, events_in) = mpsc::channel(16);
         let gauge: Arc<Gauge> = Arc::default();
-        let this =
-            Fetch { key: PeerKey(7), layout: layout(), pool: Pool::new(), down, gauge: Arc::clone(&gauge), events };
+        let this = Fetch {
+            key: PeerKey(7),
+            layout: layout(),
+            pool: Pool::new(),
+            down: down.into(),
+            gauge: Arc::clone(&gauge),
+            events,
+        };
         let end = TaskGroup::new().spawn("fetch", fetch(stream, hello(), this, orders_in));
         let (reader, writer) = split(duplex(1).0, MAX_PEER_FRAME);
         Self { reader, writer, orders, events: events_in, gauge, end }

@@ -130,7 +130,7 @@ async fn a_connection_that_was_used_serves_nobody_who_was_thrown_out() {
         key: picker::PeerKey(1),
         layout: common::pieces::PieceLayout::new(up.size, 16 << 10).expect("a layout"),
         pool: leecher.shares.pool().clone(),
-        down: crate::transfer::rate::RateLimit::default(),
+        down: crate::transfer::rate::RateLimits::default(),
         gauge: Arc::default(),
         events,
     };

@@ -14,7 +14,7 @@ use crate::download::peer_stream::PeerStream;
 use crate::download::picker::PeerKey;
 use crate::download::striped_peer::fetch_striped;
 use crate::transfer::pool::Pool;
-use crate::transfer::rate::RateLimit;
+use crate::transfer::rate::RateLimits;
 
 const PIECE: u32 = 16 << 10;
 
@@ -88,7 +88,7 @@ impl Stage {
             key: PeerKey(7),
             layout: layout(),
             pool: Pool::new(),
-            down: RateLimit::default(),
+            down: RateLimits::default(),
             gauge: Arc::<Gauge>::default(),
             events,
         };

@@ -1,7 +1,7 @@
 //! Arguments of commands: parsed once, and written again as they have to be typed.
 
 use std::fmt;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU32;
 
 use clap::ValueEnum;
 use common::escape::Escaped;
@@ -11,28 +11,7 @@ use common::wire::client::FileSelector;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use crate::settings;
-
-/// A limit as typed: a rate in bytes per second, or `off`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MaxRate(pub Option<NonZeroU64>);
-
-impl std::str::FromStr for MaxRate {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        settings::parse_limit(s).map(Self)
-    }
-}
-
-/// As it has to be typed.
-impl Serialize for MaxRate {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Some(rate) => s.serialize_u64(rate.get()),
-            None => s.serialize_str("off"),
-        }
-    }
-}
+pub use crate::settings::limit::{Hours, MaxRate};
 
 pub(super) fn positive(text: &str) -> Result<NonZeroU32, String> {
     text.parse().map_err(|_| format!("`{}` is not a number from 1", Escaped(text)))

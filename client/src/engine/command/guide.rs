@@ -64,13 +64,15 @@ pub(crate) const SECTIONS: [Section; 6] = [
             ("pause_download", "pause_download 1"),
             ("resume_download", "resume_download 1"),
             ("cancel_download", "cancel_download 1"),
-            ("limit", "limit up 10M"),
+            ("limit", "limit up 1M --at 08:00-18:00"),
         ],
     },
     Section {
         title: "This client",
         commands: &[
             ("status", "status"),
+            ("set", "set seeding_slots 4"),
+            ("show", "show"),
             ("web", "web"),
             ("help", "help download_file"),
             ("quit", "quit"),

@@ -74,6 +74,7 @@ impl Outcome {
             Command::ListDevices => Self::Devices { devices: get(data, "devices")? },
             Command::EndLogin { .. } => Self::LoginEnded { device: get(data, "device")?, here: get(data, "here")? },
             Command::Limit { .. } => Self::Limits(all(data)?),
+            Command::Set { .. } | Command::Show { .. } => Self::Settings { settings: get(data, "settings")? },
             Command::Status => Self::Status(all(data)?),
             Command::Help { .. } => Self::Help { help: get(data, "help")? },
             Command::Web => Self::Web(all(data)?),

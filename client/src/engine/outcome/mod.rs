@@ -8,6 +8,7 @@ mod decode;
 mod downloads;
 mod json;
 mod moment;
+mod settings;
 mod shares;
 mod status;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use self::downloads::{DownloadRow, Downloaded, PeerShare};
 pub(crate) use self::json::{mode_word, relation_word};
 pub use self::moment::Moment;
+pub use self::settings::{LimitRow, LimitTable, SettingRow};
 pub use self::shares::{
     FileRow, HitRow, Info, Kind, SeederRow, ShareRow, Skipped, TreeRow, Uploaded, UploadedFolder, VerifiedRow,
 };
@@ -188,8 +190,13 @@ pub enum Outcome {
     Info(Info),
     /// What lies here is what was published.
     Verified(VerifiedRow),
-    /// What may be sent and fetched now.
-    Limits(Limits),
+    /// What may be sent and fetched.
+    Limits(LimitTable),
+    /// What is set.
+    Settings {
+        /// The rows.
+        settings: Vec<SettingRow>,
+    },
     /// How everything is.
     Status(Status),
     /// Text about the commands.

@@ -284,6 +284,12 @@ mod tests {
             "end_login abcdef",
             "limit up 10M",
             "limit down off",
+            "limit",
+            "limit up 1M --group lab --at 08:00-18:00 --at 22:00-06:00",
+            "limit down 1M --download 3",
+            "set",
+            "set seeding_slots 4",
+            "show limit_up",
             "status",
             "help login",
             "web",
@@ -296,6 +302,6 @@ mod tests {
             assert_eq!(again.expect(text), command);
         }
         let named: Vec<_> = Line::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-        assert_eq!(named.len(), 35, "each of {named:?} is above");
+        assert_eq!(named.len(), 37, "each of {named:?} is above");
     }
 }

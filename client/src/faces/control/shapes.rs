@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::settings::SettingName;
+
 /// The schema of `data` for a command of the table; `None` for one that is not described yet.
 pub(super) fn data_of(command: &str) -> Option<Value> {
     Some(match command {
@@ -33,7 +35,8 @@ pub(super) fn data_of(command: &str) -> Option<Value> {
         "search" => hits(),
         "info" => info(),
         "verify" => verified(),
-        "limit" => limits(),
+        "limit" => with(limits(), &[], &[("limits", limit_rows())]),
+        "set" | "show" => rows("settings", &setting_row()),
         "status" => status(),
         "web" => object(&[("link", text())], &[("fingerprint", text())]),
         "help" => object(&[("help", text())], &[]),
@@ -264,6 +267,21 @@ fn share_row() -> Value {
 fn limits() -> Value {
     let rate = || json!({ "type": ["integer", "null"], "minimum": 1 });
     object(&[("up", rate()), ("down", rate())], &[])
+}
+
+fn limit_rows() -> Value {
+    let rate = json!({ "type": ["integer", "null"], "minimum": 1 });
+    let row = object(
+        &[("direction", words(&["up", "down"])), ("rate", rate), ("now", flag())],
+        &[("group", text()), ("n", number()), ("at", text())],
+    );
+    json!({ "type": "array", "items": row })
+}
+
+fn setting_row() -> Value {
+    let origin = || words(&["default", "file", "environment", "flag"]);
+    let name = words(&SettingName::ALL.map(SettingName::word));
+    object(&[("name", name), ("value", text()), ("from", origin())], &[("next_start", origin())])
 }
 
 fn reach() -> Value {

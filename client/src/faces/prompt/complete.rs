@@ -95,8 +95,7 @@ fn candidates(words: &Words, source: &impl Source) -> Vec<String> {
     let Some(command) = table.find_subcommand(name) else { return Vec::new() };
     let args = words.before.get(1..).unwrap_or_default();
     if let Some(option) = args.last().and_then(|last| option(command, last)) {
-        let values = option.get_possible_values();
-        return beginning(words, values.iter().map(|v| v.get_name().to_owned()));
+        return values(option, words, None, command, source);
     }
     if words.current.starts_with('-') && !args.iter().any(|arg| arg == "--") {
         let longs = command.get_arguments().filter_map(Arg::get_long).map(|long| format!("--{long}"));
@@ -106,6 +105,21 @@ fn candidates(words: &Words, source: &impl Source) -> Vec<String> {
     let Some(argument) = command.get_positionals().nth(given.len()) else { return Vec::new() };
     let group = given.iter().zip(command.get_positionals()).find(|(_, a)| a.get_id() == "group");
     let group = group.and_then(|(g, _)| g.parse::<GroupName>().ok());
+    values(argument, words, group, command, source)
+}
+
+/// What an argument may be, in a line that has named a group, perhaps.
+fn values(
+    argument: &Arg,
+    words: &Words,
+    group: Option<GroupName>,
+    command: &clap::Command,
+    source: &impl Source,
+) -> Vec<String> {
+    let listed = argument.get_possible_values();
+    if !listed.is_empty() {
+        return beginning(words, listed.iter().map(|v| v.get_name().to_owned()));
+    }
     match Argument::of(argument.get_id().as_str()) {
         Argument::Command => beginning(words, commands()),
         Argument::Group => beginning(words, source.names(&List::Groups)),
@@ -299,6 +313,9 @@ mod tests {
         assert_eq!(typed("download_file lab x . --strategy r"), ["random", "rarest"]);
         assert_eq!(typed("download_file --strategy random l"), ["lab", "lab-two"]);
         assert_eq!(typed("upload_file x lab --p"), ["--piece-size "]);
+        assert_eq!(typed("limit u"), ["up "]);
+        assert_eq!(typed("limit up 1M --group o"), ["office "]);
+        assert_eq!(typed("set limit_"), ["limit_up", "limit_down"]);
     }
 
     #[test]

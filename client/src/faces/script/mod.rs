@@ -14,7 +14,7 @@ use self::passwords::Passwords;
 use super::ask::{ask, needs_password};
 use super::console::{Console, end_line};
 use super::execute::{execute, show};
-use super::progress::Drawn;
+use super::progress::{self, Drawn};
 use super::prompt::editor::Prompt;
 use super::signals::{Signals, Stop};
 use super::{Service, parse, render};
@@ -304,7 +304,11 @@ impl<'a> Script<'a> {
         };
         let result = match command {
             Ok(command) => {
-                let progress = self.bars.map_or_else(|| Call::unwatched(true).progress, Drawn::sink);
+                let progress = match self.bars {
+                    _ if self.json => progress::as_json(self.console.clone()),
+                    Some(bars) => bars.sink(),
+                    None => Call::unwatched(true).progress,
+                };
                 let call = Call { wait: true, progress };
                 execute(self.service, command, call, self.console.columns()).await
             }

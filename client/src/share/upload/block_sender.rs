@@ -336,7 +336,7 @@ impl<'a, S: AsyncRead + AsyncWrite> BlockSender<'a, S> {
                 return Ok(());
             }
             let len = (run.len() - HEADROOM) as u32;
-            session.host.up.take(len.into()).await;
+            session.up.take(len.into()).await;
             self.send_run(number, run).await?;
             asked.sent += len;
         }

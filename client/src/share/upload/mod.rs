@@ -37,8 +37,8 @@ use super::reached::LastReached;
 use super::slots::Slots;
 use super::stats::UploadStats;
 use crate::trackers::{Revocations, TrackerClock};
+use crate::transfer::Limits;
 use crate::transfer::pool::Pool;
-use crate::transfer::rate::RateLimit;
 
 /// How long the last words may take.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -67,7 +67,7 @@ pub(crate) struct Host {
     pub(crate) stats: UploadStats,
     pub(crate) reached: LastReached,
     pub(crate) pool: Pool,
-    pub(crate) up: RateLimit,
+    pub(crate) limits: Limits,
     /// Told of an offer whose file is not what it was, or cannot be read.
     pub(crate) trouble: Box<OnTrouble>,
 }

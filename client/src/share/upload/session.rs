@@ -19,6 +19,7 @@ use crate::share::connection_limiter::ConnectionSlot;
 use crate::share::offer::{Key, Offer};
 use crate::share::queue::{Asked, Queue};
 use crate::share::stats::Connected;
+use crate::transfer::rate::RateLimits;
 
 /// How long the writer may take to finish what a leecher that rests has got already.
 const RESTS_WITHIN: Duration = Duration::from_secs(1);
@@ -33,6 +34,8 @@ pub(super) struct UploadSession<'a> {
     pub(super) offer: Arc<Offer>,
     pub(super) connected: Connected,
     device: DeviceId,
+    /// How fast it may be served.
+    pub(super) up: RateLimits,
     /// Whose memory and places it takes from.
     pub(super) user: UserId,
     /// The ticket it came with.
@@ -73,6 +76,7 @@ impl<'a> UploadSession<'a> {
             host,
             connection_slot,
             connected: host.stats.connect(offer.key),
+            up: RateLimits::of([host.limits.of(hello.group).up, host.limits.up.clone()]),
             offer,
             device,
             user: ticket.user,

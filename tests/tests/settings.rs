@@ -1,0 +1,229 @@
+//! What a person sets: limits of the whole client, of groups and of downloads, by the clock; settings and where they come from.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use harness::{Client, Cluster, Live, PATIENCE, Process, random_file};
+use serde_json::{Value, json};
+
+const MIB: u64 = 1 << 20;
+
+/// Alice, who seeds a file of `len` bytes in `lab` and in `other`, and bob as a member of both.
+fn sharing(cluster: &Cluster, len: u64) -> (Live, Client) {
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    random_file(&alice.home().join("data.bin"), len).unwrap();
+    random_file(&alice.home().join("more.bin"), len).unwrap();
+    let mut a = alice.live();
+    for (group, file) in [("lab", "data.bin"), ("other", "more.bin")] {
+        a.ok(&format!("create_group {group}"));
+        a.ok(&format!("upload_file {file} {group}"));
+        bob.ok(&[&format!("join_group {group}")]);
+        a.ok(&format!("accept_request {group} bob"));
+    }
+    (a, bob)
+}
+
+/// How long a download takes.
+fn fetched(live: &mut Live, line: &str) -> f64 {
+    live.ok(line)["seconds"].as_f64().unwrap()
+}
+
+/// Hours around now, and others, in UTC.
+fn hours() -> (String, String) {
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let hour = |from: u64, until: u64| format!("{:02}:00-{:02}:00", from % 24, until % 24);
+    let now = seconds / 3600 % 24;
+    (hour(now + 23, now + 2), hour(now + 5, now + 8))
+}
+
+#[test]
+fn a_limit_of_a_group_holds_there_only_and_is_kept_under_its_id() {
+    let cluster = Cluster::start(1);
+    let (_alice, bob) = sharing(&cluster, 4 * MIB);
+    let mut b = bob.live();
+    let set = b.ok("limit down 1M --group lab");
+    let row = json!({ "direction": "down", "group": "lab", "rate": MIB, "now": true });
+    assert_eq!(set, json!({ "up": null, "down": null, "limits": [row] }));
+    let slow = fetched(&mut b, "download_file lab data.bin downloads");
+    let fast = fetched(&mut b, "download_file other more.bin downloads");
+    assert!(slow > 3.0 && fast < 3.0, "{slow} s under the limit, {fast} s without");
+    b.refused("limit down 1M --group nowhere", "no_such_group");
+    let text = std::fs::read_to_string(bob.home().join("data/settings.toml")).unwrap();
+    assert!(
+        text.contains("[limit.group.") && text.contains("name = \"lab\"") && text.contains("down = \"1M\""),
+        "{text}"
+    );
+    assert!(b.stop());
+    let mut b = bob.live();
+    assert_eq!(b.ok("limit")["limits"], json!([row]), "after a restart");
+    b.ok("limit down off --group lab");
+    assert_eq!(b.ok("limit"), json!({ "up": null, "down": null }));
+}
+
+#[test]
+fn of_the_limits_of_a_download_its_group_and_the_client_the_smallest_holds() {
+    let cluster = Cluster::start(1);
+    let (_alice, bob) = sharing(&cluster, 24 * MIB);
+    let mut b = bob.live();
+    b.ok("limit down 1M");
+    b.ok("limit down 20M --group lab");
+    let mut face = Process::start(bob.command().args(["--json", "-c", "download_file lab data.bin downloads"]));
+    let mut have = || b.ok("show_downloads")["downloads"][0]["have"].as_u64().unwrap_or_default();
+    let deadline = Instant::now() + PATIENCE;
+    while have() == 0 {
+        assert!(Instant::now() < deadline, "nothing came");
+        // Nobody tells from outside.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (before, begun) = (have(), Instant::now());
+    std::thread::sleep(Duration::from_secs(2)); // It is measured.
+    let rate = (have() - before) as f64 / begun.elapsed().as_secs_f64();
+    assert!(rate < 1.8 * MIB as f64, "a larger limit of the group lifts none of the client: {rate}");
+    b.ok("limit down 100K --download 1");
+    b.ok("limit down off");
+    let rows = b.ok("limit")["limits"].clone();
+    assert!(
+        rows.as_array().unwrap().contains(&json!({ "direction": "down", "n": 1, "rate": 102_400, "now": true })),
+        "{rows}"
+    );
+    b.refused("limit up 1M --download 1", "invalid_argument");
+    b.refused("limit down 1M --download 9", "invalid_argument");
+    // It lasts as long as the download, also over a restart.
+    face.signal("INT");
+    face.wait(PATIENCE);
+    assert!(b.stop());
+    let mut b = bob.live();
+    b.ok("whoami");
+    assert_eq!(b.ok("limit")["limits"][1]["n"], 1);
+    b.ok("limit down off --download 1");
+    b.ok("download_file lab data.bin downloads");
+    assert_eq!(b.ok("limit")["limits"].as_array().unwrap().len(), 1, "only that of the group is left");
+}
+
+#[test]
+fn a_limit_at_hours_holds_then_and_the_plain_one_otherwise() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    let (now, later) = hours();
+    let mut command = alice.command();
+    let mut live = alice.live_from(command.env("TZ", "UTC"));
+    live.ok("limit up 10M");
+    assert_eq!(live.ok(&format!("limit up 1M --at {later}"))["up"], 10 * MIB);
+    let both = live.ok(&format!("limit up 2M --at {now}"));
+    assert_eq!(both["up"], 2 * MIB);
+    let holds: Vec<_> = both["limits"].as_array().unwrap().iter().filter(|row| row["now"] == true).collect();
+    assert!(
+        holds.len() == 1 && holds[0]["at"] == json!(now) && both["limits"].as_array().unwrap().len() == 3,
+        "{both}"
+    );
+    live.refused("limit up 1M --at 25:00-26:00", "invalid_argument");
+    assert!(live.stop());
+    let mut command = alice.command();
+    let mut live = alice.live_from(command.env("TZ", "UTC"));
+    assert_eq!(live.ok("status")["limits"]["up"], 2 * MIB, "after a restart");
+    assert_eq!(live.ok("limit up off"), json!({ "up": null, "down": null }), "at any time, and the hours are gone");
+}
+
+#[test]
+fn a_setting_comes_from_the_command_line_the_environment_or_the_file() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    let from = |row: &Value| (row["value"].as_str().unwrap().to_owned(), row["from"].as_str().unwrap().to_owned());
+    let slots = |data: Value| data["settings"][0].clone();
+    let own = |value: &str, from: &str| (value.to_owned(), from.to_owned());
+    assert_eq!(from(&slots(alice.ok(&["show seeding_slots"]))), own("8", "default"));
+    assert_eq!(from(&slots(alice.ok(&["set seeding_slots 3"]))), own("3", "file"));
+    assert_eq!(from(&slots(alice.ok(&["show seeding_slots"]))), own("3", "file"));
+    let mut command = alice.command();
+    let mut live = alice.live_from(command.env("SHOAL_SEEDING_SLOTS", "5").env("SHOAL_LIMIT_UP", "1M"));
+    assert_eq!(from(&slots(live.ok("show seeding_slots"))), own("5", "environment"));
+    assert_eq!(live.ok("status")["limits"]["up"], MIB);
+    let set = slots(live.ok("set seeding_slots off"));
+    assert_eq!((from(&set), &set["next_start"]), (own("off", "file"), &json!("environment")));
+    assert_eq!(live.ok("set")["settings"].as_array().unwrap().len(), 3);
+    assert!(live.stop());
+    let mut command = alice.command();
+    command.env("SHOAL_SEEDING_SLOTS", "5").args(["--seeding-slots", "0", "--limit-up", "off"]);
+    let mut live = alice.live_from(&mut command);
+    assert_eq!(from(&slots(live.ok("show seeding_slots"))), own("off", "flag"));
+    let refused = live.refused("set colour blue", "invalid_argument");
+    assert!(refused.contains("limit_up, limit_down, seeding_slots"), "{refused}");
+    assert!(live.refused("set seeding_slots many", "invalid_argument").contains("no number of uploads"));
+    assert_eq!(from(&slots(live.ok("set seeding_slots default"))), own("8", "default"));
+    assert!(live.stop());
+    let wrong =
+        Process::start(alice.command().env("SHOAL_LIMIT_UP", "fast").args(["--json", "-c", "whoami"])).wait(PATIENCE);
+    assert_eq!(wrong.code(), Some(2));
+}
+
+#[test]
+fn what_holds_is_printed_as_a_file_that_says_the_same() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    alice.ok(&[
+        "create_group lab",
+        "limit up 3M",
+        "limit up 1M --at 8-18",
+        "limit down 2M --group lab",
+        "set seeding_slots 2",
+    ]);
+    let printed = |client: &Client| {
+        let mut command = client.command();
+        let out = command.env("SHOAL_LIMIT_DOWN", "7M").arg("--print-config").output().unwrap();
+        assert!(out.status.success(), "{out:?}");
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let text = printed(&alice);
+    for part in [
+        "up = \"3M\"",
+        "\"08:00-18:00\" = \"1M\"",
+        "down = \"7M\"",
+        "from SHOAL_LIMIT_DOWN in the environment",
+        "name = \"lab\"",
+        "slots = 2",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let other = cluster.user("bob");
+    std::fs::write(other.home().join("data/settings.toml"), &text).unwrap();
+    let values = |text: &str| text.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join("\n");
+    assert_eq!(values(&printed(&other)), values(&text));
+    // It takes no data directory: one that runs is not in its way, and none is made.
+    let _live = alice.live();
+    printed(&alice);
+    let nowhere = cluster.client("carol");
+    printed(&nowhere);
+    assert!(!nowhere.home().join("data").exists());
+}
+
+#[test]
+fn fewer_slots_serve_one_after_the_other_and_everybody_gets_all() {
+    let cluster = Cluster::start(1);
+    let (mut a, bob) = sharing(&cluster, 8 * MIB);
+    a.ok("set seeding_slots 1");
+    let mut one = Process::start(bob.command().args(["--json", "-c", "download_file lab data.bin downloads"]));
+    let carol = cluster.user("carol");
+    carol.ok(&["join_group lab"]);
+    a.ok("accept_request lab carol");
+    let mut two = Process::start(carol.command().args(["--json", "-c", "download_file lab data.bin downloads"]));
+    assert!(one.wait(PATIENCE).success() && two.wait(PATIENCE).success(), "{one:?} {two:?}");
+    let same = |path: &Path| std::fs::read(path).unwrap();
+    assert!(same(&bob.downloads().join("data.bin")) == same(&carol.downloads().join("data.bin")));
+}
+
+#[test]
+fn progress_is_told_as_lines_of_json() {
+    let cluster = Cluster::start(1);
+    let (_alice, bob) = sharing(&cluster, 2 * MIB);
+    let script = bob.run(&["limit down 1M", "download_file lab data.bin downloads"]);
+    assert_eq!(script.code, Some(0), "{script:?}");
+    let told: Vec<Value> = script.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let told: Vec<_> = told.iter().filter(|line| line["event"] == "progress").collect();
+    assert!(!told.is_empty() && told.len() < 20, "{script:?}");
+    assert!(
+        told.iter().all(|line| line["v"] == 1 && line["what"] == "download" && line["size"] == 2 * MIB),
+        "{told:?}"
+    );
+}
