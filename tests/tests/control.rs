@@ -267,6 +267,8 @@ fn every_command_answers_as_the_description_says() {
     call("set", json!({"name": "seeding_slots", "value": "4"}));
     call("show", json!({}));
     call("status", json!({}));
+    let found = call("doctor", json!({}));
+    assert!(found["findings"].as_array().unwrap().len() > 5, "{found}");
     call("help", json!({"command": "login"}));
     call("web", json!({}));
     call("quit", json!({}));

@@ -98,7 +98,7 @@ fn at_the_prompt_questions_to_a_tracker_that_does_not_answer_end() {
     let mut t = open(&alice, &[]);
     until_prompt(&t);
     cluster.tracker(1).process.signal("STOP");
-    for line in ["search results", "list_groups"] {
+    for line in ["search results", "list_groups", "doctor"] {
         interrupted(&mut t, line, |t| t.line().is_empty());
     }
     cluster.tracker(1).process.signal("CONT");

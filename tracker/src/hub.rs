@@ -4,7 +4,7 @@
 //! closed. Its client comes back and is told again what matters still. Half of the queue is closed to hints,
 //! which may be missed: however many there are, they push out nothing. Knows nothing of the database.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +27,8 @@ pub(crate) struct Online {
     pub(crate) device: DeviceId,
     pub(crate) user: UserId,
     pub(crate) session: SessionId,
+    /// Which pushes its client knows: those up to this revision, as far as it has said so.
+    pub(crate) revision: u8,
     pub(crate) pushes: mpsc::Sender<Arc<Push>>,
     /// Ends the connection.
     pub(crate) kill: CancellationToken,
@@ -75,6 +77,28 @@ impl Hub {
         online.filter(|o| Some(o.device) != except).for_each(|o| send(o, &push));
     }
 
+    /// The client at the other end of a connection knows pushes up to this revision.
+    pub(crate) fn set_revision(&self, user: UserId, connection: ConnectionId, revision: u8) {
+        let mut all = self.lock();
+        let of_user = all.get_mut(&user).into_iter().flatten();
+        of_user.filter(|o| o.connection == connection).for_each(|o| o.revision = revision);
+    }
+
+    /// The devices of a user whose clients know pushes of this revision, each once.
+    pub(crate) fn devices_that_know(&self, user: UserId, revision: u8) -> Vec<DeviceId> {
+        let all = self.lock();
+        let of_user = all.get(&user).into_iter().flatten().filter(|o| o.revision >= revision);
+        of_user.map(|o| o.device).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Sends `push` to the last connection of a user's device whose client knows pushes of this revision.
+    pub(crate) fn push_to(&self, user: UserId, device: DeviceId, revision: u8, push: &Push) {
+        let all = self.lock();
+        let mut of_user = all.get(&user).into_iter().flatten().rev();
+        let online = of_user.find(|o| o.device == device && o.revision >= revision);
+        online.into_iter().for_each(|o| send(o, &Arc::new(push.clone())));
+    }
+
     /// Tells connections whose login has ended so, but the one where that was asked for, and sends them nothing
     /// more. Returns them.
     pub(crate) fn end_sessions(
@@ -110,7 +134,7 @@ impl Hub {
 
 /// Whether whoever misses it learns of it by asking: seeders are looked up, and requests listed.
 const fn is_hint(push: &Push) -> bool {
-    matches!(push, Push::SeederUp { .. } | Push::JoinRequested { .. })
+    matches!(push, Push::SeederUp { .. } | Push::JoinRequested { .. } | Push::Probe { .. })
 }
 
 fn send(online: &Online, push: &Arc<Push>) {
@@ -152,7 +176,8 @@ mod tests {
         let connection = hub.number();
         let device = DeviceId::new([connection.0 as u8; 32]);
         let (user, session) = (UserId::new([user; 16]), SessionId::new([session; 16]));
-        (Online { connection, device, user, session, pushes, kill: CancellationToken::new() }, received)
+        let (revision, kill) = (0, CancellationToken::new());
+        (Online { connection, device, user, session, revision, pushes, kill }, received)
     }
 
     #[test]
@@ -171,6 +196,21 @@ mod tests {
         assert_eq!(hub.len(), 1);
         hub.push(&[b_user], None, &Push::SessionEnded);
         assert!(to_b.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_push_that_came_later_reaches_only_clients_that_know_it() {
+        let hub = Arc::new(Hub::default());
+        let (a, mut to_a) = online(&hub, 1, 1, 4);
+        let (user, device, connection) = (a.user, a.device, a.connection);
+        let _keep = hub.register(a);
+        assert!(hub.devices_that_know(user, 3).is_empty());
+        hub.push_to(user, device, 3, &Push::SessionEnded);
+        assert!(to_a.try_recv().is_err());
+        hub.set_revision(user, connection, 3);
+        assert_eq!((hub.devices_that_know(user, 3), hub.devices_that_know(user, 4)), (vec![device], Vec::new()));
+        hub.push_to(user, device, 3, &Push::SessionEnded);
+        assert!(to_a.try_recv().is_ok());
     }
 
     #[test]

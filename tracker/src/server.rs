@@ -271,6 +271,7 @@ impl Server {
             quota,
             recent_revocations: Default::default(),
             signed_ends: Default::default(),
+            probes: Default::default(),
             key,
             store,
             passwords,

@@ -463,6 +463,7 @@ impl<'a> Session<'a> {
             device: self.peer.device,
             user: login.user,
             session: login.session,
+            revision: 0,
             pushes: self.pushes.clone(),
             kill: self.slot.kill().clone(),
         });

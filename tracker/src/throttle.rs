@@ -43,6 +43,9 @@ const HINT_EVERY: Duration = Duration::from_nanos(62_500_000);
 /// what its device has missed. All connections that a user may have come back at once after a tracker's restart.
 const RESUME_BURST: u32 = 128;
 const RESUME_EVERY: Duration = Duration::from_millis(500);
+/// Times that one user asks others to dial: so many at once, then one per [`PROBE_EVERY`]. Others do work for each.
+const PROBE_BURST: u32 = 4;
+const PROBE_EVERY: Duration = Duration::from_secs(15);
 /// Entries of one kind that are remembered.
 const MAX_ENTRIES: usize = 1 << 16;
 
@@ -74,6 +77,7 @@ struct Inner {
     commands: HashMap<UserId, Instant>,
     hints: HashMap<UserId, Instant>,
     resumes: HashMap<UserId, Instant>,
+    probes: HashMap<UserId, Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -159,6 +163,14 @@ impl Throttle {
     /// How long to wait, when there have been too many.
     pub fn resume(&self, user: UserId, now: Instant) -> Result<(), Wait> {
         take(&mut self.lock().resumes, user, 1, (RESUME_BURST, RESUME_EVERY), now)
+    }
+
+    /// Counts that `user` has others find out whether they can connect.
+    ///
+    /// # Errors
+    /// How long to wait, when that has been too often.
+    pub fn probe(&self, user: UserId, now: Instant) -> Result<(), Wait> {
+        take(&mut self.lock().probes, user, 1, (PROBE_BURST, PROBE_EVERY), now)
     }
 
     /// Whether others are to be told, once, that a device of `user` seeds something; if not, they learn of it when

@@ -1,15 +1,16 @@
 //! Asking seeders how much of a file they have: each is dialled, greeted with a ticket, and let go once it has said so.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::id::{FileId, GroupId};
+use common::id::{DeviceId, FileId, GroupId};
 use common::pieces::{Bitfield, PieceLayout};
 use common::ticket::{Signed, Ticket};
-use common::wire::client::PeerRow;
+use common::wire::client::{PeerRow, ProbeOutcome};
 use common::wire::peer::{Hello, LeecherFrame, SeederFrame, VERSION};
 use futures::StreamExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Downloads;
 use super::peer::PeerEnd;
@@ -43,7 +44,28 @@ pub struct SeederAnswer {
     pub pieces: Result<u32, String>,
 }
 
+/// How long a device that is dialled for others may take to show its key.
+const KNOCK: Duration = Duration::from_secs(4);
+
 impl Downloads {
+    /// Whether `device` answers at `address`: connects, has it show its key, and leaves.
+    pub async fn knock(&self, address: SocketAddr, device: DeviceId) -> ProbeOutcome {
+        match timeout(KNOCK, dial(&self.0.ground.connector, address, device)).await {
+            Ok(Ok(_)) => ProbeOutcome::Reached,
+            Ok(Err(PeerEnd::Unreachable(e))) => match e.kind() {
+                io::ErrorKind::ConnectionRefused => ProbeOutcome::Refused,
+                io::ErrorKind::TimedOut => ProbeOutcome::Silent,
+                // Something was there, and did not go on.
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                    ProbeOutcome::Other
+                }
+                _ => ProbeOutcome::Unreachable,
+            },
+            Ok(Err(_)) => ProbeOutcome::Other,
+            Err(_) => ProbeOutcome::Silent,
+        }
+    }
+
     /// Asks each of `peers`, in their order. Takes at most a few seconds, whoever does not answer.
     pub async fn ask(&self, inquiry: &Inquiry, peers: Vec<PeerRow>) -> Vec<SeederAnswer> {
         let last = Instant::now() + PATIENCE_WITH_ALL;

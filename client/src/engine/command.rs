@@ -313,6 +313,8 @@ pub enum Command {
     },
     /// Show trackers, login, address, limits and rates
     Status,
+    /// Look whether all is well: clock, trackers, reachability, disks, permissions; with remedies
+    Doctor,
     /// Open the page for your browser, and show a link that signs it in
     Web,
     /// Show all commands, or one
@@ -376,6 +378,7 @@ impl Command {
             Self::Set { .. } => "set",
             Self::Show { .. } => "show",
             Self::Status => "status",
+            Self::Doctor => "doctor",
             Self::Help { .. } => "help",
             Self::Web => "web",
             Self::Quit => "quit",
@@ -487,6 +490,7 @@ mod tests {
             "set",
             "show",
             "status",
+            "doctor",
             "web",
             "help",
             "quit",

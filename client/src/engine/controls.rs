@@ -137,6 +137,11 @@ impl Controls {
         controls
     }
 
+    /// The file.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
     /// What holds.
     pub(crate) fn active(&self) -> Active {
         self.locked().clone()

@@ -13,10 +13,10 @@ use common::wire::client::Push;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 
-use super::Engine;
 use super::news::{Happening, News};
 use super::outcome::{DownloadRow, Downloaded, Status};
 use super::progress::Progress;
+use super::{Engine, doctor};
 use crate::download::{self, State};
 use crate::share;
 use crate::trackers::Notice;
@@ -87,6 +87,8 @@ pub(super) fn spawn(engine: &Arc<Engine>, sources: Sources, tasks: &TaskGroup) {
     tasks.spawn("status", follow_status(Arc::clone(engine)));
     let told = Arc::clone(engine);
     let changed = move || told.tell(Event::Status(told.known_status()));
+    let probes = engine.trackers.probes();
+    tasks.spawn("knocks", doctor::knock::answer(Arc::clone(engine), probes, tasks.clone()));
     tasks.spawn("limits by the clock", engine.controls.clone().follow_clock(changed));
 }
 

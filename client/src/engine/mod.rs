@@ -9,6 +9,7 @@ pub mod command;
 pub(crate) mod controls;
 mod copies;
 mod devices;
+mod doctor;
 pub mod events;
 mod folders;
 mod inspect;
@@ -252,6 +253,7 @@ impl Engine {
             Command::Set { .. } => Ok(self.show(None)),
             Command::Show { name } => Ok(self.show(name)),
             Command::Status => Ok(Outcome::Status(self.status().await)),
+            Command::Doctor => self.doctor().await,
             Command::Help { .. } => Ok(Outcome::Help { help: String::new() }),
             Command::Web => self.web().await,
             Command::Quit => Ok(Outcome::Quit {}),

@@ -142,7 +142,7 @@ impl News {
                 let text = format!("the name `{claimed}` went to another group; your group is `{now}` now");
                 Self { claimed: Some(claimed.to_string()), ..Self::in_group(Happening::GroupRenamed, now, text) }
             }
-            Push::Revoked(_) | Push::SeederUp { .. } | Push::SessionEnded => return None,
+            Push::Revoked(_) | Push::SeederUp { .. } | Push::SessionEnded | Push::Probe { .. } => return None,
         })
     }
 

@@ -12,8 +12,8 @@ use unicode_width::UnicodeWidthStr;
 use crate::engine::news::{Happening, News};
 use crate::engine::outcome::ShareState;
 use crate::engine::outcome::{
-    DeviceRow, DownloadRow, Downloaded, FileRow, GroupRow, HitRow, Info, Kind, LimitRow, Limits, PageLink, Reach,
-    ReachState, SettingRow, ShareRow, Status, TrackerRow, TreeRow, Uploaded, mode_word, relation_word,
+    DeviceRow, DownloadRow, Downloaded, FileRow, Finding, GroupRow, HitRow, Info, Kind, LimitRow, Limits, PageLink,
+    Reach, ReachState, SettingRow, ShareRow, Status, TrackerRow, TreeRow, Uploaded, mode_word, relation_word,
 };
 use crate::engine::{Outcome, Progress};
 use crate::error::{Error, shown};
@@ -94,6 +94,7 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         Outcome::Limits(table) => (limits_table(&table.limits), limited(Limits { up: table.up, down: table.down })),
         Outcome::Settings { settings } => (settings_table(settings), String::new()),
         Outcome::Status(s) => (status(s), String::new()),
+        Outcome::Findings { findings } => (found_by_doctor(findings), outcome.wrong().unwrap_or_default()),
         Outcome::Help { help } => (help.clone(), String::new()),
         Outcome::Web(page) => (page.link.clone(), certificate(page).unwrap_or_default()),
         Outcome::Quit {} => (String::new(), String::new()),
@@ -186,7 +187,7 @@ fn hint(outcome: &Outcome) -> Option<String> {
         Outcome::PasswordChanged {} | Outcome::Whoami(_) | Outcome::Members { .. } | Outcome::Downloaded(_) => None,
         Outcome::Downloads { .. } | Outcome::Status(_) | Outcome::Help { .. } | Outcome::Quit {} => None,
         Outcome::Web(_) | Outcome::ShutDown {} | Outcome::Limits(_) | Outcome::Verified(_) => None,
-        Outcome::Settings { .. } => None,
+        Outcome::Settings { .. } | Outcome::Findings { .. } => None,
         Outcome::Hits { hits, .. } => hits.first().map(|h| format!("info {} id:{:.16}", h.group, h.file_id)),
         Outcome::Info(i) if i.here => Some(format!("verify {} {}", i.group, as_argument(i.name.as_str()))),
         Outcome::Info(i) => Some(format!("download_file {} {} .", i.group, as_argument(i.name.as_str()))),
@@ -480,6 +481,16 @@ fn limited(Limits { up, down }: Limits) -> String {
     format!("sends {}, fetches {}", at_most(up), at_most(down))
 }
 
+/// What was looked at, a line or two for each.
+fn found_by_doctor(findings: &[Finding]) -> String {
+    let line = |finding: &Finding| {
+        let word = if finding.ok { "ok " } else { "BAD" };
+        let remedy = finding.remedy.as_ref().map(|remedy| format!("\n     {}", Escaped(remedy))).unwrap_or_default();
+        format!("{word}  {}{remedy}", Escaped(&finding.what))
+    };
+    findings.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Whether others can connect to this device, and from what that is known.
 pub(crate) fn reach(Reach { state, at }: &Reach) -> String {
     let ago = at.map(|at| ago(at.age())).unwrap_or_default();
@@ -555,6 +566,19 @@ struct Failure<'a> {
     error: Cause<'a>,
 }
 
+/// What was done, and counts as a failure for what it shows.
+#[derive(Serialize)]
+struct Unhealthy<'a> {
+    v: u32,
+    command: Option<&'a str>,
+    ok: bool,
+    data: &'a Outcome,
+    error: Cause<'a>,
+}
+
+/// The code of a `doctor` that found something.
+pub(crate) const UNHEALTHY: &str = "unhealthy";
+
 #[derive(Serialize)]
 struct Cause<'a> {
     code: &'a str,
@@ -564,6 +588,10 @@ struct Cause<'a> {
 /// The one line for a command in `--json`, or for what happened before there was one.
 pub(crate) fn json(command: Option<&str>, result: &Result<Outcome, Error>) -> String {
     let written = match result {
+        Ok(data) if let Some(message) = data.wrong() => {
+            let error = Cause { code: UNHEALTHY, message };
+            serde_json::to_string(&Unhealthy { v: 1, command, ok: false, data, error })
+        }
         Ok(data) => serde_json::to_string(&Success { v: 1, command, ok: true, data }),
         Err(e) => {
             let error = Cause { code: e.code(), message: e.to_string() };

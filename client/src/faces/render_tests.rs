@@ -81,8 +81,9 @@ fn status_row() -> Status {
 
 fn data(outcome: Outcome) -> String {
     let line = json(Some("x"), &Ok(outcome));
-    let data = line.strip_prefix(r#"{"v":1,"command":"x","ok":true,"data":"#).and_then(|l| l.strip_suffix('}'));
-    data.expect("the envelope").to_owned()
+    let data = line.split_once(r#""data":"#).expect("the envelope").1;
+    let end = data.rfind(r#","error":{"code":"unhealthy""#).unwrap_or(data.len() - 1);
+    data[..end].to_owned()
 }
 
 #[test]
@@ -320,6 +321,22 @@ fn a_resumed_download_tells_the_rate_of_what_came_since() {
     assert!(!nothing.contains("/s)"), "{nothing}");
 }
 
+fn findings() -> Vec<crate::engine::outcome::Finding> {
+    use crate::engine::outcome::Finding;
+    vec![Finding::good("the clocks agree"), Finding::good("nobody was there\u{1b}"), Finding::bad("full", "make room")]
+}
+
+#[test]
+fn a_doctor_who_finds_something_fails_and_tells_what() {
+    let line = json(Some("doctor"), &Ok(Outcome::Findings { findings: findings() }));
+    let expected = r#"{"v":1,"command":"doctor","ok":false,"data":{"findings":[{"what":"the clocks agree","ok":true,"remedy":null},"#;
+    assert!(line.starts_with(expected), "{line}");
+    let end = r#""error":{"code":"unhealthy","message":"1 of 3 things is not as it should be"}}"#;
+    assert!(line.ends_with(end), "{line}");
+    let well = json(Some("doctor"), &Ok(Outcome::Findings { findings: findings()[..2].to_vec() }));
+    assert!(well.contains(r#""ok":true,"data""#) && !well.contains("error"), "{well}");
+}
+
 fn limits() -> LimitTable {
     use crate::settings::Direction;
     let row = |direction, group: Option<&str>, at: Option<&str>, now| LimitRow {
@@ -510,6 +527,7 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("show", Outcome::Settings { settings: vec![setting(Some(crate::settings::Origin::Flag))] }),
         ("status", Outcome::Status(status)),
         ("status", Outcome::Status(status_row())),
+        ("doctor", Outcome::Findings { findings: findings() }),
         ("help", Outcome::Help { help: "text\nand more".to_owned() }),
         ("web", Outcome::Web(PageLink { link: "http://127.0.0.1:7080/enter?token=x".to_owned(), fingerprint: None })),
         ("web", Outcome::Web(PageLink { link: "https://x".to_owned(), fingerprint: Some("AB:CD".to_owned()) })),

@@ -338,6 +338,9 @@ pub(super) const fn changes_state(request: &Request) -> bool {
         | Request::GetManifest { .. }
         | Request::FindPeers { .. }
         | Request::Announce { .. }
+        | Request::AnnounceAs { .. }
+        | Request::ProbeMe { .. }
+        | Request::ProbeResult { .. }
         | Request::GetTicket { .. }
         | Request::OpenFile { .. }
         | Request::ListDevices
@@ -362,6 +365,7 @@ const fn revision(request: &Request) -> u8 {
         | Request::GetTree { .. }
         | Request::ListShares { .. }
         | Request::Search { .. } => 2,
+        Request::AnnounceAs { .. } | Request::ProbeMe { .. } | Request::ProbeResult { .. } => 3,
         _ => 0,
     }
 }

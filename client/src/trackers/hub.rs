@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::keeper::{Event, Keeper};
 use super::machine::{Effect, Machine, Session, Tell};
 use super::trust::Learnt;
-use super::{Notice, Shared};
+use super::{Notice, Probe, Shared};
 use crate::error::Error;
 
 /// Head start of each tracker over the next one of the list.
@@ -39,6 +39,8 @@ pub(super) enum Job {
     Ready(Answer),
     /// A fresh look at trackers without a connection.
     Probe,
+    /// To tell one tracker something.
+    Say(usize, Request),
 }
 
 /// One connection.
@@ -133,6 +135,7 @@ impl Hub {
             Job::Call(request, answer) => (self.machine.call(now, request), answer),
             Job::Ready(answer) => (self.machine.ready(now), answer),
             Job::Probe => return self.machine.probe(),
+            Job::Say(index, request) => return self.machine.say(now, index, request),
         };
         self.waiting.insert(number, answer);
     }
@@ -218,6 +221,9 @@ impl Hub {
             }
             Effect::ForgetTickets => self.shared.tickets.clear(),
             Effect::News(push) => self.pass_on(push),
+            Effect::Probe(tracker, id, device, address) => {
+                let _ = self.shared.probes.send(Probe { tracker, id, device, address }); // Nobody may be listening.
+            }
             Effect::Dated(index, ticket) => {
                 let issued = self.shared.trust.public().and_then(|cluster| ticket.verify(&cluster).ok());
                 issued.into_iter().for_each(|ticket| self.shared.clock.dated(index, ticket.issued));

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::address::HostPort;
-use common::id::GroupName;
+use common::id::{DeviceId, GroupName};
 use common::secret::{ClusterPin, ClusterPublic};
 use common::task::TaskGroup;
 use common::ticket::{Signed, Ticket, UnixSeconds};
@@ -60,6 +60,8 @@ pub(crate) use crate::error::unexpected;
 const JOBS: usize = 64;
 /// Pushes that a slow listener may lag behind before it loses some.
 const PUSHES: usize = 1024;
+/// Questions of others that a slow listener may lag behind.
+const PROBES: usize = 16;
 /// Notices that may wait to be shown; further ones are dropped.
 const NOTICES: usize = 64;
 /// How long [`Trackers::status`] waits for trackers that do not answer.
@@ -126,6 +128,21 @@ pub struct TrackerState {
     pub current: bool,
     /// Whether it has refused something because its disk is full.
     pub disk_full: bool,
+    /// What it knows beyond the first release, while there is a connection.
+    pub revision: Option<u8>,
+}
+
+/// A member of one's groups wants to know whether others can connect to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// Which tracker has asked, by its place in the list.
+    pub tracker: usize,
+    /// What the answer is about.
+    pub id: u64,
+    /// Which device has to be there.
+    pub device: DeviceId,
+    /// Where.
+    pub address: SocketAddr,
 }
 
 /// How the trackers are.
@@ -153,6 +170,7 @@ struct Shared {
     clock: TrackerClock,
     revocations: Revocations,
     pushes: broadcast::Sender<Push>,
+    probes: broadcast::Sender<Probe>,
     session: watch::Sender<Option<LoggedIn>>,
     listen: watch::Sender<Option<SocketAddr>>,
     view: watch::Sender<View>,
@@ -182,6 +200,7 @@ impl Trackers {
             revocations: Revocations::by(clock.clone()),
             clock,
             pushes: broadcast::channel(PUSHES).0,
+            probes: broadcast::channel(PROBES).0,
             session: watch::channel(None).0,
             listen: watch::channel(None).0,
             view: watch::channel(View { up: vec![None; info.trackers.len()], ..View::default() }).0,
@@ -218,6 +237,17 @@ impl Trackers {
     /// News from the trackers, from now on.
     pub fn pushes(&self) -> broadcast::Receiver<Push> {
         self.shared.pushes.subscribe()
+    }
+
+    /// Whom this device is to dial for others, from now on. What comes of it is to be [said](Trackers::say) to the tracker
+    /// that has asked.
+    pub fn probes(&self) -> broadcast::Receiver<Probe> {
+        self.shared.probes.subscribe()
+    }
+
+    /// Tells one tracker something, by its place in the list; nobody learns whether it has heard.
+    pub async fn say(&self, tracker: usize, request: Request) {
+        let _ = self.jobs.send(Job::Say(tracker, request)).await; // The client is about to end.
     }
 
     /// The tickets that are known to be void: complete, however far a listener to the news is behind.
@@ -330,6 +360,7 @@ impl Trackers {
             up: view.up.get(index).copied().flatten().unwrap_or(false),
             current: view.current == Some(index),
             disk_full: view.full.get(index).copied().unwrap_or(false),
+            revision: view.revisions.get(index).copied().flatten(),
         };
         let trackers = self.shared.addresses.iter().enumerate().map(state).collect();
         let mode = view.current.map(|_| view.mode.unwrap_or(Mode::Solo));

@@ -28,7 +28,7 @@ use crate::wire::sync::VersionVector;
 pub use self::argument::{FileSelector, IdPrefix, Password, Words};
 pub use self::rows::{
     ClusterStatus, DeviceRow, FileInfo, FileRow, GroupRow, HitRow, MemberRow, OpenedFile, OpenedShare, Page, PeerRow,
-    Relation, ShareInfo, ShareRow, TrackerStatus, TreeHead,
+    ProbeOutcome, ProbeRow, Probed, Relation, ShareInfo, ShareRow, TrackerStatus, TreeHead,
 };
 
 /// Version of this conversation.
@@ -36,8 +36,8 @@ pub const VERSION: u16 = 1;
 /// What a tracker of this version knows beyond the first release of it; see [`Welcome::revision`]. Later ones include earlier
 /// ones.
 ///
-/// 1: [`Request::OpenFile`]. 2: folders and finding, from [`Request::StageTree`] to [`Request::Search`].
-pub const REVISION: u8 = 2;
+/// 1: [`Request::OpenFile`]. 2: folders and finding, from [`Request::StageTree`] to [`Request::Search`]. 3: all after that.
+pub const REVISION: u8 = 3;
 
 /// From client to tracker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -392,6 +392,31 @@ pub enum Request {
         /// Which page, from 0.
         page: u32,
     },
+    /// As `Announce`, by a client that understands all pushes up to a [revision](REVISION): others are not sent what they do
+    /// not know. Answer: `Done`.
+    AnnounceAs {
+        /// Where it serves.
+        #[cfg_attr(test, proptest(strategy = "crate::wire::round_trip::address()"))]
+        listen: SocketAddr,
+        /// Grows with every announcement of this device, also over restarts.
+        serial: u64,
+        /// [`REVISION`] of the client.
+        revision: u8,
+    },
+    /// Asks whether others can connect to this device: some members of its groups, on other machines first, are asked to try
+    /// ([`Push::Probe`]). Answered within a few seconds, whoever has not. Answer: `Probed`.
+    ProbeMe {
+        /// Where it serves; an unspecified IP means the one that the tracker sees.
+        #[cfg_attr(test, proptest(strategy = "crate::wire::round_trip::address()"))]
+        listen: SocketAddr,
+    },
+    /// What came of a [`Push::Probe`]. Answer: `Done`, also when nobody waits for it any more.
+    ProbeResult {
+        /// Which.
+        id: u64,
+        /// What came of it.
+        outcome: ProbeOutcome,
+    },
 }
 
 /// What a client is answered.
@@ -456,6 +481,8 @@ pub enum Response {
     Shares(Page<ShareRow>),
     /// A page of what was found.
     Hits(Page<HitRow>),
+    /// Whether others can connect.
+    Probed(Probed),
 }
 
 /// News from the tracker.
@@ -517,6 +544,17 @@ pub enum Push {
         claimed: GroupName,
         /// What the group is called now.
         now: GroupName,
+    },
+    /// A member of a group of the receiver's wants to know whether others can connect to it. Only for clients that have said
+    /// ([`Request::AnnounceAs`]) that they know it. To be answered by [`Request::ProbeResult`] on the same connection.
+    Probe {
+        /// What the answer is about.
+        id: u64,
+        /// Which device has to be there.
+        device: DeviceId,
+        /// Where.
+        #[cfg_attr(test, proptest(strategy = "crate::wire::round_trip::address()"))]
+        address: SocketAddr,
     },
 }
 

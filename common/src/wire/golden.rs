@@ -17,7 +17,9 @@ use serde::de::DeserializeOwned;
 
 use crate::codec;
 use crate::ticket::{Revocation, Revoked, SessionToken, Signed, Ticket};
-use crate::wire::client::{ClientFrame, FileSelector, Mode, Push, Relation, Request, Response, ServerFrame};
+use crate::wire::client::{
+    ClientFrame, FileSelector, Mode, ProbeOutcome, Push, Relation, Request, Response, ServerFrame,
+};
 use crate::wire::limits::MAX_FRAME;
 use crate::wire::peer::{Goodbye, LeecherFrame, SeederFrame};
 use crate::wire::refusal::Refusal;
@@ -63,15 +65,18 @@ listed! {
     Request: CreateUser Login Resume Logout ChangePassword CreateGroup ListGroups JoinGroup LeaveGroup ListRequests
         AcceptRequest RejectRequest ListMembers RemoveMember MakeAdmin StageManifest UploadFile ListFiles FindFile
         GetManifest FindPeers StartSeeding StopSeeding Announce GetTicket Status Cluster ListDevices EndLogin OpenFile
-        StageTree Publish FindShare OpenShare GetTree ListShares Search;
+        StageTree Publish FindShare OpenShare GetTree ListShares Search
+        AnnounceAs ProbeMe ProbeResult;
     Response: Done LoggedIn Groups Users Members Files File ManifestPart Peers Ticket Left Status
-        Provisional Cluster Devices Opened Published Share OpenedShare TreePart Shares Hits;
-    Push: JoinRequested Accepted Rejected Removed MadeAdmin Revoked SeederUp SessionEnded UserRenamed GroupRenamed;
+        Provisional Cluster Devices Opened Published Share OpenedShare TreePart Shares Hits Probed;
+    Push: JoinRequested Accepted Rejected Removed MadeAdmin Revoked SeederUp SessionEnded UserRenamed GroupRenamed
+        Probe;
     Refusal: Version NotLoggedIn BadCredentials SessionEnded UserExists NoSuchUser GroupExists NoSuchGroup NotAMember
         UserNotAMember NotAdmin AlreadyMember AlreadyRequested NoSuchRequest FileExists NoSuchFile AmbiguousId
         PasswordRule Invalid RateLimited Busy TrackerDiskFull Internal Stale OtherPieceSize;
     Mode: Dual Solo;
     Relation: Admin Member Pending None;
+    ProbeOutcome: Reached Refused Silent Unreachable Other;
     FileSelector: Name IdPrefix;
     LeecherFrame: Hello Request Cancel Renew Revoked Rest;
     SeederFrame: Bitfield Have Run Cancelled Lost Goodbye;
@@ -155,6 +160,7 @@ fn the_bytes_of_every_message_stay_as_they_are() {
     check.samples(samples::refusals());
     check.samples(vec![Mode::Dual, Mode::Solo]);
     check.samples(vec![Relation::Admin, Relation::Member, Relation::Pending, Relation::None]);
+    check.samples(samples::probe_outcomes());
     check.samples(samples::leecher_frames());
     check.samples(samples::seeder_frames());
     check.samples(samples::goodbyes());

@@ -27,6 +27,8 @@ pub const FIRST_PART: usize = 192;
 pub const MAX_TREE_PART: usize = 256 << 10;
 /// Rows in one page of a listing.
 pub const MAX_ROWS: usize = 1000;
+/// Members who are asked at a time to dial somebody who wants to know whether that is possible.
+pub const MAX_PROBES: usize = 3;
 /// Rows in one page of what was found.
 pub const MAX_HITS: usize = 100;
 /// Longest text that is searched for, in bytes.

@@ -19,12 +19,15 @@ use crate::store::{PresenceRow, State, StoreError};
 /// Files of a device that has come that others are told of; they learn of the rest when they ask.
 const TOLD: usize = 64;
 
-pub(super) async fn run(call: &Call, me: &Login, listen: SocketAddr, serial: u64) -> Outcome {
+pub(super) async fn run(call: &Call, me: &Login, listen: SocketAddr, serial: u64, revision: u8) -> Outcome {
     if listen.port() == 0 {
         return Err(Refusal::Invalid(Text::clipped("nobody can reach port 0")).into());
     }
     // Whoever announces must still be logged in.
     call.read(me, |_, _| Ok(())).await?;
+    if revision > 0 {
+        call.services.hub.set_revision(me.user, call.connection, revision);
+    }
     let row = PresenceRow { device: me.device, user: me.user, address: reachable(listen, call.address), serial };
     let announced = call.services.presence.announce(row, call.connection, now());
     let news = if announced == Announced::News { news(call, me).await? } else { Vec::new() };

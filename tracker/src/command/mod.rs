@@ -29,6 +29,7 @@ mod mint;
 mod news;
 mod open_file;
 mod pass_on;
+mod probe;
 mod properties;
 #[cfg(test)]
 mod publish_tests;
@@ -79,6 +80,7 @@ pub(crate) use catch_up::catch_up;
 pub(crate) use mint::Mint;
 use news::{FactBatch, News};
 pub(crate) use pass_on::pass_on;
+pub(crate) use probe::Probes;
 pub(crate) use properties::properties;
 pub(crate) use recent_revocations::RecentRevocations;
 pub(crate) use signed_ends::SignedEnds;
@@ -102,6 +104,7 @@ pub(crate) struct Services {
     pub(crate) quota: Quota,
     pub(crate) recent_revocations: RecentRevocations,
     pub(crate) signed_ends: SignedEnds,
+    pub(crate) probes: Probes,
 }
 
 impl Services {
@@ -308,7 +311,10 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, handed: H
         Request::FindPeers { group, file_id } => find_peers::run(call, &me()?, group, file_id).await,
         Request::StartSeeding { group, file_id } => start_seeding::run(call, &me()?, group, file_id).await,
         Request::StopSeeding { group, file_id } => stop_seeding::run(call, &me()?, group, file_id).await,
-        Request::Announce { listen, serial } => announce::run(call, &me()?, listen, serial).await,
+        Request::Announce { listen, serial } => announce::run(call, &me()?, listen, serial, 0).await,
+        Request::AnnounceAs { listen, serial, revision } => announce::run(call, &me()?, listen, serial, revision).await,
+        Request::ProbeMe { listen } => probe::ask(call, &me()?, listen).await,
+        Request::ProbeResult { id, outcome } => probe::answer(call, &me()?, id, outcome),
         Request::GetTicket { group } => get_ticket::run(call, &me()?, group).await,
         Request::ListDevices => list_devices::run(call, &me()?).await,
         Request::EndLogin { device } => end_login::run(call, &me()?, device).await,

@@ -40,6 +40,9 @@ pub(crate) const fn properties(request: &Request) -> Properties {
         Request::Status
         | Request::Cluster
         | Request::Announce { .. }
+        | Request::AnnounceAs { .. }
+        | Request::ProbeMe { .. }
+        | Request::ProbeResult { .. }
         | Request::StageManifest { .. }
         | Request::StageTree { .. } => SIGN_OF_LIFE,
         Request::Login { .. } | Request::Resume { .. } => LOGIN,

@@ -73,6 +73,7 @@ impl Fixture {
             quota,
             recent_revocations: RecentRevocations::default(),
             signed_ends: SignedEnds::default(),
+            probes: Probes::default(),
             key,
             store,
             passwords: Passwords::new(2).expect("passwords"),
@@ -297,6 +298,7 @@ impl Device {
             device,
             user,
             session,
+            revision: 0,
             pushes,
             kill: CancellationToken::new(),
         });

@@ -355,6 +355,16 @@ impl State {
         all.into_iter().map(|u| self.users[u].id).collect()
     }
 
+    /// Up to about `most` of those who share a group with `user`, found in as many steps: of a large group some.
+    pub fn some_fellows(&self, user: UserId, most: usize) -> Vec<UserId> {
+        let Some(user) = self.users.find(&user) else { return Vec::new() };
+        let groups: BTreeSet<_> = self.live_of(user).map(|(group, _)| group).take(most).collect();
+        let each = most.div_ceil(groups.len().max(1));
+        let live = groups.into_iter().flat_map(|group| self.groups[group].live.iter().take(each));
+        let all: BTreeSet<_> = live.filter_map(|(_, m)| self.memberships[*m].asked.map(|a| a.user)).collect();
+        all.into_iter().filter(|fellow| *fellow != user).map(|u| self.users[u].id).collect()
+    }
+
     /// Whether two users share a group.
     pub fn are_fellows(&self, a: UserId, b: UserId) -> bool {
         self.users.find(&a).zip(self.users.find(&b)).is_some_and(|(a, b)| self.share_a_group(a, b))

@@ -71,6 +71,7 @@ pub(crate) const SECTIONS: [Section; 6] = [
         title: "This client",
         commands: &[
             ("status", "status"),
+            ("doctor", "doctor"),
             ("set", "set seeding_slots 4"),
             ("show", "show"),
             ("web", "web"),

@@ -76,6 +76,7 @@ impl Outcome {
             Command::Limit { .. } => Self::Limits(all(data)?),
             Command::Set { .. } | Command::Show { .. } => Self::Settings { settings: get(data, "settings")? },
             Command::Status => Self::Status(all(data)?),
+            Command::Doctor => Self::Findings { findings: get(data, "findings")? },
             Command::Help { .. } => Self::Help { help: get(data, "help")? },
             Command::Web => Self::Web(all(data)?),
             Command::Quit => Self::Quit {},

@@ -5,6 +5,7 @@
 //! rates in bytes per second, digests in lower-case hex.
 
 mod decode;
+mod doctor;
 mod downloads;
 mod json;
 mod moment;
@@ -18,6 +19,7 @@ use common::id::{FileName, GroupName, UserName};
 use common::wire::client::{self, Relation};
 use serde::{Deserialize, Serialize};
 
+pub use self::doctor::Finding;
 pub use self::downloads::{DownloadRow, Downloaded, PeerShare};
 pub(crate) use self::json::{mode_word, relation_word};
 pub use self::moment::Moment;
@@ -28,6 +30,7 @@ pub use self::shares::{
 pub use self::status::{Limits, PageLink, Reach, ReachState, Status, TrackerRow};
 pub use crate::download::State;
 pub use crate::share::ShareState;
+use crate::units::count;
 
 /// The result of a command that succeeded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -199,6 +202,11 @@ pub enum Outcome {
     },
     /// How everything is.
     Status(Status),
+    /// Whether all is well.
+    Findings {
+        /// What was looked at, in its order.
+        findings: Vec<Finding>,
+    },
     /// Text about the commands.
     Help {
         /// The text.
@@ -210,6 +218,16 @@ pub enum Outcome {
     Quit {},
     /// The client is about to end.
     ShutDown {},
+}
+
+impl Outcome {
+    /// Why it counts as a failure, though it was done: something that was looked at is not as it should be.
+    pub fn wrong(&self) -> Option<String> {
+        let Self::Findings { findings } = self else { return None };
+        let bad = findings.iter().filter(|finding| !finding.ok).count() as u64;
+        (bad > 0)
+            .then(|| format!("{} of {} is not as it should be", bad, count(findings.len() as u64, "thing", "things")))
+    }
 }
 
 /// `{"user"}`

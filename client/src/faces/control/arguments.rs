@@ -291,6 +291,7 @@ mod tests {
             "set seeding_slots 4",
             "show limit_up",
             "status",
+            "doctor",
             "help login",
             "web",
             "quit",
@@ -302,6 +303,6 @@ mod tests {
             assert_eq!(again.expect(text), command);
         }
         let named: Vec<_> = Line::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-        assert_eq!(named.len(), 37, "each of {named:?} is above");
+        assert_eq!(named.len(), 38, "each of {named:?} is above");
     }
 }

@@ -29,6 +29,7 @@ use crate::engine::outcome::Status;
 use crate::engine::{Call, Command, Event, Outcome, Progress};
 use crate::error::Error;
 use crate::faces::Service;
+use crate::faces::render::UNHEALTHY;
 
 /// Events that a slow reader of this process may lag behind.
 const EVENTS: usize = 1024;
@@ -223,6 +224,10 @@ fn decode(command: &Command, line: &str) -> Result<Outcome, Error> {
     };
     let Answer { data, error } = serde_json::from_str(line).map_err(unfit)?;
     match error {
+        // It was carried out, and has found something.
+        Some(Cause { code, .. }) if code == UNHEALTHY && data.is_some() => {
+            Outcome::decode(command, &data.unwrap_or_default()).map_err(unfit)
+        }
         Some(Cause { code, message }) => Err(Error::told(&code, message)),
         None => Outcome::decode(command, &data.unwrap_or_default()).map_err(unfit),
     }

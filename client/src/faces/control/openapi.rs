@@ -92,20 +92,23 @@ fn schema(arg: &Arg) -> Value {
 fn success(command: &clap::Command) -> Value {
     let name = command.get_name();
     let data = shapes::data_of(name).unwrap_or_else(|| json!({ "type": "object" }));
+    // One who finds something has been carried out all the same.
+    let may_find = name == "doctor";
+    let ok = if may_find { json!({ "type": "boolean" }) } else { json!({ "const": true }) };
+    let error = [("error", cause())];
     shapes::object(
-        &[
-            ("v", json!({ "const": 1 })),
-            ("command", json!({ "const": name })),
-            ("ok", json!({ "const": true })),
-            ("data", data),
-        ],
-        &[],
+        &[("v", json!({ "const": 1 })), ("command", json!({ "const": name })), ("ok", ok), ("data", data)],
+        if may_find { &error } else { &[] },
     )
 }
 
-fn failure() -> Value {
+fn cause() -> Value {
     let text = json!({ "type": "string" });
-    let error = shapes::object(&[("code", text.clone()), ("message", text)], &[]);
+    shapes::object(&[("code", text.clone()), ("message", text)], &[])
+}
+
+fn failure() -> Value {
+    let error = cause();
     shapes::object(
         &[
             ("v", json!({ "const": 1 })),

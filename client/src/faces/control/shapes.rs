@@ -38,6 +38,7 @@ pub(super) fn data_of(command: &str) -> Option<Value> {
         "limit" => with(limits(), &[], &[("limits", limit_rows())]),
         "set" | "show" => rows("settings", &setting_row()),
         "status" => status(),
+        "doctor" => rows("findings", &finding()),
         "web" => object(&[("link", text())], &[("fingerprint", text())]),
         "help" => object(&[("help", text())], &[]),
         "logout" | "change_password" | "quit" | "shutdown" => object(&[], &[]),
@@ -267,6 +268,10 @@ fn share_row() -> Value {
 fn limits() -> Value {
     let rate = || json!({ "type": ["integer", "null"], "minimum": 1 });
     object(&[("up", rate()), ("down", rate())], &[])
+}
+
+fn finding() -> Value {
+    object(&[("what", text()), ("ok", flag()), ("remedy", json!({ "type": ["string", "null"] }))], &[])
 }
 
 fn limit_rows() -> Value {

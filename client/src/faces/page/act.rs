@@ -141,6 +141,10 @@ pub(super) async fn execute(page: &Page, command: Line) -> Result<Outcome, Error
 async fn answer(page: &Arc<Page>, headers: &HeaderMap, result: Result<Outcome, Error>) -> Response {
     match result {
         Err(e) => views::wrong(&e),
+        Ok(Outcome::Findings { findings }) => match views::findings(&findings) {
+            Ok(list) => Html(list).into_response(),
+            Err(e) => views::wrong(&e),
+        },
         Ok(outcome) => match next(&outcome) {
             Some(path) => go(&path),
             None => {

@@ -337,6 +337,7 @@ impl<'a> Script<'a> {
         }
         match result {
             Ok(Outcome::Quit {} | Outcome::ShutDown {}) => Step::Quit,
+            Ok(outcome) if outcome.wrong().is_some() => Step::Failed(FAILED),
             Ok(_) => Step::Nothing,
             Err(e) => Step::Failed(status(&e)),
         }

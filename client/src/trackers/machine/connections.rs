@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use common::wire::client::Request;
+use common::wire::client::{REVISION, Request};
 
 use super::{AGAIN, Binding, DialError, Effect, Machine, Tell, Up};
 use crate::error::Error;
@@ -28,6 +28,8 @@ const GRACE: Duration = Duration::from_secs(3);
 const SEEK: Duration = Duration::from_millis(250);
 /// How long a tracker that does not know the account may take to learn of it while somebody waits.
 const LEARNS_WITHIN: Duration = Duration::from_secs(1);
+/// The revision since which trackers ask what their clients know.
+const KNOWS_WHO_ANNOUNCES: u8 = 3;
 /// How long a refusal for want of room counts.
 const FULL_FOR: Duration = Duration::from_secs(60);
 
@@ -292,10 +294,16 @@ impl Machine {
         let listen = self.listen;
         let Some(up) = self.up_mut(index) else { return };
         up.last_life = now;
+        let revision = up.revision;
         let request = match listen.filter(|_| up.binding == Binding::Bound) {
             Some(listen) => {
                 self.serial += 1;
-                Request::Announce { listen, serial: self.serial }
+                let serial = self.serial;
+                if revision < KNOWS_WHO_ANNOUNCES {
+                    Request::Announce { listen, serial }
+                } else {
+                    Request::AnnounceAs { listen, serial, revision: REVISION }
+                }
             }
             None => Request::Status,
         };

@@ -110,6 +110,9 @@ impl Machine {
     pub(super) fn on_push(&mut self, now: Instant, index: usize, push: Push) {
         match &push {
             Push::SessionEnded => return self.resume(now, index),
+            Push::Probe { id, device, address } => {
+                return self.effects.push_back(Effect::Probe(index, *id, *device, *address));
+            }
             Push::Accepted { .. } | Push::Removed { .. } => self.effects.push_back(Effect::ForgetTickets),
             Push::UserRenamed { claimed, now } => self.rename(claimed, now),
             _ => {}

@@ -18,7 +18,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::id::RequestId;
+use common::id::{DeviceId, RequestId};
 use common::ticket::{Signed, Ticket};
 use common::wire::client::{Mode, Push, Request, Response};
 use common::wire::sync::VersionVector;
@@ -52,6 +52,8 @@ pub enum Effect {
     ForgetTickets,
     /// To pass this on to whoever listens.
     News(Push),
+    /// To find out for others whether a device can be reached; this tracker has asked.
+    Probe(usize, u64, DeviceId, SocketAddr),
     /// To note what the clock of this tracker says, by a ticket that it has just issued.
     Dated(usize, Signed<Ticket>),
     /// To tell a person.
@@ -96,6 +98,8 @@ pub struct View {
     pub up: Vec<Option<bool>>,
     /// Trackers that have refused something because their disk is full.
     pub full: Vec<bool>,
+    /// What each tracker that is connected knows beyond the first release.
+    pub revisions: Vec<Option<u8>>,
     /// Where calls go.
     pub current: Option<usize>,
     /// Counts the times that another connection became current.
@@ -318,10 +322,16 @@ impl Machine {
         View {
             up: self.slots.iter().map(|slot| slot.known).collect(),
             full: self.slots.iter().map(|slot| slot.full_at.is_some()).collect(),
+            revisions: self.slots.iter().map(|slot| slot.up.as_ref().map(|up| up.revision)).collect(),
             current: self.current,
             connection: self.connection,
             mode: self.mode.filter(|_| self.current.is_some()),
         }
+    }
+
+    /// Tells one tracker something, if it is connected: nobody waits for the answer.
+    pub fn say(&mut self, now: Instant, index: usize, request: Request) {
+        self.ask_own(now, index, request, Purpose::Life);
     }
 
     // ---- Within ----

@@ -176,6 +176,9 @@ fn shows(call: &Pending, reply: &Reply) -> bool {
             Request::Status
                 | Request::Cluster
                 | Request::Announce { .. }
+                | Request::AnnounceAs { .. }
+                | Request::ProbeMe { .. }
+                | Request::ProbeResult { .. }
                 | Request::StageManifest { .. }
                 | Request::StageTree { .. }
         );

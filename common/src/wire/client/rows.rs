@@ -10,7 +10,7 @@ use crate::manifest::PieceHash;
 use crate::pieces::PieceLayout;
 use crate::ticket::{Signed, Ticket, UnixSeconds};
 use crate::tree::TreePath;
-use crate::wire::limits::{List, MAX_PART, MAX_ROWS};
+use crate::wire::limits::{List, MAX_PART, MAX_PROBES, MAX_ROWS};
 
 /// Part of a listing; ask again with `after` the last row while `more` is set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,4 +218,43 @@ pub struct ClusterStatus {
     pub linked: bool,
     /// Events that the other is known to lack.
     pub lag: u64,
+}
+
+/// Whether others can connect to a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct Probed {
+    /// Where others are told that it serves.
+    #[cfg_attr(test, proptest(strategy = "crate::wire::round_trip::address()"))]
+    pub address: SocketAddr,
+    /// Who has tried; nobody, where no other member was there.
+    pub rows: List<ProbeRow, MAX_PROBES>,
+}
+
+/// What one member found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct ProbeRow {
+    /// Who.
+    pub user: UserName,
+    /// Whether it came from another address than the caller's.
+    pub from_elsewhere: bool,
+    /// What it found; nothing, if it has not said so in time.
+    pub outcome: Option<ProbeOutcome>,
+}
+
+/// What comes of dialling a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub enum ProbeOutcome {
+    /// It is there, and has shown its key.
+    Reached,
+    /// Nothing listens there.
+    Refused,
+    /// Nothing answers there.
+    Silent,
+    /// There is no way there.
+    Unreachable,
+    /// Something else answers there.
+    Other,
 }

@@ -11,8 +11,8 @@ use crate::secret::{ClusterKey, ClusterSecret};
 use crate::ticket::{Revocation, Revoked, SessionToken, Signed, Statement, Ticket};
 use crate::wire::client::{
     Call, ClientFrame, FileInfo, FileRow, FileSelector, GroupRow, Hello, HitRow, IdPrefix, MemberRow, Mode, OpenedFile,
-    OpenedShare, Page, Password, PeerRow, Push, Relation, Reply, Request, Response, ServerFrame, ShareInfo, ShareRow,
-    TrackerStatus, TreeHead, Welcome, Words,
+    OpenedShare, Page, Password, PeerRow, ProbeOutcome, ProbeRow, Probed, Push, Relation, Reply, Request, Response,
+    ServerFrame, ShareInfo, ShareRow, TrackerStatus, TreeHead, Welcome, Words,
 };
 use crate::wire::limits::{List, Text};
 use crate::wire::peer::{self, Goodbye, LeecherFrame, SeederFrame};
@@ -187,6 +187,9 @@ pub(super) fn requests() -> Vec<Request> {
         Request::GetTree { group: lab(), tree: tree_id(), offset: 262_144 },
         Request::ListShares { group: lab(), after: Some(paper()) },
         Request::Search { words: Words::try_from("Grüße 2024".to_owned()).unwrap(), page: 3 },
+        Request::AnnounceAs { listen: "0.0.0.0:7000".parse().unwrap(), serial: 300, revision: 3 },
+        Request::ProbeMe { listen: "0.0.0.0:7000".parse().unwrap() },
+        Request::ProbeResult { id: 0x1516_1718_191a_1b1c, outcome: ProbeOutcome::Silent },
     ]
 }
 
@@ -266,6 +269,13 @@ pub(super) fn responses() -> Vec<Response> {
         Response::TreePart(List::first_of([1, 2, 3])),
         Response::Shares(page(vec![share_row(Some(300)), share_row(None)], true)),
         Response::Hits(page(vec![hit(Some("Fotos/Grüße.jpg")), hit(None)], true)),
+        Response::Probed(Probed {
+            address: "192.0.2.1:7000".parse().unwrap(),
+            rows: List::first_of([
+                ProbeRow { user: bob(), from_elsewhere: true, outcome: Some(ProbeOutcome::Reached) },
+                ProbeRow { user: alice(), from_elsewhere: false, outcome: None },
+            ]),
+        }),
     ]
 }
 
@@ -291,6 +301,17 @@ pub(super) fn pushes() -> Vec<Push> {
         Push::SessionEnded,
         Push::UserRenamed { claimed: bob(), now: bob() },
         Push::GroupRenamed { claimed: lab(), now: lab() },
+        Push::Probe { id: 300, device: DeviceId::new([0x12; 32]), address: "192.0.2.1:7000".parse().unwrap() },
+    ]
+}
+
+pub(super) fn probe_outcomes() -> Vec<ProbeOutcome> {
+    vec![
+        ProbeOutcome::Reached,
+        ProbeOutcome::Refused,
+        ProbeOutcome::Silent,
+        ProbeOutcome::Unreachable,
+        ProbeOutcome::Other,
     ]
 }
 

@@ -62,7 +62,7 @@ impl World {
                         self.goes_back(c, i);
                     }
                 }
-                Effect::Show(_) | Effect::ForgetTickets | Effect::News(_) | Effect::Dated(..) => {}
+                Effect::Show(_) | Effect::ForgetTickets | Effect::News(_) | Effect::Dated(..) | Effect::Probe(..) => {}
             }
         }
     }

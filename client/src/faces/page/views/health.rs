@@ -4,7 +4,7 @@ use askama::Template;
 use common::wire::client::Mode;
 
 use super::{Part, Rendered, html, log};
-use crate::engine::outcome::Status;
+use crate::engine::outcome::{Finding, Status};
 use crate::error::Error;
 use crate::faces::page::Page;
 use crate::faces::render;
@@ -77,6 +77,21 @@ pub(super) async fn render(page: &Page) -> Result<Rendered, Error> {
     });
     let main = html(&Health { state: &state, limits: &fields, log: &log })?;
     Ok(Rendered { title: "Health".to_owned(), main, parts: vec![state, log], status: axum::http::StatusCode::OK })
+}
+
+/// What a doctor has found.
+#[derive(Template)]
+#[template(path = "findings.html")]
+struct Findings<'a> {
+    findings: &'a [Finding],
+}
+
+/// The list of what was looked at.
+///
+/// # Errors
+/// When it cannot be made.
+pub(in crate::faces::page) fn findings(findings: &[Finding]) -> Result<String, Error> {
+    html(&Findings { findings })
 }
 
 /// A word for the style, and a sentence.

@@ -29,6 +29,7 @@ use common::wire::refusal::Refusal;
 pub(super) use self::files::Filter;
 use self::folder::Level;
 pub(super) use self::frame::top;
+pub(super) use self::health::findings;
 use self::search::Query;
 use super::Page;
 use super::log::Line;
