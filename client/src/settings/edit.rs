@@ -20,6 +20,9 @@ up = \"off\"
 down = \"off\"
 ";
 
+/// What stands above the number of slots.
+const ABOUT_SLOTS: &str = "\n# Uploads at the same time, while others wait for their turn; \"off\" is without bound.\n";
+
 /// Whose limit it is.
 pub(super) type Whose<'a> = Option<(GroupId, &'a GroupName)>;
 
@@ -53,8 +56,12 @@ impl Settings {
     pub fn set_slots(&self, slots: super::UploadSlots) -> Result<(), Error> {
         let value = slots.0.map_or_else(|| Value::from("off"), |slots| Value::from(i64::from(slots.get())));
         self.change(|document| {
-            let (table, key) = SettingName::SeedingSlots.place();
-            put(child(document.as_table_mut(), table, false)?, key, value);
+            let (name, key) = SettingName::SeedingSlots.place();
+            let is_new = !document.contains_key(name);
+            put(child(document.as_table_mut(), name, false)?, key, value);
+            if let Some(table) = document.get_mut(name).and_then(Item::as_table_mut).filter(|_| is_new) {
+                table.decor_mut().set_prefix(ABOUT_SLOTS);
+            }
             Ok(())
         })
     }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::id::GroupId;
+use futures::future::join_all;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -55,15 +56,19 @@ impl Limits {
 pub struct RateLimits(Vec<RateLimit>);
 
 impl RateLimits {
-    /// All of these, the narrowest first: who waits for it has taken nothing of the others.
+    /// All of these.
     pub fn of(limits: impl IntoIterator<Item = RateLimit>) -> Self {
         Self(limits.into_iter().collect())
     }
 
-    /// Waits until `bytes` more may pass. Who gives up has taken nothing of the limit that it waits for.
+    /// Waits until `bytes` more may pass. Who gives up has taken nothing of the limits that it still waits for.
     pub async fn take(&self, bytes: u64) {
-        for limit in &self.0 {
-            limit.take(bytes).await;
+        let mut limiting = self.0.iter().filter(|limit| limit.get().is_some());
+        match (limiting.next(), limiting.next()) {
+            (None, _) => {}
+            (Some(only), None) => only.take(bytes).await,
+            // At once: one after the other, the second would begin to count when the first is over.
+            (Some(_), Some(_)) => drop(join_all(self.0.iter().map(|limit| limit.take(bytes))).await),
         }
     }
 }

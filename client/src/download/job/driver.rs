@@ -241,7 +241,7 @@ impl Driver {
         }
     }
 
-    /// All that limit how fast it may come, the narrowest first.
+    /// All that limit how fast it may come.
     fn limits(&self) -> RateLimits {
         let all = &self.ground.limits;
         RateLimits::of([self.job.down.clone(), all.of(self.job.spec.group_id).down, all.down.clone()])
