@@ -196,8 +196,9 @@ fn hint(outcome: &Outcome) -> Option<String> {
 
 /// A name as it has to be typed for an argument: quoted where needed, and not to be taken for an option.
 fn as_argument(name: &str) -> String {
-    let quoted = shlex::try_quote(name).map_or_else(|_| Escaped(name).to_string(), Into::into);
-    if name.starts_with('-') { format!("-- {quoted}") } else { quoted }
+    let quoted = shlex::try_quote(name).map_or_else(|_| name.to_owned(), Into::into);
+    let quoted = Escaped(&quoted);
+    if name.starts_with('-') { format!("-- {quoted}") } else { quoted.to_string() }
 }
 
 fn after_groups(groups: &[GroupRow]) -> String {

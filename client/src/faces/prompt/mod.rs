@@ -182,6 +182,8 @@ impl Interactive {
         let mut line = std::pin::pin!(self.prompt.line(label.to_owned(), remember));
         loop {
             tokio::select! {
+                // What is pressed after the line has been taken is meant for its command.
+                biased;
                 typed = &mut line => {
                     let text = if let Answer::Typed(text) = &typed { text.as_str() } else { "" };
                     self.console.typed(label, text);
