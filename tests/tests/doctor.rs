@@ -66,7 +66,7 @@ fn what_is_not_well_is_told_with_its_remedy_and_exit_status_1() {
     let mut cluster = Cluster::start(2);
     let alice = cluster.user("alice");
     cluster.stop_tracker(2);
-    fs::set_permissions(alice.home().join("data/device.key"), fs::Permissions::from_mode(0o604)).unwrap();
+    fs::set_permissions(alice.home().join("data"), fs::Permissions::from_mode(0o755)).unwrap();
     let script = alice.run(&["doctor", "whoami"]);
     assert_eq!((script.code, script.results.len()), (Some(1), 1), "{script:?}");
     let found = &script.results[0];
@@ -74,7 +74,7 @@ fn what_is_not_well_is_told_with_its_remedy_and_exit_status_1() {
     for (part, remedy) in [
         ("does not answer; the other one does its work", "start it"),
         ("one tracker does the work of both", "start the other tracker"),
-        ("others may read", "chmod 600 "),
+        ("others may use the data directory", "chmod 700 "),
     ] {
         let findings = about(found, part);
         assert!(findings.len() == 1 && findings[0]["ok"] == false, "{part}: {found}");
@@ -85,6 +85,6 @@ fn what_is_not_well_is_told_with_its_remedy_and_exit_status_1() {
     let mut process = Process::start(alice.command().args(["-c", "doctor"]));
     assert_eq!(process.wait(PATIENCE).code(), Some(1), "{process:?}");
     let text = process.stdout.text();
-    assert!(text.contains("BAD  others may read") && text.contains("ok   "), "{text}");
+    assert!(text.contains("BAD  others may use") && text.contains("ok   "), "{text}");
     assert!(process.stderr.text().contains("not as it should be"), "{process:?}");
 }

@@ -168,6 +168,7 @@ mod tests {
     fn what_others_may_read_is_named_with_the_line_that_mends_it() {
         let dir = tempfile::tempdir().expect("a directory");
         let (data_dir, key) = (dir.path(), dir.path().join("device.key"));
+        set(data_dir, 0o700);
         private_file::replace(&key, b"x").expect("written");
         assert!(bad(data_dir).is_empty(), "{:?}", bad(data_dir));
         set(&key, 0o640);
@@ -181,6 +182,7 @@ mod tests {
     #[test]
     fn settings_that_cannot_be_understood_are_found() {
         let dir = tempfile::tempdir().expect("a directory");
+        set(dir.path(), 0o700);
         fs::write(dir.path().join("settings.toml"), "[limit]\nup = 'fast'\n").expect("written");
         let found = bad(dir.path());
         assert!(found.len() == 1 && found[0].contains("line 2"), "{found:?}");
