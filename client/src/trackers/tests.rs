@@ -424,7 +424,12 @@ async fn a_device_that_serves_is_announced_after_login() {
     within(client.trackers.call(login("password"))).await.expect("logged in");
     within(client.trackers.call(create_group("lab"))).await.expect("done");
     // Calls of one connection arrive in order: the announcement went out with the login's answer.
-    assert_eq!(fake.calls(|r| matches!(r, Request::AnnounceAs { listen: l, .. } if *l == listen)), 1);
+    assert_eq!(
+        fake.calls(
+            |r| matches!(r, Request::Announce { listen: l, .. } | Request::AnnounceAs { listen: l, .. } if *l == listen)
+        ),
+        1
+    );
     client.tasks.stop().await;
     server.stop().await;
 }
