@@ -88,7 +88,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", exclusive = true)]
     pub generate: Option<PathBuf>,
     /// Print what holds, by the command line, the environment and settings.toml, in the form of that file; and leave.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub print_config: bool,
     /// Open the page for a browser on this machine, and print a link to it: at 127.0.0.1:7080, or at ADDR:PORT. An address
     /// is written after the other arguments, or as --web=ADDR:PORT.

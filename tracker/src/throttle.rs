@@ -46,6 +46,9 @@ const RESUME_EVERY: Duration = Duration::from_millis(500);
 /// Times that one user asks others to dial: so many at once, then one per [`PROBE_EVERY`]. Others do work for each.
 const PROBE_BURST: u32 = 4;
 const PROBE_EVERY: Duration = Duration::from_secs(15);
+/// Times that one user is asked to dial others, likewise.
+const PROBED_BURST: u32 = 8;
+const PROBED_EVERY: Duration = Duration::from_secs(4);
 /// Entries of one kind that are remembered.
 const MAX_ENTRIES: usize = 1 << 16;
 
@@ -78,6 +81,7 @@ struct Inner {
     hints: HashMap<UserId, Instant>,
     resumes: HashMap<UserId, Instant>,
     probes: HashMap<UserId, Instant>,
+    probed: HashMap<UserId, Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -171,6 +175,11 @@ impl Throttle {
     /// How long to wait, when that has been too often.
     pub fn probe(&self, user: UserId, now: Instant) -> Result<(), Wait> {
         take(&mut self.lock().probes, user, 1, (PROBE_BURST, PROBE_EVERY), now)
+    }
+
+    /// Whether `user` may be asked to dial somebody, which is counted.
+    pub fn may_be_asked(&self, user: UserId, now: Instant) -> bool {
+        take(&mut self.lock().probed, user, 1, (PROBED_BURST, PROBED_EVERY), now).is_ok()
     }
 
     /// Whether others are to be told, once, that a device of `user` seeds something; if not, they learn of it when

@@ -197,6 +197,7 @@ impl Specs {
     /// # Errors
     /// When the file system refuses.
     pub(crate) fn remove(&self, n: u64) -> Result<(), Error> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         private_file::remove(&self.path(n))?;
         private_file::remove(&self.journal(n))
     }

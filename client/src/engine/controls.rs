@@ -169,13 +169,18 @@ impl Controls {
     ) -> Result<(), Error> {
         let _one = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.settings.set_limit(direction, group, rate, hours)?;
+        // With hours, what the file says besides holds as well, from now on: not what was said at the start.
+        let kept = self.0.settings.read().ok().map(|values| values.limit.of(direction).clone().unwrap_or_default());
         let mut active = self.locked();
         if let Some((id, name)) = group {
             let known = active.groups.entry(id).or_default();
             known.name = name.to_string();
             known.limit.of_mut(direction).change(rate, hours);
         } else {
-            active.limit.of_mut(direction).change(rate, hours);
+            match kept {
+                Some(kept) => *active.limit.of_mut(direction) = kept,
+                None => active.limit.of_mut(direction).change(rate, hours),
+            }
             active.note(limit_of(direction), Origin::File);
         }
         drop(active);

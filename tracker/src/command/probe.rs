@@ -21,7 +21,8 @@ use crate::presence::reachable;
 use crate::rules::Login;
 
 /// How long those who were asked may take.
-const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 5 });
+/// Shorter than a client waits for any sign of its tracker: a logout waits for what runs on its connection.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 3 });
 /// Members that are looked at to find some who are there.
 const LOOKED_AT: usize = 4096;
 /// The revision since which clients know what they are asked.
@@ -73,7 +74,7 @@ pub(super) async fn ask(call: &Call, me: &Login, listen: SocketAddr) -> Outcome 
     }
     call.services.throttle.probe(me.user, now())?;
     let address = reachable(listen, call.address);
-    let fellows = fellows(call, me).await?;
+    let fellows = fellows(call, me, address.ip().to_canonical().is_loopback()).await?;
     let (answers, mut answered) = mpsc::channel(MAX_PROBES);
     let question = Question { probes: &call.services.probes, id: rand::random() };
     let asked = fellows.iter().map(|fellow| fellow.device).collect();
@@ -96,8 +97,12 @@ pub(super) async fn ask(call: &Call, me: &Login, listen: SocketAddr) -> Outcome 
         }
     };
     let _ = timeout(PATIENCE, all).await; // Who has not answered is named so.
+    // Of an address that is not the one that the caller is seen at, only whether it is the caller's: what else may be there is
+    // not told to whoever names it.
+    let is_own = address.ip().to_canonical() == call.address.to_canonical();
+    let told = |outcome| if is_own || outcome == ProbeOutcome::Reached { outcome } else { ProbeOutcome::Silent };
     let row = |fellow: Fellow| ProbeRow {
-        outcome: found.get(&fellow.device).copied(),
+        outcome: found.get(&fellow.device).copied().map(told),
         user: fellow.name,
         from_elsewhere: fellow.from_elsewhere,
     };
@@ -117,12 +122,15 @@ pub(super) fn answer(call: &Call, me: &Login, id: u64, outcome: ProbeOutcome) ->
     Ok(Effect::plain(Response::Done))
 }
 
-/// Some members of the caller's groups who are there, those on other machines first.
-async fn fellows(call: &Call, me: &Login) -> Result<Vec<Fellow>, Halt> {
+/// Some members of the caller's groups who are there, those on other machines first; `only_here`, none of those, since theirs is
+/// another loopback.
+async fn fellows(call: &Call, me: &Login, only_here: bool) -> Result<Vec<Fellow>, Halt> {
     let mut users = call.read(me, |state, me| Ok(state.some_fellows(me.user, LOOKED_AT))).await?;
     users.shuffle(&mut rand::rng());
     let (elsewhere, here) = there(&call.services, call, users);
-    let chosen: Vec<_> = elsewhere.into_iter().chain(here).take(MAX_PROBES).collect();
+    let elsewhere = if only_here { Vec::new() } else { elsewhere };
+    let may_be_asked = |(user, ..): &(UserId, DeviceId, bool)| call.services.throttle.may_be_asked(*user, now());
+    let chosen: Vec<_> = elsewhere.into_iter().chain(here).filter(may_be_asked).take(MAX_PROBES).collect();
     let named = move |state: &crate::store::State, _: &Login| {
         let named = chosen.into_iter().filter_map(|(user, device, from_elsewhere)| {
             let name = state.user_name(user)?;

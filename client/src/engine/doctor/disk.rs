@@ -61,7 +61,10 @@ fn missing(downloads: &[DownloadRow]) -> Missing {
             continue;
         };
         let entry = missing.entry(disk).or_insert_with(|| (directory.to_owned(), 0));
-        entry.1 = entry.1.saturating_add(row.progress.size.saturating_sub(row.progress.have));
+        // A file has its room from the beginning, a folder takes it as it comes.
+        let missing =
+            if row.progress.files.is_some() { row.progress.size.saturating_sub(row.progress.have) } else { 0 };
+        entry.1 = entry.1.saturating_add(missing);
     }
     missing
 }

@@ -336,7 +336,8 @@ impl<'a, S: AsyncRead + AsyncWrite> BlockSender<'a, S> {
                 return Ok(());
             }
             let len = (run.len() - HEADROOM) as u32;
-            session.up.take(len.into()).await;
+            // A limit of one group leaves the place to those that wait for it.
+            self.turn.wait_for(session.up.take(len.into()), session).await;
             self.send_run(number, run).await?;
             asked.sent += len;
         }
