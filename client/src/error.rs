@@ -107,7 +107,7 @@ pub enum Error {
 }
 
 /// All codes: what another process tells is one of them.
-const CODES: [&str; 29] = [
+const CODES: [&str; 30] = [
     "usage",
     "invalid_argument",
     "not_logged_in",
@@ -121,6 +121,7 @@ const CODES: [&str; 29] = [
     "already_member",
     "already_requested",
     "no_such_request",
+    "no_such_invite",
     "file_exists",
     "no_such_file",
     "destination_exists",

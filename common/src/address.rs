@@ -52,6 +52,14 @@ impl HostPort {
         }
     }
 
+    /// Whether it means this machine, on whichever machine it is read.
+    pub fn is_of_this_machine(&self) -> bool {
+        match self {
+            Self::Ip(address) => address.ip().to_canonical().is_loopback(),
+            Self::Name { host, .. } => &**host == "localhost" || host.ends_with(".localhost"),
+        }
+    }
+
     /// The addresses behind it, IPv4 first: at least one.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ pub mod codec;
 pub mod connection;
 pub mod escape;
 pub mod id;
+pub mod invitation;
 pub mod look;
 pub mod manifest;
 pub mod pieces;

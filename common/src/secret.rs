@@ -261,6 +261,16 @@ impl ClusterPin {
     pub fn of_spki(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }
+
+    /// From its 32 bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl Display for ClusterPin {

@@ -12,7 +12,7 @@ use crate::secret::ClusterPin;
 /// Longest file that is read, in bytes.
 const MAX_LEN: u64 = 64 << 10;
 /// Most trackers in one file.
-const MAX_TRACKERS: usize = 16;
+pub const MAX_TRACKERS: usize = 16;
 
 /// The trackers of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// One of a cluster's trackers: keeps accounts, groups and who shares what; never sees content.
 #[derive(Debug, Clone, Parser)]
@@ -24,6 +24,9 @@ pub struct Arguments {
     /// How many times the usual bounds one user may take: groups, requests, shares. 0 for no bounds
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub quota_factor: u16,
+    /// Who may make an account: whoever reaches the tracker, or only who holds an invitation. Give both trackers the same
+    #[arg(long, value_enum, default_value_t)]
+    pub registration: Registration,
     /// Copy the database to this new file and leave; a tracker that runs goes on meanwhile
     #[arg(long, value_name = "FILE")]
     pub backup: Option<PathBuf>,
@@ -37,4 +40,14 @@ pub struct Arguments {
     /// Check that the database says the same in all its parts, and leave; the tracker must be stopped
     #[arg(long)]
     pub verify: bool,
+}
+
+/// Who may make an account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Registration {
+    /// Whoever reaches the tracker.
+    #[default]
+    Open,
+    /// Who holds an invitation.
+    Invite,
 }

@@ -172,7 +172,8 @@ impl Arguments {
         let limits = within(raise_file_limit(), Limits::default());
         let sibling = self.sibling(&info)?;
         let quota = Quota::times(self.quota_factor);
-        Ok(Config { limits, sibling, quota, ..Config::new(number, listen, data_dir, key) })
+        let registration = self.registration;
+        Ok(Config { limits, sibling, quota, registration, ..Config::new(number, listen, data_dir, key) })
     }
 }
 

@@ -9,6 +9,7 @@
 use common::id::{
     DeviceId, FileId, FileName, GroupId, GroupName, MembershipId, OriginId, PublicationId, SessionId, UserId, UserName,
 };
+use common::invitation::InviteDigest;
 use common::ticket::UnixSeconds;
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +105,10 @@ fact_id!(
 fact_id!(
     /// One act of removing a user from a group.
     KickId
+);
+fact_id!(
+    /// One invitation into a group.
+    InvitationId
 );
 
 /// BLAKE3 of a manifest in its canonical form.
@@ -261,9 +266,78 @@ pub enum Fact {
         /// Whether it does.
         on: bool,
     },
+    /// An admin has made an invitation.
+    Invited {
+        /// It.
+        id: InvitationId,
+        /// Where to.
+        group: GroupId,
+        /// Who made it.
+        user: UserId,
+        /// By which number admins speak of it. Two trackers that cannot hear each other may give one number twice.
+        number: u32,
+        /// The hash of its secret.
+        secret: InviteDigest,
+        /// How many may come by it.
+        uses: u32,
+        /// From when on nobody may.
+        expires: UnixSeconds,
+        /// Of each run, the time of its last removal from this group that was known by then: whoever was removed later does
+        /// not come back by this invitation. Removals of one run are known in their order.
+        kicks_seen: Vec<(OriginId, Hlc)>,
+    },
+    /// Nobody comes by this invitation any more.
+    InvitationRevoked {
+        /// Which.
+        invitation: InvitationId,
+    },
+    /// A membership came by an invitation.
+    Redeemed {
+        /// The membership.
+        membership: MembershipId,
+        /// By which.
+        invitation: InvitationId,
+    },
+    /// An account was made by an invitation.
+    Sponsored {
+        /// The account.
+        user: UserId,
+        /// By which.
+        invitation: InvitationId,
+    },
 }
 
+/// Version of the body of events that state nothing but what the first release knows.
+pub const FIRST_VERSION: u32 = 1;
+/// Version of the body of events that state anything of invitations.
+pub const INVITATIONS_VERSION: u32 = 2;
+/// The latest version that is understood here. What an event of a later one states is kept and passed on.
+pub const LATEST_VERSION: u32 = INVITATIONS_VERSION;
+
 impl Fact {
+    /// The version of events that can state it: a release that knows only earlier ones keeps and passes on the whole event.
+    pub const fn version(&self) -> u32 {
+        match self {
+            Self::Invited { .. } | Self::InvitationRevoked { .. } | Self::Redeemed { .. } | Self::Sponsored { .. } => {
+                INVITATIONS_VERSION
+            }
+            Self::User { .. }
+            | Self::Credential { .. }
+            | Self::Session { .. }
+            | Self::SessionBound { .. }
+            | Self::SessionEnded { .. }
+            | Self::Group { .. }
+            | Self::Admin { .. }
+            | Self::Requested { .. }
+            | Self::Accepted { .. }
+            | Self::Ended { .. }
+            | Self::Kicked { .. }
+            | Self::Published { .. }
+            | Self::Withdrawn { .. }
+            | Self::Seeding { .. } => FIRST_VERSION,
+        }
+    }
+
     /// Whether it gives or publishes something: what is refused while the disk has hardly any room. What takes
     /// away, or lets an admin in who would take away, is not.
     pub const fn adds(&self) -> bool {
@@ -273,6 +347,9 @@ impl Fact {
             | Self::Requested { .. }
             | Self::Accepted { .. }
             | Self::Published { .. }
+            | Self::Invited { .. }
+            | Self::Redeemed { .. }
+            | Self::Sponsored { .. }
             | Self::Seeding { on: true, .. } => true,
             Self::Credential { .. }
             | Self::Session { .. }
@@ -282,6 +359,7 @@ impl Fact {
             | Self::Ended { .. }
             | Self::Kicked { .. }
             | Self::Withdrawn { .. }
+            | Self::InvitationRevoked { .. }
             | Self::Seeding { on: false, .. } => false,
         }
     }

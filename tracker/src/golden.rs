@@ -49,9 +49,9 @@ macro_rules! listed {
 
 listed! {
     Fact: User Credential Session SessionBound SessionEnded Group Admin Requested Accepted Ended Kicked Published
-        Withdrawn Seeding;
+        Withdrawn Seeding Invited InvitationRevoked Redeemed Sponsored;
     EndReason: Left Rejected Kicked;
-    Answer: Done Left LoggedIn LoggedOut Published;
+    Answer: Done Left LoggedIn LoggedOut Published Invited Joined;
 }
 
 /// What the file says, and what is wrong with it.
@@ -119,40 +119,41 @@ impl Check {
 #[tokio::test]
 async fn the_bytes_of_everything_stored_or_shipped_stay_as_they_are() {
     let mut check = Check::new();
-    check.samples(samples::facts());
+    check.samples(samples::facts().into_iter().chain(samples::invitation_facts()).collect());
     check.samples(samples::end_reasons());
     check.samples(samples::answers());
     check.value("Stamp", &samples::stamp());
     check.value("StampedFact", &(samples::stamp(), samples::facts().swap_remove(0)));
     check.bytes("ManifestId", &NewManifest::new(samples::manifest()).id().0);
     check.bytes("Mint/user", Mint::new(samples::asked()).id::<UserId>("user").as_bytes());
-    whole(&mut check).await;
+    whole(&mut check, "", samples::facts()).await;
+    whole(&mut check, "/invitations", samples::invitation_facts()).await;
     check.finish();
 }
 
 /// An event as the log has it, its hash, and the state that follows from it as it is sent and compared.
-async fn whole(check: &mut Check) {
+async fn whole(check: &mut Check, of: &str, facts: Vec<Fact>) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_as(dir.path(), Arc::new(|| 1_700_000_000_000), samples::ORIGIN).unwrap();
     let answer = codec::encode(&samples::answers().swap_remove(2), MAX_FRAME).unwrap();
-    let change = Change { facts: samples::facts(), manifest: None, answer, value: () };
+    let change = Change { facts: facts.clone(), manifest: None, answer, value: () };
     store.write(samples::asked(), move |_| Ok::<_, StoreError>(change)).await.unwrap();
 
     let out = store.outbox(Versions::new(), (0, 0), MAX_FRAME).await.unwrap();
     let [event]: [Event; 1] = out.events.try_into().unwrap();
-    check.value("Event", &event);
-    assert_eq!(codec::decode::<Vec<Fact>>(&event.body, MAX_FRAME).unwrap(), samples::facts());
-    check.bytes("Event/hash", &store.heads().await.unwrap()[0].hash);
+    check.value(&format!("Event{of}"), &event);
+    assert_eq!(codec::decode::<Vec<Fact>>(&event.body, MAX_FRAME).unwrap(), facts);
+    check.bytes(&format!("Event/hash{of}"), &store.heads().await.unwrap()[0].hash);
 
     let (packed, next) = store.facts(Cursor::default(), MAX_FRAME).await.unwrap();
     assert!(next.is_none(), "it fits into one part");
     let facts: Vec<StampedFact> = codec::decode(&packed, MAX_FRAME).unwrap();
     assert!(facts.iter().all(|(s, d)| *s == at(&event) || matches!(d, Fact::SessionBound { .. })));
-    check.value("Facts", &facts);
+    check.value(&format!("Facts{of}"), &facts);
     assert_eq!(packed, codec::encode(&facts, MAX_FRAME).unwrap());
     let (_, buckets) = store.digest().await.unwrap();
     let filled: Vec<(usize, u64)> = buckets.into_iter().enumerate().filter(|(_, sum)| *sum != 0).collect();
-    check.value("Digest", &filled);
+    check.value(&format!("Digest{of}"), &filled);
     store.close().await;
 }
 

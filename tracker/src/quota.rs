@@ -19,6 +19,12 @@ pub const MEMBERSHIPS: u32 = 1024;
 pub const REQUESTS_MADE: u32 = 16_384;
 /// Requests to join one group that a user has made: each acceptance states which of the kicks between them it knows of.
 pub const REQUESTS_PER_GROUP: u32 = 256;
+/// Invitations that a user has made into one group, those that are over included.
+pub const INVITATIONS_PER_GROUP: u32 = 1000;
+/// Invitations that a user has made, wherever, those that are over included.
+pub const INVITATIONS_MADE: u32 = 10_000;
+/// Accounts that may be made by an invitation beyond its uses: of those who were let in otherwise meanwhile, or never came.
+pub const SPARE_ACCOUNTS: u32 = 8;
 /// Shares that a user has in one group.
 pub const SHARES_PER_GROUP: u32 = 10_000;
 /// Shares that a user has published, wherever, replaced ones included.
@@ -121,6 +127,24 @@ impl Quota {
         })
     }
 
+    /// Whether who has made `here` invitations into a group, and `made` in all, may make another.
+    ///
+    /// # Errors
+    /// When that is enough.
+    pub fn new_invitation(self, here: u32, made: u32) -> Result<(), Refusal> {
+        let bound = self.of(INVITATIONS_PER_GROUP);
+        most(here, bound, || {
+            format!(
+                "you have made {bound} invitations into this group, which is the most; make one with more uses \
+                 before it comes to that, or hand the group over"
+            )
+        })?;
+        let bound = self.of(INVITATIONS_MADE);
+        most(made, bound, || {
+            format!("this account has made {bound} invitations, which is the most; use another account")
+        })
+    }
+
     /// Whether who has `here` shares in the group, and has published `made` in all, may publish another.
     ///
     /// # Errors
@@ -176,7 +200,9 @@ mod tests {
 
     #[test]
     fn the_last_one_is_allowed_and_the_next_refused_with_a_remedy() {
-        let bounds: [(Rule, u32); 7] = [
+        let bounds: [(Rule, u32); 9] = [
+            (&|n| ONE.new_invitation(n, 0), INVITATIONS_PER_GROUP),
+            (&|n| ONE.new_invitation(0, n), INVITATIONS_MADE),
             (&|n| ONE.new_group(n, 0), GROUPS_RUN),
             (&|n| ONE.new_group(0, n), GROUPS_MADE),
             (&|n| ONE.handed_group(n, "bob"), GROUPS_RUN),

@@ -6,8 +6,9 @@ use common::wire::client::Password;
 use common::wire::limits::{MAX_PASSWORD, MIN_PASSWORD, Text};
 use common::wire::refusal::Refusal;
 
+pub use crate::arguments::Registration;
 use crate::fact::ManifestId;
-use crate::state::{SessionRow, Share, Standing};
+use crate::state::{InvitationEntry, SessionRow, Share, Standing};
 
 /// A login that a connection acts for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,28 @@ pub struct Login {
     pub session: SessionId,
     /// The device it was made on.
     pub device: DeviceId,
+}
+
+impl Registration {
+    /// Whether somebody without an invitation may make an account, where there are so many: the first may, or nobody could
+    /// invite.
+    ///
+    /// # Errors
+    /// With how to get in.
+    pub fn uninvited(self, accounts: u64) -> Result<(), Refusal> {
+        let text = "accounts are by invitation here: ask the admin of a group for one, and start the client with \
+                    `--invite <line>`, or say `create_user <user> --invite <line>`";
+        match self {
+            Self::Open => Ok(()),
+            Self::Invite if accounts == 0 => Ok(()),
+            Self::Invite => Err(Refusal::Invalid(Text::clipped(text))),
+        }
+    }
+}
+
+/// Whether an invitation into a group that `is_open`, or is not, still lets somebody in.
+pub const fn invitation(entry: &InvitationEntry, is_open: bool, now: UnixSeconds) -> bool {
+    is_open && !entry.revoked && entry.used < entry.uses && now < entry.expires
 }
 
 /// The rule for new passwords.

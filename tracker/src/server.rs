@@ -33,6 +33,7 @@ use crate::presence::{LEASE, Presence};
 use crate::quota::Quota;
 use crate::replica::link::{self, Handles, Place};
 use crate::replica::{Replica, View, clocks_apart};
+use crate::rules::Registration;
 use crate::session::{self, Context, Peer};
 use crate::store::{BackupError, Counts, LogBounds, OpenError, Store, StoreError, WallClock};
 use crate::throttle::Throttle;
@@ -70,6 +71,8 @@ pub struct Config {
     pub limits: Limits,
     /// How much one user may take.
     pub quota: Quota,
+    /// Who may make an account.
+    pub registration: Registration,
     /// Milliseconds since 1970.
     pub clock: WallClock,
 }
@@ -78,7 +81,8 @@ impl Config {
     /// A tracker with the usual limits and the machine's clock.
     pub fn new(number: u16, listen: SocketAddr, data_dir: PathBuf, key: ClusterKey) -> Self {
         let (limits, quota) = (Limits::default(), Quota::default());
-        Self { number, listen, data_dir, key, sibling: None, limits, quota, clock: Arc::new(wall_clock) }
+        let (registration, clock) = (Registration::default(), Arc::new(wall_clock));
+        Self { number, listen, data_dir, key, sibling: None, limits, quota, registration, clock }
     }
 }
 
@@ -227,10 +231,11 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let Config { number, listen, data_dir, key, sibling, limits, quota, clock } = config;
+        let Config { number, listen, data_dir, key, sibling, limits, quota, registration, clock } = config;
         // First, so that a tracker that runs already is named as such, and not as a busy port.
         let store = blocking(move || Store::open(&data_dir, clock)).await??;
-        let opened = Self::start(number, listen, key, sibling, (limits, quota), store.clone()).await;
+        let rules = (limits, quota, registration);
+        let opened = Self::start(number, listen, key, sibling, rules, store.clone()).await;
         if opened.is_err() {
             store.close().await;
         }
@@ -242,7 +247,7 @@ impl Server {
         listen: SocketAddr,
         key: ClusterKey,
         sibling: Option<(u16, HostPort)>,
-        (limits, quota): (Limits, Quota),
+        (limits, quota, registration): (Limits, Quota, Registration),
         store: Store,
     ) -> Result<Self, StartError> {
         let listener = bind(listen)?;
@@ -269,6 +274,7 @@ impl Server {
             replica,
             tracker_no: number,
             quota,
+            registration,
             recent_revocations: Default::default(),
             signed_ends: Default::default(),
             probes: Default::default(),

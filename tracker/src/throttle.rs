@@ -76,6 +76,8 @@ struct Inner {
     failures: HashMap<IpAddr, Instant>,
     accounts: HashMap<IpAddr, Instant>,
     checks: HashMap<IpAddr, Instant>,
+    /// Invitations that let nobody in, by who tried them.
+    invites: HashMap<(UserId, IpAddr), Guesses>,
     /// By user, likewise.
     commands: HashMap<UserId, Instant>,
     hints: HashMap<UserId, Instant>,
@@ -91,6 +93,11 @@ struct Guesses {
 }
 
 impl Guesses {
+    fn fail(&mut self, now: Instant) {
+        let failed = if self.last + FORGET <= now { 1 } else { self.failed.saturating_add(1) };
+        *self = Self { failed, last: now };
+    }
+
     fn next_at(self) -> Instant {
         match self.failed.checked_sub(FREE) {
             None => self.last,
@@ -126,14 +133,39 @@ impl Throttle {
         make_room(&mut inner.guesses, |g| g.last + FORGET <= now);
         make_room(&mut inner.failures, |full| *full <= now);
         let g = inner.guesses.entry((user.clone(), address)).or_insert(Guesses { failed: 0, last: now });
-        let failed = if g.last + FORGET <= now { 1 } else { g.failed.saturating_add(1) };
-        *g = Guesses { failed, last: now };
+        g.fail(now);
         charge(&mut inner.failures, address, ADDRESS_EVERY, now);
     }
 
     /// The password was right.
     pub fn succeeded(&self, user: &UserName, address: IpAddr) {
         self.lock().guesses.remove(&(user.clone(), subscriber(address)));
+    }
+
+    /// Whether an invitation may be tried now by a user, or by somebody without an account, at an address. The latter are not
+    /// told apart: only the address is held to account, by the allowance for wrong passwords.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn may_redeem(&self, (user, address): (Option<UserId>, IpAddr), now: Instant) -> Result<(), Wait> {
+        let address = subscriber(address);
+        let inner = self.lock();
+        if let Some(g) = user.and_then(|user| inner.invites.get(&(user, address))) {
+            Wait::until(g.next_at(), now)?;
+        }
+        inner.failures.get(&address).map_or(Ok(()), |full| allowed(*full, 1, (ADDRESS_BURST, ADDRESS_EVERY), now))
+    }
+
+    /// The invitation let nobody in.
+    pub fn wrong_invite(&self, (user, address): (Option<UserId>, IpAddr), now: Instant) {
+        let address = subscriber(address);
+        let mut inner = self.lock();
+        make_room(&mut inner.failures, |full| *full <= now);
+        charge(&mut inner.failures, address, ADDRESS_EVERY, now);
+        if let Some(user) = user {
+            make_room(&mut inner.invites, |g| g.last + FORGET <= now);
+            inner.invites.entry((user, address)).or_insert(Guesses { failed: 0, last: now }).fail(now);
+        }
     }
 
     /// Counts a new account from `address`.

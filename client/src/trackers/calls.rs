@@ -319,6 +319,10 @@ pub(super) const fn changes_state(request: &Request) -> bool {
         | Request::MakeAdmin { .. }
         | Request::UploadFile { .. }
         | Request::Publish { .. }
+        | Request::Invite { .. }
+        | Request::RevokeInvite { .. }
+        | Request::AcceptInvite { .. }
+        | Request::CreateInvitedUser { .. }
         | Request::StartSeeding { .. }
         | Request::StopSeeding { .. }
         | Request::EndLogin { .. } => true,
@@ -333,6 +337,7 @@ pub(super) const fn changes_state(request: &Request) -> bool {
         | Request::GetTree { .. }
         | Request::ListShares { .. }
         | Request::Search { .. }
+        | Request::ListInvites { .. }
         | Request::ListFiles { .. }
         | Request::FindFile { .. }
         | Request::GetManifest { .. }
@@ -351,7 +356,10 @@ pub(super) const fn changes_state(request: &Request) -> bool {
 
 /// Whether a request makes sense only on a connection that is the user's.
 pub(super) const fn needs_login(request: &Request) -> bool {
-    !matches!(request, Request::CreateUser { .. } | Request::Login { .. } | Request::Cluster)
+    !matches!(
+        request,
+        Request::CreateUser { .. } | Request::CreateInvitedUser { .. } | Request::Login { .. } | Request::Cluster
+    )
 }
 
 /// The [revision](common::wire::client::Welcome::revision) that a tracker needs to know a request.
@@ -365,7 +373,14 @@ const fn revision(request: &Request) -> u8 {
         | Request::GetTree { .. }
         | Request::ListShares { .. }
         | Request::Search { .. } => 2,
-        Request::AnnounceAs { .. } | Request::ProbeMe { .. } | Request::ProbeResult { .. } => 3,
+        Request::AnnounceAs { .. }
+        | Request::ProbeMe { .. }
+        | Request::ProbeResult { .. }
+        | Request::Invite { .. }
+        | Request::ListInvites { .. }
+        | Request::RevokeInvite { .. }
+        | Request::AcceptInvite { .. }
+        | Request::CreateInvitedUser { .. } => 3,
         _ => 0,
     }
 }

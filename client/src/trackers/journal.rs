@@ -83,6 +83,7 @@ const fn may_be_repeated(request: &Request) -> bool {
     let excepted = matches!(
         request,
         Request::CreateUser { .. }
+            | Request::CreateInvitedUser { .. }
             | Request::Login { .. }
             | Request::ChangePassword { .. }
             | Request::Logout

@@ -319,6 +319,11 @@ impl Trackers {
         self.shared.trust.public()
     }
 
+    /// The list of trackers, and the key by which they are known; `None` before one has been met, unless the list pins it.
+    pub fn list(&self) -> Option<(Vec<HostPort>, ClusterPin)> {
+        Some((self.shared.addresses.clone(), self.shared.trust.expected()?))
+    }
+
     /// Who is logged in, and every change of it. `None` also before the first contact.
     pub fn session(&self) -> watch::Receiver<Option<LoggedIn>> {
         self.shared.session.subscribe()

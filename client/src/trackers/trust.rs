@@ -63,6 +63,11 @@ impl Trust {
         }
     }
 
+    /// The pin that is expected, if any is.
+    pub(crate) fn expected(&self) -> Option<ClusterPin> {
+        self.pin.or_else(|| self.known().map(|known| known.public().pin()))
+    }
+
     /// The cluster's key, once it is known.
     pub(crate) fn public(&self) -> Option<ClusterPublic> {
         let known = self.known().map(|c| c.public());

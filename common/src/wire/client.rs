@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{
     DeviceId, FileId, FileName, GroupId, GroupName, MembershipId, RequestId, Sha1Digest, TreeId, UserId, UserName,
 };
+use crate::invitation::{InviteDigest, InviteSecret};
 use crate::manifest::PieceHash;
 use crate::pieces::PieceLayout;
 use crate::ticket::{Revocation, SessionToken, Signed, Ticket, UnixSeconds};
@@ -27,8 +28,8 @@ use crate::wire::sync::VersionVector;
 
 pub use self::argument::{FileSelector, IdPrefix, Password, Words};
 pub use self::rows::{
-    ClusterStatus, DeviceRow, FileInfo, FileRow, GroupRow, HitRow, MemberRow, OpenedFile, OpenedShare, Page, PeerRow,
-    ProbeOutcome, ProbeRow, Probed, Relation, ShareInfo, ShareRow, TrackerStatus, TreeHead,
+    ClusterStatus, DeviceRow, FileInfo, FileRow, GroupRow, HitRow, InviteRow, InviteState, MemberRow, OpenedFile,
+    OpenedShare, Page, PeerRow, ProbeOutcome, ProbeRow, Probed, Relation, ShareInfo, ShareRow, TrackerStatus, TreeHead,
 };
 
 /// Version of this conversation.
@@ -417,6 +418,45 @@ pub enum Request {
         /// What came of it.
         outcome: ProbeOutcome,
     },
+    /// A new invitation into a group (admin). Answer: `Invited`.
+    Invite {
+        /// Where.
+        group: GroupName,
+        /// The hash of its secret, which stays with whoever asks.
+        secret: InviteDigest,
+        /// How many may come by it.
+        uses: u32,
+        /// How long it lasts, in seconds.
+        seconds: u32,
+    },
+    /// The invitations into a group, the first one first (admin). Answer: `Invites`.
+    ListInvites {
+        /// Where.
+        group: GroupName,
+        /// So many are left out.
+        skip: u32,
+    },
+    /// Ends an invitation; who has come by it stays (admin). Answer: `Done`.
+    RevokeInvite {
+        /// Where.
+        group: GroupName,
+        /// Its number in the list.
+        number: u32,
+    },
+    /// Becomes a member by an invitation. Answer: `Joined`.
+    AcceptInvite {
+        /// What lets the caller in.
+        secret: InviteSecret,
+    },
+    /// As `CreateUser`, by an invitation: also where accounts are for those who are invited. Needs no login. Answer: `Done`.
+    CreateInvitedUser {
+        /// Claimed name.
+        user: UserName,
+        /// Its password.
+        password: Password,
+        /// The invitation's secret.
+        secret: InviteSecret,
+    },
 }
 
 /// What a client is answered.
@@ -483,6 +523,20 @@ pub enum Response {
     Hits(Page<HitRow>),
     /// Whether others can connect.
     Probed(Probed),
+    /// There is an invitation.
+    Invited {
+        /// Its number in the list.
+        number: u32,
+        /// Until when it is good, by the trackers' clock.
+        expires: UnixSeconds,
+    },
+    /// A page of invitations.
+    Invites(Page<InviteRow>),
+    /// The caller is a member.
+    Joined {
+        /// Of this group.
+        group: GroupName,
+    },
 }
 
 /// News from the tracker.

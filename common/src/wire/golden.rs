@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::codec;
 use crate::ticket::{Revocation, Revoked, SessionToken, Signed, Ticket};
 use crate::wire::client::{
-    ClientFrame, FileSelector, Mode, ProbeOutcome, Push, Relation, Request, Response, ServerFrame,
+    ClientFrame, FileSelector, InviteState, Mode, ProbeOutcome, Push, Relation, Request, Response, ServerFrame,
 };
 use crate::wire::limits::MAX_FRAME;
 use crate::wire::peer::{Goodbye, LeecherFrame, SeederFrame};
@@ -66,17 +66,20 @@ listed! {
         AcceptRequest RejectRequest ListMembers RemoveMember MakeAdmin StageManifest UploadFile ListFiles FindFile
         GetManifest FindPeers StartSeeding StopSeeding Announce GetTicket Status Cluster ListDevices EndLogin OpenFile
         StageTree Publish FindShare OpenShare GetTree ListShares Search
-        AnnounceAs ProbeMe ProbeResult;
+        AnnounceAs ProbeMe ProbeResult Invite ListInvites RevokeInvite AcceptInvite CreateInvitedUser;
     Response: Done LoggedIn Groups Users Members Files File ManifestPart Peers Ticket Left Status
-        Provisional Cluster Devices Opened Published Share OpenedShare TreePart Shares Hits Probed;
+        Provisional Cluster Devices Opened Published Share OpenedShare TreePart Shares Hits Probed Invited Invites
+        Joined;
     Push: JoinRequested Accepted Rejected Removed MadeAdmin Revoked SeederUp SessionEnded UserRenamed GroupRenamed
         Probe;
     Refusal: Version NotLoggedIn BadCredentials SessionEnded UserExists NoSuchUser GroupExists NoSuchGroup NotAMember
         UserNotAMember NotAdmin AlreadyMember AlreadyRequested NoSuchRequest FileExists NoSuchFile AmbiguousId
-        PasswordRule Invalid RateLimited Busy TrackerDiskFull Internal Stale OtherPieceSize;
+        PasswordRule Invalid RateLimited Busy TrackerDiskFull Internal Stale OtherPieceSize NoSuchInvite
+        NoSuchInviteNumber;
     Mode: Dual Solo;
     Relation: Admin Member Pending None;
     ProbeOutcome: Reached Refused Silent Unreachable Other;
+    InviteState: Open UsedUp Expired Revoked;
     FileSelector: Name IdPrefix;
     LeecherFrame: Hello Request Cancel Renew Revoked Rest;
     SeederFrame: Bitfield Have Run Cancelled Lost Goodbye;
@@ -161,6 +164,7 @@ fn the_bytes_of_every_message_stay_as_they_are() {
     check.samples(vec![Mode::Dual, Mode::Solo]);
     check.samples(vec![Relation::Admin, Relation::Member, Relation::Pending, Relation::None]);
     check.samples(samples::probe_outcomes());
+    check.samples(vec![InviteState::Open, InviteState::UsedUp, InviteState::Expired, InviteState::Revoked]);
     check.samples(samples::leecher_frames());
     check.samples(samples::seeder_frames());
     check.samples(samples::goodbyes());

@@ -123,6 +123,20 @@ pub enum Refusal {
         /// Length of the pieces that it is shared with, in bytes.
         piece_len: u64,
     },
+    /// The invitation lets nobody in: never says why.
+    #[error(
+        "this invitation does not let you in: it is unknown, expired, used up or revoked, its group is closed, or you were \
+         removed after it was made; ask the group's admin for a new one"
+    )]
+    NoSuchInvite,
+    /// The group has no invitation with this number.
+    #[error("`{group}` has no invitation {number} that could be ended; `list_invites {group}` shows them")]
+    NoSuchInviteNumber {
+        /// The group.
+        group: GroupName,
+        /// What was asked for.
+        number: u32,
+    },
 }
 
 impl Refusal {
@@ -141,7 +155,8 @@ impl Refusal {
             | Self::NoSuchRequest { group, .. }
             | Self::FileExists { group, .. }
             | Self::NoSuchFile { group, .. }
-            | Self::AmbiguousId { group } => name.clone_into(group),
+            | Self::AmbiguousId { group }
+            | Self::NoSuchInviteNumber { group, .. } => name.clone_into(group),
             _ => {}
         }
         self
@@ -169,6 +184,7 @@ impl Refusal {
             Self::RateLimited { .. } => "rate_limited",
             Self::Busy | Self::Stale => "busy",
             Self::TrackerDiskFull => "tracker_disk_full",
+            Self::NoSuchInvite | Self::NoSuchInviteNumber { .. } => "no_such_invite",
             Self::Version { .. } | Self::Internal => "internal",
         }
     }

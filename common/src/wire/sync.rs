@@ -28,8 +28,10 @@ pub const VERSION: u16 = 1;
 /// What a release adds to the version, and uses with a sibling that knows it, too. Later ones include earlier ones.
 ///
 /// 1: [`SyncFrame::WantManifestFrom`], [`SyncFrame::Presence`], [`SyncFrame::Clock`]. 2: manifests of folders, and trees:
-/// from [`SyncFrame::FolderManifest`] on. A sibling of a lower one is told that there is no such manifest.
-pub const REVISION: u16 = 2;
+/// from [`SyncFrame::FolderManifest`] on. A sibling of a lower one is told that there is no such manifest. 3: facts about
+/// invitations. A sibling of a lower one keeps and passes on the events that state any; it is not sent such facts by
+/// themselves, and they are not compared with it.
+pub const REVISION: u16 = 3;
 
 /// For each origin the number of its last event that is known; see docs/REPLICATION.md.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

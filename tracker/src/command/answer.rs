@@ -2,7 +2,7 @@
 //! is recorded by what it says, and signed anew.
 
 use common::codec;
-use common::id::{DeviceId, SessionId, UserId, UserName};
+use common::id::{DeviceId, GroupName, SessionId, UserId, UserName};
 use common::ticket::{SessionToken, Signed, UnixSeconds};
 use common::wire::client::Response;
 use common::wire::limits::MAX_FRAME;
@@ -30,6 +30,18 @@ pub(crate) enum Answer {
     Published {
         /// Whether it took the place of another content.
         replaced: bool,
+    },
+    /// There is an invitation.
+    Invited {
+        /// Its number.
+        number: u32,
+        /// Until when it is good.
+        expires: UnixSeconds,
+    },
+    /// The caller is a member.
+    Joined {
+        /// Of this group, as it was called then.
+        group: GroupName,
     },
 }
 
@@ -60,6 +72,8 @@ impl Answer {
             Self::LoggedIn(grant) => grant.into_response(call)?,
             Self::LoggedOut => (Response::Done, LoginChange::Gone),
             Self::Published { replaced } => (Response::Published { replaced }, LoginChange::Same),
+            Self::Invited { number, expires } => (Response::Invited { number, expires }, LoginChange::Same),
+            Self::Joined { group } => (Response::Joined { group }, LoginChange::Same),
         })
     }
 }

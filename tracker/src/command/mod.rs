@@ -3,6 +3,7 @@
 //! A command never writes to a socket. It returns an [`Effect`]: what to answer, who is to hear of it, and
 //! whether the connection's login has changed. Knows no frames.
 
+mod accept_invite;
 mod accept_request;
 mod announce;
 mod answer;
@@ -16,10 +17,12 @@ mod find_peers;
 mod get_manifest;
 mod get_ticket;
 mod get_tree;
+mod invite;
 mod join_group;
 mod leave_group;
 mod list_devices;
 mod list_groups;
+mod list_invites;
 mod list_members;
 mod list_requests;
 mod login;
@@ -37,6 +40,7 @@ mod recent_revocations;
 mod reject_request;
 mod remove_member;
 mod resume;
+mod revoke_invite;
 mod search;
 mod signed_ends;
 mod stage_manifest;
@@ -68,7 +72,7 @@ use crate::password::{PasswordError, Passwords};
 use crate::presence::Presence;
 use crate::quota::{self, Quota};
 use crate::replica::Replica;
-use crate::rules::{self, Login};
+use crate::rules::{self, Login, Registration};
 use crate::store::{Asked, Change, NewManifest, State, Store, StoreError, TreePlace, Written};
 use crate::throttle::{Throttle, Wait};
 use crate::tickets::Tickets;
@@ -102,6 +106,7 @@ pub(crate) struct Services {
     pub(crate) staging: StagingRoom,
     pub(crate) replica: Replica,
     pub(crate) quota: Quota,
+    pub(crate) registration: Registration,
     pub(crate) recent_revocations: RecentRevocations,
     pub(crate) signed_ends: SignedEnds,
     pub(crate) probes: Probes,
@@ -226,7 +231,11 @@ struct Decision {
 
 impl Decision {
     fn done(facts: Vec<Fact>) -> Self {
-        Self { facts, manifest: None, answer: Answer::Done }
+        Self::answered(facts, Answer::Done)
+    }
+
+    fn answered(facts: Vec<Fact>, answer: Answer) -> Self {
+        Self { facts, manifest: None, answer }
     }
 }
 
@@ -261,7 +270,9 @@ pub(crate) type Carried = Result<(Response, LoginChange, Mode), Refusal>;
 /// The name that a request claims.
 fn claimed(request: &Request) -> Option<(NameKind, String)> {
     match request {
-        Request::CreateUser { user, .. } => Some((NameKind::User, user.to_string())),
+        Request::CreateUser { user, .. } | Request::CreateInvitedUser { user, .. } => {
+            Some((NameKind::User, user.to_string()))
+        }
         Request::CreateGroup { group } => Some((NameKind::Group, group.to_string())),
         _ => None,
     }
@@ -273,7 +284,7 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, handed: H
     }
     let me = || login.ok_or(Halt::Refused(Refusal::NotLoggedIn));
     match request {
-        Request::CreateUser { user, password } => create_user::run(call, user, password).await,
+        Request::CreateUser { user, password } => create_user::run(call, user, password, None).await,
         Request::Login { user, password } => login::run(call, user, password).await,
         Request::Resume { token } => resume::run(call, token).await,
         Request::Status => Ok(status::run(call)),
@@ -324,6 +335,15 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, handed: H
         Request::GetTree { group, tree, offset } => get_tree::run(call, &me()?, group, tree, offset).await,
         Request::ListShares { group, after } => files::list_shares(call, &me()?, group, after).await,
         Request::Search { words, page } => search::run(call, &me()?, words, page).await,
+        Request::Invite { group, secret, uses, seconds } => {
+            invite::run(call, &me()?, group, invite::Wanted { secret, uses, seconds }).await
+        }
+        Request::ListInvites { group, skip } => list_invites::run(call, &me()?, group, skip).await,
+        Request::RevokeInvite { group, number } => revoke_invite::run(call, &me()?, group, number).await,
+        Request::AcceptInvite { secret } => accept_invite::run(call, &me()?, secret).await,
+        Request::CreateInvitedUser { user, password, secret } => {
+            create_user::run(call, user, password, Some(secret)).await
+        }
     }
 }
 

@@ -56,15 +56,21 @@ impl News {
 pub(super) struct FactBatch {
     /// Groups that were made: their first member and admin knows.
     made: HashSet<GroupId>,
+    /// Memberships that came by an invitation: their holders know.
+    redeemed: HashSet<MembershipId>,
 }
 
 impl FactBatch {
     pub(super) fn of<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Self {
-        let made = facts.into_iter().filter_map(|fact| match fact {
-            Fact::Group { id, .. } => Some(*id),
-            _ => None,
-        });
-        Self { made: made.collect() }
+        let (mut made, mut redeemed) = (HashSet::new(), HashSet::new());
+        for fact in facts {
+            match fact {
+                Fact::Group { id, .. } => drop(made.insert(*id)),
+                Fact::Redeemed { membership, .. } => drop(redeemed.insert(*membership)),
+                _ => {}
+            }
+        }
+        Self { made, redeemed }
     }
 }
 
@@ -123,6 +129,10 @@ fn of_fact(
         | Fact::Kicked { .. }
         | Fact::Published { .. }
         | Fact::Withdrawn { .. }
+        | Fact::Invited { .. }
+        | Fact::InvitationRevoked { .. }
+        | Fact::Redeemed { .. }
+        | Fact::Sponsored { .. }
         | Fact::Seeding { on: false, .. } => Ok(()),
     }
 }
@@ -157,6 +167,7 @@ fn requested(state: &State, (membership, group, user): (MembershipId, GroupId, U
 fn accepted(state: &State, membership: MembershipId, batch: &FactBatch, news: &mut Vec<News>) -> Told {
     let Some((group, user)) = state.membership(membership) else { return Ok(()) };
     if !batch.made.contains(&group)
+        && !batch.redeemed.contains(&membership)
         && state.standing(group, user).live.contains(&membership)
         && let Some(name) = state.group_name(group)
     {

@@ -47,12 +47,15 @@ pub(crate) const fn properties(request: &Request) -> Properties {
         | Request::StageTree { .. } => SIGN_OF_LIFE,
         Request::Login { .. } | Request::Resume { .. } => LOGIN,
         Request::Logout | Request::ChangePassword { .. } => END_OF_LOGIN,
-        Request::JoinGroup { .. } => Properties { cost: ALONE, ..PLAIN },
+        Request::JoinGroup { .. } | Request::AcceptInvite { .. } => Properties { cost: ALONE, ..PLAIN },
         Request::LeaveGroup { .. } => Properties { cost: ALONE, overtakes: true, ..PLAIN },
-        Request::RemoveMember { .. } | Request::EndLogin { .. } => Properties { cost: ADMIN, overtakes: true, ..PLAIN },
-        Request::AcceptRequest { .. } | Request::RejectRequest { .. } | Request::MakeAdmin { .. } => {
-            Properties { cost: ADMIN, ..PLAIN }
+        Request::RemoveMember { .. } | Request::EndLogin { .. } | Request::RevokeInvite { .. } => {
+            Properties { cost: ADMIN, overtakes: true, ..PLAIN }
         }
+        Request::AcceptRequest { .. }
+        | Request::RejectRequest { .. }
+        | Request::MakeAdmin { .. }
+        | Request::Invite { .. } => Properties { cost: ADMIN, ..PLAIN },
         Request::ListGroups { .. }
         | Request::ListRequests { .. }
         | Request::ListMembers { .. }
@@ -65,8 +68,10 @@ pub(crate) const fn properties(request: &Request) -> Properties {
         | Request::OpenShare { .. }
         | Request::GetTree { .. }
         | Request::ListShares { .. }
+        | Request::ListInvites { .. }
         | Request::Search { .. } => LISTING,
         Request::CreateUser { .. }
+        | Request::CreateInvitedUser { .. }
         | Request::CreateGroup { .. }
         | Request::UploadFile { .. }
         | Request::Publish { .. }

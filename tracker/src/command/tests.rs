@@ -38,13 +38,19 @@ impl Fixture {
     }
 
     pub(crate) async fn with(quota: Quota) -> Self {
-        Self::of(quota, ClusterSecret::generate().cluster_key()).await
+        Self::of(quota, Registration::Open, ClusterSecret::generate().cluster_key()).await
+    }
+
+    /// A tracker where accounts are for those who are invited.
+    pub(crate) async fn by_invitation() -> Self {
+        Self::of(Quota::default(), Registration::Invite, ClusterSecret::generate().cluster_key()).await
     }
 
     /// Two trackers of one cluster, whose link is [`Self::sync`].
     pub(crate) async fn pair() -> [Self; 2] {
         let secret = ClusterSecret::generate();
-        [Self::of(Quota::default(), secret.cluster_key()).await, Self::of(Quota::default(), secret.cluster_key()).await]
+        let one = || Self::of(Quota::default(), Registration::Open, secret.cluster_key());
+        [one().await, one().await]
     }
 
     /// What was decided at `from` is on disk here, and clients here have been told.
@@ -60,7 +66,7 @@ impl Fixture {
         pass_on(self.shared(), heard).await;
     }
 
-    async fn of(quota: Quota, key: ClusterKey) -> Self {
+    async fn of(quota: Quota, registration: Registration, key: ClusterKey) -> Self {
         let dir = tempfile::tempdir().expect("directory");
         let wall = Arc::new(|| common::ticket::now() * 1000);
         let free = Arc::new(AtomicU64::new(u64::MAX));
@@ -71,6 +77,7 @@ impl Fixture {
             replica: crate::replica::Replica::alone(store.clone()),
             tracker_no: 1,
             quota,
+            registration,
             recent_revocations: RecentRevocations::default(),
             signed_ends: SignedEnds::default(),
             probes: Probes::default(),

@@ -4,11 +4,12 @@
 use common::id::{
     DeviceId, FileId, GroupId, MembershipId, OriginId, PublicationId, RequestId, SessionId, Sha1Digest, UserId,
 };
+use common::invitation::InviteDigest;
 use common::manifest::{Manifest, PieceHash};
 use common::pieces::PieceLayout;
 
 use crate::command::{Answer, Grant};
-use crate::fact::{CredentialId, EndReason, Fact, Hlc, KickId, ManifestId, Stamp};
+use crate::fact::{CredentialId, EndReason, Fact, Hlc, InvitationId, KickId, ManifestId, Stamp};
 use crate::store::Asked;
 
 pub(super) const ORIGIN: OriginId = OriginId::new([0x71; 16]);
@@ -62,6 +63,26 @@ pub(super) fn facts() -> Vec<Fact> {
     ]
 }
 
+/// Those of an event of a later version.
+pub(super) fn invitation_facts() -> Vec<Fact> {
+    let invitation = InvitationId([0x28; 16]);
+    vec![
+        Fact::Invited {
+            id: invitation,
+            group: GROUP,
+            user: USER,
+            number: 300,
+            secret: InviteDigest([0x29; 32]),
+            uses: 70_000,
+            expires: 1_707_776_000,
+            kicks_seen: vec![(ORIGIN, Hlc::from_stored(0x0001_8bcf_e568_0002))],
+        },
+        Fact::InvitationRevoked { invitation: InvitationId([0x2a; 16]) },
+        Fact::Redeemed { membership: MEMBERSHIP, invitation },
+        Fact::Sponsored { user: USER, invitation },
+    ]
+}
+
 pub(super) fn answers() -> Vec<Answer> {
     let name = "alice".parse().unwrap();
     let grant = Grant { user: USER, name, session: SESSION, credentials: 300, expires: 1_707_776_000 };
@@ -71,6 +92,8 @@ pub(super) fn answers() -> Vec<Answer> {
         Answer::LoggedIn(grant),
         Answer::LoggedOut,
         Answer::Published { replaced: true },
+        Answer::Invited { number: 300, expires: 1_707_776_000 },
+        Answer::Joined { group: "lab".parse().unwrap() },
     ]
 }
 

@@ -20,6 +20,7 @@ impl State {
         self.account_facts(&mut all);
         self.group_facts(&mut all);
         self.share_facts(&mut all);
+        self.invitation_facts(&mut all);
         all
     }
 
@@ -108,6 +109,34 @@ impl State {
         }
     }
 
+    fn invitation_facts(&self, all: &mut Vec<(Stamp, Fact)>) {
+        let rows = &self.invitations.rows;
+        for (_, row) in rows.iter() {
+            if let Some(fact) = &row.fact {
+                let invited = Fact::Invited {
+                    id: row.id,
+                    group: self.groups[fact.group].id,
+                    user: self.users[fact.user].id,
+                    number: fact.number,
+                    secret: fact.secret,
+                    uses: fact.uses,
+                    expires: fact.expires,
+                    kicks_seen: fact.kicks_seen.to_vec(),
+                };
+                all.push((self.stamp(fact.at), invited));
+            }
+            all.extend(row.end.map(|at| (self.stamp(at), Fact::InvitationRevoked { invitation: row.id })));
+        }
+        for (membership, (invitation, at)) in &self.invitations.redeemed {
+            let (membership, invitation) = (self.memberships[*membership].id, rows[*invitation].id);
+            all.push((self.stamp(*at), Fact::Redeemed { membership, invitation }));
+        }
+        for (user, (invitation, at)) in &self.invitations.sponsored {
+            let (user, invitation) = (self.users[*user].id, rows[*invitation].id);
+            all.push((self.stamp(*at), Fact::Sponsored { user, invitation }));
+        }
+    }
+
     /// The same state, made anew of its facts in the opposite order, of its manifests and its votes.
     pub fn rebuilt(&self) -> Self {
         let mut new = Self::default();
@@ -172,6 +201,18 @@ impl State {
         }
         for ((user, group), tally) in self.tallies.iter().filter(|(_, t)| t.made > 0) {
             all.insert(format!("{:?} in {:?}: {tally:?}", self.users[*user].id, self.groups[*group].id));
+        }
+        for (_, row) in self.invitations.rows.iter().filter(|(_, i)| i.fact.is_some() || i.used + i.accounts > 0) {
+            all.insert(format!("invitation {:?}: {} memberships, {} accounts", row.id, row.used, row.accounts));
+        }
+        for (_, group) in self.groups.iter() {
+            let (into, removals) = (self.invitations_into(group.id, 0, usize::MAX), self.last_removals(group.id));
+            if !into.is_empty() || !removals.is_empty() {
+                all.insert(format!("group {:?}: invitations {into:?}, last removals {removals:?}", group.id));
+            }
+        }
+        for (_, user) in self.users.iter().filter(|(_, u)| self.invitations_made(u.id) > 0) {
+            all.insert(format!("user {:?} made {} invitations", user.id, self.invitations_made(user.id)));
         }
         all.insert(format!("{} accounts, {} open groups", self.accounts, self.open_groups));
         all.extend(self.open.iter().map(|(name, group)| format!("open {name:?} {:?}", self.groups[*group].id)));

@@ -6,7 +6,8 @@
 
 use super::State;
 use super::rows::{
-    Accept, Accepts, Appointment, Asked, Credential, End, GroupClaim, Kick, Publication, SeederRow, Session, UserClaim,
+    Accept, Accepts, Appointment, Asked, Credential, End, GroupClaim, Invitation, Kick, Publication, SeederRow,
+    Session, UserClaim,
 };
 use super::undo::{Earlier, Undo};
 use crate::fact::{Fact, KickId, Stamp};
@@ -150,6 +151,47 @@ impl State {
                     self.set_seeder(file, device, Some(SeederRow { device, user, membership, at, on: *on }))
                 })
             }
+            Fact::Invited { id, group, user, number, secret, uses, expires, kicks_seen } => {
+                let invitation = self.invitations.rows.intern(*id);
+                let known = self.invitations.rows[invitation].fact.as_ref().map(|i| i.at);
+                self.is_earlier(stamp, known).then(|| {
+                    let fact = Invitation {
+                        group: self.groups.intern(*group),
+                        user: self.users.intern(*user),
+                        number: *number,
+                        secret: *secret,
+                        uses: *uses,
+                        // A time beyond SQLite's integers is as good as never.
+                        expires: (*expires).min(i64::MAX.cast_unsigned()),
+                        kicks_seen: kicks_seen.as_slice().into(),
+                        at: self.at(stamp),
+                    };
+                    self.set_invitation(invitation, Some(fact))
+                })
+            }
+            Fact::InvitationRevoked { invitation } => {
+                let invitation = self.invitations.rows.intern(*invitation);
+                self.is_earlier(stamp, self.invitations.rows[invitation].end).then(|| {
+                    let at = self.at(stamp);
+                    self.set_invitation_end(invitation, Some(at))
+                })
+            }
+            Fact::Redeemed { membership, invitation } => {
+                let membership = self.memberships.intern(*membership);
+                let known = self.invitations.redeemed.get(&membership).map(|(_, at)| *at);
+                self.is_earlier(stamp, known).then(|| {
+                    let fact = (self.invitations.rows.intern(*invitation), self.at(stamp));
+                    self.set_redeemed(membership, Some(fact))
+                })
+            }
+            Fact::Sponsored { user, invitation } => {
+                let user = self.users.intern(*user);
+                let known = self.invitations.sponsored.get(&user).map(|(_, at)| *at);
+                self.is_earlier(stamp, known).then(|| {
+                    let fact = (self.invitations.rows.intern(*invitation), self.at(stamp));
+                    self.set_sponsored(user, Some(fact))
+                })
+            }
         }
     }
 
@@ -257,6 +299,26 @@ impl State {
                     && let Some(device) = self.devices.find(device)
                 {
                     let _ = self.set_seeder(file, device, None);
+                }
+            }
+            Fact::Invited { id, .. } => {
+                if let Some(invitation) = self.invitations.rows.find(id) {
+                    let _ = self.set_invitation(invitation, None);
+                }
+            }
+            Fact::InvitationRevoked { invitation } => {
+                if let Some(invitation) = self.invitations.rows.find(invitation) {
+                    let _ = self.set_invitation_end(invitation, None);
+                }
+            }
+            Fact::Redeemed { membership, .. } => {
+                if let Some(membership) = self.memberships.find(membership) {
+                    let _ = self.set_redeemed(membership, None);
+                }
+            }
+            Fact::Sponsored { user, .. } => {
+                if let Some(user) = self.users.find(user) {
+                    let _ = self.set_sponsored(user, None);
                 }
             }
         }

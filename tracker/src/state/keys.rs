@@ -71,6 +71,8 @@ keys! {
     PublicationKey
     /// A manifest.
     ManifestKey
+    /// An invitation into a group.
+    InvitationKey
 }
 
 /// What a table holds: made empty when its id is first heard of, in whichever fact.

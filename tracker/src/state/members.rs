@@ -118,6 +118,7 @@ impl State {
 
     pub(super) fn set_kick(&mut self, kick: KickKey, fact: Option<Kick>) -> Undo {
         let before = std::mem::replace(&mut self.kicks[kick].fact, fact);
+        self.note_removal(kick, before, fact);
         if let Some(old) = before {
             if let Some(of_place) = self.removals.get_mut(&(old.group, old.user)) {
                 take_out(of_place, &kick);

@@ -13,6 +13,7 @@
 mod accounts;
 mod facts;
 mod groups;
+mod invitations;
 mod join;
 mod keys;
 mod members;
@@ -32,6 +33,7 @@ use common::id::{GroupName, OriginId, TreeId};
 
 pub use accounts::{Account, LoginRow, SessionRow};
 pub use groups::GroupEntry;
+pub use invitations::InvitationEntry;
 pub use members::{Seat, Standing};
 pub use rows::{Folder, ManifestHead};
 pub use seeders::{Seeder, SeedingFact};
@@ -64,6 +66,7 @@ pub struct State {
     manifests: Table<ManifestRow>,
     /// What else is known of those manifests that are here and are folders'.
     folders: BTreeMap<ManifestKey, Folder>,
+    invitations: invitations::Invitations,
     /// This tracker's votes, by the name in lower case.
     votes: BTreeMap<(NameKind, Box<str>), Vote>,
     // Derived.

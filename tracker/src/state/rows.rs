@@ -5,14 +5,15 @@ use common::id::{
     DeviceId, FileId, FileName, GroupId, GroupName, MembershipId, OriginId, PublicationId, SessionId, Sha1Digest,
     TreeId, UserId, UserName,
 };
+use common::invitation::InviteDigest;
 use common::pieces::PieceLayout;
 
 use super::keys::{
-    CredentialKey, DeviceKey, FileKey, GroupKey, KickKey, ManifestKey, MembershipKey, PublicationKey, Row, RunKey,
-    SessionKey, ShareKey, UserKey,
+    CredentialKey, DeviceKey, FileKey, GroupKey, InvitationKey, KickKey, ManifestKey, MembershipKey, PublicationKey,
+    Row, RunKey, SessionKey, ShareKey, UserKey,
 };
 use super::set::OrdSet;
-use crate::fact::{CredentialId, EndReason, Hlc, KickId, ManifestId};
+use crate::fact::{CredentialId, EndReason, Hlc, InvitationId, KickId, ManifestId};
 
 /// A stamp in 12 bytes. Two of them are compared by what they stand for: see `State::stamp`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -320,6 +321,36 @@ impl KickRow {
 }
 
 row!(KickRow, KickKey, KickId);
+
+#[derive(Debug, Clone)]
+pub(super) struct Invitation {
+    pub(super) group: GroupKey,
+    pub(super) user: UserKey,
+    pub(super) number: u32,
+    pub(super) secret: InviteDigest,
+    pub(super) uses: u32,
+    /// Seconds since 1970.
+    pub(super) expires: u64,
+    pub(super) kicks_seen: Box<[(OriginId, Hlc)]>,
+    pub(super) at: At,
+}
+
+#[derive(Debug)]
+pub(super) struct InvitationRow {
+    pub(super) id: InvitationId,
+    pub(super) fact: Option<Invitation>,
+    pub(super) end: Option<At>,
+    /// Derived: memberships that came by it.
+    pub(super) used: u32,
+    /// Derived: accounts that were made by it.
+    pub(super) accounts: u32,
+}
+
+impl InvitationRow {
+    const EMPTY: Self = Self { id: InvitationId([0; 16]), fact: None, end: None, used: 0, accounts: 0 };
+}
+
+row!(InvitationRow, InvitationKey, InvitationId);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SeederRow {

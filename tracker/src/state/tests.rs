@@ -4,11 +4,12 @@
 use common::id::{
     DeviceId, FileId, GroupId, MembershipId, OriginId, PublicationId, SessionId, Sha1Digest, TreeId, UserId,
 };
+use common::invitation::InviteDigest;
 use common::pieces::PieceLayout;
 use proptest::prelude::*;
 
 use super::{Folder, ManifestHead, State};
-use crate::fact::{CredentialId, EndReason, Fact, Hlc, KickId, ManifestId, Stamp};
+use crate::fact::{CredentialId, EndReason, Fact, Hlc, InvitationId, KickId, ManifestId, Stamp};
 use crate::vote::{Claim, NameKind, Vote};
 
 mod size;
@@ -79,6 +80,34 @@ fn share_fact() -> impl Strategy<Value = Fact> {
     ]
 }
 
+fn invitation_fact() -> impl Strategy<Value = Fact> {
+    // An invitation is one into one group by one user, for good: these follow from its number.
+    let invited = |(i, uses, secret, seen): (u8, u32, u8, Vec<(u8, u8)>)| {
+        let (group, user) = place_of(i * 4);
+        let kicks_seen = seen.into_iter().map(|(run, ms)| (OriginId::new([run; 16]), Hlc::at_millis(ms.into())));
+        Fact::Invited {
+            id: InvitationId([i; 16]),
+            group,
+            user,
+            number: u32::from(i / 2),
+            secret: InviteDigest([secret; 32]),
+            uses,
+            expires: 10 + u64::from(uses),
+            kicks_seen: kicks_seen.collect(),
+        }
+    };
+    let invitation = || thing::<16, InvitationId>();
+    prop_oneof![
+        3 => (0..4u8, 0..3u32, 0..2u8, proptest::collection::vec((0..2u8, 0..4u8), 0..3)).prop_map(invited),
+        1 => invitation().prop_map(|invitation| Fact::InvitationRevoked { invitation }),
+        2 => (0..12u8, invitation()).prop_map(|(m, invitation)| Fact::Redeemed {
+            membership: MembershipId::new([m; 16]),
+            invitation,
+        }),
+        1 => (thing(), invitation()).prop_map(|(user, invitation)| Fact::Sponsored { user, invitation }),
+    ]
+}
+
 fn account_fact() -> impl Strategy<Value = Fact> {
     prop_oneof![
         (thing(), text("[abA]")).prop_map(|(id, name)| Fact::User { id, name }),
@@ -111,7 +140,16 @@ fn setting() -> Vec<Fact> {
 
 /// A history: facts with stamps of their own, as events have, and manifests that come and go.
 pub(crate) fn history() -> impl Strategy<Value = Vec<Step>> {
-    let fact = (prop_oneof![2 => account_fact(), 3 => membership_fact(), 3 => share_fact()], 0..6u8, 0..2u8);
+    let fact = (
+        prop_oneof![
+            2 => account_fact(),
+            3 => membership_fact(),
+            3 => share_fact(),
+            1 => invitation_fact(),
+        ],
+        0..6u8,
+        0..2u8,
+    );
     let step = prop_oneof![
         12 => fact.prop_map(|(fact, ms, run)| (Some(fact), ms, run)),
         1 => (0..4u8, 0..4u8).prop_map(|(m, there)| (None, m, there)),

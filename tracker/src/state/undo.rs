@@ -6,12 +6,12 @@
 
 use super::State;
 use super::keys::{
-    CredentialKey, DeviceKey, FileKey, GroupKey, KickKey, ManifestKey, MembershipKey, PublicationKey, SessionKey,
-    UserKey,
+    CredentialKey, DeviceKey, FileKey, GroupKey, InvitationKey, KickKey, ManifestKey, MembershipKey, PublicationKey,
+    SessionKey, UserKey,
 };
 use super::rows::{
-    Accepts, Appointment, Asked, At, Credential, End, GroupClaim, Kick, ManifestHead, Publication, SeederRow, Session,
-    UserClaim,
+    Accepts, Appointment, Asked, At, Credential, End, GroupClaim, Invitation, Kick, ManifestHead, Publication,
+    SeederRow, Session, UserClaim,
 };
 use crate::vote::{NameKind, Vote};
 
@@ -37,6 +37,10 @@ pub(super) enum Earlier {
     Withdrawn(PublicationKey, Option<At>),
     Seeder(FileKey, DeviceKey, Option<SeederRow>),
     Manifest(ManifestKey, Option<ManifestHead>),
+    Invitation(InvitationKey, Option<Invitation>),
+    InvitationEnd(InvitationKey, Option<At>),
+    Redeemed(MembershipKey, Option<(InvitationKey, At)>),
+    Sponsored(UserKey, Option<(InvitationKey, At)>),
     Vote(NameKind, Box<str>, Option<Vote>),
 }
 
@@ -59,6 +63,10 @@ impl State {
             Earlier::Withdrawn(publication, withdrawn) => drop(self.set_withdrawn(publication, withdrawn)),
             Earlier::Seeder(file, device, row) => drop(self.set_seeder(file, device, row)),
             Earlier::Manifest(manifest, head) => drop(self.set_manifest(manifest, head)),
+            Earlier::Invitation(invitation, fact) => drop(self.set_invitation(invitation, fact)),
+            Earlier::InvitationEnd(invitation, end) => drop(self.set_invitation_end(invitation, end)),
+            Earlier::Redeemed(membership, fact) => drop(self.set_redeemed(membership, fact)),
+            Earlier::Sponsored(user, fact) => drop(self.set_sponsored(user, fact)),
             Earlier::Vote(kind, name, vote) => drop(self.put_vote(kind, &name, vote)),
         }
     }

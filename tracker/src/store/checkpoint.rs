@@ -15,7 +15,7 @@ use super::error::Result;
 use super::fact_rows;
 use super::log::{self, Versions};
 use super::log_rows;
-use crate::fact::{Fact, Stamp};
+use crate::fact::{Fact, LATEST_VERSION, Stamp};
 
 /// Rows that may be behind. From then on, each batch writes more of them than it brings.
 pub(super) const MAX_BEHIND: usize = 1 << 16;
@@ -119,6 +119,30 @@ impl Behind {
     pub(super) fn iter(&self) -> impl Iterator<Item = (Stamp, &Fact)> {
         self.entries.iter().flat_map(|entry| entry.facts.iter().map(|fact| (entry.stamp, fact)))
     }
+}
+
+/// Joins to the tables what is in the log and an earlier release did not understand: it has counted those events as written.
+/// Nothing, if the tables are those of this release.
+pub(super) fn take_in_later_facts(conn: &mut Connection) -> Result<()> {
+    let understood: u32 = conn.query_row("SELECT ver FROM understood", [], |r| r.get(0))?;
+    if understood >= LATEST_VERSION {
+        return Ok(());
+    }
+    let tx = conn.transaction()?;
+    for head in log_rows::heads(&tx)? {
+        let mut after = 0;
+        loop {
+            let page = log_rows::events_of(&tx, head.origin, after, MAX_BATCH_BYTES)?;
+            let Some(last) = page.last() else { break };
+            after = last.seq;
+            for event in page.iter().filter(|event| event.ver > understood) {
+                let stamp = log::stamp_of(event);
+                log::facts_of(event)?.iter().try_for_each(|fact| fact_rows::join(&tx, fact, stamp).map(drop))?;
+            }
+        }
+    }
+    tx.execute("UPDATE understood SET ver = ?1", [LATEST_VERSION])?;
+    Ok(tx.commit()?)
 }
 
 /// Rows between two looks at whether somebody waits.

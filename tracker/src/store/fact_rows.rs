@@ -7,6 +7,7 @@
 use rusqlite::{Connection, ToSql};
 
 use super::error::Result;
+use super::log;
 use crate::fact::{Fact, Stamp};
 
 /// Adds `fact`, stated at `stamp`, to the tables. Says whether that was anything new.
@@ -56,6 +57,22 @@ pub(super) fn join(tx: &Connection, fact: &Fact, stamp: Stamp) -> Result<bool> {
             SEEDING,
             &[group.as_bytes(), file.as_bytes(), device.as_bytes(), user.as_bytes(), membership.as_bytes(), on],
         ),
+        Fact::Invited { id, group, user, number, secret, uses, expires, kicks_seen } => run(
+            INVITED,
+            &[
+                &id.0,
+                group.as_bytes(),
+                user.as_bytes(),
+                number,
+                &secret.0,
+                uses,
+                &seconds(*expires),
+                &log::encode(kicks_seen)?,
+            ],
+        ),
+        Fact::InvitationRevoked { invitation } => run(INVITATION_REVOKED, &[&invitation.0]),
+        Fact::Redeemed { membership, invitation } => run(REDEEMED, &[membership.as_bytes(), &invitation.0]),
+        Fact::Sponsored { user, invitation } => run(SPONSORED, &[user.as_bytes(), &invitation.0]),
     }
 }
 
@@ -130,6 +147,26 @@ const SEEDING: &str = "
     ON CONFLICT DO UPDATE SET user_id = excluded.user_id, membership = excluded.membership, seeding = excluded.seeding,
         hlc = excluded.hlc, origin = excluded.origin
     WHERE (excluded.hlc, excluded.origin) > (hlc, origin)";
+
+const INVITED: &str = "
+    INSERT INTO invitations (id, group_id, user_id, number, secret, uses, expires, kicks, hlc, origin)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+    ON CONFLICT DO UPDATE SET group_id = excluded.group_id, user_id = excluded.user_id, number = excluded.number,
+        secret = excluded.secret, uses = excluded.uses, expires = excluded.expires, kicks = excluded.kicks,
+        hlc = excluded.hlc, origin = excluded.origin
+    WHERE (excluded.hlc, excluded.origin) < (hlc, origin)";
+const INVITATION_REVOKED: &str = "
+    INSERT INTO invitation_ends (invitation, hlc, origin) VALUES (?1, ?2, ?3)
+    ON CONFLICT DO UPDATE SET hlc = excluded.hlc, origin = excluded.origin
+    WHERE (excluded.hlc, excluded.origin) < (hlc, origin)";
+const REDEEMED: &str = "
+    INSERT INTO redemptions (membership, invitation, hlc, origin) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT DO UPDATE SET invitation = excluded.invitation, hlc = excluded.hlc, origin = excluded.origin
+    WHERE (excluded.hlc, excluded.origin) < (hlc, origin)";
+const SPONSORED: &str = "
+    INSERT INTO sponsors (user_id, invitation, hlc, origin) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT DO UPDATE SET invitation = excluded.invitation, hlc = excluded.hlc, origin = excluded.origin
+    WHERE (excluded.hlc, excluded.origin) < (hlc, origin)";
 
 #[cfg(test)]
 mod tests;

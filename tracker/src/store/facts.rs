@@ -6,6 +6,7 @@
 
 use common::codec;
 use common::id::{OriginId, UserName};
+use common::invitation::InviteDigest;
 use common::ticket::UnixSeconds;
 use common::wire::limits::{MAX_BATCH_BYTES, MAX_FRAME};
 use rusqlite::types::Value;
@@ -45,18 +46,36 @@ pub(crate) const BUCKETS: usize = BUCKETS_PER_TABLE * TABLES.len();
 /// Rows read at a time.
 const STEP: u64 = 512;
 
-/// Where a reading of everything stands: the table, and the key of the last row.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// Tables whose facts the releases before invitations know.
+const TABLES_BEFORE_INVITATIONS: usize = 14;
+/// The revision of the conversation between trackers from which on they know the others.
+const INVITATIONS_REVISION: u16 = 3;
+
+/// Where a reading of everything stands: the table, and the key of the last row; and how many tables it reads.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cursor {
     table: usize,
     after: Option<Vec<Value>>,
+    tables: usize,
 }
 
-#[cfg(test)]
+impl Default for Cursor {
+    fn default() -> Self {
+        Self { table: 0, after: None, tables: TABLES.len() }
+    }
+}
+
 impl Cursor {
+    /// The beginning of all facts that a sibling of this revision knows.
+    pub(crate) fn for_revision(revision: u16) -> Self {
+        let all = revision >= INVITATIONS_REVISION;
+        Self { tables: if all { TABLES.len() } else { TABLES_BEFORE_INVITATIONS }, ..Self::default() }
+    }
+
     /// The beginning of a table.
-    pub(crate) const fn at_table(table: usize) -> Self {
-        Self { table, after: None }
+    #[cfg(test)]
+    pub(crate) fn at_table(table: usize) -> Self {
+        Self { table, ..Self::default() }
     }
 }
 
@@ -73,7 +92,7 @@ struct Table {
 /// What belongs to a login that is compared.
 const UNEXPIRED: &str = "EXISTS (SELECT 1 FROM sessions s WHERE s.id = session AND s.expires > ?2)";
 
-const TABLES: [Table; 14] = [
+const TABLES: [Table; 18] = [
     Table {
         name: "kicks",
         key: &["id"],
@@ -212,6 +231,47 @@ const TABLES: [Table; 14] = [
             })
         },
     },
+    // From here on those that only later releases know; again, what takes something away comes first.
+    Table {
+        name: "invitation_ends",
+        key: &["invitation"],
+        compared: "",
+        columns: "hlc, origin, invitation",
+        read: |_, r, _| Ok(Fact::InvitationRevoked { invitation: get(r, 2)? }),
+    },
+    Table {
+        name: "redemptions",
+        key: &["membership"],
+        compared: "",
+        columns: "hlc, origin, membership, invitation",
+        read: |_, r, _| Ok(Fact::Redeemed { membership: get(r, 2)?, invitation: get(r, 3)? }),
+    },
+    Table {
+        name: "sponsors",
+        key: &["user_id"],
+        compared: "",
+        columns: "hlc, origin, user_id, invitation",
+        read: |_, r, _| Ok(Fact::Sponsored { user: get(r, 2)?, invitation: get(r, 3)? }),
+    },
+    Table {
+        name: "invitations",
+        key: &["id"],
+        compared: "",
+        columns: "hlc, origin, id, group_id, user_id, number, secret, uses, expires, kicks",
+        read: |_, r, _| {
+            let kicks = codec::decode(&r.get::<_, Vec<u8>>(9)?, MAX_BATCH_BYTES);
+            Ok(Fact::Invited {
+                id: get(r, 2)?,
+                group: get(r, 3)?,
+                user: get(r, 4)?,
+                number: r.get(5)?,
+                secret: InviteDigest(r.get(6)?),
+                uses: r.get(7)?,
+                expires: r.get::<_, i64>(8)?.cast_unsigned(),
+                kicks_seen: kicks.map_err(|_| StoreError::Content("an invitation is damaged"))?,
+            })
+        },
+    },
 ];
 
 fn get<const N: usize, T: From<[u8; N]>>(row: &Row<'_>, column: usize) -> Result<T> {
@@ -283,7 +343,7 @@ pub(super) fn part(conn: &Connection, cursor: &Cursor, room: usize) -> Result<(V
     let room = room.min(MAX_BATCH_BYTES - 16);
     let (mut facts, mut size) = (Vec::new(), 0);
     let mut at = cursor.clone();
-    while let Some(table) = TABLES.get(at.table) {
+    while let Some(table) = TABLES.get(at.table).filter(|_| at.table < at.tables) {
         let mut count = 0;
         let mut full = false;
         let start = at.after.clone();
@@ -303,7 +363,7 @@ pub(super) fn part(conn: &Connection, cursor: &Cursor, room: usize) -> Result<(V
             return Ok((facts, Some(at)));
         }
         if count < STEP {
-            at = Cursor { table: at.table + 1, after: None };
+            at = Cursor { table: at.table + 1, after: None, tables: at.tables };
         }
     }
     Ok((facts, None))
@@ -350,6 +410,14 @@ pub(super) fn forget(conn: &Connection, fact: &Fact) -> Result<()> {
             "DELETE FROM seeders WHERE group_id = ?1 AND file_id = ?2 AND device = ?3",
             &[group.as_bytes(), file.as_bytes(), device.as_bytes()],
         ),
+        Fact::Invited { id, .. } => gone("DELETE FROM invitations WHERE id = ?1", &[&id.0]),
+        Fact::InvitationRevoked { invitation } => {
+            gone("DELETE FROM invitation_ends WHERE invitation = ?1", &[&invitation.0])
+        }
+        Fact::Redeemed { membership, .. } => {
+            gone("DELETE FROM redemptions WHERE membership = ?1", &[membership.as_bytes()])
+        }
+        Fact::Sponsored { user, .. } => gone("DELETE FROM sponsors WHERE user_id = ?1", &[user.as_bytes()]),
     }
 }
 

@@ -11,12 +11,10 @@ use common::wire::limits::{Bytes, List, MAX_BATCH_BYTES, MAX_FRAME};
 use common::wire::sync::{Event, Head, VersionVector};
 
 use super::error::{Result, StoreError};
-use crate::fact::{Fact, Hlc, HybridClock, Stamp};
+use crate::fact::{FIRST_VERSION, Fact, Hlc, HybridClock, LATEST_VERSION, Stamp};
 
 /// Events whose body is a list of facts: the only kind so far.
 pub(super) const KIND_FACTS: u32 = 1;
-/// Version of that body.
-pub(super) const VERSION: u32 = 1;
 /// Longest body, in bytes. The largest command states a few thousand facts.
 const MAX_BODY: usize = MAX_BATCH_BYTES;
 /// `prev_hash` of an origin's first event.
@@ -93,7 +91,7 @@ impl Log {
             hlc: self.clock.tick(now_ms).to_stored().cast_unsigned(),
             deps: VersionVector(List::first_of(newly_seen)),
             kind: KIND_FACTS,
-            ver: VERSION,
+            ver: facts.iter().map(Fact::version).max().unwrap_or(FIRST_VERSION),
             device: asked.device,
             request: asked.request,
             body,
@@ -166,7 +164,7 @@ pub(super) fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
 
 /// What an event states; nothing, if a later release made it: then it is kept and passed on.
 pub(super) fn facts_of(e: &Event) -> Result<Vec<Fact>> {
-    if (e.kind, e.ver) != (KIND_FACTS, VERSION) {
+    if e.kind != KIND_FACTS || !(FIRST_VERSION..=LATEST_VERSION).contains(&e.ver) {
         return Ok(Vec::new());
     }
     codec::decode(&e.body, MAX_FRAME).map_err(|_| StoreError::Content("the sibling sent an event that cannot be read"))

@@ -45,7 +45,9 @@ use common::id::{DeviceId, OriginId};
 use common::ticket::UnixSeconds;
 use tokio::sync::{oneshot, watch};
 
-pub use crate::state::{Account, GroupEntry, LoginRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State};
+pub use crate::state::{
+    Account, GroupEntry, InvitationEntry, LoginRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State,
+};
 pub use backup::{BackupError, back_up};
 pub use bounds::LogBounds;
 pub use error::StoreError;
@@ -170,8 +172,9 @@ impl Store {
         free: FreeBytes,
     ) -> Result<Self, OpenError> {
         let dir = DataDir::lock(data_dir)?;
-        let (conn, is_checked) = dir.writer()?;
+        let (mut conn, is_checked) = dir.writer()?;
         let unreadable = |e| open::unreadable(data_dir, &e);
+        checkpoint::take_in_later_facts(&mut conn).map_err(unreadable)?;
         let log = log_rows::open(&conn, origin).map_err(unreadable)?;
         let behind = Behind::read(&conn).map_err(unreadable)?;
         let state = load::state(&conn, &behind).map_err(unreadable)?;

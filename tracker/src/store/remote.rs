@@ -18,11 +18,11 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::batch::Batch;
 use super::error::{Result, StoreError};
 use super::facts::{self, StampedFact};
-use super::log::{self, KIND_FACTS, VERSION, Versions};
+use super::log::{self, KIND_FACTS, Versions};
 use super::mutation::{Mutation, Mutations};
 use super::tables::Tables;
 use super::{fact_rows, log_rows, votes};
-use crate::fact::{Fact, Hlc, ManifestId, Stamp};
+use crate::fact::{Fact, Hlc, LATEST_VERSION, ManifestId, Stamp};
 use crate::state::State;
 use crate::vote::Vote;
 
@@ -336,8 +336,8 @@ pub(super) fn mend(conn: &Connection, mutations: &mut Mutations, packed: &[u8], 
 
 /// What was stated at a time, if the log still has it.
 fn said_at(conn: &Connection, stamp: Stamp) -> Result<Option<Vec<Fact>>> {
-    let sql = "SELECT body FROM events WHERE hlc = ?1 AND origin = ?2 AND kind = ?3 AND ver = ?4";
-    let row = (stamp.hlc.to_stored(), stamp.origin.as_bytes(), KIND_FACTS, VERSION);
+    let sql = "SELECT body FROM events WHERE hlc = ?1 AND origin = ?2 AND kind = ?3 AND ver <= ?4";
+    let row = (stamp.hlc.to_stored(), stamp.origin.as_bytes(), KIND_FACTS, LATEST_VERSION);
     let body: Option<Vec<u8>> = conn.prepare_cached(sql)?.query_row(row, |r| r.get(0)).optional()?;
     body.map(|b| codec::decode(&b, MAX_FRAME).map_err(|_| StoreError::Content("an event is damaged"))).transpose()
 }

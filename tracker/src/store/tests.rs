@@ -232,3 +232,79 @@ async fn what_is_behind_is_bounded_however_much_a_batch_brings() {
     let behind: i64 = store.upkeep(move |c| Ok(c.query_row(sql, [], |r| r.get(0))?)).await.expect("read");
     assert!(behind <= 70, "{behind} events of 1,001 facts");
 }
+
+/// An invitation into a group, and who came by it.
+fn redeemed(n: u64) -> Vec<Fact> {
+    let id = |kind: u8| {
+        let mut id = *asked(n).request.as_bytes();
+        id[15] = kind;
+        id
+    };
+    let (group, user, membership) = (id(1).into(), id(2).into(), id(3).into());
+    let invitation = crate::fact::InvitationId(id(4));
+    vec![
+        Fact::Invited {
+            id: invitation,
+            group,
+            user,
+            number: 1,
+            secret: common::invitation::InviteDigest([9; 32]),
+            uses: 1,
+            expires: u64::MAX,
+            kicks_seen: vec![(OriginId::new([7; 16]), crate::fact::Hlc::from_stored(5))],
+        },
+        Fact::Requested { membership, group, user },
+        Fact::Accepted { membership, kicks_seen: Vec::new() },
+        Fact::Redeemed { membership, invitation },
+        Fact::Sponsored { user, invitation },
+    ]
+}
+
+async fn said(store: &Store) -> std::collections::BTreeSet<String> {
+    store.read(|state| Ok::<_, StoreError>(state.said())).await.expect("read")
+}
+
+#[tokio::test]
+async fn what_an_earlier_release_did_not_understand_is_taken_from_the_log() {
+    let dir = tempfile::tempdir().expect("directory");
+    let store = open(dir.path());
+    put(&store, 1).await.expect("written");
+    let change = Change { facts: redeemed(2), manifest: None, answer: vec![], value: () };
+    store.write(asked(2), move |_| Ok::<_, StoreError>(change)).await.expect("written");
+    put(&store, 3).await.expect("written");
+    store.checkpoint().await.expect("written");
+    let whole = said(&store).await;
+    // As that release leaves it: the events are counted as written, and the tables have nothing of them.
+    let forget = |tx: &rusqlite::Connection| {
+        for table in ["invitations", "redemptions", "sponsors", "memberships", "accepts"] {
+            tx.execute(&format!("DELETE FROM {table}"), [])?;
+        }
+        Ok(tx.execute("UPDATE understood SET ver = 1", [])?)
+    };
+    store.upkeep(forget).await.expect("as before");
+    store.close().await;
+    drop(store);
+    let again = open(dir.path());
+    assert_eq!(said(&again).await, whole);
+    assert!(again.verify().await.expect("read").is_empty());
+}
+
+#[tokio::test]
+async fn an_earlier_release_is_told_nothing_that_it_does_not_know() {
+    let dir = tempfile::tempdir().expect("directory");
+    let store = open(dir.path());
+    let change = Change { facts: redeemed(1), manifest: None, answer: vec![], value: () };
+    store.write(asked(1), move |_| Ok::<_, StoreError>(change)).await.expect("written");
+    put(&store, 2).await.expect("written");
+    store.checkpoint().await.expect("written");
+    let out = store.outbox(Versions::new(), (0, 0), 1 << 19).await.expect("read");
+    let versions: Vec<_> = out.events.iter().map(|event| event.ver).collect();
+    assert_eq!(versions, [2, 1], "what is not understood is kept and passed on by its version");
+    for (revision, known) in [(2, 3), (3, 6)] {
+        let (packed, next) = store.facts(Cursor::for_revision(revision), 1 << 19).await.expect("read");
+        assert!(next.is_none());
+        let facts: Vec<StampedFact> = common::codec::decode(&packed, 1 << 20).expect("facts");
+        assert_eq!(facts.len(), known, "{revision}: {facts:?}");
+        assert!(revision == 3 || facts.iter().all(|(_, fact)| fact.version() == 1));
+    }
+}

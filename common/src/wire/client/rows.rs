@@ -186,6 +186,38 @@ pub struct HitRow {
     pub file_id: FileId,
 }
 
+/// An invitation into a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct InviteRow {
+    /// Its number. Two that were made while the trackers could not hear each other may have the same.
+    pub number: u32,
+    /// Who made it.
+    pub by: UserName,
+    /// How many may come by it.
+    pub uses: u32,
+    /// How many have.
+    pub used: u32,
+    /// Until when it is good.
+    pub expires: UnixSeconds,
+    /// Whether it is.
+    pub state: InviteState,
+}
+
+/// Whether an invitation still lets anybody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub enum InviteState {
+    /// It does.
+    Open,
+    /// As many have come as were to.
+    UsedUp,
+    /// Its time is over.
+    Expired,
+    /// An admin has ended it.
+    Revoked,
+}
+
 /// A device on which the caller is logged in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]

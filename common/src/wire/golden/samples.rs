@@ -5,14 +5,15 @@ use crate::id::{
     DeviceId, FileId, FileName, GroupId, GroupName, MembershipId, OriginId, RequestId, SessionId, Sha1Digest, TicketId,
     TreeId, UserId, UserName,
 };
+use crate::invitation::InviteSecret;
 use crate::manifest::PieceHash;
 use crate::pieces::{BlockRange, PieceLayout};
 use crate::secret::{ClusterKey, ClusterSecret};
 use crate::ticket::{Revocation, Revoked, SessionToken, Signed, Statement, Ticket};
 use crate::wire::client::{
-    Call, ClientFrame, FileInfo, FileRow, FileSelector, GroupRow, Hello, HitRow, IdPrefix, MemberRow, Mode, OpenedFile,
-    OpenedShare, Page, Password, PeerRow, ProbeOutcome, ProbeRow, Probed, Push, Relation, Reply, Request, Response,
-    ServerFrame, ShareInfo, ShareRow, TrackerStatus, TreeHead, Welcome, Words,
+    Call, ClientFrame, FileInfo, FileRow, FileSelector, GroupRow, Hello, HitRow, IdPrefix, InviteRow, InviteState,
+    MemberRow, Mode, OpenedFile, OpenedShare, Page, Password, PeerRow, ProbeOutcome, ProbeRow, Probed, Push, Relation,
+    Reply, Request, Response, ServerFrame, ShareInfo, ShareRow, TrackerStatus, TreeHead, Welcome, Words,
 };
 use crate::wire::limits::{List, Text};
 use crate::wire::peer::{self, Goodbye, LeecherFrame, SeederFrame};
@@ -190,7 +191,16 @@ pub(super) fn requests() -> Vec<Request> {
         Request::AnnounceAs { listen: "0.0.0.0:7000".parse().unwrap(), serial: 300, revision: 3 },
         Request::ProbeMe { listen: "0.0.0.0:7000".parse().unwrap() },
         Request::ProbeResult { id: 0x1516_1718_191a_1b1c, outcome: ProbeOutcome::Silent },
+        Request::Invite { group: lab(), secret: invite_secret().digest(), uses: 300, seconds: 604_800 },
+        Request::ListInvites { group: lab(), skip: 300 },
+        Request::RevokeInvite { group: lab(), number: 300 },
+        Request::AcceptInvite { secret: invite_secret() },
+        Request::CreateInvitedUser { user: bob(), password: password("correct horse"), secret: invite_secret() },
     ]
+}
+
+fn invite_secret() -> InviteSecret {
+    InviteSecret::new([0x26; 16])
 }
 
 fn tree_id() -> TreeId {
@@ -276,7 +286,14 @@ pub(super) fn responses() -> Vec<Response> {
                 ProbeRow { user: alice(), from_elsewhere: false, outcome: None },
             ]),
         }),
+        Response::Invited { number: 300, expires: 1_700_604_800 },
+        Response::Invites(page(vec![invite_row()], true)),
+        Response::Joined { group: lab() },
     ]
+}
+
+fn invite_row() -> InviteRow {
+    InviteRow { number: 300, by: alice(), uses: 1000, used: 301, expires: 1_700_604_800, state: InviteState::UsedUp }
 }
 
 fn share_row(entries: Option<u32>) -> ShareRow {
@@ -343,6 +360,8 @@ pub(super) fn refusals() -> Vec<Refusal> {
         Refusal::Internal,
         Refusal::Stale,
         Refusal::OtherPieceSize { piece_len: 1 << 20 },
+        Refusal::NoSuchInvite,
+        Refusal::NoSuchInviteNumber { group: lab(), number: 300 },
     ]
 }
 

@@ -101,6 +101,7 @@ impl Machine {
     /// same run of it. Heads that the log has been cut beyond are of no use: what follows on them is gone.
     pub(super) fn facts_to_send(&mut self, floors: &Versions) -> Sending {
         let sibling = self.sibling;
+        let revision = self.conn.as_ref().map_or(0, |conn| conn.revision);
         let resume = self.resume.take().filter(|resume| {
             let reaches = |(origin, floor): (&OriginId, &u64)| {
                 resume.heads.iter().any(|head| head.origin == *origin && head.seq >= *floor)
@@ -111,7 +112,10 @@ impl Machine {
             Some(Resume { heads, cursor, .. }) => {
                 Sending { heads: Some(heads), cursor: Some(cursor), unacknowledged: Default::default() }
             }
-            None => Sending { heads: None, cursor: Some(Cursor::default()), unacknowledged: Default::default() },
+            None => {
+                let cursor = Some(Cursor::for_revision(revision));
+                Sending { heads: None, cursor, unacknowledged: Default::default() }
+            }
         }
     }
 

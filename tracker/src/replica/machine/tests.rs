@@ -303,3 +303,28 @@ fn clocks_are_compared_and_a_slow_line_does_not_count() {
     (0..CLOCKS_COMPARED).for_each(|_| m.handle_message(now, SyncFrame::Clock(940_000)));
     assert_eq!(m.view().alarms.clock_ahead_s, Some(-60));
 }
+
+#[test]
+fn what_one_of_two_releases_does_not_know_is_neither_compared_nor_sent() {
+    let now = Instant::now();
+    let mut m = met(now, 2);
+    let theirs = common::wire::sync::StateDigest {
+        versions: common::wire::sync::VersionVector(List::first_of([(OURS, 1)])),
+        buckets: List::first_of([1, 2, 3]),
+    };
+    for (ours, differing) in [(vec![1, 2, 3, 4], 0), (vec![1, 9, 3, 4], 1)] {
+        m.handle_message(now, SyncFrame::Digest(theirs.clone()));
+        assert!(jobs(&mut m).iter().any(|job| matches!(job, Job::Digest)));
+        m.handle_done(now, Done::Digest(Versions::from([(OURS, 1)]), ours));
+        let _ = frames(&mut m, now);
+        m.handle_timeout(now);
+        assert_eq!(m.alarms.differing, differing);
+    }
+    let mut m = Machine::new(2, OURS, Versions::from([(OURS, 1)]), now);
+    meet(&mut m, now, 2, &[], Versions::from([(OURS, 1)]));
+    let _ = jobs(&mut m);
+    m.handle_done(now, Done::Heads(vec![]));
+    let begins =
+        |job: &Job| matches!(job, Job::Facts(at, _) if *at == Cursor::for_revision(2) && *at != Cursor::default());
+    assert!(jobs(&mut m).iter().any(begins));
+}

@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 
 use common::id::{DeviceId, FileId, GroupId, MembershipId, OriginId, PublicationId, SessionId, UserId};
+use common::invitation::InviteDigest;
 use proptest::prelude::*;
 use rusqlite::types::Value;
 
 use super::*;
-use crate::fact::{CredentialId, EndReason, Hlc, KickId, ManifestId};
+use crate::fact::{CredentialId, EndReason, Hlc, InvitationId, KickId, ManifestId};
 use crate::store::facts;
 
 fn empty() -> Connection {
@@ -17,13 +18,15 @@ fn empty() -> Connection {
         include_str!("../../../../migrations/V4__looks.sql"),
         include_str!("../../../../migrations/V5__withdrawn.sql"),
         include_str!("../../../../migrations/V6__checkpoint.sql"),
+        include_str!("../../../../migrations/V7__trees.sql"),
+        include_str!("../../../../migrations/V8__invitations.sql"),
     ] {
         conn.execute_batch(schema).expect("schema");
     }
     conn
 }
 
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 20] = [
     "users",
     "credentials",
     "sessions",
@@ -40,6 +43,10 @@ const TABLES: [&str; 16] = [
     "publications",
     "withdrawals",
     "seeders",
+    "invitations",
+    "invitation_ends",
+    "redemptions",
+    "sponsors",
 ];
 
 type Dump = BTreeMap<&'static str, Vec<String>>;
@@ -100,6 +107,28 @@ fn fact() -> impl Strategy<Value = Fact> {
         (thing(), thing(), thing(), thing(), thing(), any::<bool>()).prop_map(
             |(group, file, device, user, membership, on)| Fact::Seeding { group, file, device, user, membership, on }
         ),
+        invitation_fact(),
+    ]
+}
+
+fn invitation_fact() -> impl Strategy<Value = Fact> {
+    let seen = proptest::collection::vec((thing(), 0..4i64), 0..3);
+    prop_oneof![
+        (thing::<16, InvitationId>(), thing(), thing(), 0..3u32, seen).prop_map(|(id, group, user, uses, seen)| {
+            Fact::Invited {
+                id,
+                group,
+                user,
+                number: uses,
+                secret: InviteDigest([id.0[0]; 32]),
+                uses,
+                expires: 10,
+                kicks_seen: seen.into_iter().map(|(run, at)| (run, Hlc::from_stored(at))).collect(),
+            }
+        }),
+        thing().prop_map(|invitation| Fact::InvitationRevoked { invitation }),
+        (thing(), thing()).prop_map(|(membership, invitation)| Fact::Redeemed { membership, invitation }),
+        (thing(), thing()).prop_map(|(user, invitation)| Fact::Sponsored { user, invitation }),
     ]
 }
 
