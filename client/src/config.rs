@@ -6,14 +6,15 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use clap::Parser;
 use common::address::{HostPort, NotAnAddress};
 use common::escape::Escaped;
-use common::tracker_info::{TrackerInfo, TrackerInfoError};
+use common::invitation::{Invitation, NotAnInvitation};
+use zeroize::Zeroizing;
 
-use crate::error::{Error, shown};
+use crate::error::Error;
+use crate::invited::{self, Listed};
 use crate::places::Places;
 use crate::private_file;
 use crate::settings::limit::MaxRate;
@@ -22,6 +23,8 @@ use crate::settings::{Given, Origin, SettingName, UploadSlots, Ways};
 /// The release, and of a released program the commit.
 const VERSION: &str = env!("SHOAL_VERSION");
 
+/// Where the list of trackers is if nobody says otherwise.
+const USUAL_LIST: &str = "tracker_info.txt";
 /// Name of the file whose lock says that the directory is in use.
 const LOCK: &str = "lock";
 
@@ -46,9 +49,14 @@ pub struct Args {
     /// Port 0 lets the system choose.
     #[arg(value_name = "IP:PORT", value_parser = parse_address)]
     pub listen: HostPort,
-    /// The list of trackers: a text file with one IP:PORT a line.
-    #[arg(value_name = "TRACKER_INFO")]
-    pub tracker_info: PathBuf,
+    /// The list of trackers: a text file with one IP:PORT a line. May be left out with --invite: then it is
+    /// tracker_info.txt here.
+    #[arg(value_name = "TRACKER_INFO", required_unless_present = "invite")]
+    pub tracker_info: Option<PathBuf>,
+    /// Come in by an invitation: writes the list of trackers, if there is none, and at the prompt makes an account and joins
+    /// the group. In scripts it only writes the list; `create_user --invite` and `accept_invite` do the rest.
+    #[arg(long, value_name = "LINE")]
+    pub invite: Option<Pasted>,
     /// Run this line, then the next -c, then leave. Others on this machine can see it (`ps`): leave passwords out.
     #[arg(short = 'c', long = "command", value_name = "LINE", allow_hyphen_values = true)]
     pub commands: Vec<String>,
@@ -100,23 +108,35 @@ pub struct Args {
 }
 
 impl Args {
-    /// The list of trackers.
+    /// The invitation that the client was started with.
+    ///
+    /// # Errors
+    /// When it is none; the text is not repeated.
+    pub fn invitation(&self) -> Result<Option<Invitation>, Error> {
+        let invitation = self.invite.as_ref().map(|Pasted(text)| text.parse()).transpose();
+        invitation.map_err(|e: NotAnInvitation| Error::InvalidArgument(e.to_string()))
+    }
+
+    /// The list of trackers: that of the invitation is written, if there is none.
     ///
     /// # Errors
     /// With file, line and reason.
-    pub fn read_tracker_info(&self) -> Result<TrackerInfo, Error> {
-        TrackerInfo::read(&self.list()).map_err(|e| match e {
-            TrackerInfoError::Unreadable { path, source } => {
-                let action = format!("read the list of trackers {}", shown(&path));
-                Error::Io { action, source: Arc::new(source) }
-            }
-            wrong => Error::InvalidArgument(wrong.to_string()),
-        })
+    pub(crate) fn read_tracker_info(&self) -> Result<Listed, Error> {
+        let path = self.list();
+        match self.invitation()? {
+            Some(invitation) => invited::list(&path, &invitation),
+            None => invited::read(&path).map(|info| Listed { info, is_new: false }),
+        }
     }
 
-    /// The file with the list of trackers: as it is given, or one of that name that is installed.
+    /// The file with the list of trackers: as it is given, or one of that name that is installed. With an invitation it is the one
+    /// that is given, or that of the usual name here.
     pub fn list(&self) -> PathBuf {
-        here(|places| places.list(&self.tracker_info))
+        match (&self.tracker_info, &self.invite) {
+            (Some(named), None) => here(|places| places.list(named)),
+            (Some(named), Some(_)) => named.clone(),
+            (None, _) => PathBuf::from(USUAL_LIST),
+        }
     }
 
     /// The address to serve at: of a name the first one, IPv4 before IPv6. Blocks on the resolver.
@@ -174,6 +194,23 @@ fn either<T: FromStr<Err = String>>(
     let value =
         value.map_err(|why| Error::InvalidArgument(format!("{} in the environment: {why}", name.variable())))?;
     Ok(Some((value, Origin::Environment)))
+}
+
+/// A text that may be an invitation: never shown, also where it is none.
+#[derive(Clone)]
+pub struct Pasted(Zeroizing<String>);
+
+impl std::str::FromStr for Pasted {
+    type Err = std::convert::Infallible;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        Ok(Self(Zeroizing::new(s.to_owned())))
+    }
+}
+
+impl std::fmt::Debug for Pasted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pasted(…)")
+    }
 }
 
 fn parse_address(text: &str) -> Result<HostPort, String> {
@@ -299,6 +336,16 @@ mod tests {
         assert_eq!(given("").expect("as if it were not set").limit.down, None);
         let wrong = given("fast").expect_err("no rate").to_string();
         assert!(wrong.contains("SHOAL_LIMIT_DOWN in the environment: `fast` is not a rate"), "{wrong}");
+    }
+
+    #[test]
+    fn with_an_invitation_the_list_may_be_left_out_and_nothing_shows_the_line() {
+        let a = args("127.0.0.1:0 --invite shoal-invite:secret99").expect("good");
+        assert_eq!(a.list(), Path::new("tracker_info.txt"));
+        let wrong = a.invitation().expect_err("cut off").to_string();
+        assert!(!wrong.contains("secret99") && !format!("{a:?}").contains("secret99"), "{wrong}");
+        assert_eq!(args("127.0.0.1:0 t.txt --invite x").expect("good").list(), Path::new("t.txt"));
+        assert!(args("127.0.0.1:0 t.txt").expect("good").invitation().is_ok_and(|none| none.is_none()));
     }
 
     #[test]

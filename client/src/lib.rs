@@ -8,6 +8,7 @@ pub mod engine;
 pub mod error;
 pub mod faces;
 mod generate;
+mod invited;
 pub mod link;
 mod places;
 mod private_file;

@@ -28,6 +28,7 @@ use crate::faces::page::{Opener, PageConfig};
 use crate::faces::script::{DONE, INTERRUPTED, TERMINATED, USAGE};
 use crate::faces::{self, Service, Signals, fatal, fatal_data};
 use crate::generate;
+use crate::invited::Listed;
 use crate::settings::{self, SettingName, Settings, Values};
 use crate::share::{ShareConfig, Shares};
 use crate::trackers::{Trackers, TrackersConfig};
@@ -106,21 +107,25 @@ fn run(args: &Args) -> Result<u8, Error> {
     if args.print_config {
         return print_config(args);
     }
-    let info = args.read_tracker_info()?;
+    let list = args.read_tracker_info()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Error::from_io_about("start", e))?;
-    let status = runtime.block_on(serve_or_attach(args, info));
+    let status = runtime.block_on(serve_or_attach(args, list));
     // A thread that waits for the next piped line would keep a patient runtime for ever.
     runtime.shutdown_background();
     status
 }
 
-async fn serve_or_attach(args: &Args, info: TrackerInfo) -> Result<u8, Error> {
+async fn serve_or_attach(args: &Args, list: Listed) -> Result<u8, Error> {
     let mut signals = Signals::listen().map_err(|e| Error::from_io_about("listen to signals", e))?;
     let manner = Manner::of(args);
     let mut lines = Lines::of(args).await?;
     // What the lines came to that ran on another client.
     let mut before = DONE;
+    let Listed { info, is_new } = list;
+    if is_new {
+        lines.say_first(written(&args.list(), &info));
+    }
     loop {
         let tasks = TaskGroup::new();
         let end = match neighbour(args, &tasks).await? {
@@ -138,6 +143,12 @@ async fn serve_or_attach(args: &Args, info: TrackerInfo) -> Result<u8, Error> {
             Left::Alone(_) => {}
         }
     }
+}
+
+/// What is said of a list that an invitation has brought.
+fn written(path: &Path, info: &TrackerInfo) -> String {
+    let trackers: Vec<_> = info.trackers.iter().map(ToString::to_string).collect();
+    format!("{} written, from the invitation: {}", shown(path), trackers.join(", "))
 }
 
 async fn stop(tasks: &TaskGroup) {

@@ -15,8 +15,8 @@ use common::wire::client::FileSelector;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub use self::argument::{DevicePrefix, Hours, MaxRate, Order, Secret, ShareFile};
-use self::argument::{download_number, joined, positive, selector};
+pub use self::argument::{DevicePrefix, Hours, InviteLine, Lifetime, MaxRate, Order, Secret, ShareFile};
+use self::argument::{download_number, invitation_number, joined, positive, selector, uses};
 use super::arrange::{Glob, SortBy};
 use super::paths;
 use crate::settings::{Direction, SettingName};
@@ -50,6 +50,9 @@ pub enum Command {
         /// 8 to 1024 bytes; asked for when left out
         #[arg(value_name = "password", allow_hyphen_values = true)]
         password: Option<Secret>,
+        /// An invitation, where accounts are for those who are invited; `accept_invite` then joins its group
+        #[arg(long, value_name = "line")]
+        invite: Option<InviteLine>,
     },
     /// Log in, and stay so until logout
     Login {
@@ -140,6 +143,39 @@ pub enum Command {
         /// To whom
         #[arg(value_name = "user")]
         user: UserName,
+    },
+    /// Make an invitation: a line that lets whoever has it in, at once (admin)
+    Invite {
+        /// Into which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+        /// How many may come by it, at most 10000
+        #[arg(long, value_name = "n", value_parser = uses, default_value = "10")]
+        uses: NonZeroU32,
+        /// How long it is good, such as 30m, 12h or 7d, at most 365d
+        #[arg(long, value_name = "time", default_value = "7d")]
+        expires: Lifetime,
+    },
+    /// Join a group by an invitation
+    AcceptInvite {
+        /// The line that you were sent: `shoal-invite:…`; asked for when left out
+        #[arg(value_name = "line")]
+        line: Option<InviteLine>,
+    },
+    /// List a group's invitations: how often each was used, and whether it is still good (admin)
+    ListInvites {
+        /// Which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+    },
+    /// End an invitation; who has come by it stays (admin)
+    RevokeInvite {
+        /// Into which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+        /// Its number in list_invites
+        #[arg(value_name = "n", value_parser = invitation_number)]
+        n: u64,
     },
     /// Share a file or a folder with a group, and seed it
     #[command(visible_alias = "upload")]
@@ -360,6 +396,10 @@ impl Command {
             Self::ListMembers { .. } => "list_members",
             Self::RemoveMember { .. } => "remove_member",
             Self::MakeAdmin { .. } => "make_admin",
+            Self::Invite { .. } => "invite",
+            Self::AcceptInvite { .. } => "accept_invite",
+            Self::ListInvites { .. } => "list_invites",
+            Self::RevokeInvite { .. } => "revoke_invite",
             Self::UploadFile { .. } => "upload_file",
             Self::ListFiles { .. } => "list_files",
             Self::DownloadFile { .. } => "download_file",
@@ -399,10 +439,12 @@ impl Command {
             .unwrap_or_default())
     }
 
-    /// Whether the line held a password: then it is kept nowhere.
+    /// Whether the line held a password or an invitation: then it is kept nowhere.
     pub(crate) fn holds_password(&self) -> bool {
         match self {
-            Self::CreateUser { password, .. } | Self::Login { password, .. } => password.is_some(),
+            Self::CreateUser { password, invite, .. } => password.is_some() || invite.is_some(),
+            Self::Login { password, .. } => password.is_some(),
+            Self::AcceptInvite { line } => line.is_some(),
             Self::ChangePassword { old, new } => old.is_some() || new.is_some(),
             _ => false,
         }
@@ -472,6 +514,10 @@ mod tests {
             "list_members",
             "remove_member",
             "make_admin",
+            "invite",
+            "accept_invite",
+            "list_invites",
+            "revoke_invite",
             "upload_file",
             "list_files",
             "download_file",

@@ -13,6 +13,7 @@ mod doctor;
 pub mod events;
 mod folders;
 mod inspect;
+mod invitations;
 mod limits;
 mod listing;
 pub mod news;
@@ -35,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::arrange::Wanted;
 pub use self::command::Command;
-use self::command::Secret;
+use self::command::{InviteLine, Secret};
 use self::controls::Controls;
 pub use self::copies::Copies;
 pub use self::events::Event;
@@ -174,9 +175,17 @@ impl Engine {
     /// Whatever keeps it from succeeding.
     pub async fn run(&self, command: Command, call: &Call) -> Result<Outcome, Error> {
         match command {
-            Command::CreateUser { user, password } => {
+            Command::CreateUser { user, password, invite } => {
                 let password = new_password(password)?;
-                let provisional = self.claimed(Request::CreateUser { user: user.clone(), password }).await?;
+                let name = user.clone();
+                let request = match invite {
+                    None => Request::CreateUser { user: name, password },
+                    Some(InviteLine(invitation)) => {
+                        self.is_ours(&invitation)?;
+                        Request::CreateInvitedUser { user: name, password, secret: invitation.secret }
+                    }
+                };
+                let provisional = self.claimed(request).await?;
                 Ok(Outcome::UserCreated { user, provisional })
             }
             Command::Login { user, password } => {
@@ -219,6 +228,10 @@ impl Engine {
                 self.done(Request::MakeAdmin { group: group.clone(), user: user.clone() }).await?;
                 Ok(Outcome::AdminMade(Member { group, user }))
             }
+            Command::Invite { group, uses, expires } => self.invite(group, uses.get(), expires).await,
+            Command::AcceptInvite { line } => self.accept_invite(line).await,
+            Command::ListInvites { group } => self.list_invites(group).await,
+            Command::RevokeInvite { group, n } => self.revoke_invite(group, n).await,
             Command::ListGroups => self.list_groups().await,
             Command::ListRequests { group } => self.list_requests(group).await,
             Command::ListMembers { group } => self.list_members(group).await,

@@ -8,13 +8,14 @@ use crate::engine::Command;
 use crate::engine::command::Secret;
 use crate::error::Error;
 
-/// Whether a password was left out.
+/// Whether a password or an invitation was left out.
 pub(super) fn needs_password(command: &Command) -> bool {
     matches!(
         command,
         Command::CreateUser { password: None, .. }
             | Command::Login { password: None, .. }
             | Command::ChangePassword { old: None, .. }
+            | Command::AcceptInvite { line: None }
     )
 }
 
@@ -26,11 +27,18 @@ pub(super) async fn ask(prompt: &Prompt, console: &Console, command: Command) ->
             let password = Some(one(prompt, console, &format!("password of {user}: ")).await?);
             Command::Login { user, password }
         }
-        Command::CreateUser { user, password: None } => {
+        Command::CreateUser { user, password: None, invite } => {
             let password = twice(prompt, console, &format!("new password for {user}: ")).await?;
             match password {
-                Ok(password) => Command::CreateUser { user, password: Some(password) },
+                Ok(password) => Command::CreateUser { user, password: Some(password), invite },
                 Err(e) => return Some(Err(e)),
+            }
+        }
+        Command::AcceptInvite { line: None } => {
+            let typed = one(prompt, console, "the line that you were sent: ").await?;
+            match typed.as_str().parse() {
+                Ok(line) => Command::AcceptInvite { line: Some(line) },
+                Err(e) => return Some(Err(Error::InvalidArgument(e))),
             }
         }
         Command::ChangePassword { old: None, .. } => {

@@ -136,10 +136,13 @@ impl Front {
         signals: &mut Signals,
     ) -> u8 {
         let Self { manner, ref console, ref bars, .. } = *self;
+        lines.first.take().iter().for_each(|text| console.message(text));
         if let Some(Person { prompt, names, wants }) = self.person.take() {
             let (console, bars) = (console.clone(), bars.clone());
             let attached = self.attached.take();
-            let interactive = Interactive { service, console, prompt, names, bars, attached };
+            // It was read at the start.
+            let invitation = args.invitation().ok().flatten();
+            let interactive = Interactive { service, console, prompt, names, bars, attached, invitation };
             interactive.spawn_completion(tasks, wants);
             return interactive.run(signals).await;
         }
@@ -187,6 +190,8 @@ pub(crate) struct Lines {
     sources: VecDeque<Source>,
     /// For lines that leave theirs out.
     passwords: Passwords,
+    /// What is said before any of them.
+    first: Option<String>,
 }
 
 impl Lines {
@@ -209,7 +214,12 @@ impl Lines {
         } else if sources.is_empty() && !would_be_stopped(args) && !is_service(args) {
             sources.push_back(Source::stdin());
         }
-        Ok(Self { sources, passwords: Passwords::open(args.password_fd).await? })
+        Ok(Self { sources, passwords: Passwords::open(args.password_fd).await?, first: None })
+    }
+
+    /// Has something said before the first line.
+    pub(crate) fn say_first(&mut self, text: String) {
+        self.first = Some(text);
     }
 }
 

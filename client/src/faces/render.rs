@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use common::escape::Escaped;
 use common::id::{GroupName, UserName};
-use common::wire::client::Relation;
+use common::wire::client::{InviteState, Relation};
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use crate::engine::news::{Happening, News};
 use crate::engine::outcome::ShareState;
 use crate::engine::outcome::{
-    DeviceRow, DownloadRow, Downloaded, FileRow, Finding, GroupRow, HitRow, Info, Kind, LimitRow, Limits, PageLink,
-    Reach, ReachState, SettingRow, ShareRow, Status, TrackerRow, TreeRow, Uploaded, mode_word, relation_word,
+    DeviceRow, DownloadRow, Downloaded, FileRow, Finding, GroupRow, HitRow, Info, InviteRow, Kind, LimitRow, Limits,
+    NewInvite, PageLink, Reach, ReachState, SettingRow, ShareRow, Status, TrackerRow, TreeRow, Uploaded, invite_word,
+    mode_word, relation_word,
 };
 use crate::engine::{Outcome, Progress};
 use crate::error::{Error, shown};
@@ -53,6 +54,14 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         Outcome::Rejected(m) => said(format!("the request of {} to join `{}` is turned down", m.user, m.group)),
         Outcome::Removed(m) => said(format!("{} is no longer a member of `{}`", m.user, m.group)),
         Outcome::AdminMade(m) => said(format!("{} is the admin of `{}` now", m.user, m.group)),
+        Outcome::Invited(invite) => (invite.invite.0.to_line().to_string(), invited(invite)),
+        Outcome::Joined(g) => said(format!("you are a member of `{}` now", g.group)),
+        Outcome::Invites { group, invites } => {
+            rows(invites_table(invites), &format!("there are no invitations into `{group}`"))
+        }
+        Outcome::InviteRevoked(i) => {
+            said(format!("nobody comes into `{}` by invitation {} any more; who has come stays", i.group, i.n))
+        }
         Outcome::Paused { n } => said(format!("download {n} paused")),
         Outcome::Resumed { n } => said(format!("download {n} goes on")),
         Outcome::Cancelled { n } => said(format!("download {n} given up")),
@@ -166,6 +175,13 @@ fn hint(outcome: &Outcome) -> Option<String> {
         }
         Outcome::Accepted(m) => Some(format!("list_requests {}", m.group)),
         Outcome::Rejected(m) | Outcome::Removed(m) | Outcome::AdminMade(m) => Some(format!("list_members {}", m.group)),
+        Outcome::Invited(i) => Some(format!("list_invites {}", i.group)),
+        Outcome::Joined(g) => Some(format!("list_files {}", g.group)),
+        Outcome::InviteRevoked(i) => Some(format!("list_invites {}", i.group)),
+        Outcome::Invites { group, invites } => {
+            let open = invites.iter().find(|i| i.state == InviteState::Open);
+            Some(open.map_or_else(|| format!("invite {group}"), |open| format!("revoke_invite {group} {}", open.n)))
+        }
         Outcome::Uploaded(u) => Some(format!("list_files {}", u.group)),
         Outcome::Files { group, files, .. } => {
             files.first().map(|first| format!("download_file {group} {} .", as_argument(first.name.as_str())))
@@ -323,6 +339,30 @@ fn settings_table(settings: &[SettingRow]) -> String {
             let next =
                 s.next_start.map(|given| format!("; {} at the next start", crate::settings::said(s.name, given)));
             [s.name.word().to_owned(), Escaped(&s.value).to_string(), from + &next.unwrap_or_default()]
+        }),
+    )
+}
+
+/// What there is to know of an invitation besides its line.
+fn invited(i: &NewInvite) -> String {
+    let uses = count(i.uses.into(), "person", "people");
+    let mut text = format!(
+        "invitation {} into `{}`, for {uses}, until {}. Whoever has the line can come in: pass it on privately",
+        i.n, i.group, i.expires
+    );
+    if i.local {
+        text += "\nyour list names the trackers as this machine only knows them (such as 127.0.0.1): on another machine the \
+                 line leads nowhere; write addresses into tracker_info.txt that others reach, and invite again";
+    }
+    text
+}
+
+fn invites_table(invites: &[InviteRow]) -> String {
+    table(
+        ["N", "STATE", "USED", "UNTIL", "BY"],
+        invites.iter().map(|i| {
+            let used = format!("{} of {}", i.used, i.uses);
+            [i.n.to_string(), invite_word(i.state).replace('_', " "), used, i.expires.to_string(), i.by.to_string()]
         }),
     )
 }

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use common::id::{FileId, FileName};
+use common::invitation::{Invitation, InviteSecret};
 use common::wire::client::{Mode, Push};
 use common::wire::refusal::Refusal;
 
 use super::*;
+use crate::engine::command::InviteLine;
 use crate::engine::outcome::LimitTable;
-use crate::engine::outcome::State;
+use crate::engine::outcome::{InviteEnd, State};
 use crate::engine::outcome::{Member, MemberRow, Moment, PeerShare, Skipped, UploadedFolder, User};
 
 fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
@@ -64,6 +66,23 @@ fn downloaded_row() -> Downloaded {
     Downloaded { group, name, path, size: 2048, file_id: file_id(), seconds: 0.5, peers, files: None, reused: None }
 }
 
+/// Accepts the invitation of [`new_invite`].
+static ACCEPT: std::sync::LazyLock<String> =
+    std::sync::LazyLock::new(|| format!("accept_invite {}", *new_invite(false).invite.0.to_line()));
+
+fn new_invite(local: bool) -> NewInvite {
+    let pin = common::secret::ClusterPin::from_bytes([7; 32]);
+    let (trackers, secret) = (vec![name("tracker.example:5000")], InviteSecret::new([9; 16]));
+    let invite = InviteLine(Invitation { trackers, pin, secret });
+    NewInvite { invite, group: name("lab"), n: 3, uses: 10, expires: Moment(1_700_000_000), local }
+}
+
+fn invite_rows() -> Vec<InviteRow> {
+    let states = [InviteState::Open, InviteState::UsedUp, InviteState::Expired, InviteState::Revoked];
+    let row = |(n, state)| InviteRow { n, uses: 2, used: 3, expires: Moment(1_700_000_000), by: name("alice"), state };
+    (1..).zip(states).map(row).collect()
+}
+
 fn status_row() -> Status {
     let row = |address: &str, up, current| TrackerRow { address: address.to_owned(), up, current, disk_full: false };
     Status {
@@ -105,6 +124,18 @@ fn json_has_the_shapes_of_the_interface() {
         (
             Outcome::Groups { groups: vec![group_row("lab", Relation::None)] },
             r#"{"groups":[{"group":"lab","admin":"alice","members":2,"relation":"none"}]}"#.to_owned(),
+        ),
+        (
+            Outcome::Invited(new_invite(false)),
+            format!(
+                r#"{{"invite":"{}","group":"lab","n":3,"uses":10,"expires":"2023-11-14T22:13:20Z"}}"#,
+                *new_invite(false).invite.0.to_line()
+            ),
+        ),
+        (
+            Outcome::Invites { group: name("lab"), invites: invite_rows()[..1].to_vec() },
+            r#"{"invites":[{"n":1,"uses":2,"used":3,"expires":"2023-11-14T22:13:20Z","by":"alice","state":"open"}]}"#
+                .to_owned(),
         ),
         (
             Outcome::Requests { group: name("lab"), requests: vec![user("bob")] },
@@ -485,6 +516,12 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("list_members lab", Outcome::Members { members: vec![lost] }),
         ("remove_member lab bob", Outcome::Removed(member())),
         ("make_admin lab bob", Outcome::AdminMade(member())),
+        ("invite lab --uses 3", Outcome::Invited(new_invite(false))),
+        ("invite lab", Outcome::Invited(new_invite(true))),
+        (ACCEPT.as_str(), Outcome::Joined(crate::engine::outcome::Group { group: group() })),
+        ("list_invites lab", Outcome::Invites { group: group(), invites: invite_rows() }),
+        ("list_invites lab", Outcome::Invites { group: group(), invites: Vec::new() }),
+        ("revoke_invite lab 2", Outcome::InviteRevoked(InviteEnd { group: group(), n: 2 })),
         ("upload_file /x lab", Outcome::Uploaded(uploaded)),
         ("upload_file --replace /x lab", Outcome::Uploaded(shared_folder)),
         ("list_files lab src", tree),

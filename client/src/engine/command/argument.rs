@@ -6,9 +6,11 @@ use std::num::NonZeroU32;
 use clap::ValueEnum;
 use common::escape::Escaped;
 use common::id::DeviceId;
+use common::invitation::{Invitation, MAX_SECONDS, MAX_USES, MIN_SECONDS, NotAnInvitation};
 use common::tree::TreePath;
 use common::wire::client::FileSelector;
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 pub use crate::settings::limit::{Hours, MaxRate};
@@ -20,6 +22,91 @@ pub(super) fn positive(text: &str) -> Result<NonZeroU32, String> {
 pub(super) fn download_number(text: &str) -> Result<u64, String> {
     let wrong = |_| format!("`{}` is not the number of a download; `show_downloads` shows them", Escaped(text));
     text.parse().map_err(wrong)
+}
+
+pub(super) fn invitation_number(text: &str) -> Result<u64, String> {
+    let wrong = |_| format!("`{}` is not the number of an invitation; `list_invites` shows them", Escaped(text));
+    text.parse().map_err(wrong)
+}
+
+pub(super) fn uses(text: &str) -> Result<NonZeroU32, String> {
+    let number = text.parse::<NonZeroU32>().ok().filter(|n| n.get() <= MAX_USES);
+    number.ok_or_else(|| format!("an invitation has 1 to {MAX_USES} uses, and not `{}`", Escaped(text)))
+}
+
+/// How long an invitation is good, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime(u32);
+
+/// The letters of units, and how many seconds each has; the largest first.
+const UNITS: [(&str, u64); 5] = [("w", 7 * 24 * 3600), ("d", 24 * 3600), ("h", 3600), ("m", 60), ("s", 1)];
+
+impl Lifetime {
+    /// In seconds.
+    pub const fn seconds(self) -> u32 {
+        self.0
+    }
+}
+
+impl std::str::FromStr for Lifetime {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("`{}` is not a time such as 30m, 12h or 7d; a minute at least, 365 days at most", Escaped(s));
+        let text = s.trim();
+        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+        let unit = match unit.to_ascii_lowercase().as_str() {
+            "min" => "m".to_owned(),
+            unit => unit.to_owned(),
+        };
+        let (_, seconds) = UNITS.iter().find(|(letter, _)| *letter == unit).ok_or_else(wrong)?;
+        let seconds =
+            number.parse::<u64>().ok().and_then(|n| n.checked_mul(*seconds)).and_then(|n| u32::try_from(n).ok());
+        let fits = |n: &u32| (MIN_SECONDS..=MAX_SECONDS).contains(n);
+        seconds.filter(fits).map(Self).ok_or_else(wrong)
+    }
+}
+
+/// As it has to be typed.
+impl fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = u64::from(self.0);
+        let fits = UNITS[1..].iter().find(|(_, unit)| seconds.is_multiple_of(*unit));
+        let (letter, unit) = fits.copied().unwrap_or(("s", 1));
+        write!(f, "{}{letter}", seconds / unit)
+    }
+}
+
+impl Serialize for Lifetime {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// An invitation as typed. Never shown but where it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InviteLine(pub Invitation);
+
+impl std::str::FromStr for InviteLine {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        s.parse().map(Self).map_err(|e: NotAnInvitation| e.to_string())
+    }
+}
+
+/// As typed: what is written goes to the same user's client, over a socket that only that user can open, or to whoever has just
+/// made it.
+impl Serialize for InviteLine {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0.to_line())
+    }
+}
+
+impl<'de> Deserialize<'de> for InviteLine {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(d)?);
+        text.parse().map_err(D::Error::custom)
+    }
 }
 
 /// A share, or a file of a folder that is one: `name`, `id:<digits>`, and perhaps `/` and a path.
@@ -154,5 +241,30 @@ impl std::str::FromStr for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_and_written_with_a_unit() {
+        let read = |text: &str| text.parse::<Lifetime>().map(Lifetime::seconds);
+        for (text, seconds, written) in [
+            ("7d", 604_800, "7d"),
+            ("12h", 43_200, "12h"),
+            ("90m", 5400, "90m"),
+            ("2w", 1_209_600, "14d"),
+            ("90s", 90, "90s"),
+        ] {
+            assert_eq!(read(text), Ok(seconds));
+            assert_eq!(text.parse::<Lifetime>().expect(text).to_string(), written);
+        }
+        assert_eq!(read("60 Min".replace(' ', "").as_str()), Ok(3600));
+        for wrong in ["", "7", "d", "59s", "366d", "1y", "-7d", "1.5h", "99999999999999999999d"] {
+            assert!(read(wrong).is_err_and(|e| e.contains("such as 30m")), "{wrong}");
+        }
+        assert!(uses("0").is_err() && uses("10001").is_err() && uses("10000").is_ok());
     }
 }

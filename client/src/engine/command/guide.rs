@@ -42,6 +42,10 @@ pub(crate) const SECTIONS: [Section; 6] = [
             ("reject_request", "reject_request lab bob"),
             ("remove_member", "remove_member lab bob"),
             ("make_admin", "make_admin lab bob"),
+            ("invite", "invite lab --uses 5 --expires 2d"),
+            ("accept_invite", "accept_invite"),
+            ("list_invites", "list_invites lab"),
+            ("revoke_invite", "revoke_invite lab 3"),
         ],
     },
     Section {

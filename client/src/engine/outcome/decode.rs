@@ -39,6 +39,10 @@ impl Outcome {
             Command::ListMembers { .. } => Self::Members { members: get(data, "members")? },
             Command::RemoveMember { .. } => Self::Removed(all(data)?),
             Command::MakeAdmin { .. } => Self::AdminMade(all(data)?),
+            Command::Invite { .. } => Self::Invited(all(data)?),
+            Command::AcceptInvite { .. } => Self::Joined(all(data)?),
+            Command::ListInvites { group } => Self::Invites { group: group.clone(), invites: get(data, "invites")? },
+            Command::RevokeInvite { .. } => Self::InviteRevoked(all(data)?),
             Command::UploadFile { .. } => Self::Uploaded(all(data)?),
             Command::ListFiles { folder: Some(_), .. } => Self::Tree {
                 group: get(data, "group")?,

@@ -1,6 +1,6 @@
 //! Values of outcomes as JSON has them, there and back.
 
-use common::wire::client::{Mode, Relation};
+use common::wire::client::{InviteState, Mode, Relation};
 use serde::Deserializer;
 use serde::Serializer;
 use serde::de::{Deserialize, Error};
@@ -92,6 +92,29 @@ pub(super) mod relation {
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Relation, D::Error> {
         let all = [Relation::Admin, Relation::Member, Relation::Pending, Relation::None];
         meant(d, all.map(|relation| (relation, relation_word(relation))))
+    }
+}
+
+/// The word for the state of an invitation.
+pub(crate) const fn invite_word(state: InviteState) -> &'static str {
+    match state {
+        InviteState::Open => "open",
+        InviteState::UsedUp => "used_up",
+        InviteState::Expired => "expired",
+        InviteState::Revoked => "revoked",
+    }
+}
+
+pub(super) mod invite_state {
+    use super::{Deserializer, InviteState, Serializer, invite_word, meant};
+
+    pub(in super::super) fn serialize<S: Serializer>(state: &InviteState, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(invite_word(*state))
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<InviteState, D::Error> {
+        let all = [InviteState::Open, InviteState::UsedUp, InviteState::Expired, InviteState::Revoked];
+        meant(d, all.map(|state| (state, invite_word(state))))
     }
 }
 

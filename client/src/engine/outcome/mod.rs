@@ -7,6 +7,7 @@
 mod decode;
 mod doctor;
 mod downloads;
+mod invitations;
 mod json;
 mod moment;
 mod settings;
@@ -21,7 +22,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::doctor::Finding;
 pub use self::downloads::{DownloadRow, Downloaded, PeerShare};
-pub(crate) use self::json::{mode_word, relation_word};
+pub use self::invitations::{InviteEnd, InviteRow, NewInvite};
+pub(crate) use self::json::{invite_word, mode_word, relation_word};
 pub use self::moment::Moment;
 pub use self::settings::{LimitRow, LimitTable, SettingRow};
 pub use self::shares::{
@@ -96,6 +98,20 @@ pub enum Outcome {
     Removed(Member),
     /// Has the admin's role now.
     AdminMade(Member),
+    /// There is an invitation.
+    Invited(NewInvite),
+    /// A member, by an invitation.
+    Joined(Group),
+    /// Invitations.
+    Invites {
+        /// Where to.
+        #[serde(skip)]
+        group: GroupName,
+        /// The rows, the first that was made first.
+        invites: Vec<InviteRow>,
+    },
+    /// Nobody comes by it any more.
+    InviteRevoked(InviteEnd),
     /// Published and seeded.
     Uploaded(Uploaded),
     /// Shares of a group.

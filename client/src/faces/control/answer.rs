@@ -27,7 +27,9 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         "usage" | "invalid_argument" => StatusCode::BAD_REQUEST,
         "not_logged_in" | "bad_credentials" => StatusCode::UNAUTHORIZED,
         "not_a_member" | "not_admin" => StatusCode::FORBIDDEN,
-        "no_such_user" | "no_such_group" | "no_such_request" | "no_such_file" | "no_seeders" => StatusCode::NOT_FOUND,
+        "no_such_user" | "no_such_group" | "no_such_request" | "no_such_invite" | "no_such_file" | "no_seeders" => {
+            StatusCode::NOT_FOUND
+        }
         "user_exists" | "group_exists" | "already_member" | "already_requested" | "file_exists"
         | "destination_exists" | "in_use" => StatusCode::CONFLICT,
         "rate_limited" => StatusCode::TOO_MANY_REQUESTS,

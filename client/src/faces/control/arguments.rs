@@ -249,8 +249,16 @@ mod tests {
     /// Otherwise two faces would understand the same command differently.
     #[test]
     fn every_command_survives_the_way_through_json() {
+        let invitation = common::invitation::Invitation {
+            trackers: vec!["tracker.example:5000".parse().expect("an address")],
+            pin: common::secret::ClusterPin::from_bytes([7; 32]),
+            secret: common::invitation::InviteSecret::new([9; 16]),
+        };
+        let accept = format!("accept_invite {}", *invitation.to_line());
+        let create = format!("create_user bob 'long enough' --invite {}", *invitation.to_line());
         for text in [
             "create_user bob 'long enough'",
+            &create,
             "login bob secret99",
             "login bob",
             "logout",
@@ -266,6 +274,11 @@ mod tests {
             "list_members lab",
             "remove_member lab bob",
             "make_admin lab bob",
+            "invite lab",
+            "invite lab --uses 3 --expires 12h",
+            &accept,
+            "list_invites lab",
+            "revoke_invite lab 3",
             "upload_file /x/y lab --piece-size 64KiB --name other",
             "list_files lab",
             "list_files lab --sort age --match '*.b?n' --page 2 --rows 7",
@@ -303,6 +316,6 @@ mod tests {
             assert_eq!(again.expect(text), command);
         }
         let named: Vec<_> = Line::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-        assert_eq!(named.len(), 38, "each of {named:?} is above");
+        assert_eq!(named.len(), 42, "each of {named:?} is above");
     }
 }

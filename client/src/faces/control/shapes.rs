@@ -19,6 +19,13 @@ pub(super) fn data_of(command: &str) -> Option<Value> {
         "accept_request" | "reject_request" | "remove_member" | "make_admin" => {
             object(&[("group", text()), ("user", text())], &[])
         }
+        "invite" => object(
+            &[("invite", text()), ("group", text()), ("n", number()), ("uses", number()), ("expires", text())],
+            &[("local", flag())],
+        ),
+        "accept_invite" => object(&[("group", text())], &[]),
+        "list_invites" => rows("invites", &invite_row()),
+        "revoke_invite" => object(&[("group", text()), ("n", number())], &[]),
         "list_members" => rows("members", &object(&[("user", text()), ("admin", flag())], &[("claimed", text())])),
         "upload_file" => uploaded(),
         "list_files" => {
@@ -119,6 +126,21 @@ fn group_row() -> Value {
     object(
         &[("group", text()), ("admin", text()), ("members", number()), ("relation", relation)],
         &[("claimed", text())],
+    )
+}
+
+fn invite_row() -> Value {
+    let state = words(&["open", "used_up", "expired", "revoked"]);
+    object(
+        &[
+            ("n", number()),
+            ("uses", number()),
+            ("used", number()),
+            ("expires", text()),
+            ("by", text()),
+            ("state", state),
+        ],
+        &[],
     )
 }
 

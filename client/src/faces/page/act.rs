@@ -14,7 +14,8 @@ use super::guard::cookie;
 use super::views::{self, View};
 use super::{Page, fields};
 use crate::download::DownloadId;
-use crate::engine::command::Secret;
+use crate::engine::command::{InviteLine, Secret};
+use crate::engine::outcome::Group;
 use crate::engine::{Call, Command as Line, Outcome};
 use crate::error::{Error, shown};
 use crate::faces::render;
@@ -87,18 +88,29 @@ pub(super) struct NewAccount {
     user: String,
     password: String,
     again: String,
+    /// Empty, if there is none.
+    #[serde(default)]
+    invite: String,
 }
 
 async fn new_account(page: &Page, form: NewAccount) -> Result<Outcome, Error> {
-    let NewAccount { user, password, again } = form;
+    let NewAccount { user, password, again, invite } = form;
     let (password, again) = (Secret::new(password), Secret::new(again));
     if password != again {
         return Err(Error::InvalidArgument("the two passwords differ; type both again".to_owned()));
     }
     let user: common::id::UserName = user.parse().map_err(|e| Error::InvalidArgument(format!("{e}")))?;
+    let invite: Option<InviteLine> = match invite.trim() {
+        "" => None,
+        line => Some(line.parse().map_err(Error::InvalidArgument)?),
+    };
     let (name, secret) = (user.clone(), Some(password.clone()));
-    execute(page, Line::CreateUser { user: name, password: secret }).await?;
-    execute(page, Line::Login { user, password: Some(password) }).await
+    execute(page, Line::CreateUser { user: name, password: secret, invite: invite.clone() }).await?;
+    let logged_in = execute(page, Line::Login { user, password: Some(password) }).await?;
+    match invite {
+        None => Ok(logged_in),
+        Some(line) => execute(page, Line::AcceptInvite { line: Some(line) }).await,
+    }
 }
 
 /// Opens the folder of a download in this machine's file manager.
@@ -145,6 +157,7 @@ async fn answer(page: &Arc<Page>, headers: &HeaderMap, result: Result<Outcome, E
             Ok(list) => Html(list).into_response(),
             Err(e) => views::wrong(&e),
         },
+        Ok(Outcome::Invited(invite)) => views::invited(page, &invite).await,
         Ok(outcome) => match next(&outcome) {
             Some(path) => go(&path),
             None => {
@@ -161,7 +174,7 @@ async fn answer(page: &Arc<Page>, headers: &HeaderMap, result: Result<Outcome, E
 fn next(outcome: &Outcome) -> Option<String> {
     match outcome {
         Outcome::LoggedIn(_) | Outcome::LoggedOut {} | Outcome::LoginEnded { here: true, .. } => Some("/".to_owned()),
-        Outcome::GroupCreated { group, .. } => Some(View::path_of(group)),
+        Outcome::GroupCreated { group, .. } | Outcome::Joined(Group { group }) => Some(View::path_of(group)),
         Outcome::Left { .. } => Some("/groups".to_owned()),
         Outcome::Cancelled { .. } => Some("/transfers".to_owned()),
         _ => None,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::id::{FileId, GroupName};
 use tokio::sync::Notify;
 
-use crate::engine::outcome::{FileRow, GroupRow, Info, MemberRow, User};
+use crate::engine::outcome::{FileRow, GroupRow, Info, InviteRow, MemberRow, User};
 use crate::engine::{Call, Command, Engine, Event, Outcome};
 use crate::error::Error;
 
@@ -95,6 +95,12 @@ impl Answers {
     pub(super) async fn requests(&self, group: &GroupName) -> Result<Rows<User>, Error> {
         let outcome = self.ask(Command::ListRequests { group: group.clone() }).await?;
         Ok(Rows { outcome, rows: |o| if let Outcome::Requests { requests, .. } = o { requests } else { &[] } })
+    }
+
+    /// By which invitations people may come.
+    pub(super) async fn invites(&self, group: &GroupName) -> Result<Rows<InviteRow>, Error> {
+        let outcome = self.ask(Command::ListInvites { group: group.clone() }).await?;
+        Ok(Rows { outcome, rows: |o| if let Outcome::Invites { invites, .. } = o { invites } else { &[] } })
     }
 
     /// Who is in.

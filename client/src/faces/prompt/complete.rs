@@ -129,6 +129,8 @@ fn values(
             beginning(words, source.names(&list))
         }),
         Argument::File => group.map_or_else(Vec::new, |group| beginning(words, source.names(&List::Files(group)))),
+        // Numbers of invitations, which are looked up.
+        Argument::Download if command.get_name() == "revoke_invite" => Vec::new(),
         Argument::Download => beginning(words, source.names(&List::Downloads)),
         Argument::Path => paths(&words.current, std::env::home_dir().as_deref()),
         Argument::Other => Vec::new(),
@@ -274,7 +276,15 @@ mod tests {
         assert_eq!(typed("list_r"), ["list_requests "]);
         assert_eq!(
             typed("list_"),
-            ["list_groups", "list_requests", "list_members", "list_files", "list_shares", "list_devices"]
+            [
+                "list_groups",
+                "list_requests",
+                "list_members",
+                "list_invites",
+                "list_files",
+                "list_shares",
+                "list_devices"
+            ]
         );
         assert_eq!(typed("help log"), ["login", "logout"]);
         assert_eq!(typed("list_files la"), ["lab", "lab-two"]);

@@ -5,12 +5,14 @@ mod downloads;
 pub(super) mod editor;
 mod history;
 pub(super) mod names;
+mod newcomer;
 mod secrecy;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::id::UserName;
+use common::invitation::Invitation;
 use common::task::TaskGroup;
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -47,11 +49,13 @@ pub(super) struct Interactive {
     pub(super) bars: Drawn,
     /// How many are attached to the engine of this process.
     pub(super) attached: Option<watch::Receiver<usize>>,
+    /// What the client was started with.
+    pub(super) invitation: Option<Invitation>,
 }
 
 impl Interactive {
     /// Reads and runs lines until the user leaves; the exit status.
-    pub(super) async fn run(self, signals: &mut Signals) -> u8 {
+    pub(super) async fn run(mut self, signals: &mut Signals) -> u8 {
         self.console.message("Shoal. `help` shows all commands, Tab completes them, Ctrl-D leaves.");
         if self.service.outlives_this_face() {
             let text =
@@ -59,21 +63,15 @@ impl Interactive {
             self.console.message(text);
         }
         self.greet(signals).await;
+        let mut invitation = self.invitation.take();
         let mut remember = Vec::new();
         let mut interrupted = Interrupts::default();
         loop {
             self.console.flush();
             let label = self.label();
-            let next = match self.typed(&label, std::mem::take(&mut remember), &mut interrupted, signals).await {
-                Ok(Answer::Typed(typed)) => self.lines(&typed, &mut remember, signals).await,
-                Ok(Answer::Interrupted) if interrupted.again() => Next::Leave,
-                Ok(Answer::Interrupted) => {
-                    self.console.message(ONCE_MORE);
-                    Next::Prompt
-                }
-                Ok(Answer::End) if self.service.ended().is_cancelled() => Next::Ended,
-                Ok(Answer::End) => Next::Leave,
-                Err(next) => next,
+            let next = match invitation.take() {
+                Some(invitation) => self.come_in(invitation, signals).await,
+                None => self.next(&label, &mut remember, &mut interrupted, signals).await,
             };
             match next {
                 Next::Prompt | Next::Interrupted => {}
@@ -87,6 +85,27 @@ impl Interactive {
                     return self.tell_end();
                 }
             }
+        }
+    }
+
+    /// Reads what is typed at the prompt and runs it.
+    async fn next(
+        &self,
+        label: &str,
+        remember: &mut Vec<String>,
+        interrupted: &mut Interrupts,
+        signals: &mut Signals,
+    ) -> Next {
+        match self.typed(label, std::mem::take(remember), interrupted, signals).await {
+            Ok(Answer::Typed(typed)) => self.lines(&typed, remember, signals).await,
+            Ok(Answer::Interrupted) if interrupted.again() => Next::Leave,
+            Ok(Answer::Interrupted) => {
+                self.console.message(ONCE_MORE);
+                Next::Prompt
+            }
+            Ok(Answer::End) if self.service.ended().is_cancelled() => Next::Ended,
+            Ok(Answer::End) => Next::Leave,
+            Err(next) => next,
         }
     }
 
@@ -210,6 +229,7 @@ impl Interactive {
         match ready {
             Ok(Outcome::Whoami(who)) => self.console.message(&format!("logged in as {}", who.user)),
             Err(e) if e.code() != "not_logged_in" => self.console.message(&render::error(&e)),
+            Err(_) if self.invitation.is_some() => {}
             Ok(_) | Err(_) => self.console.hint("login <user>, or create_user <user>"),
         }
     }
@@ -230,16 +250,9 @@ impl Interactive {
             command => command,
         };
         let result = match command {
-            Ok(command) => tokio::select! {
-                result = self.execute(command) => result,
-                stop = signals.next() => {
-                    self.console.message("interrupted");
-                    return match stop {
-                        Stop::Interrupt => Next::Interrupted,
-                        Stop::Terminate => Next::Stopped,
-                        Stop::Ended => Next::Ended,
-                    };
-                }
+            Ok(command) => match self.carry_out(command, signals).await {
+                Ok(result) => result,
+                Err(next) => return next,
             },
             Err(e) => Err(e),
         };
@@ -254,6 +267,21 @@ impl Interactive {
             Ok(Outcome::Quit {}) => Next::Leave,
             Ok(Outcome::ShutDown {}) => Next::Stopped,
             _ => Next::Prompt,
+        }
+    }
+
+    /// Carries a command out, unless a signal comes first.
+    async fn carry_out(&self, command: Command, signals: &mut Signals) -> Result<Result<Outcome, Error>, Next> {
+        tokio::select! {
+            result = self.execute(command) => Ok(result),
+            stop = signals.next() => {
+                self.console.message("interrupted");
+                Err(match stop {
+                    Stop::Interrupt => Next::Interrupted,
+                    Stop::Terminate => Next::Stopped,
+                    Stop::Ended => Next::Ended,
+                })
+            }
         }
     }
 

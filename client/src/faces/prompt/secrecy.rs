@@ -1,4 +1,4 @@
-//! Which lines may be kept: those that hold no password, also where they are wrong. Pure.
+//! Which lines may be kept: those that hold no password and no invitation, also where they are wrong. Pure.
 //!
 //! A line that is understood says by itself whether it holds one. One that is not may have been meant as a command with a
 //! password, misspelled, with a quotation mark too many, or joined to another one; then it is kept only if nothing in
@@ -11,19 +11,30 @@ use super::super::suggest;
 use crate::engine::command::Line;
 
 /// Commands whose lines may hold a password.
-const WITH_PASSWORD: [&str; 3] = ["create_user", "login", "change_password"];
+const WITH_PASSWORD: [&str; 4] = ["create_user", "login", "change_password", "accept_invite"];
+/// What stands in every invitation, whatever was typed around it.
+const INVITATION: &str = "shoal-invite";
 /// Letters from which on a word may be the beginning of such a command.
 const MIN_BEGINNING: usize = 3;
 
 /// Whether `line` may be kept in the history.
 pub(crate) fn is_harmless(line: &str, parsed: &Parsed) -> bool {
     match &parsed.command {
-        Ok(command) => !command.holds_password(),
+        Ok(command) if !holds_invitation(line) => !command.holds_password(),
+        Ok(_) => false,
         Err(_) => is_harmless_mistake(line),
     }
 }
 
+/// An invitation may stand where none belongs, as in `upload_file shoal-invite:…`.
+fn holds_invitation(line: &str) -> bool {
+    line.to_ascii_lowercase().contains(INVITATION)
+}
+
 fn is_harmless_mistake(line: &str) -> bool {
+    if holds_invitation(line) {
+        return false;
+    }
     let words = words(line);
     let Some((name, rest)) = words.split_first() else { return false };
     if asks_only_for_a_name(line, name, rest) {
@@ -104,6 +115,14 @@ mod tests {
             "shoal>login carol secret99",
             "list_files lab\u{a0}login carol secret99",
             "\u{feff}login carol secret99",
+            // Invitations.
+            "accept_invite shoal-invite:aeaq",
+            "acept_invite shoal-invite:aeaq",
+            "invite shoal-invite:aeaq",
+            "list_files shoal-invite:aeaq",
+            "SHOAL-INVITE:aeaq",
+            "accept_invite aeaq",
+            "join lab shoal-invite:aeaq",
             // At the wrong place.
             "secret99",
             "logn:bob:secret99",

@@ -41,7 +41,9 @@ impl Passwords {
     pub(in crate::faces) async fn fill(&self, command: Command) -> Result<Command, Error> {
         Ok(match command {
             Command::Login { user, password: None } => Command::Login { user, password: self.next().await? },
-            Command::CreateUser { user, password: None } => Command::CreateUser { user, password: self.next().await? },
+            Command::CreateUser { user, password: None, invite } => {
+                Command::CreateUser { user, password: self.next().await?, invite }
+            }
             // One variable cannot hold both.
             Command::ChangePassword { old: None, .. } if self.descriptor.is_some() => {
                 Command::ChangePassword { old: self.next().await?, new: self.next().await? }

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use askama::Template;
 use common::id::{FileId, GroupName};
+use common::wire::client::InviteState;
 
 use super::files::{Filter, Here, SORTS};
-use super::{Part, Rendered, html};
+use super::{Part, Rendered, html, partial};
 use crate::download::State;
+use crate::engine::outcome::NewInvite;
 use crate::error::{Error, shown};
 use crate::faces::page::Page;
 use crate::faces::page::uploads::Stage;
@@ -38,6 +40,36 @@ struct Members<'a> {
     group: &'a GroupName,
     members: Vec<Member>,
     i_am_admin: bool,
+}
+
+/// The form for a new invitation: never sent again, so that the line it has brought stays.
+#[derive(Template)]
+#[template(path = "invite.html")]
+struct Invite<'a> {
+    group: &'a GroupName,
+}
+
+#[derive(Template)]
+#[template(path = "invited.html")]
+struct Invited<'a> {
+    line: &'a str,
+    uses: String,
+    until: String,
+    local: bool,
+}
+
+#[derive(Template)]
+#[template(path = "invites.html")]
+struct Invites<'a> {
+    group: &'a GroupName,
+    open: Vec<OpenInvite>,
+}
+
+struct OpenInvite {
+    n: u64,
+    used: String,
+    until: String,
+    by: String,
 }
 
 struct Member {
@@ -102,6 +134,8 @@ async fn people(page: &Page, group: &GroupName) -> Result<Vec<Part>, Error> {
     if i_am_admin {
         let users = page.answers.requests(group).await?.iter().map(|u| u.user.to_string()).collect();
         parts.push(Part::new("requests", &Requests { group, users })?);
+        parts.push(Part::new("invite", &Invite { group })?);
+        parts.extend(invites(page, group).await?);
     }
     let member = |m: &crate::engine::outcome::MemberRow| Member {
         user: m.user.to_string(),
@@ -111,6 +145,31 @@ async fn people(page: &Page, group: &GroupName) -> Result<Vec<Part>, Error> {
     let members = members.iter().map(member).collect();
     parts.push(Part::new("members", &Members { group, members, i_am_admin })?);
     Ok(parts)
+}
+
+/// The invitations that are good. A tracker of an older release knows none.
+async fn invites(page: &Page, group: &GroupName) -> Result<Option<Part>, Error> {
+    let rows = match page.answers.invites(group).await {
+        Ok(rows) => rows,
+        Err(Error::OldTracker) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let open = rows.iter().filter(|i| i.state == InviteState::Open).map(|i| OpenInvite {
+        n: i.n,
+        used: format!("{} of {} used", i.used, i.uses),
+        until: i.expires.to_string(),
+        by: i.by.to_string(),
+    });
+    Part::new("invites", &Invites { group, open: open.collect() }).map(Some)
+}
+
+/// A new invitation for its maker, and the list with it.
+pub(super) async fn invited(page: &Page, invite: &NewInvite) -> Result<String, Error> {
+    let line = invite.invite.0.to_line();
+    let (uses, until) = (units::count(invite.uses.into(), "person", "people"), invite.expires.to_string());
+    let shown = html(&Invited { line: &line, uses, until, local: invite.local })?;
+    let list = invites(page, &invite.group).await?;
+    Ok(shown + &list.map(|part| partial("invites", "outerMorph", &part.html)).unwrap_or_default())
 }
 
 fn uploads(page: &Page, group: &GroupName) -> Result<Part, Error> {

@@ -33,6 +33,7 @@ pub(super) use self::health::findings;
 use self::search::Query;
 use super::Page;
 use super::log::Line;
+use crate::engine::outcome::NewInvite;
 use crate::error::Error;
 use crate::units;
 
@@ -219,6 +220,14 @@ pub(super) fn enter(token: &str) -> Response {
 /// What went wrong, for the place beside the form.
 pub(super) fn wrong(error: &Error) -> Response {
     (StatusCode::UNPROCESSABLE_ENTITY, Html(said_html(&error.to_string(), true))).into_response()
+}
+
+/// A new invitation, for the place beside the form, and the list with it.
+pub(super) async fn invited(page: &Page, invite: &NewInvite) -> Response {
+    match group::invited(page, invite).await {
+        Ok(html) => Html(html).into_response(),
+        Err(e) => wrong(&e),
+    }
 }
 
 /// What was done: the view that the browser shows as it is now, and a word about it.

@@ -1,0 +1,85 @@
+//! Invitations: made, passed on, accepted and ended.
+//!
+//! A secret is made here and stays in the line that is passed on: a tracker is told its hash when the invitation is made, and the
+//! secret itself only by whoever accepts it.
+
+use common::id::GroupName;
+use common::invitation::{Invitation, InviteSecret};
+use common::wire::client::{self, Request, Response};
+
+use super::command::{InviteLine, Lifetime};
+use super::outcome::{Group, InviteEnd, InviteRow, Moment, NewInvite, Outcome};
+use super::{Engine, Error, unexpected};
+use crate::error::Error::InvalidArgument;
+
+impl Engine {
+    pub(super) async fn invite(&self, group: GroupName, uses: u32, lasts: Lifetime) -> Result<Outcome, Error> {
+        let secret = InviteSecret::generate();
+        let seconds = lasts.seconds();
+        let request = Request::Invite { group: group.clone(), secret: secret.digest(), uses, seconds };
+        let (n, expires) = match self.trackers.call(request).await? {
+            Response::Invited { number, expires } => (number.into(), Moment(expires)),
+            _ => return Err(unexpected()),
+        };
+        // Known, since a tracker has answered.
+        let (trackers, pin) = self.trackers.list().ok_or_else(unexpected)?;
+        let local = trackers.iter().all(common::address::HostPort::is_of_this_machine);
+        let line = InviteLine(Invitation { trackers, pin, secret });
+        Ok(Outcome::Invited(NewInvite { invite: line, group, n, uses, expires, local }))
+    }
+
+    /// Becomes a member. Where another cluster's invitation is meant, that one's trackers have to be asked.
+    pub(super) async fn accept_invite(&self, line: Option<InviteLine>) -> Result<Outcome, Error> {
+        let none = || {
+            Error::Usage("an invitation is needed: `accept_invite <line>`, with the line that you were sent".to_owned())
+        };
+        let InviteLine(invitation) = line.ok_or_else(none)?;
+        self.is_ours(&invitation)?;
+        match self.trackers.call(Request::AcceptInvite { secret: invitation.secret.clone() }).await? {
+            Response::Joined { group } => Ok(Outcome::Joined(Group { group })),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Whether an invitation is one to the trackers that this client knows, as far as it knows any.
+    pub(super) fn is_ours(&self, invitation: &Invitation) -> Result<(), Error> {
+        match self.trackers.list() {
+            Some((_, pin)) if pin != invitation.pin => Err(InvalidArgument(
+                "this invitation is to other trackers than those of this client's list; start a client in another directory \
+                 with `--invite <line>`"
+                    .to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn list_invites(&self, group: GroupName) -> Result<Outcome, Error> {
+        let mut invites: Vec<InviteRow> = Vec::new();
+        loop {
+            let skip = u32::try_from(invites.len()).unwrap_or(u32::MAX);
+            let page = match self.trackers.call(Request::ListInvites { group: group.clone(), skip }).await? {
+                Response::Invites(page) => page,
+                _ => return Err(unexpected()),
+            };
+            let is_last = !page.more || page.rows.is_empty();
+            invites.extend(page.rows.into_vec().into_iter().map(InviteRow::from));
+            if is_last {
+                return Ok(Outcome::Invites { group, invites });
+            }
+        }
+    }
+
+    pub(super) async fn revoke_invite(&self, group: GroupName, n: u64) -> Result<Outcome, Error> {
+        let none = |_| InvalidArgument(format!("`{group}` has no invitation {n}; `list_invites {group}` shows them"));
+        let number = u32::try_from(n).map_err(none)?;
+        self.done(Request::RevokeInvite { group: group.clone(), number }).await?;
+        Ok(Outcome::InviteRevoked(InviteEnd { group, n }))
+    }
+}
+
+impl From<client::InviteRow> for InviteRow {
+    fn from(row: client::InviteRow) -> Self {
+        let client::InviteRow { number, by, uses, used, expires, state } = row;
+        Self { n: number.into(), uses, used, expires: Moment(expires), by, state }
+    }
+}

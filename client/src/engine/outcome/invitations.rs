@@ -1,0 +1,54 @@
+//! What commands about invitations come to.
+
+use common::id::{GroupName, UserName};
+use common::wire::client::InviteState;
+use serde::{Deserialize, Serialize};
+
+use super::Moment;
+use super::json::invite_state;
+use crate::engine::command::InviteLine;
+
+/// An invitation that has just been made: the only time that its line is seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewInvite {
+    /// The line to pass on.
+    pub invite: InviteLine,
+    /// Where to.
+    pub group: GroupName,
+    /// Its number in the list.
+    pub n: u64,
+    /// How many may come by it.
+    pub uses: u32,
+    /// Until when.
+    pub expires: Moment,
+    /// Whether it names trackers that only this machine can reach by what they are called in the list.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub local: bool,
+}
+
+/// An invitation in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteRow {
+    /// Its number.
+    pub n: u64,
+    /// How many may come by it.
+    pub uses: u32,
+    /// How many have.
+    pub used: u32,
+    /// Until when it is good.
+    pub expires: Moment,
+    /// Who made it.
+    pub by: UserName,
+    /// Whether it still lets anybody in.
+    #[serde(with = "invite_state")]
+    pub state: InviteState,
+}
+
+/// `{"group","n"}`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteEnd {
+    /// Where to.
+    pub group: GroupName,
+    /// Its number.
+    pub n: u64,
+}

@@ -1,0 +1,120 @@
+//! The way in by an invitation that the client was started with: a name and a password, unless somebody is logged in, and then the
+//! group.
+
+use common::id::UserName;
+use common::invitation::Invitation;
+
+use super::{Interactive, Interrupts, Next};
+use crate::engine::command::{InviteLine, Secret};
+use crate::engine::{Command, Outcome};
+use crate::error::Error;
+use crate::faces::console::end_typing;
+use crate::faces::execute::show;
+use crate::faces::prompt::editor::Answer;
+use crate::faces::render;
+use crate::faces::signals::Signals;
+
+/// What is asked first.
+const NAME: &str = "your name here: ";
+/// What is said when somebody would rather not, or something went wrong.
+const LATER: &str =
+    "not in the group yet: start with the same --invite again, or `accept_invite <line>` once you are logged in";
+
+impl Interactive {
+    /// Joins the invitation's group; makes an account, or logs in, if nobody is logged in.
+    pub(super) async fn come_in(&self, invitation: Invitation, signals: &mut Signals) -> Next {
+        let line = InviteLine(invitation);
+        let joined = match self.has_account(&line, signals).await {
+            Ok(true) => self.carry_out(Command::AcceptInvite { line: Some(line) }, signals).await,
+            Ok(false) => {
+                self.console.message(LATER);
+                return Next::Prompt;
+            }
+            Err(next) => Err(next),
+        };
+        match joined {
+            Ok(Ok(outcome)) => {
+                show(&self.console, &outcome, true);
+                self.names.note(None, &outcome);
+                Next::Prompt
+            }
+            Ok(Err(e)) => {
+                self.console.message(&render::error(&e));
+                Next::Prompt
+            }
+            Err(Next::Interrupted) => {
+                self.console.message(LATER);
+                Next::Prompt
+            }
+            Err(next) => next,
+        }
+    }
+
+    /// Whether somebody is logged in, in the end.
+    async fn has_account(&self, line: &InviteLine, signals: &mut Signals) -> Result<bool, Next> {
+        if self.service.user().is_some() {
+            return Ok(true);
+        }
+        self.console
+            .message("You are invited. Choose a name, by which the others in the group know you, and a password.");
+        self.console.message("Who has an account here already gives its name and password.");
+        loop {
+            let Some(user) = self.a_name(signals).await? else { return Ok(false) };
+            let wanted = Command::CreateUser { user: user.clone(), password: None, invite: Some(line.clone()) };
+            let command = match self.with_password(wanted, signals).await? {
+                Ok(command) => command,
+                Err(e) => {
+                    self.console.message(&render::error(&e));
+                    continue;
+                }
+            };
+            let Command::CreateUser { password: Some(password), .. } = command.clone() else { return Ok(false) };
+            match self.carry_out(command, signals).await? {
+                Ok(made) => show(&self.console, &made, false),
+                Err(e) if e.code() == "user_exists" => {
+                    if self.log_in(user, password, signals).await?.is_ok() {
+                        return Ok(true);
+                    }
+                    self.console.message(&render::error(&e));
+                    continue;
+                }
+                Err(e) => {
+                    self.console.message(&render::error(&e));
+                    if e.code() == "invalid_argument" {
+                        continue;
+                    }
+                    return Ok(false);
+                }
+            }
+            return match self.log_in(user, password, signals).await? {
+                Ok(()) => Ok(true),
+                Err(e) => {
+                    self.console.message(&render::error(&e));
+                    Ok(false)
+                }
+            };
+        }
+    }
+
+    async fn log_in(&self, user: UserName, password: Secret, signals: &mut Signals) -> Result<Result<(), Error>, Next> {
+        let login = Command::Login { user, password: Some(password) };
+        Ok(self.carry_out(login, signals).await?.map(|outcome: Outcome| show(&self.console, &outcome, false)))
+    }
+
+    /// The name that is typed; nothing, if somebody would rather not.
+    async fn a_name(&self, signals: &mut Signals) -> Result<Option<UserName>, Next> {
+        loop {
+            self.console.flush();
+            match self.typed(NAME, Vec::new(), &mut Interrupts::default(), signals).await? {
+                Answer::Typed(typed) => match typed.trim().parse::<UserName>() {
+                    Ok(name) => return Ok(Some(name)),
+                    Err(e) => self.console.message(&format!("error: {e}")),
+                },
+                Answer::Interrupted | Answer::End => {
+                    end_typing();
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
