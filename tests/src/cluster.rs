@@ -65,6 +65,16 @@ impl Cluster {
         self.start_from(number, command);
     }
 
+    /// The same with further options.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_tracker_with(&mut self, number: usize, options: &[&str]) {
+        let mut command = self.tracker_command(number);
+        command.args(options);
+        self.start_from(number, command);
+    }
+
     /// The same with a tracker that kills itself when it comes by `point` (see the tracker's `failpoint`) for
     /// so many times.
     ///

@@ -335,3 +335,38 @@ fn a_file_that_is_broken_off_or_too_large_for_the_disk_leaves_nothing() {
     let files = live.ok("list_files lab");
     assert_eq!((files["files"].as_array().unwrap().len(), files["files"][0]["size"].as_u64()), (1, Some(7)));
 }
+
+#[test]
+fn an_invitation_is_made_on_one_page_and_taken_up_on_another() {
+    let cluster = Cluster::start(1);
+    let (_, mut live, page, cookie) = alice(&cluster);
+    assert!(page.get("/groups/lab", &cookie).body.contains("Make an invitation"));
+    let made = page.post("/run/invite", &cookie, "group=lab&uses=3&expires=1d");
+    assert_eq!(made.status, 200, "{}", made.body);
+    let (_, line) = made.body.split_once("data-copy=\"").expect("a button that copies");
+    let line = line.split('"').next().unwrap().replace("&#58;", ":");
+    assert!(line.starts_with("shoal-invite:"), "{line}");
+    page.until("/groups/lab", &cookie, "0 of 3 used");
+    let shown = page.get("/groups/lab", &cookie).body;
+    assert!(!shown.contains(&line), "it is shown once");
+    // Bob has no account, and nothing but the page of a client.
+    let bob = cluster.client("bob");
+    let theirs = bob.live_with(&[WEB]);
+    let there = Page::of(&theirs);
+    let (cookie_there, _) = there.sign_in();
+    there.until("/", &cookie_there, "I have an invitation");
+    let form = format!("user=bob&password=bobs-password&again=bobs-password&invite={line}");
+    let joined = there.post("/account/create", &cookie_there, &form);
+    assert!(joined.head.contains("hx-redirect: /groups/lab"), "{} {}", joined.head, joined.body);
+    page.until("/groups/lab", &cookie, "1 of 3 used");
+    assert_eq!(page.post("/run/revoke_invite", &cookie, "group=lab&n=1").status, 200);
+    page.until("/groups/lab", &cookie, "There are none.");
+    let carol = cluster.user("carol");
+    let mut hers = carol.live_with(&[WEB]);
+    let late = Page::of(&hers);
+    let (cookie_late, _) = late.sign_in();
+    let refused = late.post("/run/accept_invite", &cookie_late, &format!("line={line}"));
+    assert!(refused.status == 422 && refused.body.contains("does not let you in"), "{}", refused.body);
+    hers.refused(&format!("accept_invite {line}"), "no_such_invite");
+    assert_eq!(live.ok("list_members lab")["members"].as_array().unwrap().len(), 2);
+}

@@ -18,6 +18,7 @@ pub mod conversation;
 pub mod frames;
 pub mod golden;
 pub mod input;
+pub mod invitations;
 pub mod journal;
 pub mod links;
 pub mod manifests;
@@ -51,7 +52,8 @@ macro_rules! targets {
 
 /// All targets.
 pub const TARGETS: &[Target] = targets![
-    frames conversation control peer sync statements pieces manifests trees journal tracker_info names links secrets
+    frames conversation control peer sync statements pieces manifests trees journal tracker_info names links invitations
+    secrets
 ];
 
 /// Whatever decodes is all of the bytes, can be encoded in no more, and is the same when decoded again.

@@ -72,6 +72,8 @@ pub struct Plan {
     pub commands: u32,
     /// What half of them weigh besides, in bytes: so that much is to be sent.
     pub bulk: usize,
+    /// Whether many of them are about invitations.
+    pub invitations: bool,
     /// What is certain to happen, spread over the run.
     pub certain: Vec<Fault>,
     /// How many faults happen besides, by chance.
@@ -88,21 +90,26 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 
 impl Plan {
     fn of(name: &'static str, certain: Vec<Fault>) -> Self {
-        Self { name, commands: 40, bulk: 0, certain, random: 0 }
+        Self { name, commands: 40, bulk: 0, invitations: false, certain, random: 0 }
     }
 
     fn busy(name: &'static str, bulk: usize, certain: Vec<Fault>) -> Self {
-        Self { name, commands: 200, bulk, certain, random: 0 }
+        Self { name, commands: 200, bulk, invitations: false, certain, random: 0 }
     }
 
     /// The same over lines of any rate and delay, more of it, and nothing that is told by other plans.
     pub fn random_lines() -> Self {
-        Self { name: "random lines", commands: 120, bulk: 1_000, certain: vec![], random: 8 }
+        Self { name: "random lines", commands: 120, bulk: 1_000, invitations: false, certain: vec![], random: 8 }
+    }
+
+    /// Invitations that are made, used and revoked, with these faults.
+    pub fn invitations(name: &'static str, certain: Vec<Fault>, random: u32) -> Self {
+        Self { name, commands: 200, bulk: 0, invitations: true, certain, random }
     }
 
     /// Any faults, in any order.
     pub fn random() -> Self {
-        Self { name: "random", commands: 60, bulk: 0, certain: vec![], random: 6 }
+        Self { name: "random", commands: 60, bulk: 0, invitations: false, certain: vec![], random: 6 }
     }
 
     /// One plan for each fault of the list.
@@ -139,6 +146,7 @@ impl Plan {
             Self::of("messages replayed", vec![Replay; 5]),
             Self::of("messages malformed", vec![Malform; 5]),
             Self::of("a row altered", vec![FlipRow]),
+            Self::invitations("invitations while apart", vec![Partition(S(20)), Partition(S(15)), KillAfterCommit], 0),
             Self::busy("a line of 40 KB/s", 10_000, vec![Partition(S(30)), Line(line(40_000, 30))]),
             Self::busy("a line of 2 KB/s", 1_000, vec![Partition(S(30)), Line(line(2_000, 100))]),
             Self::busy("a line of 2 KB/s one way", 1_000, vec![Partition(S(30)), LineOneWay(line(2_000, 100))]),

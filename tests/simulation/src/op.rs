@@ -1,12 +1,13 @@
 //! What clients do: decided on the state as the tracker's commands decide it, without passwords and sockets.
 
 use common::id::{DeviceId, FileId, GroupId, MembershipId, PublicationId, RequestId, Sha1Digest, UserId};
+use common::invitation::InviteSecret;
 use common::manifest::Manifest;
 use common::pieces::{PieceIndex, PieceLayout};
 use common::tree::{Entry, Tree};
-use tracker::fact::{CredentialId, EndReason, Fact, KickId};
+use tracker::fact::{CredentialId, EndReason, Fact, InvitationId, KickId};
 use tracker::limits::Caller;
-use tracker::store::{Asked, CheckedTree, NewManifest, StagedTree, State, Store, StoreError};
+use tracker::store::{Asked, CheckedTree, InvitationEntry, NewManifest, StagedTree, State, Store, StoreError};
 
 /// One command, with the identity that makes a repetition of it the same command.
 #[derive(Debug, Clone)]
@@ -56,6 +57,20 @@ pub(crate) enum What {
     MakeAdmin {
         group: GroupId,
         user: UserId,
+    },
+    Invite {
+        group: GroupId,
+        uses: u32,
+    },
+    /// By one of the group's invitations.
+    Redeem {
+        group: GroupId,
+        user: UserId,
+        which: u8,
+    },
+    Revoke {
+        group: GroupId,
+        which: u8,
     },
     Publish {
         group: GroupId,
@@ -107,6 +122,20 @@ impl Op {
             (_, Some(user), Some(group)) => What::Seed { group, user, content: rng.u8(0..8), on: rng.bool() },
         };
         Self::light(asked, what)
+    }
+
+    /// A command about an invitation, or another one.
+    pub(crate) fn about_invitations(rng: &mut fastrand::Rng, users: &[UserId], groups: &[GroupId]) -> Self {
+        let other = Self::new(rng, users, groups, 0);
+        let (Some(user), Some(group)) = (rng.choice(users).copied(), rng.choice(groups).copied()) else { return other };
+        let what = match rng.u8(0..8) {
+            0 => What::Invite { group, uses: rng.u32(1..4) },
+            1..=3 => What::Redeem { group, user, which: rng.u8(0..4) },
+            4 if rng.bool() => What::Revoke { group, which: rng.u8(0..4) },
+            5 => What::Kick { group, user },
+            _ => return other,
+        };
+        Self { what, ..other }
     }
 
     /// An id that this command makes, the same wherever it is carried out.
@@ -173,7 +202,34 @@ impl Op {
                     Fact::Admin { group, user, membership },
                 ])
             }
+            What::Invite { group, uses } => plain(self.invited(state, *group, *uses)),
+            What::Redeem { group, user, which } => plain(self.redeemed(state, *group, *user, *which)),
+            What::Revoke { group, which } => {
+                let open = the_invitation(state, *group, *which).filter(|i| !i.revoked);
+                plain(open.map(|i| Fact::InvitationRevoked { invitation: i.id }).into_iter().collect())
+            }
             other => plain_or_share(self, other, state, tree),
+        }
+    }
+
+    fn invited(&self, state: &State, group: GroupId, uses: u32) -> Vec<Fact> {
+        let Some(user) = state.admin(group) else { return vec![] };
+        let (number, kicks_seen) = (state.next_invitation_number(group), state.last_removals(group));
+        let (id, secret) = (InvitationId(self.mint("invitation")), InviteSecret::new(self.mint("secret")).digest());
+        vec![Fact::Invited { id, group, user, number, secret, uses, expires: u64::MAX >> 1, kicks_seen }]
+    }
+
+    fn redeemed(&self, state: &State, group: GroupId, user: UserId, which: u8) -> Vec<Fact> {
+        let usable = |i: &InvitationEntry| !i.revoked && i.used < i.uses && state.admin(group).is_some();
+        let Some(invitation) = the_invitation(state, group, which).filter(usable) else { return vec![] };
+        let (is_member, membership) = (!state.standing(group, user).live.is_empty(), self.mint("membership"));
+        match state.removals_seen_by(invitation.id, user) {
+            Some(kicks_seen) if !is_member => vec![
+                Fact::Requested { membership, group, user },
+                Fact::Accepted { membership, kicks_seen },
+                Fact::Redeemed { membership, invitation: invitation.id },
+            ],
+            _ => vec![],
         }
     }
 
@@ -182,6 +238,10 @@ impl Op {
         // Salted, as in life: carried out twice it is not the same hash.
         Fact::Credential { id: CredentialId(id), user, phc: format!("{id:x?}{}", "x".repeat(self.bulk)) }
     }
+}
+
+fn the_invitation(state: &State, group: GroupId, which: u8) -> Option<InvitationEntry> {
+    state.invitations_into(group, which.into(), 1).pop()
 }
 
 fn plain_or_share(op: &Op, what: &What, state: &State, tree: Option<CheckedTree>) -> Result<Decided, StoreError> {

@@ -24,6 +24,10 @@ pub struct Report {
     pub replayed: u64,
     /// Folders that members saw at the end.
     pub folders: u64,
+    /// Memberships that came by an invitation.
+    pub redeemed: u64,
+    /// Invitations by which more came than they were for.
+    pub overused: u64,
     /// Faults that struck.
     pub faults: u64,
     /// Lists that clients were shown.
@@ -50,6 +54,8 @@ impl Report {
         self.facts += other.facts;
         self.replayed += other.replayed;
         self.folders += other.folders;
+        self.redeemed += other.redeemed;
+        self.overused += other.overused;
         self.faults += other.faults;
         self.reads += other.reads;
         self.writes += other.writes;
@@ -67,6 +73,9 @@ impl fmt::Display for Report {
             "{faults} faults, {commands} commands ({dual} dual, {solo} solo), {starts} starts, {connections} connections, {frames} frames \
              ({facts} of facts), {replayed} replays, {folders} folders"
         )?;
+        if self.redeemed > 0 {
+            write!(f, ", {} by invitation, {} invitations overused", self.redeemed, self.overused)?;
+        }
         let Self { reads, writes, failed, gone_back, slowest, .. } = self;
         if reads + writes + failed > 0 {
             write!(

@@ -88,6 +88,7 @@ pub(crate) struct World {
     users: Vec<UserId>,
     groups: Vec<GroupId>,
     bulk: usize,
+    invitations: bool,
     waiting: [Vec<Waiting>; 2],
     acknowledged: Vec<Acknowledged>,
     // What is checked.
@@ -175,6 +176,7 @@ impl World {
             users: Vec::new(),
             groups: Vec::new(),
             bulk: plan.bulk,
+            invitations: plan.invitations,
             waiting: [Vec::new(), Vec::new()],
             acknowledged: Vec::new(),
             behind: None,
@@ -265,7 +267,10 @@ impl World {
             Event::Restart(i) => self.start(i),
             Event::Command => {
                 self.commands.pop();
-                let op = Op::new(&mut self.rng, &self.users, &self.groups, self.bulk);
+                let op = match self.invitations {
+                    true => Op::about_invitations(&mut self.rng, &self.users, &self.groups),
+                    false => Op::new(&mut self.rng, &self.users, &self.groups, self.bulk),
+                };
                 let node = self.rng.usize(0..2);
                 self.command(node, op);
             }

@@ -55,6 +55,7 @@ scenarios! {
     replayed: "messages replayed";
     malformed: "messages malformed";
     altered: "a row altered";
+    invitations: "invitations while apart";
     slow_line: "a line of 40 KB/s";
     very_slow_line: "a line of 2 KB/s";
     very_slow_one_way: "a line of 2 KB/s one way";
@@ -101,9 +102,29 @@ fn versions_that_were_published_apart_are_the_same_at_both() {
         certain: vec![Fault::Partition(Duration::from_secs(20))],
         random: 0,
         bulk: 0,
+        invitations: false,
     };
     let folders: u64 = (1..=20).map(|seed| run(&plan, seed).folders).sum();
     assert!(folders > 5, "{folders}");
+}
+
+/// Connected trackers count every use; those that are apart may let in more, and then all of them stay, at both.
+#[test]
+fn an_invitation_is_overused_only_while_the_trackers_are_apart() {
+    let mut apart = simulation::Report::default();
+    for seed in 1..=30 {
+        let connected = run(&Plan::invitations("connected", vec![], 0), seed);
+        assert!(connected.redeemed > 0 && connected.overused == 0, "seed {seed}: {connected}");
+        apart.add(&run(&plan("invitations while apart"), seed));
+    }
+    assert!(apart.redeemed > 100 && apart.overused > 0, "{apart}");
+}
+
+#[test]
+fn invitations_by_chance() {
+    for seed in 1..=60 {
+        run(&Plan::invitations("invitations", vec![], 6), seed);
+    }
 }
 
 /// Clients of two trackers: whatever strikes, they see no less than they have seen, lose nothing, and are answered in time.
@@ -132,6 +153,7 @@ fn clients_that_reach_both_trackers_do_not_notice_that_they_are_apart() {
         certain: vec![Fault::Partition(Duration::from_secs(50))],
         random: 0,
         bulk: 0,
+        invitations: false,
     };
     for seed in 1..=5 {
         let report = run_with_clients(&plan, seed, 3, false);
@@ -150,6 +172,7 @@ fn clients_of_a_stopped_tracker_are_answered_within_three_seconds() {
         certain: vec![Fault::Stall(Duration::from_secs(20))],
         random: 0,
         bulk: 0,
+        invitations: false,
     };
     for seed in 1..=5 {
         let report = run_with_clients(&plan, seed, 3, false);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use common::id::GroupId;
 use tracker::store::StoreError;
 
 use super::{SETTLE, World};
@@ -141,12 +142,27 @@ impl World {
         let whole = |share: &String| !share.contains("NoTree");
         assert!(shares[0].iter().all(whole), "a folder without its tree: {:#?}", shares[0]);
         self.report.folders += shares[0].iter().filter(|share| share.contains("TreePart")).count() as u64;
+        self.count_invitations();
         self.clients_verdict();
         let dir = self._dir.path().join("replay");
         let store = &self.nodes[0].process.as_ref().expect("running").store;
         if let Some((state, replayed)) = check::replayed(&self.rt, store, &dir) {
             assert_eq!(state, replayed, "the state is not what the events say");
             self.report.replayed += 1;
+        }
+    }
+
+    /// How many came by invitations in the end, and by how many invitations more than they were for.
+    fn count_invitations(&mut self) {
+        let store = &self.nodes[0].process.as_ref().expect("running").store;
+        let groups = self.groups.clone();
+        let all = self.rt.block_on(store.read(move |state| {
+            let into = |group: &GroupId| state.invitations_into(*group, 0, usize::MAX);
+            Ok::<_, StoreError>(groups.iter().flat_map(into).collect::<Vec<_>>())
+        }));
+        for invitation in all.expect("read") {
+            self.report.redeemed += u64::from(invitation.used);
+            self.report.overused += u64::from(invitation.used > invitation.uses);
         }
     }
 }
