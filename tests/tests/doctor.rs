@@ -86,5 +86,5 @@ fn what_is_not_well_is_told_with_its_remedy_and_exit_status_1() {
     assert_eq!(process.wait(PATIENCE).code(), Some(1), "{process:?}");
     let text = process.stdout.text();
     assert!(text.contains("BAD  others may use") && text.contains("ok   "), "{text}");
-    assert!(process.stderr.text().contains("not as it should be"), "{process:?}");
+    assert!(process.stderr.text().contains("not as they should be"), "{process:?}");
 }

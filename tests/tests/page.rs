@@ -140,6 +140,16 @@ fn the_browser_is_told_to_run_and_frame_nothing_of_others() {
 }
 
 #[test]
+fn the_page_shows_what_a_doctor_finds() {
+    let cluster = Cluster::start(2);
+    let (_alice, _live, page, cookie) = alice(&cluster);
+    assert!(page.get("/health", &cookie).body.contains("/run/doctor"));
+    let found = page.post("/run/doctor", &cookie, "");
+    assert!(found.status == 200 && found.body.contains("both trackers have everything"), "{}", found.body);
+    assert!(!found.body.contains("not well"), "{}", found.body);
+}
+
+#[test]
 fn names_from_the_network_are_text() {
     let cluster = Cluster::start(1);
     let (alice, mut live, page, cookie) = alice(&cluster);

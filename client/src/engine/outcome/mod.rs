@@ -241,8 +241,12 @@ impl Outcome {
     pub fn wrong(&self) -> Option<String> {
         let Self::Findings { findings } = self else { return None };
         let bad = findings.iter().filter(|finding| !finding.ok).count() as u64;
-        (bad > 0)
-            .then(|| format!("{} of {} is not as it should be", bad, count(findings.len() as u64, "thing", "things")))
+        let all = count(findings.len() as u64, "thing", "things");
+        match bad {
+            0 => None,
+            1 => Some(format!("1 of {all} is not as it should be")),
+            _ => Some(format!("{bad} of {all} are not as they should be")),
+        }
     }
 }
 

@@ -484,3 +484,29 @@ fn a_tracker_of_the_first_release_is_not_asked_what_it_does_not_know() {
     }
     assert!(matches!(b.answered(number), Some(Err(Error::OldTracker))));
 }
+
+/// What a device says when it announces itself to a tracker of this revision, and what becomes of a question from there.
+#[test]
+fn only_a_tracker_that_asks_is_told_what_this_client_knows_and_is_answered_itself() {
+    use common::wire::client::{ProbeOutcome, Push};
+    let listen = "0.0.0.0:7000".parse().expect("an address");
+    for (revision, knows) in [(REVISION - 1, false), (REVISION, true)] {
+        let mut bench = Bench::new(2, true);
+        bench.machine.disconnected(bench.now, 1, "it goes");
+        bench.machine.connected(bench.now, 1, revision);
+        let resume = bench.sent(1).expect("the token is shown");
+        bench.machine.serve_at(bench.now, listen);
+        bench.answer(1, &resume, Mode::Dual, &[], Ok(logged_in()));
+        let life = bench.sent(1).expect("a sign of life").request;
+        assert_eq!(matches!(life, Request::AnnounceAs { revision: REVISION, .. }), knows, "{revision}: {life:?}");
+        assert_eq!(matches!(life, Request::Announce { .. }), !knows, "{revision}: {life:?}");
+    }
+    let mut bench = Bench::new(2, true);
+    let (id, device) = (7, DeviceId::new([9; 32]));
+    bench.machine.handle_frame(bench.now, 1, ServerFrame::Push(Push::Probe { id, device, address: listen }));
+    assert!(matches!(bench.take_effects()[..], [Effect::Probe(1, 7, ..)]), "it is no news");
+    let outcome = ProbeOutcome::Reached;
+    bench.machine.say(bench.now, 1, Request::ProbeResult { id, outcome });
+    assert_eq!(bench.sent(1).map(|call| call.request), Some(Request::ProbeResult { id, outcome }));
+    assert!(bench.sent(0).is_none(), "calls go to the other one, and this does not");
+}
