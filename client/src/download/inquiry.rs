@@ -44,8 +44,8 @@ pub struct SeederAnswer {
     pub pieces: Result<u32, String>,
 }
 
-/// How long a device that is dialled for others may take to show its key.
-const KNOCK: Duration = Duration::from_secs(4);
+/// How long a device that is dialled for others may take to show its key: less than the tracker waits for the answer.
+const KNOCK: Duration = Duration::from_secs(2);
 
 impl Downloads {
     /// Whether `device` answers at `address`: connects, has it show its key, and leaves.
