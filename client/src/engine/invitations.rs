@@ -34,16 +34,21 @@ impl Engine {
             Error::Usage("an invitation is needed: `accept_invite <line>`, with the line that you were sent".to_owned())
         };
         let InviteLine(invitation) = line.ok_or_else(none)?;
-        self.is_ours(&invitation)?;
+        self.is_ours(&invitation).await?;
         match self.trackers.call(Request::AcceptInvite { secret: invitation.secret.clone() }).await? {
             Response::Joined { group } => Ok(Outcome::Joined(Group { group })),
             _ => Err(unexpected()),
         }
     }
 
-    /// Whether an invitation is one to the trackers that this client knows, as far as it knows any.
-    pub(super) fn is_ours(&self, invitation: &Invitation) -> Result<(), Error> {
+    /// Whether an invitation is one to the trackers that this client knows. One that has not met any meets them first: nobody
+    /// else is handed a secret.
+    pub(super) async fn is_ours(&self, invitation: &Invitation) -> Result<(), Error> {
+        if self.trackers.list().is_none() {
+            self.trackers.call(Request::Cluster).await?;
+        }
         match self.trackers.list() {
+            None => Err(unexpected()),
             Some((_, pin)) if pin != invitation.pin => Err(InvalidArgument(
                 "this invitation is to other trackers than those of this client's list; start a client in another directory \
                  with `--invite <line>`"

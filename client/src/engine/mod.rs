@@ -181,7 +181,7 @@ impl Engine {
                 let request = match invite {
                     None => Request::CreateUser { user: name, password },
                     Some(InviteLine(invitation)) => {
-                        self.is_ours(&invitation)?;
+                        self.is_ours(&invitation).await?;
                         Request::CreateInvitedUser { user: name, password, secret: invitation.secret }
                     }
                 };

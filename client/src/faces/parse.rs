@@ -6,6 +6,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 use common::escape::Escaped;
+use common::invitation::Invitation;
 
 use super::suggest;
 use crate::engine::Command;
@@ -44,6 +45,12 @@ pub(crate) fn parse_words(words: &[String]) -> Option<Parsed> {
     let parsed = table.try_get_matches_from_mut(&expanded).and_then(|m| Line::from_arg_matches(&m));
     match parsed {
         Ok(line) => Some(Parsed { name: line.command.name().to_owned(), command: Ok(line.command) }),
+        Err(_) if known.is_none() && Invitation::is_meant(&typed) => {
+            // The line is a secret: nothing of it is said again.
+            let text = "an invitation is accepted by `accept_invite <line>`, once you are logged in; a client that is started with \
+                        `--invite <line>` makes an account, too";
+            Some(Parsed { name: "accept_invite".to_owned(), command: Err(Error::Usage(text.to_owned())) })
+        }
         Err(e) => {
             let command = Err(explain(&e, known.as_deref(), words));
             Some(Parsed { name: known.unwrap_or(typed), command })
@@ -231,6 +238,16 @@ mod tests {
         }
         let hostile = error("\u{1b}[2J");
         assert!(!hostile.to_string().contains('\u{1b}') && hostile.to_string().contains("`help`"), "{hostile}");
+    }
+
+    #[test]
+    fn an_invitation_in_place_of_a_command_is_not_repeated() {
+        let parsed = parse("shoal-invite:abcdefghijklmnopqrstuvwxyz").expect("a line");
+        let error = parsed.command.expect_err("not a command").to_string();
+        assert!(
+            !format!("{} {error}", parsed.name).contains("abcdef") && error.contains("accept_invite <line>"),
+            "{error}"
+        );
     }
 
     #[test]

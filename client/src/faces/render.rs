@@ -174,7 +174,9 @@ fn hint(outcome: &Outcome) -> Option<String> {
             requests.first().map(|first| format!("accept_request {group} {}", first.user))
         }
         Outcome::Accepted(m) => Some(format!("list_requests {}", m.group)),
-        Outcome::Rejected(m) | Outcome::Removed(m) | Outcome::AdminMade(m) => Some(format!("list_members {}", m.group)),
+        Outcome::Rejected(m) | Outcome::AdminMade(m) => Some(format!("list_members {}", m.group)),
+        // One that is still good would let them in again under another name.
+        Outcome::Removed(m) => Some(format!("list_invites {}", m.group)),
         Outcome::Invited(i) => Some(format!("list_invites {}", i.group)),
         Outcome::Joined(g) => Some(format!("list_files {}", g.group)),
         Outcome::InviteRevoked(i) => Some(format!("list_invites {}", i.group)),

@@ -16,6 +16,8 @@ use crate::faces::signals::Signals;
 
 /// What is asked first.
 const NAME: &str = "your name here: ";
+/// How often somebody is asked for a name.
+const TRIES: u32 = 10;
 /// What is said when somebody would rather not, or something went wrong.
 const LATER: &str =
     "not in the group yet: start with the same --invite again, or `accept_invite <line>` once you are logged in";
@@ -58,7 +60,7 @@ impl Interactive {
         self.console
             .message("You are invited. Choose a name, by which the others in the group know you, and a password.");
         self.console.message("Who has an account here already gives its name and password.");
-        loop {
+        for _ in 0..TRIES {
             let Some(user) = self.a_name(signals).await? else { return Ok(false) };
             let wanted = Command::CreateUser { user: user.clone(), password: None, invite: Some(line.clone()) };
             let command = match self.with_password(wanted, signals).await? {
@@ -71,11 +73,15 @@ impl Interactive {
             let Command::CreateUser { password: Some(password), .. } = command.clone() else { return Ok(false) };
             match self.carry_out(command, signals).await? {
                 Ok(made) => show(&self.console, &made, false),
-                Err(e) if e.code() == "user_exists" => {
+                // With an invitation that is used up there may be an account all the same.
+                Err(e) if ["user_exists", "no_such_invite"].contains(&e.code()) => {
                     if self.log_in(user, password, signals).await?.is_ok() {
                         return Ok(true);
                     }
                     self.console.message(&render::error(&e));
+                    if e.code() == "no_such_invite" {
+                        return Ok(false);
+                    }
                     continue;
                 }
                 Err(e) => {
@@ -94,6 +100,7 @@ impl Interactive {
                 }
             };
         }
+        Ok(false)
     }
 
     async fn log_in(&self, user: UserName, password: Secret, signals: &mut Signals) -> Result<Result<(), Error>, Next> {
