@@ -11,7 +11,7 @@ use portable_pty::CommandBuilder;
 
 const CTRL_C: &str = "\x03";
 /// How soon a command has to end. Most of it is how busy the machine is.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 
 /// A client in a terminal, with further arguments.
 fn open(client: &Client, arguments: &[&str]) -> Terminal {
@@ -78,7 +78,7 @@ fn at_the_prompt_hashing_and_verifying_end() {
     let alice = cluster.user("alice");
     alice.ok(&["create_group lab"]);
     large_file(&alice, "endless.bin", 256);
-    large_file(&alice, "long.bin", 4);
+    large_file(&alice, "long.bin", 2);
     let mut t = open(&alice, &[]);
     interrupted(&mut t, "upload_file endless.bin lab", shows("hashing endless.bin"));
     enter(&mut t, "upload_file long.bin lab");
