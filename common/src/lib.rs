@@ -14,6 +14,7 @@ pub mod invitation;
 pub mod look;
 pub mod manifest;
 pub mod pieces;
+pub mod reset_code;
 pub mod secret;
 pub mod task;
 pub mod terminal;

@@ -34,6 +34,8 @@ const CONTEXT: &[u8] = b"shoal-signed/1\0";
 
 /// HKDF's `info` for the cluster key: another key from the same secret takes another string.
 const CLUSTER_KEY_INFO: &[u8] = b"shoal cluster key, ed25519, 1";
+/// The same for the key of what only trackers make and check.
+const CODES_KEY_INFO: &[u8] = b"shoal one-time codes, blake3 keyed hash, 1";
 
 /// Bytes of SHA-256 kept beside the secret, so that a slip in copying it is noticed.
 const CHECK_BYTES: usize = 4;
@@ -133,10 +135,15 @@ impl ClusterSecret {
 
     /// The signing key that comes of this secret: the same for everyone who holds it.
     pub fn cluster_key(&self) -> ClusterKey {
-        let mut seed = Zeroizing::new([0; 32]);
-        let expanded = Hkdf::<Sha256>::new(None, &self.0).expand(CLUSTER_KEY_INFO, seed.as_mut_slice());
+        let seed = self.derive(CLUSTER_KEY_INFO);
+        ClusterKey { signing: SigningKey::from_bytes(&seed), codes: self.derive(CODES_KEY_INFO) }
+    }
+
+    fn derive(&self, info: &[u8]) -> Zeroizing<[u8; 32]> {
+        let mut key = Zeroizing::new([0; 32]);
+        let expanded = Hkdf::<Sha256>::new(None, &self.0).expand(info, key.as_mut_slice());
         debug_assert!(expanded.is_ok(), "HKDF-SHA256 gives up to 8160 bytes");
-        ClusterKey(SigningKey::from_bytes(&seed))
+        key
     }
 
     fn check(&self) -> [u8; CHECK_BYTES] {
@@ -173,25 +180,34 @@ impl Debug for ClusterSecret {
     }
 }
 
-/// The cluster's signing key (Ed25519), wiped from memory when dropped.
+/// The cluster's signing key (Ed25519), and one for what only trackers check; wiped from memory when dropped.
 #[derive(Clone)]
-pub struct ClusterKey(SigningKey);
+pub struct ClusterKey {
+    signing: SigningKey,
+    codes: Zeroizing<[u8; 32]>,
+}
 
 impl ClusterKey {
     /// Signs `message` for one purpose. A signature made for one `domain` verifies in no other.
     pub fn sign(&self, domain: &[u8], message: &[u8]) -> [u8; SIGNATURE_BYTES] {
-        self.0.sign(&framed(domain, message)).to_bytes()
+        self.signing.sign(&framed(domain, message)).to_bytes()
+    }
+
+    /// A keyed hash of `message` for one purpose (BLAKE3): who has the cluster's secret can make it, and only they can
+    /// check it.
+    pub fn authenticate(&self, domain: &[u8], message: &[u8]) -> [u8; 32] {
+        *blake3::keyed_hash(&self.codes, &framed(domain, message)).as_bytes()
     }
 
     /// The public half.
     pub fn public(&self) -> ClusterPublic {
-        ClusterPublic(self.0.verifying_key())
+        ClusterPublic(self.signing.verifying_key())
     }
 
     /// Signs the to-be-signed part of a certificate, which has a fixed form of its own.
     pub(crate) fn sign_certificate(&self, tbs: &[u8]) -> [u8; SIGNATURE_BYTES] {
         debug_assert_eq!(tbs.first(), Some(&0x30), "a certificate starts with an ASN.1 SEQUENCE");
-        self.0.sign(tbs).to_bytes()
+        self.signing.sign(tbs).to_bytes()
     }
 }
 

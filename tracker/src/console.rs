@@ -10,6 +10,7 @@ use std::thread;
 use clap::Parser;
 use common::address::HostPort;
 use common::escape::Escaped;
+use common::id::UserName;
 use common::terminal::Stdin;
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
@@ -26,7 +27,14 @@ const HELP: &str = "\
 quit           finish what runs, and stop
 status         connections, users, groups, events in the log, and the mode
 backup <file>  copy the database to a new file, while everything goes on
+reset_password <user> [<hours>]
+               print a code by which a user who has lost the password sets a new one, good for
+               one hour, or up to 24
 help           this";
+
+/// How long a code is good, in hours, unless something else is typed, and at most.
+const CODE_HOURS: u64 = 1;
+const MAX_CODE_HOURS: u64 = 24;
 
 /// Whether the log may have colours: not in a file, and not where nobody wants them.
 fn is_coloured() -> bool {
@@ -177,6 +185,10 @@ async fn attend(servers: &[Server], signals: &mut Signals) {
                 done = server.back_up(Path::new(file)) => told(done, Path::new(file)),
                 () = signals.next() => return,
             },
+            ("reset_password", rest, [server, ..]) => match asked_for(rest) {
+                Ok((user, hours)) => tell_code(server, &user, hours).await,
+                Err(text) => eprintln!("{text}"),
+            },
             ("help", "", _) => println!("{HELP}"),
             _ => eprintln!("`{}` is not a command here; type `help`", Escaped(line.trim())),
         }
@@ -189,6 +201,31 @@ async fn tell_status(servers: &[Server]) {
             Ok(status) => println!("{status}"),
             Err(e) => eprintln!("the database does not answer: {e}"),
         }
+    }
+}
+
+/// Whose password, and for how many hours.
+fn asked_for(rest: &str) -> Result<(UserName, u64), String> {
+    let mut words = rest.split_whitespace();
+    let (Some(user), hours, None) = (words.next(), words.next(), words.next()) else {
+        return Err("name the user: reset_password <user> [<hours>]".to_owned());
+    };
+    let user = user.parse().map_err(|e| format!("`{}`: {e}", Escaped(user)))?;
+    let hours = hours.map_or(Ok(CODE_HOURS), |hours| hours.parse().map_err(|_| hours));
+    match hours {
+        Ok(hours @ 1..=MAX_CODE_HOURS) => Ok((user, hours)),
+        _ => Err(format!("a code is good for 1 to {MAX_CODE_HOURS} hours: reset_password <user> [<hours>]")),
+    }
+}
+
+async fn tell_code(server: &Server, user: &UserName, hours: u64) {
+    match server.reset_code(user, hours * 3600).await {
+        Ok(Some(code)) => {
+            let hours = if hours == 1 { "one hour".to_owned() } else { format!("{hours} hours") };
+            println!("for {user}, once, within {hours}: login {user} --code {code}");
+        }
+        Ok(None) => eprintln!("there is no user `{user}` here; check the spelling (upper and lower case count)"),
+        Err(e) => eprintln!("the database does not answer: {e}"),
     }
 }
 
@@ -265,7 +302,25 @@ pub fn refuse(refused: &Refused) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::other_shape;
+    use super::{asked_for, other_shape};
+
+    #[test]
+    fn a_code_is_for_one_user_and_a_day_at_most() {
+        let user = || "alice".parse().expect("a name");
+        assert_eq!(asked_for("alice"), Ok((user(), 1)));
+        assert_eq!(asked_for(" alice  24"), Ok((user(), 24)));
+        for (wrong, what) in [
+            ("", "name the user"),
+            ("alice 1 x", "name the user"),
+            ("a/b", "`a/b`"),
+            ("alice 0", "1 to 24 hours"),
+            ("alice 25", "1 to 24 hours"),
+            ("alice 1d", "1 to 24 hours"),
+        ] {
+            let refused = asked_for(wrong).expect_err(wrong);
+            assert!(refused.contains(what), "{wrong}: {refused}");
+        }
+    }
 
     #[test]
     fn shapes_of_other_programs_are_known() {

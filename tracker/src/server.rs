@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use common::address::HostPort;
 use common::backoff::Backoff;
+use common::id::UserName;
+use common::reset_code::ResetCode;
 use common::secret::ClusterKey;
 use common::task::TaskGroup;
 use common::ticket;
@@ -278,6 +280,7 @@ impl Server {
             recent_revocations: Default::default(),
             signed_ends: Default::default(),
             probes: Default::default(),
+            new_files: Default::default(),
             key,
             store,
             passwords,
@@ -306,6 +309,7 @@ impl Server {
             server.context.tasks.spawn("news of the other tracker", command::pass_on(telling, heard));
             server.context.tasks.spawn("seeders at the other tracker", command::hint_arrivals(hinting, arrivals));
         }
+        server.context.tasks.spawn("new files", command::tell_new_files(Arc::clone(&server.context.services)));
         server.context.tasks.spawn("upkeep", upkeep(Arc::clone(&server.context.services)));
         Ok(server)
     }
@@ -345,6 +349,16 @@ impl Server {
     /// See [`BackupError`]; nothing is left behind then.
     pub async fn back_up(&self, to: &Path) -> Result<u64, BackupError> {
         self.context.services.store.back_up(to).await
+    }
+
+    /// A code by which `user` may set a new password once, within `life` seconds. `None` if there is no such user.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn reset_code(&self, user: &UserName, life: u64) -> Result<Option<ResetCode>, StoreError> {
+        let (services, name) = (&self.context.services, user.clone());
+        let account = services.store.read(move |state| Ok::<_, StoreError>(state.account(&name))).await?;
+        Ok(account.map(|a| ResetCode::new(&services.key, a.user, &a.phc, ticket::now() + life)))
     }
 
     /// Returns when this tracker can no longer change anything. It had better end then: clients go to the other one.

@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::connection::{self, ConnectionError, FrameReader, FrameWriter, Step};
@@ -217,6 +218,8 @@ struct Session<'a> {
     slot: &'a Slot,
     replies: mpsc::Sender<Outgoing>,
     pushes: mpsc::Sender<Arc<Push>>,
+    /// Whether news have been asked for: then the client knows hints of new files.
+    hears_files: Arc<AtomicBool>,
     // Of the frame that is arriving.
     room: Room,
     /// When it has to be whole.
@@ -244,8 +247,24 @@ impl<'a> Session<'a> {
         let (id, running) = (context.services.hub.number(), FuturesUnordered::new());
         let room = context.receive_budget.room(peer.address, slot.kill().clone());
         let (frame_due, here, staging, held, alone) = (None, None, Staging::default(), None, false);
-        let gone = CancellationToken::new();
-        Self { id, gone, peer, context, slot, replies, pushes, room, frame_due, here, staging, running, held, alone }
+        let (gone, hears_files) = (CancellationToken::new(), Arc::default());
+        Self {
+            id,
+            gone,
+            peer,
+            context,
+            slot,
+            replies,
+            pushes,
+            hears_files,
+            room,
+            frame_due,
+            here,
+            staging,
+            running,
+            held,
+            alone,
+        }
     }
 
     async fn run<S>(&mut self, reader: &mut Reader<S>) -> Result<(), ConnectionError>
@@ -323,6 +342,9 @@ impl<'a> Session<'a> {
         let client::Call { number, request_id, seen, request } = call;
         let kind = properties(&request);
         self.alone = kind.changes_login;
+        if matches!(request, Request::News { .. }) {
+            self.hears_files.store(true, Ordering::Relaxed);
+        }
         let login = self.here.as_ref().map(|here| here.login.clone());
         let user = login.as_ref().map(|login| login.user);
         let handed = match self.hand_over(user, &request) {
@@ -465,6 +487,7 @@ impl<'a> Session<'a> {
             session: login.session,
             revision: 0,
             pushes: self.pushes.clone(),
+            hears_files: Arc::clone(&self.hears_files),
             kill: self.slot.kill().clone(),
         });
         for push in command::catch_up(&services, login.user).await {

@@ -64,6 +64,18 @@ pub enum Happening {
     SessionEnded,
     /// The login is not stored as it should be.
     SessionFile,
+    /// Something was shared in a group of ours.
+    FileShared,
+    /// Somebody has come by an invitation of ours.
+    InvitationUsed,
+    /// Something was missed.
+    Missed,
+    /// A download of this device is complete.
+    Downloaded,
+    /// A subscription leaves something alone.
+    SubscriptionProblem,
+    /// A subscription has ended, since we are out of its group.
+    SubscriptionEnded,
     /// This machine's clock differs from the tracker's.
     ClockOff,
     /// A share is no longer seeded from here.
@@ -84,7 +96,9 @@ impl Happening {
             | Self::Removed
             | Self::MadeAdmin
             | Self::UserRenamed
-            | Self::GroupRenamed => true,
+            | Self::GroupRenamed
+            | Self::FileShared
+            | Self::InvitationUsed => true,
             Self::FirstContact
             | Self::Connected
             | Self::Switched
@@ -96,6 +110,10 @@ impl Happening {
             | Self::ClockOff
             | Self::ShareEnded
             | Self::GoingOn
+            | Self::Missed
+            | Self::Downloaded
+            | Self::SubscriptionProblem
+            | Self::SubscriptionEnded
             | Self::ShutDown => false,
         }
     }
@@ -107,32 +125,41 @@ impl News {
         Self { event, group: None, user: None, claimed: None, text }
     }
 
-    fn in_group(event: Happening, group: &GroupName, text: String) -> Self {
+    pub(super) fn in_group(event: Happening, group: &GroupName, text: String) -> Self {
         Self { group: Some(group.clone()), ..Self::of(event, text) }
+    }
+
+    pub(super) fn join_requested(group: &GroupName, user: &UserName) -> Self {
+        let text = format!("{user} asks to join `{group}`: `accept_request {group} {user}` lets them in");
+        Self { user: Some(user.clone()), ..Self::in_group(Happening::JoinRequested, group, text) }
+    }
+
+    pub(super) fn accepted(group: &GroupName) -> Self {
+        let text = format!("you are a member of `{group}` now: `list_files {group}` shows its files");
+        Self::in_group(Happening::Accepted, group, text)
+    }
+
+    pub(super) fn rejected(group: &GroupName) -> Self {
+        Self::in_group(Happening::Rejected, group, format!("your request to join `{group}` was turned down"))
+    }
+
+    pub(super) fn removed(group: &GroupName) -> Self {
+        let text = format!("you are no longer a member of `{group}`; your shares there are withdrawn");
+        Self::in_group(Happening::Removed, group, text)
+    }
+
+    pub(super) fn made_admin(group: &GroupName) -> Self {
+        Self::in_group(Happening::MadeAdmin, group, format!("you are the admin of `{group}` now"))
     }
 
     /// News from the trackers, if they are for people: the rest is for the data rooms, or told by a notice of its own.
     pub(crate) fn of_push(push: &Push) -> Option<Self> {
         Some(match push {
-            Push::JoinRequested { group, user } => {
-                let text = format!("{user} asks to join `{group}`: `accept_request {group} {user}` lets them in");
-                Self { user: Some(user.clone()), ..Self::in_group(Happening::JoinRequested, group, text) }
-            }
-            Push::Accepted { group } => {
-                let text = format!("you are a member of `{group}` now: `list_files {group}` shows its files");
-                Self::in_group(Happening::Accepted, group, text)
-            }
-            Push::Rejected { group } => {
-                let text = format!("your request to join `{group}` was turned down");
-                Self::in_group(Happening::Rejected, group, text)
-            }
-            Push::Removed { group, .. } => {
-                let text = format!("you are no longer a member of `{group}`; your shares there are withdrawn");
-                Self::in_group(Happening::Removed, group, text)
-            }
-            Push::MadeAdmin { group } => {
-                Self::in_group(Happening::MadeAdmin, group, format!("you are the admin of `{group}` now"))
-            }
+            Push::JoinRequested { group, user } => Self::join_requested(group, user),
+            Push::Accepted { group } => Self::accepted(group),
+            Push::Rejected { group } => Self::rejected(group),
+            Push::Removed { group, .. } => Self::removed(group),
+            Push::MadeAdmin { group } => Self::made_admin(group),
             Push::UserRenamed { claimed, now } => {
                 let text = format!("the name `{claimed}` went to somebody else; you are `{now}` now");
                 let (user, claimed) = (Some(now.clone()), Some(claimed.to_string()));
@@ -142,7 +169,12 @@ impl News {
                 let text = format!("the name `{claimed}` went to another group; your group is `{now}` now");
                 Self { claimed: Some(claimed.to_string()), ..Self::in_group(Happening::GroupRenamed, now, text) }
             }
-            Push::Revoked(_) | Push::SeederUp { .. } | Push::SessionEnded | Push::Probe { .. } => return None,
+            // What was shared is told once it is known.
+            Push::FilesShared { .. }
+            | Push::Revoked(_)
+            | Push::SeederUp { .. }
+            | Push::SessionEnded
+            | Push::Probe { .. } => return None,
         })
     }
 

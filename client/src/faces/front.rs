@@ -244,6 +244,8 @@ fn for_script(news: &News, json: bool) -> Option<String> {
         event if event.is_of_groups() => None,
         // What comes of the end is told by the command that it interrupts.
         Happening::Connected | Happening::SessionEnded | Happening::ShutDown => None,
+        // What was missed is for who asks, and what is complete is told by what fetched it.
+        Happening::Missed | Happening::Downloaded => None,
         _ => Some(news.text.clone()),
     }
 }

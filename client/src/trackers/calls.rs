@@ -308,6 +308,7 @@ pub(super) const fn changes_state(request: &Request) -> bool {
     match request {
         Request::CreateUser { .. }
         | Request::Login { .. }
+        | Request::LoginWithCode { .. }
         | Request::Logout
         | Request::ChangePassword { .. }
         | Request::CreateGroup { .. }
@@ -338,6 +339,7 @@ pub(super) const fn changes_state(request: &Request) -> bool {
         | Request::ListShares { .. }
         | Request::Search { .. }
         | Request::ListInvites { .. }
+        | Request::News { .. }
         | Request::ListFiles { .. }
         | Request::FindFile { .. }
         | Request::GetManifest { .. }
@@ -358,7 +360,11 @@ pub(super) const fn changes_state(request: &Request) -> bool {
 pub(super) const fn needs_login(request: &Request) -> bool {
     !matches!(
         request,
-        Request::CreateUser { .. } | Request::CreateInvitedUser { .. } | Request::Login { .. } | Request::Cluster
+        Request::CreateUser { .. }
+            | Request::CreateInvitedUser { .. }
+            | Request::Login { .. }
+            | Request::LoginWithCode { .. }
+            | Request::Cluster
     )
 }
 
@@ -380,7 +386,9 @@ const fn revision(request: &Request) -> u8 {
         | Request::ListInvites { .. }
         | Request::RevokeInvite { .. }
         | Request::AcceptInvite { .. }
-        | Request::CreateInvitedUser { .. } => 3,
+        | Request::CreateInvitedUser { .. }
+        | Request::News { .. }
+        | Request::LoginWithCode { .. } => 3,
         _ => 0,
     }
 }

@@ -85,6 +85,7 @@ const fn may_be_repeated(request: &Request) -> bool {
         Request::CreateUser { .. }
             | Request::CreateInvitedUser { .. }
             | Request::Login { .. }
+            | Request::LoginWithCode { .. }
             | Request::ChangePassword { .. }
             | Request::Logout
             | Request::UploadFile { .. }

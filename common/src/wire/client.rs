@@ -21,6 +21,7 @@ use crate::id::{
 use crate::invitation::{InviteDigest, InviteSecret};
 use crate::manifest::PieceHash;
 use crate::pieces::PieceLayout;
+use crate::reset_code::ResetCode;
 use crate::ticket::{Revocation, SessionToken, Signed, Ticket, UnixSeconds};
 use crate::wire::limits::{Bytes, List, MAX_PART, MAX_ROWS, MAX_TEXT, MAX_TREE_PART};
 use crate::wire::refusal::Refusal;
@@ -28,8 +29,9 @@ use crate::wire::sync::VersionVector;
 
 pub use self::argument::{FileSelector, IdPrefix, Password, Words};
 pub use self::rows::{
-    ClusterStatus, DeviceRow, FileInfo, FileRow, GroupRow, HitRow, InviteRow, InviteState, MemberRow, OpenedFile,
-    OpenedShare, Page, PeerRow, ProbeOutcome, ProbeRow, Probed, Relation, ShareInfo, ShareRow, TrackerStatus, TreeHead,
+    ClusterStatus, DeviceRow, FileInfo, FileRow, GroupRow, Happened, HitRow, InviteRow, InviteState, MemberRow,
+    NewsMark, NewsPage, NewsRow, OpenedFile, OpenedShare, Page, PeerRow, ProbeOutcome, ProbeRow, Probed, Relation,
+    ShareInfo, ShareRow, TrackerStatus, TreeHead,
 };
 
 /// Version of this conversation.
@@ -457,6 +459,24 @@ pub enum Request {
         /// The invitation's secret.
         secret: InviteSecret,
     },
+    /// What has happened in the last 30 days and concerns the caller, the last first; or the shares of one group, by when they
+    /// were published. From then on this connection is told of new shares ([`Push::FilesShared`]). Answer: `News`.
+    News {
+        /// Only the shares of this group (members), the caller's own included.
+        files_of: Option<GroupName>,
+        /// Only what was before this.
+        before: Option<NewsMark>,
+    },
+    /// A new login on this connection's device by a code of the operator's, which sets a new password and ends the user's
+    /// other logins. Answer: `LoggedIn`.
+    LoginWithCode {
+        /// Who.
+        user: UserName,
+        /// The code.
+        code: ResetCode,
+        /// The new password.
+        new: Password,
+    },
 }
 
 /// What a client is answered.
@@ -537,6 +557,8 @@ pub enum Response {
         /// Of this group.
         group: GroupName,
     },
+    /// What has happened.
+    News(NewsPage),
 }
 
 /// News from the tracker.
@@ -609,6 +631,14 @@ pub enum Push {
         /// Where.
         #[cfg_attr(test, proptest(strategy = "crate::wire::round_trip::address()"))]
         address: SocketAddr,
+    },
+    /// Something was shared in a group of the receiver's: a hint to ask what ([`Request::News`]). Only on connections where
+    /// that was asked before: others do not know it.
+    FilesShared {
+        /// The group.
+        group_id: GroupId,
+        /// When it is told, in milliseconds since 1970.
+        at: u64,
     },
 }
 

@@ -18,7 +18,8 @@ use serde::de::DeserializeOwned;
 use crate::codec;
 use crate::ticket::{Revocation, Revoked, SessionToken, Signed, Ticket};
 use crate::wire::client::{
-    ClientFrame, FileSelector, InviteState, Mode, ProbeOutcome, Push, Relation, Request, Response, ServerFrame,
+    ClientFrame, FileSelector, Happened, InviteState, Mode, ProbeOutcome, Push, Relation, Request, Response,
+    ServerFrame,
 };
 use crate::wire::limits::MAX_FRAME;
 use crate::wire::peer::{Goodbye, LeecherFrame, SeederFrame};
@@ -66,17 +67,19 @@ listed! {
         AcceptRequest RejectRequest ListMembers RemoveMember MakeAdmin StageManifest UploadFile ListFiles FindFile
         GetManifest FindPeers StartSeeding StopSeeding Announce GetTicket Status Cluster ListDevices EndLogin OpenFile
         StageTree Publish FindShare OpenShare GetTree ListShares Search
-        AnnounceAs ProbeMe ProbeResult Invite ListInvites RevokeInvite AcceptInvite CreateInvitedUser;
+        AnnounceAs ProbeMe ProbeResult Invite ListInvites RevokeInvite AcceptInvite CreateInvitedUser
+        News LoginWithCode;
     Response: Done LoggedIn Groups Users Members Files File ManifestPart Peers Ticket Left Status
         Provisional Cluster Devices Opened Published Share OpenedShare TreePart Shares Hits Probed Invited Invites
-        Joined;
+        Joined News;
     Push: JoinRequested Accepted Rejected Removed MadeAdmin Revoked SeederUp SessionEnded UserRenamed GroupRenamed
-        Probe;
+        Probe FilesShared;
     Refusal: Version NotLoggedIn BadCredentials SessionEnded UserExists NoSuchUser GroupExists NoSuchGroup NotAMember
         UserNotAMember NotAdmin AlreadyMember AlreadyRequested NoSuchRequest FileExists NoSuchFile AmbiguousId
         PasswordRule Invalid RateLimited Busy TrackerDiskFull Internal Stale OtherPieceSize NoSuchInvite
         NoSuchInviteNumber;
     Mode: Dual Solo;
+    Happened: JoinRequested Accepted Rejected Removed MadeAdmin FileShared InvitationUsed;
     Relation: Admin Member Pending None;
     ProbeOutcome: Reached Refused Silent Unreachable Other;
     InviteState: Open UsedUp Expired Revoked;
@@ -160,6 +163,7 @@ fn the_bytes_of_every_message_stay_as_they_are() {
     check.samples(samples::server_frames());
     check.samples(samples::responses());
     check.samples(samples::pushes());
+    check.samples(samples::happened());
     check.samples(samples::refusals());
     check.samples(vec![Mode::Dual, Mode::Solo]);
     check.samples(vec![Relation::Admin, Relation::Member, Relation::Pending, Relation::None]);

@@ -31,6 +31,8 @@ pub const MAX_ROWS: usize = 1000;
 pub const MAX_PROBES: usize = 3;
 /// Rows in one page of what was found.
 pub const MAX_HITS: usize = 100;
+/// Rows in a page of news.
+pub const MAX_NEWS: usize = 200;
 /// Longest text that is searched for, in bytes.
 pub const MAX_WORDS: usize = 256;
 /// Origins in a version vector.

@@ -24,11 +24,14 @@ mod list_devices;
 mod list_groups;
 mod list_invites;
 mod list_members;
+mod list_news;
 mod list_requests;
 mod login;
+mod login_with_code;
 mod logout;
 mod make_admin;
 mod mint;
+mod new_files;
 mod news;
 mod open_file;
 mod pass_on;
@@ -82,6 +85,7 @@ pub(crate) use answer::Answer;
 pub(crate) use answer::Grant;
 pub(crate) use catch_up::catch_up;
 pub(crate) use mint::Mint;
+pub(crate) use new_files::{NewFiles, tell_new_files};
 use news::{FactBatch, News};
 pub(crate) use pass_on::pass_on;
 pub(crate) use probe::Probes;
@@ -110,6 +114,7 @@ pub(crate) struct Services {
     pub(crate) recent_revocations: RecentRevocations,
     pub(crate) signed_ends: SignedEnds,
     pub(crate) probes: Probes,
+    pub(crate) new_files: NewFiles,
 }
 
 impl Services {
@@ -344,6 +349,8 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, handed: H
         Request::CreateInvitedUser { user, password, secret } => {
             create_user::run(call, user, password, Some(secret)).await
         }
+        Request::News { files_of, before } => list_news::run(call, &me()?, files_of, before).await,
+        Request::LoginWithCode { user, code, new } => login_with_code::run(call, user, code, new).await,
     }
 }
 

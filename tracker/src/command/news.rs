@@ -42,6 +42,8 @@ pub(super) enum News {
         /// Which.
         which: Ended,
     },
+    /// Something was shared there: its members are told soon, of all that is shared meanwhile together.
+    Files(GroupId),
 }
 
 impl News {
@@ -123,11 +125,14 @@ fn of_fact(
             news.extend(seeder_up(state, services, (*group, *file), (*device, *user))?);
             Ok(())
         }
-        // A login is news only when it ends, a kick by the ends that come with it, and shares are looked up.
+        Fact::Published { group, .. } => {
+            news.push(News::Files(*group));
+            Ok(())
+        }
+        // A login is news only when it ends, and a kick by the ends that come with it.
         Fact::Session { .. }
         | Fact::SessionBound { .. }
         | Fact::Kicked { .. }
-        | Fact::Published { .. }
         | Fact::Withdrawn { .. }
         | Fact::Invited { .. }
         | Fact::InvitationRevoked { .. }
@@ -265,6 +270,7 @@ pub(super) fn deliver(services: &Services, news: Vec<News>, asked_on: Option<Con
                     services.hub.push(&to, None, &push);
                 }
             }
+            News::Files(group) => services.new_files.note(group),
             News::SessionsEnded { user, which } => {
                 for (device, connection) in services.hub.end_sessions(user, which, asked_on) {
                     services.presence.leave(device, connection);

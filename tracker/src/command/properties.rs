@@ -46,6 +46,7 @@ pub(crate) const fn properties(request: &Request) -> Properties {
         | Request::StageManifest { .. }
         | Request::StageTree { .. } => SIGN_OF_LIFE,
         Request::Login { .. } | Request::Resume { .. } => LOGIN,
+        Request::LoginWithCode { .. } => END_OF_LOGIN,
         Request::Logout | Request::ChangePassword { .. } => END_OF_LOGIN,
         Request::JoinGroup { .. } | Request::AcceptInvite { .. } => Properties { cost: ALONE, ..PLAIN },
         Request::LeaveGroup { .. } => Properties { cost: ALONE, overtakes: true, ..PLAIN },
@@ -69,7 +70,8 @@ pub(crate) const fn properties(request: &Request) -> Properties {
         | Request::GetTree { .. }
         | Request::ListShares { .. }
         | Request::ListInvites { .. }
-        | Request::Search { .. } => LISTING,
+        | Request::Search { .. }
+        | Request::News { .. } => LISTING,
         Request::CreateUser { .. }
         | Request::CreateInvitedUser { .. }
         | Request::CreateGroup { .. }

@@ -81,6 +81,7 @@ impl Fixture {
             recent_revocations: RecentRevocations::default(),
             signed_ends: SignedEnds::default(),
             probes: Probes::default(),
+            new_files: NewFiles::default(),
             key,
             store,
             passwords: Passwords::new(2).expect("passwords"),
@@ -192,6 +193,7 @@ type Pushes = mpsc::Receiver<Arc<Push>>;
 
 #[derive(Default)]
 struct Inner {
+    hears_files: Arc<std::sync::atomic::AtomicBool>,
     login: Option<(Login, Signed<SessionToken>, Registered, Pushes)>,
     staging: Staging,
     heard: Vec<Push>,
@@ -300,6 +302,7 @@ impl Device {
         self.log_out();
         let (pushes, received) = mpsc::channel(64);
         let (connection, device) = (self.connection, self.device);
+        let hears_files = Arc::clone(&self.inner.lock().expect("lock").hears_files);
         let registered = self.services.hub.register(Online {
             connection,
             device,
@@ -307,6 +310,7 @@ impl Device {
             session,
             revision: 0,
             pushes,
+            hears_files,
             kill: CancellationToken::new(),
         });
         let login = Login { user, name: name.clone(), session, device };
@@ -316,6 +320,11 @@ impl Device {
     fn log_out(&self) {
         self.heard();
         self.inner.lock().expect("lock").login = None;
+    }
+
+    /// As if news had been asked for in a session.
+    pub(crate) fn hears_files(&self) {
+        self.inner.lock().expect("lock").hears_files.store(true, Ordering::Relaxed);
     }
 
     /// The news since this was last asked.
@@ -355,7 +364,7 @@ impl Device {
         self.login_now().user
     }
 
-    fn name(&self) -> UserName {
+    pub(crate) fn name(&self) -> UserName {
         self.login_now().name
     }
 

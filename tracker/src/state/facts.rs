@@ -190,8 +190,12 @@ impl State {
             if g.claim.is_some() || !live.is_empty() {
                 let live: BTreeSet<_> = live.into_iter().collect();
                 all.insert(format!(
-                    "group {:?} {:?} open {} {live:?} {} people {members:?} {waiting:?} {listed:?} {files:?}",
-                    g.id, g.shown, g.open, g.people
+                    "group {:?} {:?} open {} {live:?} {} people {members:?} {waiting:?} {listed:?} {files:?}, last {:?}",
+                    g.id,
+                    g.shown,
+                    g.open,
+                    g.people,
+                    g.latest.last(),
                 ));
             }
         }

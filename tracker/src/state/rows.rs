@@ -12,6 +12,7 @@ use super::keys::{
     CredentialKey, DeviceKey, FileKey, GroupKey, InvitationKey, KickKey, ManifestKey, MembershipKey, PublicationKey,
     Row, RunKey, SessionKey, ShareKey, UserKey,
 };
+use super::latest::Latest;
 use super::set::OrdSet;
 use crate::fact::{CredentialId, EndReason, Hlc, InvitationId, KickId, ManifestId};
 
@@ -212,7 +213,12 @@ pub(super) struct GroupRow {
     pub(super) looks: OrdSet<(Box<str>, ShareKey)>,
     /// Derived: files with shares that are seen, by the beginning of their ids.
     pub(super) files: OrdSet<([u8; 8], FileKey)>,
+    /// Derived: the last publications, whether they are seen or not.
+    pub(super) latest: Latest<(Hlc, PublicationId), LATEST>,
 }
+
+/// Publications of a group by which it is known what is new there.
+pub(super) const LATEST: usize = 256;
 
 impl GroupRow {
     const EMPTY: Self = Self {
@@ -229,6 +235,7 @@ impl GroupRow {
         listed: OrdSet::Empty,
         looks: OrdSet::Empty,
         files: OrdSet::Empty,
+        latest: Latest::EMPTY,
     };
 }
 

@@ -157,6 +157,7 @@ impl State {
         }
         let group = self.group_of(fact.share);
         self.tallies.entry((fact.user, group)).or_default().made += 1;
+        self.groups[group].latest.insert((fact.at.hlc(), self.publications[publication].id));
         self.refresh_publication(publication);
         undo
     }
@@ -200,6 +201,17 @@ impl State {
         if let Some(tally) = self.tallies.get_mut(&(user, group)) {
             tally.made = tally.made.saturating_sub(1);
         }
+        if self.groups[group].latest.remove((fact.at.hlc(), self.publications[publication].id)) {
+            self.find_latest(group);
+        }
+    }
+
+    /// Looks through all publications: only after many were taken back, or one that was wrong.
+    fn find_latest(&mut self, group: GroupKey) {
+        let facts = self.publications.iter().filter_map(|(_, row)| Some((row.fact?, row.id)));
+        let here = facts.filter(|(fact, _)| self.group_of(fact.share) == group);
+        let all: Vec<_> = here.map(|(fact, id)| (fact.at.hlc(), id)).collect();
+        self.groups[group].latest.refill(all);
     }
 
     pub(super) fn set_withdrawn(&mut self, publication: PublicationKey, withdrawn: Option<At>) -> Undo {
@@ -345,6 +357,17 @@ impl State {
         let (_, publication) = self.speaker(share)?;
         let (.., first) = *self.named(group, &self.shares[share].name).first()?;
         self.share(publication, self.shown(share, first)?)
+    }
+
+    /// A share with the name that is shown, if it is seen and `publication` speaks for it.
+    pub(super) fn share_first_by(
+        &self,
+        group: GroupKey,
+        share: ShareKey,
+        publication: PublicationKey,
+    ) -> Option<Share> {
+        self.speaker(share).filter(|(_, first)| *first == publication)?;
+        self.share_as_shown(group, share)
     }
 
     /// Up to `most` shares of a group, by name, after `after`.

@@ -46,7 +46,8 @@ use common::ticket::UnixSeconds;
 use tokio::sync::{oneshot, watch};
 
 pub use crate::state::{
-    Account, GroupEntry, InvitationEntry, LoginRow, Seat, Seeder, SeedingFact, SessionRow, Share, Standing, State,
+    Account, GroupEntry, InvitationEntry, LoginRow, NewsQuery, Seat, Seeder, SeedingFact, SessionRow, Share, Standing,
+    State,
 };
 pub use backup::{BackupError, back_up};
 pub use bounds::LogBounds;

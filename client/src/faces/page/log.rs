@@ -118,8 +118,15 @@ fn told(news: &News) -> (String, bool) {
         | Happening::Lost
         | Happening::Unusable
         | Happening::SessionFile
+        | Happening::SubscriptionProblem
+        | Happening::SubscriptionEnded
         | Happening::ClockOff => (plain(&news.text), true),
+        // The first sentence: what follows is a line to type.
+        Happening::FileShared | Happening::InvitationUsed | Happening::Missed => {
+            (plain(news.text.split(": ").next().unwrap_or_default()), false)
+        }
         Happening::Rejected
+        | Happening::Downloaded
         | Happening::MadeAdmin
         | Happening::UserRenamed
         | Happening::GroupRenamed

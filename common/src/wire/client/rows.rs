@@ -10,7 +10,7 @@ use crate::manifest::PieceHash;
 use crate::pieces::PieceLayout;
 use crate::ticket::{Signed, Ticket, UnixSeconds};
 use crate::tree::TreePath;
-use crate::wire::limits::{List, MAX_PART, MAX_PROBES, MAX_ROWS};
+use crate::wire::limits::{List, MAX_NEWS, MAX_PART, MAX_PROBES, MAX_ROWS};
 
 /// Part of a listing; ask again with `after` the last row while `more` is set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -289,4 +289,82 @@ pub enum ProbeOutcome {
     Unreachable,
     /// Something else answers there.
     Other,
+}
+
+/// Where a row of news stands among the others: the same at both trackers. Later ones are larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct NewsMark {
+    /// When it happened: milliseconds since 1970 in the upper 48 bits, and a count.
+    pub stamp: u64,
+    /// Tells apart what happened at once, and is what it is known by.
+    pub key: u64,
+}
+
+impl NewsMark {
+    /// When it happened, in seconds since 1970.
+    pub const fn at(self) -> UnixSeconds {
+        (self.stamp >> 16) / 1000
+    }
+}
+
+/// Something that happened, and concerns the caller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct NewsRow {
+    /// When, and which.
+    pub mark: NewsMark,
+    /// In which group.
+    pub group: GroupName,
+    /// What.
+    pub what: Happened,
+}
+
+/// What can have happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub enum Happened {
+    /// Somebody asks to join, and still waits.
+    JoinRequested {
+        /// Who.
+        user: UserName,
+    },
+    /// The caller was let in, and is a member.
+    Accepted,
+    /// The caller's request was turned down.
+    Rejected,
+    /// The caller was removed.
+    Removed,
+    /// The caller has become the admin, and is it.
+    MadeAdmin,
+    /// Something was shared that the group did not have, and is there.
+    FileShared {
+        /// Its name.
+        name: FileName,
+        /// Its length, in bytes.
+        size: u64,
+        /// Its id.
+        file_id: FileId,
+        /// Whoever shared it.
+        user: UserName,
+        /// Files and empty folders in it, if it is a folder.
+        entries: Option<u32>,
+    },
+    /// Somebody came by an invitation of the caller's.
+    InvitationUsed {
+        /// Who.
+        user: UserName,
+    },
+}
+
+/// Some of what has happened, the last first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct NewsPage {
+    /// The rows.
+    pub rows: List<NewsRow, MAX_NEWS>,
+    /// Ask again with this for what was before, if there may be anything.
+    pub before: Option<NewsMark>,
+    /// Of the files of one group: earlier ones are not told any more, from this mark back.
+    pub cut: Option<NewsMark>,
 }

@@ -8,12 +8,14 @@ use crate::id::{
 use crate::invitation::InviteSecret;
 use crate::manifest::PieceHash;
 use crate::pieces::{BlockRange, PieceLayout};
+use crate::reset_code::ResetCode;
 use crate::secret::{ClusterKey, ClusterSecret};
 use crate::ticket::{Revocation, Revoked, SessionToken, Signed, Statement, Ticket};
 use crate::wire::client::{
-    Call, ClientFrame, FileInfo, FileRow, FileSelector, GroupRow, Hello, HitRow, IdPrefix, InviteRow, InviteState,
-    MemberRow, Mode, OpenedFile, OpenedShare, Page, Password, PeerRow, ProbeOutcome, ProbeRow, Probed, Push, Relation,
-    Reply, Request, Response, ServerFrame, ShareInfo, ShareRow, TrackerStatus, TreeHead, Welcome, Words,
+    Call, ClientFrame, FileInfo, FileRow, FileSelector, GroupRow, Happened, Hello, HitRow, IdPrefix, InviteRow,
+    InviteState, MemberRow, Mode, NewsMark, NewsPage, NewsRow, OpenedFile, OpenedShare, Page, Password, PeerRow,
+    ProbeOutcome, ProbeRow, Probed, Push, Relation, Reply, Request, Response, ServerFrame, ShareInfo, ShareRow,
+    TrackerStatus, TreeHead, Welcome, Words,
 };
 use crate::wire::limits::{List, Text};
 use crate::wire::peer::{self, Goodbye, LeecherFrame, SeederFrame};
@@ -196,6 +198,32 @@ pub(super) fn requests() -> Vec<Request> {
         Request::RevokeInvite { group: lab(), number: 300 },
         Request::AcceptInvite { secret: invite_secret() },
         Request::CreateInvitedUser { user: bob(), password: password("correct horse"), secret: invite_secret() },
+        Request::News { files_of: None, before: None },
+        Request::News { files_of: Some(lab()), before: Some(mark()) },
+        Request::LoginWithCode { user: alice(), code: code(), new: password("battery staple") },
+    ]
+}
+
+fn mark() -> NewsMark {
+    NewsMark { stamp: 111_411_200_000_000_003, key: 0x1516_1718_191a_1b1c }
+}
+
+fn code() -> ResetCode {
+    ResetCode::new(&key(), UserId::new([0x11; 16]), "$argon2id$", 1_700_000_040)
+}
+
+pub(super) fn happened() -> Vec<Happened> {
+    let shared =
+        |entries| Happened::FileShared { name: paper(), size: 1_000_000, file_id: file_id(), user: alice(), entries };
+    vec![
+        Happened::JoinRequested { user: bob() },
+        Happened::Accepted,
+        Happened::Rejected,
+        Happened::Removed,
+        Happened::MadeAdmin,
+        shared(None),
+        shared(Some(300)),
+        Happened::InvitationUsed { user: bob() },
     ]
 }
 
@@ -289,6 +317,11 @@ pub(super) fn responses() -> Vec<Response> {
         Response::Invited { number: 300, expires: 1_700_604_800 },
         Response::Invites(page(vec![invite_row()], true)),
         Response::Joined { group: lab() },
+        Response::News(NewsPage {
+            rows: List::first_of([NewsRow { mark: mark(), group: lab(), what: Happened::Accepted }]),
+            before: Some(mark()),
+            cut: None,
+        }),
     ]
 }
 
@@ -319,6 +352,7 @@ pub(super) fn pushes() -> Vec<Push> {
         Push::UserRenamed { claimed: bob(), now: bob() },
         Push::GroupRenamed { claimed: lab(), now: lab() },
         Push::Probe { id: 300, device: DeviceId::new([0x12; 32]), address: "192.0.2.1:7000".parse().unwrap() },
+        Push::FilesShared { group_id: GroupId::new([0x14; 16]), at: 1_700_000_000_000 },
     ]
 }
 

@@ -150,7 +150,7 @@ async fn of_logins_that_end_together_it_is_asked_once_who_is_to_hear() {
         .iter()
         .filter_map(|n| match n {
             News::Revoked { to, .. } => Some(to),
-            News::Push { .. } | News::SessionsEnded { .. } => None,
+            News::Push { .. } | News::SessionsEnded { .. } | News::Files(_) => None,
         })
         .collect();
     assert!(matches!(told[..], [one, other] if Arc::ptr_eq(one, other)), "{news:?}");

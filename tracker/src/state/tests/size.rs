@@ -7,7 +7,7 @@ use crate::fact::{Fact, Hlc, ManifestId, Stamp};
 use crate::state::rows::{
     FileRow, GroupRow, ManifestRow, MembershipRow, PublicationRow, SeederRow, SessionRow, ShareRow, UserRow,
 };
-use crate::state::{ManifestHead, State};
+use crate::state::{ManifestHead, NewsQuery, State};
 
 #[test]
 fn rows_are_as_small_as_the_header_says() {
@@ -18,7 +18,7 @@ fn rows_are_as_small_as_the_header_says() {
         ("seeder", size_of::<SeederRow>(), 28),
         ("manifest", size_of::<ManifestRow>(), 88),
         ("membership", size_of::<MembershipRow>(), 104),
-        ("group", size_of::<GroupRow>(), 296),
+        ("group", size_of::<GroupRow>(), 328),
         ("user", size_of::<UserRow>(), 184),
         ("login", size_of::<SessionRow>(), 80),
     ];
@@ -68,6 +68,42 @@ fn a_million_shares_in_one_group_take_what_the_header_says() {
     let (each, took) = ((resident() - before) / u64::from(count), began.elapsed() / count);
     println!("a share: {each} bytes, joined with its manifest and seeder in {took:?}");
     assert!(each <= 560, "{each} bytes");
+}
+
+/// Whatever the groups have: a thousand of them, with a thousand shares each, and a member of all.
+#[test]
+#[ignore = "takes a minute"]
+fn a_page_of_news_takes_as_long_whatever_there_is() {
+    let mut state = State::default();
+    let (alice, bob) = (UserId::new([1; 16]), UserId::new([2; 16]));
+    drop(state.join(at(1), &Fact::User { id: alice, name: "alice".parse().expect("a name") }));
+    drop(state.join(at(1), &Fact::User { id: bob, name: "bob".parse().expect("a name") }));
+    for n in 0..1000 {
+        let (group, membership) = (mixed::<16, GroupId>(n, 1), mixed::<16, MembershipId>(n, 2));
+        let name = format!("group-{n:04}").parse().expect("a name");
+        drop(state.join(at(2), &Fact::Group { id: group, name, creator: alice }));
+        for (user, membership) in [(alice, membership), (bob, mixed(n, 3))] {
+            drop(state.join(at(n + 3), &Fact::Requested { membership, group, user }));
+            drop(state.join(at(n + 3), &Fact::Accepted { membership, kicks_seen: Vec::new() }));
+        }
+        for m in 0..1000 {
+            let number = n * 1000 + m;
+            let (file, manifest) = (mixed::<32, FileId>(number, 4), ManifestId(mixed(number, 5)));
+            let layout = PieceLayout::new(1 << 30, 1 << 20).expect("a layout");
+            drop(state.add_manifest(manifest, ManifestHead { layout, sha1: Sha1Digest::new([1; 20]), folder: None }));
+            let (id, name) = (mixed(number, 6), format!("file-{m:04}").parse().expect("a name"));
+            let share = Fact::Published { id, group, name, file, manifest, user: alice, membership };
+            drop(state.join(at(10_000 + m * 1000 + n), &share));
+        }
+    }
+    let query = NewsQuery { user: bob, files_of: None, since: Hlc::default(), before: None, most: 200 };
+    let (began, pages) = (std::time::Instant::now(), 100);
+    for _ in 0..pages {
+        assert_eq!(state.news(&query).rows.len(), 200);
+    }
+    let took = began.elapsed() / pages;
+    println!("a page of 200 rows: {took:?}");
+    assert!(took < std::time::Duration::from_millis(20), "{took:?}, without optimisation");
 }
 
 #[test]
