@@ -28,6 +28,12 @@ pub enum Error {
     /// Nobody who has the file is there.
     #[error("{0}")]
     NoSeeders(String),
+    /// The code with which somebody wanted to log in is of no use, or there is no such user: never says which.
+    #[error(
+        "wrong user or code; a code is good once, for as long as its maker has said, and until the password is changed: the \
+         tracker's operator makes another (`reset_password`)"
+    )]
+    BadCode,
     /// The group has the file, but this device does not seed it.
     #[error("this device does not share `{0}`, so there is nothing to stop here")]
     NotShared(String),
@@ -147,6 +153,7 @@ impl Error {
             Self::Refused(refusal) => refusal.code(),
             Self::Usage(_) => "usage",
             Self::InvalidArgument(_) => "invalid_argument",
+            Self::BadCode => "bad_credentials",
             Self::NoSeeders(_) => "no_seeders",
             Self::NotShared(_) => "no_such_file",
             Self::Integrity(_) => "integrity",

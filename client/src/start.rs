@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::config::{self, Args, DataDir, Opened};
 use crate::download::{DownloadConfig, Downloads};
 use crate::engine::controls::Active;
-use crate::engine::{Begin, Call, Command, Copies, Engine, Outcome, PageLink, Rooms};
+use crate::engine::{Begin, Call, Command, Copies, Engine, Outcome, PageLink, ReadMarks, Rooms, Subscriptions};
 use crate::error::{Error, shown};
 use crate::faces::control::attach::{Attached, Listening};
 use crate::faces::control::{Control, socket};
@@ -227,6 +227,9 @@ async fn serve(
         say_page(&front, &page.open(address).await?);
     }
     begin.begin(tasks);
+    if manner == Manner::Prompt {
+        engine.watch();
+    }
     if manner != Manner::Script {
         engine.stay(tasks);
     }
@@ -369,8 +372,9 @@ async fn open_engine(
         tasks: tasks.clone(),
         limits: limits.clone(),
     })?;
+    let (copies, news, subscriptions) = (Copies::at(&path), ReadMarks::open(&path)?, Subscriptions::open(&path)?);
     Ok(Engine::new(
-        Rooms { trackers, shares, downloads, device: id, settings, values, given, limits, copies: Copies::at(&path) },
+        Rooms { trackers, shares, downloads, device: id, settings, values, given, limits, copies, news, subscriptions },
         notices,
     ))
 }

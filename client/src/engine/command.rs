@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use self::argument::{DevicePrefix, Hours, InviteLine, Lifetime, MaxRate, Order, Secret, ShareFile};
-use self::argument::{download_number, invitation_number, joined, positive, selector, uses};
+use self::argument::{download_number, invitation_number, joined, positive, selector, subscription_number, uses};
 use super::arrange::{Glob, SortBy};
 use super::paths;
 use crate::settings::{Direction, SettingName};
@@ -62,6 +62,12 @@ pub enum Command {
         /// Asked for when left out
         #[arg(value_name = "password", allow_hyphen_values = true)]
         password: Option<Secret>,
+        /// A one-time code of the tracker's operator, in place of the password; asks for a new one
+        #[arg(long, value_name = "code", conflicts_with = "password")]
+        code: Option<Secret>,
+        /// With a code, the new password; asked for when left out
+        #[arg(long = "new-password", value_name = "password", requires = "code", allow_hyphen_values = true)]
+        new_password: Option<Secret>,
     },
     /// End this login
     Logout,
@@ -305,6 +311,36 @@ pub enum Command {
         #[serde(serialize_with = "selector")]
         file_name: FileSelector,
     },
+    /// Show what has happened in your groups and here since you last looked
+    News {
+        /// All of the last 30 days, also what was shown before
+        #[arg(long)]
+        all: bool,
+    },
+    /// Fetch what is shared in a group from now on, while a client runs here
+    #[command(allow_missing_positional = true)]
+    Subscribe {
+        /// Which group
+        #[arg(value_name = "group")]
+        group: GroupName,
+        /// Only names that fit a pattern, such as '*.bin'
+        #[arg(value_name = "glob")]
+        glob: Option<Glob>,
+        /// The directory where it goes; made if it is missing
+        #[arg(value_name = "destination", value_parser = paths::parser())]
+        destination: PathBuf,
+        /// What is shared already, too
+        #[arg(long)]
+        existing: bool,
+    },
+    /// List your subscriptions on this device
+    ListSubscriptions,
+    /// End a subscription; what has come stays
+    Unsubscribe {
+        /// Its number in list_subscriptions
+        #[arg(value_name = "n", value_parser = subscription_number)]
+        n: u64,
+    },
     /// List the devices on which you are logged in
     ListDevices,
     /// End your login on a device, as `logout` there would
@@ -412,6 +448,10 @@ impl Command {
             Self::Search { .. } => "search",
             Self::Info { .. } => "info",
             Self::Verify { .. } => "verify",
+            Self::News { .. } => "news",
+            Self::Subscribe { .. } => "subscribe",
+            Self::ListSubscriptions => "list_subscriptions",
+            Self::Unsubscribe { .. } => "unsubscribe",
             Self::ListDevices => "list_devices",
             Self::EndLogin { .. } => "end_login",
             Self::Limit { .. } => "limit",
@@ -443,7 +483,9 @@ impl Command {
     pub(crate) fn holds_password(&self) -> bool {
         match self {
             Self::CreateUser { password, invite, .. } => password.is_some() || invite.is_some(),
-            Self::Login { password, .. } => password.is_some(),
+            Self::Login { password, code, new_password, .. } => {
+                password.is_some() || code.is_some() || new_password.is_some()
+            }
             Self::AcceptInvite { line } => line.is_some(),
             Self::ChangePassword { old, new } => old.is_some() || new.is_some(),
             _ => false,
@@ -530,6 +572,10 @@ mod tests {
             "search",
             "info",
             "verify",
+            "news",
+            "subscribe",
+            "list_subscriptions",
+            "unsubscribe",
             "list_devices",
             "end_login",
             "limit",

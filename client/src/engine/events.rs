@@ -146,7 +146,12 @@ async fn follow_downloads(engine: Arc<Engine>) {
     loop {
         let change = engine.downloads.change();
         let now = rows(&engine);
-        changes(&known, &now).into_iter().for_each(|event| engine.tell(event));
+        for event in changes(&known, &now) {
+            if let Event::Download(DownloadChange { row, done: Some(done), removed: false }) = &event {
+                engine.keep_download(row, done).await;
+            }
+            engine.tell(event);
+        }
         known = now;
         tokio::time::sleep(LOOK).await;
         change.await;

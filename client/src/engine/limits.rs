@@ -53,7 +53,7 @@ impl Engine {
     }
 
     /// Which group is called so: only its members learn that.
-    async fn group_id(&self, name: &GroupName) -> Result<GroupId, Error> {
+    pub(super) async fn group_id(&self, name: &GroupName) -> Result<GroupId, Error> {
         let ticket = Directory::ticket(&self.trackers, name).await?;
         let cluster = Directory::cluster(&self.trackers).ok_or_else(unexpected)?;
         Ok(ticket.verify(&cluster).map_err(|_| unexpected())?.group)

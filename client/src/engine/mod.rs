@@ -16,16 +16,20 @@ mod inspect;
 mod invitations;
 mod limits;
 mod listing;
+mod missed;
 pub mod news;
 pub mod outcome;
 pub(crate) mod paths;
 pub mod progress;
 mod search;
+mod subscriptions;
 mod transfers;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use common::id::{DeviceId, UserName};
+use common::reset_code::InvalidCode;
 use common::task::TaskGroup;
 use common::wire::client::{Password, Relation, Request, Response};
 use common::wire::limits::{MAX_PASSWORD, MIN_PASSWORD};
@@ -41,11 +45,13 @@ use self::controls::Controls;
 pub use self::copies::Copies;
 pub use self::events::Event;
 use self::limits::Scope;
+pub use self::missed::ReadMarks;
 use self::news::{Happening, News};
 pub use self::outcome::Outcome;
 pub use self::outcome::PageLink;
 use self::outcome::{Group, Member, Status, TrackerRow, User};
 pub use self::progress::{Call, Progress, ProgressSink};
+pub use self::subscriptions::Subscriptions;
 use crate::download::{Choice, Downloads};
 use crate::error::Error;
 use crate::settings::{Given, Settings, Values};
@@ -62,6 +68,12 @@ pub struct Engine {
     controls: Controls,
     limits: Limits,
     copies: Arc<Copies>,
+    news: ReadMarks,
+    subscriptions: Subscriptions,
+    /// Set once, when it is to stay.
+    stays: AtomicBool,
+    /// Whether somebody sees what it tells, in this process.
+    watched: AtomicBool,
     events: broadcast::Sender<Event>,
     /// Cancelled when somebody wants it to end.
     ended: CancellationToken,
@@ -89,6 +101,10 @@ pub struct Rooms {
     pub limits: Limits,
     /// Copies of files that came from browsers.
     pub copies: Copies,
+    /// Which news were shown.
+    pub news: ReadMarks,
+    /// What comes by itself.
+    pub subscriptions: Subscriptions,
 }
 
 /// The page for browsers, as the command `web` sees it.
@@ -100,14 +116,30 @@ pub trait OpenPage: Send + Sync {
 impl Engine {
     /// An engine over these rooms. `begin` lets it tell what happens, from the first notice on.
     pub fn new(rooms: Rooms, notices: mpsc::Receiver<Notice>) -> (Arc<Self>, Begin) {
-        let Rooms { trackers, shares, downloads, device, settings, values, given, limits, copies } = rooms;
+        let Rooms { trackers, shares, downloads, device, settings, values, given, limits, copies, news, subscriptions } =
+            rooms;
         let copies = Arc::new(copies);
         let controls = Controls::new(settings, values, given, limits.clone(), shares.clone());
         let (pushes, share_notices) = (trackers.pushes(), shares.notices());
         let events = broadcast::Sender::new(events::EVENTS);
         let (ended, page) = (CancellationToken::new(), OnceLock::new());
-        let engine =
-            Arc::new(Self { trackers, shares, downloads, device, controls, limits, copies, events, ended, page });
+        let (stays, watched) = (AtomicBool::new(false), AtomicBool::new(false));
+        let engine = Arc::new(Self {
+            trackers,
+            shares,
+            downloads,
+            device,
+            controls,
+            limits,
+            copies,
+            news,
+            subscriptions,
+            stays,
+            watched,
+            events,
+            ended,
+            page,
+        });
         let sources = events::Sources { notices, pushes, shares: share_notices };
         (Arc::clone(&engine), Begin { engine, sources })
     }
@@ -147,10 +179,28 @@ impl Engine {
         self.ended.clone()
     }
 
-    /// From now on, whenever somebody is logged in, what they share is seeded and their unfinished downloads go on.
+    /// From now on, whenever somebody is logged in, what they share is seeded, their unfinished downloads go on, what they have
+    /// subscribed to comes, and what is new is told.
     pub fn stay(self: &Arc<Self>, tasks: &TaskGroup) {
         self.trackers.serve_at(self.shares.listen_addr());
+        self.stays.store(true, Ordering::Relaxed);
         tasks.spawn("restore", events::restore(Arc::clone(self)));
+        tasks.spawn("missed", missed::follow::follow(Arc::clone(self)));
+        tasks.spawn("subscriptions", subscriptions::run::run(Arc::clone(self)));
+    }
+
+    /// Whether it stays.
+    fn stays(&self) -> bool {
+        self.stays.load(Ordering::Relaxed)
+    }
+
+    /// From now on somebody at this process sees what it tells, so that it counts as shown.
+    pub fn watch(&self) {
+        self.watched.store(true, Ordering::Relaxed);
+    }
+
+    fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
     }
 
     /// Says where the page is that `web` opens. Only the first time counts.
@@ -188,7 +238,10 @@ impl Engine {
                 let provisional = self.claimed(request).await?;
                 Ok(Outcome::UserCreated { user, provisional })
             }
-            Command::Login { user, password } => {
+            Command::Login { user, code: Some(code), new_password: new, .. } => {
+                self.login_with_code(user, code, new).await
+            }
+            Command::Login { user, password, code: None, .. } => {
                 let password = present_password(password)?;
                 let user = self.logged_in(Request::Login { user, password }).await?;
                 Ok(Outcome::LoggedIn(User { user }))
@@ -257,6 +310,12 @@ impl Engine {
             Command::Search { words, page } => self.search(&words, page).await,
             Command::Info { group, file_name } => self.info(group, file_name).await,
             Command::Verify { group, file_name } => self.verify(group, file_name, call).await,
+            Command::News { all } => self.missed(all).await,
+            Command::Subscribe { group, glob, destination, existing } => {
+                self.subscribe(group, glob, destination, existing).await
+            }
+            Command::ListSubscriptions => self.list_subscriptions().await,
+            Command::Unsubscribe { n } => self.unsubscribe(n).await,
             Command::Limit { direction: Some(direction), rate: Some(rate), group, download, at } => {
                 let scope = download.map(Scope::Download).or(group.map(Scope::Group)).unwrap_or(Scope::Client);
                 self.limit(direction, rate, scope, at).await
@@ -306,6 +365,17 @@ impl Engine {
         }
     }
 
+    /// Logs in by a code of the operator's, and sets a new password.
+    async fn login_with_code(&self, user: UserName, code: Secret, new: Option<Secret>) -> Result<Outcome, Error> {
+        let wrong = |e: InvalidCode| Error::InvalidArgument(e.to_string());
+        let (code, new) = (code.as_str().parse().map_err(wrong)?, new_password(new)?);
+        match self.logged_in(Request::LoginWithCode { user, code, new }).await {
+            Ok(user) => Ok(Outcome::LoggedIn(User { user })),
+            Err(Error::Refused(Refusal::BadCredentials)) => Err(Error::BadCode),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Leaves, or withdraws a request: the answer does not tell which, but only members may see the members.
     async fn leave(&self, group: common::id::GroupName) -> Result<Outcome, Error> {
         // Before: afterwards the name may be another group's.
@@ -325,6 +395,7 @@ impl Engine {
                 self.remove_copy(stopped.file, stopped.file_id).await;
             }
         }
+        self.subscriptions.poke();
         Ok(Outcome::Left { group, was, withdrawn })
     }
 

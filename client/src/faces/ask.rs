@@ -13,7 +13,8 @@ pub(super) fn needs_password(command: &Command) -> bool {
     matches!(
         command,
         Command::CreateUser { password: None, .. }
-            | Command::Login { password: None, .. }
+            | Command::Login { password: None, code: None, .. }
+            | Command::Login { code: Some(_), new_password: None, .. }
             | Command::ChangePassword { old: None, .. }
             | Command::AcceptInvite { line: None }
     )
@@ -23,9 +24,15 @@ pub(super) fn needs_password(command: &Command) -> bool {
 /// two times that a new one is typed differ.
 pub(super) async fn ask(prompt: &Prompt, console: &Console, command: Command) -> Option<Result<Command, Error>> {
     let filled = match command {
-        Command::Login { user, password: None } => {
+        Command::Login { user, password: None, code: None, new_password } => {
             let password = Some(one(prompt, console, &format!("password of {user}: ")).await?);
-            Command::Login { user, password }
+            Command::Login { user, password, code: None, new_password }
+        }
+        Command::Login { user, password, code: Some(code), new_password: None } => {
+            match twice(prompt, console, &format!("new password for {user}: ")).await? {
+                Ok(new) => Command::Login { user, password, code: Some(code), new_password: Some(new) },
+                Err(e) => return Some(Err(e)),
+            }
         }
         Command::CreateUser { user, password: None, invite } => {
             let password = twice(prompt, console, &format!("new password for {user}: ")).await?;

@@ -32,6 +32,9 @@ fn anchored(command: Command) -> Command {
             let destination = absolute(destination);
             Command::DownloadFile { group, file_name, destination, strategy, force, only, except }
         }
+        Command::Subscribe { group, glob, destination, existing } => {
+            Command::Subscribe { group, glob, destination: absolute(destination), existing }
+        }
         other => other,
     }
 }

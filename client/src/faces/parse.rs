@@ -93,7 +93,7 @@ fn first_positional(command: &clap::Command, words: &[String]) -> Option<usize> 
     None
 }
 
-/// `login <user> [password]`
+/// `create_user <user> [password]`
 pub(super) fn usage_of(command: &mut clap::Command) -> String {
     let usage = command.clone().disable_help_flag(true).render_usage().to_string();
     usage.trim_start_matches("Usage: ").trim().to_owned()
@@ -260,7 +260,7 @@ mod tests {
             ("change_password onlyone", "usage: change_password [old] [new]"),
             ("logout now", "usage: logout"),
             ("list_files lab --all", "usage: list_files [OPTIONS] <group>"),
-            ("login", "usage: login <user> [password]"),
+            ("login", "usage: login [OPTIONS] <user> [password]"),
             ("limit up", "<rate|off> is missing"),
             ("set seeding_slots", "<value> is missing"),
             ("limit --at 8-9", "missing"),

@@ -13,8 +13,8 @@ use crate::engine::news::{Happening, News};
 use crate::engine::outcome::ShareState;
 use crate::engine::outcome::{
     DeviceRow, DownloadRow, Downloaded, FileRow, Finding, GroupRow, HitRow, Info, InviteRow, Kind, LimitRow, Limits,
-    NewInvite, PageLink, Reach, ReachState, SettingRow, ShareRow, Status, TrackerRow, TreeRow, Uploaded, invite_word,
-    mode_word, relation_word,
+    Moment, NewInvite, NewsRow, PageLink, Reach, ReachState, SettingRow, ShareRow, Status, Subscribed, SubscriptionRow,
+    TrackerRow, TreeRow, Uploaded, invite_word, mode_word, relation_word,
 };
 use crate::engine::{Outcome, Progress};
 use crate::error::{Error, shown};
@@ -90,6 +90,12 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         Outcome::Devices { devices } => rows(devices_table(devices), "you are logged in nowhere"),
         Outcome::LoginEnded { here: true, .. } => said("logged out on this device".to_owned()),
         Outcome::LoginEnded { device, .. } => said(format!("logged out on the device {device:.8}")),
+        Outcome::News { news, since, all } => happened(news, *since, *all),
+        Outcome::Subscribed(s) => said(subscribed(s)),
+        Outcome::Subscriptions { subscriptions } => rows(subscriptions_table(subscriptions), "no subscriptions"),
+        Outcome::Unsubscribed { n, group } => {
+            said(format!("subscription {n} has ended; what came from `{group}` stays"))
+        }
         Outcome::Hits { hits, more } => found(hits, *more),
         Outcome::Info(i) => (info(i), String::new()),
         Outcome::Verified(v) => said(format!(
@@ -118,6 +124,39 @@ fn said(message: String) -> (String, String) {
 
 fn rows(table: String, none: &str) -> (String, String) {
     if table.is_empty() { said(none.to_owned()) } else { (table, String::new()) }
+}
+
+/// What has happened, each with its time.
+fn happened(news: &[NewsRow], since: Option<Moment>, all: bool) -> (String, String) {
+    let line = |row: &NewsRow| format!("{}  {}", minute(row.at), row.text);
+    let message = match (news.is_empty(), all, since) {
+        (false, ..) => String::new(),
+        (true, true, _) => "nothing has happened in the last 30 days".to_owned(),
+        (true, false, Some(at)) => format!("nothing new since {}; `news --all` shows what was before", minute(at)),
+        (true, false, None) => "nothing new; `news --all` shows the last 30 days".to_owned(),
+    };
+    (news.iter().map(line).collect::<Vec<_>>().join("\n"), message)
+}
+
+/// `2024-05-17 09:03`, in UTC.
+fn minute(at: Moment) -> String {
+    let text = at.to_string();
+    text.get(..16).map_or_else(|| text.clone(), |text| text.replace('T', " "))
+}
+
+fn subscribed(s: &Subscribed) -> String {
+    let which = s.glob.as_ref().map(|glob| format!(" and fits `{}`", Escaped(glob))).unwrap_or_default();
+    let waiting = match s.waiting {
+        0 => String::new(),
+        n => format!("; and {}", count(n, "share that is there", "shares that are there")),
+    };
+    let acts = if s.acts { "" } else { ". It acts while a client runs here: at the prompt, or with `client --stay`" };
+    format!(
+        "subscription {}: what is shared in `{}` from now on{which} comes to {}{waiting}{acts}",
+        s.n,
+        s.group,
+        shown(&s.destination)
+    )
 }
 
 /// What was found, or a page of it.
@@ -206,6 +245,9 @@ fn hint(outcome: &Outcome) -> Option<String> {
         Outcome::Downloads { .. } | Outcome::Status(_) | Outcome::Help { .. } | Outcome::Quit {} => None,
         Outcome::Web(_) | Outcome::ShutDown {} | Outcome::Limits(_) | Outcome::Verified(_) => None,
         Outcome::Settings { .. } | Outcome::Findings { .. } => None,
+        Outcome::News { .. } | Outcome::Unsubscribed { .. } => None,
+        Outcome::Subscribed(_) => Some("list_subscriptions".to_owned()),
+        Outcome::Subscriptions { subscriptions } => subscriptions.first().map(|s| format!("unsubscribe {}", s.n)),
         Outcome::Hits { hits, .. } => hits.first().map(|h| format!("info {} id:{:.16}", h.group, h.file_id)),
         Outcome::Info(i) if i.here => Some(format!("verify {} {}", i.group, as_argument(i.name.as_str()))),
         Outcome::Info(i) => Some(format!("download_file {} {} .", i.group, as_argument(i.name.as_str()))),
@@ -365,6 +407,20 @@ fn invites_table(invites: &[InviteRow]) -> String {
         invites.iter().map(|i| {
             let used = format!("{} of {}", i.used, i.uses);
             [i.n.to_string(), invite_word(i.state).replace('_', " "), used, i.expires.to_string(), i.by.to_string()]
+        }),
+    )
+}
+
+fn subscriptions_table(subscriptions: &[SubscriptionRow]) -> String {
+    table(
+        ["N", "GROUP", "NAMES", "FETCHED", "WAITING", "DESTINATION"],
+        subscriptions.iter().map(|s| {
+            let glob = s.glob.as_ref().map_or_else(|| "all".to_owned(), |glob| Escaped(glob).to_string());
+            let destination = match &s.problem {
+                Some(problem) => format!("{}  ({problem})", shown(&s.destination)),
+                None => shown(&s.destination),
+            };
+            [s.n.to_string(), s.group.to_string(), glob, s.fetched.to_string(), s.waiting.to_string(), destination]
         }),
     )
 }

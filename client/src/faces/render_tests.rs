@@ -470,6 +470,35 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
     let empty = TreeRow { path: "e".to_owned(), kind: Kind::Folder, size: 0, file_id: None, executable: false };
     let tree = Outcome::Tree { group: group(), name: name("src"), size: 5, entries: 2, files: vec![file, empty] };
     let fetched = Downloaded { files: Some(2), reused: Some(7), ..downloaded_row() };
+    let shared = NewsRow {
+        at: Moment(1_700_000_000),
+        event: Happening::FileShared,
+        group: Some(group()),
+        user: Some(name("bob")),
+        name: Some("a.bin".to_owned()),
+        size: Some(5),
+        file_id: Some(file_id()),
+        text: "bob shared a.bin".to_owned(),
+    };
+    let (event, text) = (Happening::Downloaded, "it has come".to_owned());
+    let done = NewsRow { event, text, user: None, name: None, size: None, file_id: None, ..shared.clone() };
+    let subscribed = |glob: Option<&str>, acts| Subscribed {
+        n: 1,
+        group: group(),
+        glob: glob.map(str::to_owned),
+        destination: PathBuf::from("/x"),
+        waiting: 2,
+        acts,
+    };
+    let subscription = SubscriptionRow {
+        n: 1,
+        group: group(),
+        glob: None,
+        destination: PathBuf::from("/x y"),
+        fetched: 3,
+        waiting: 0,
+        problem: Some("a.bin: why".to_owned()),
+    };
     let share = ShareRow {
         group: group(),
         name: name("a b"),
@@ -556,6 +585,14 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
             }),
         ),
         ("verify lab a.bin", Outcome::Verified(verified)),
+        ("news", Outcome::News { news: vec![shared, done], since: Some(Moment(1_700_000_000)), all: false }),
+        ("news", Outcome::News { news: Vec::new(), since: None, all: false }),
+        ("news --all", Outcome::News { news: Vec::new(), since: None, all: true }),
+        ("subscribe lab '*.bin' /x", Outcome::Subscribed(subscribed(Some("*.bin"), false))),
+        ("subscribe lab /x", Outcome::Subscribed(subscribed(None, true))),
+        ("list_subscriptions", Outcome::Subscriptions { subscriptions: vec![subscription] }),
+        ("list_subscriptions", Outcome::Subscriptions { subscriptions: Vec::new() }),
+        ("unsubscribe 1", Outcome::Unsubscribed { n: 1, group: group() }),
         ("list_devices", Outcome::Devices { devices: vec![device(true), device(false)] }),
         ("end_login abcdef", Outcome::LoginEnded { device: "ab".repeat(32), here: false }),
         ("limit up 10M", Outcome::Limits(limits())),

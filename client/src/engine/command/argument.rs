@@ -109,6 +109,11 @@ impl<'de> Deserialize<'de> for InviteLine {
     }
 }
 
+pub(super) fn subscription_number(text: &str) -> Result<u64, String> {
+    let wrong = |_| format!("`{}` is not the number of a subscription; `list_subscriptions` shows them", Escaped(text));
+    text.parse().map_err(wrong)
+}
+
 /// A share, or a file of a folder that is one: `name`, `id:<digits>`, and perhaps `/` and a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareFile {

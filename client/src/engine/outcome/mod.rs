@@ -10,6 +10,7 @@ mod downloads;
 mod invitations;
 mod json;
 mod moment;
+mod news;
 mod settings;
 mod shares;
 mod status;
@@ -25,6 +26,7 @@ pub use self::downloads::{DownloadRow, Downloaded, PeerShare};
 pub use self::invitations::{InviteEnd, InviteRow, NewInvite};
 pub(crate) use self::json::{invite_word, mode_word, relation_word};
 pub use self::moment::Moment;
+pub use self::news::{NewsRow, Subscribed, SubscriptionRow};
 pub use self::settings::{LimitRow, LimitTable, SettingRow};
 pub use self::shares::{
     FileRow, HitRow, Info, Kind, SeederRow, ShareRow, Skipped, TreeRow, Uploaded, UploadedFolder, VerifiedRow,
@@ -204,6 +206,31 @@ pub enum Outcome {
         hits: Vec<HitRow>,
         /// Whether there is another page.
         more: bool,
+    },
+    /// What has happened.
+    News {
+        /// The rows, the first first.
+        news: Vec<NewsRow>,
+        /// When they were last shown here.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        since: Option<Moment>,
+        /// Whether those are among them that were shown before.
+        #[serde(skip)]
+        all: bool,
+    },
+    /// What is shared from now on comes by itself.
+    Subscribed(Subscribed),
+    /// What comes by itself.
+    Subscriptions {
+        /// The rows.
+        subscriptions: Vec<SubscriptionRow>,
+    },
+    /// Nothing more comes by itself.
+    Unsubscribed {
+        /// Its number.
+        n: u64,
+        /// Which group.
+        group: GroupName,
     },
     /// All that there is to know of a share.
     Info(Info),

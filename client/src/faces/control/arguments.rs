@@ -79,16 +79,19 @@ pub(in crate::faces) fn words(name: &str, fields: Map<String, Value>) -> Result<
             words.extend(option_words(option, &value)?);
         }
     }
-    // What follows is no option, whatever it begins with.
-    words.extend((!positionals.is_empty()).then(|| "--".to_owned()));
-    let mut left_out = None;
+    let (mut values, mut left_out) = (Vec::new(), None);
     for arg in positionals {
         match (fields.remove(&field(arg)), &left_out) {
-            (Some(value), None) => words.push(text_of(arg, &value)?),
+            (Some(value), None) => values.push(text_of(arg, &value)?),
             (Some(_), Some(missing)) => return Err(Error::Usage(format!("`{missing}` is missing"))),
+            // One that is followed by others that are not.
+            (None, _) if !arg.is_required_set() && command.is_allow_missing_positional_set() => {}
             (None, _) => left_out = left_out.or_else(|| Some(field(arg))),
         }
     }
+    // What follows is no option, whatever it begins with. Not where it need not be said: then nothing may be left out before it.
+    words.extend(values.iter().any(|value| value.starts_with('-')).then(|| "--".to_owned()));
+    words.extend(values);
     match fields.keys().next() {
         None => Ok(words),
         Some(unknown) => Err(Error::Usage(format!("{name} has no field `{}`; {}", Escaped(unknown), known(command)))),
@@ -293,6 +296,13 @@ mod tests {
             "search 'two words' --page 2",
             "info lab 'a b'",
             "verify lab id:0123456789",
+            "login bob --code agx2k-rest --new-password 'long enough'",
+            "news",
+            "news --all",
+            "subscribe lab /x",
+            "subscribe lab '*.b?n' /x --existing",
+            "list_subscriptions",
+            "unsubscribe 1",
             "list_devices",
             "end_login abcdef",
             "limit up 10M",

@@ -39,6 +39,12 @@ pub(super) fn data_of(command: &str) -> Option<Value> {
         "stop_share" => object(&[("group", text()), ("name", text())], &[("removed", text())]),
         "list_devices" => rows("devices", &object(&[("device", text()), ("since", text()), ("here", flag())], &[])),
         "end_login" => object(&[("device", text()), ("here", flag())], &[]),
+        "news" => with(rows("news", &news_row()), &[], &[("since", text())]),
+        "subscribe" => with(subscription(), &[("acts", flag())], &[]),
+        "list_subscriptions" => {
+            rows("subscriptions", &with(subscription(), &[("fetched", number())], &[("problem", text())]))
+        }
+        "unsubscribe" => object(&[("n", number()), ("group", text())], &[]),
         "search" => hits(),
         "info" => info(),
         "verify" => verified(),
@@ -173,6 +179,17 @@ fn uploaded() -> Value {
         ],
         &[],
     )
+}
+
+fn news_row() -> Value {
+    object(
+        &[("at", text()), ("event", text()), ("text", text())],
+        &[("group", text()), ("user", text()), ("name", text()), ("size", number()), ("file_id", text())],
+    )
+}
+
+fn subscription() -> Value {
+    object(&[("n", number()), ("group", text()), ("destination", text()), ("waiting", number())], &[("glob", text())])
 }
 
 fn hits() -> Value {

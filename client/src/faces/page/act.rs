@@ -106,7 +106,8 @@ async fn new_account(page: &Page, form: NewAccount) -> Result<Outcome, Error> {
     };
     let (name, secret) = (user.clone(), Some(password.clone()));
     execute(page, Line::CreateUser { user: name, password: secret, invite: invite.clone() }).await?;
-    let logged_in = execute(page, Line::Login { user, password: Some(password) }).await?;
+    let logged_in =
+        execute(page, Line::Login { user, password: Some(password), code: None, new_password: None }).await?;
     match invite {
         None => Ok(logged_in),
         Some(line) => execute(page, Line::AcceptInvite { line: Some(line) }).await,

@@ -129,11 +129,14 @@ fn values(
             beginning(words, source.names(&list))
         }),
         Argument::File => group.map_or_else(Vec::new, |group| beginning(words, source.names(&List::Files(group)))),
-        // Numbers of invitations, which are looked up.
-        Argument::Download if command.get_name() == "revoke_invite" => Vec::new(),
-        Argument::Download => beginning(words, source.names(&List::Downloads)),
+        // Invitations and subscriptions have numbers of their own, which are looked up.
+        Argument::Download if !matches!(command.get_name(), "revoke_invite" | "unsubscribe") => {
+            beginning(words, source.names(&List::Downloads))
+        }
         Argument::Path => paths(&words.current, std::env::home_dir().as_deref()),
-        Argument::Other => Vec::new(),
+        // Either that, or what follows it.
+        Argument::Other if argument.get_id() == "glob" => paths(&words.current, std::env::home_dir().as_deref()),
+        Argument::Download | Argument::Other => Vec::new(),
     }
 }
 

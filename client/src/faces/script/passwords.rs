@@ -40,7 +40,12 @@ impl Passwords {
     /// When the descriptor was named and has no further line.
     pub(in crate::faces) async fn fill(&self, command: Command) -> Result<Command, Error> {
         Ok(match command {
-            Command::Login { user, password: None } => Command::Login { user, password: self.next().await? },
+            Command::Login { user, password: None, code: None, new_password } => {
+                Command::Login { user, password: self.next().await?, code: None, new_password }
+            }
+            Command::Login { user, password, code: Some(code), new_password: None } => {
+                Command::Login { user, password, code: Some(code), new_password: self.next().await? }
+            }
             Command::CreateUser { user, password: None, invite } => {
                 Command::CreateUser { user, password: self.next().await?, invite }
             }
@@ -82,17 +87,25 @@ mod tests {
 
     fn login(password: Option<&str>) -> Command {
         let password = password.map(|p| Secret::new(p.to_owned()));
-        Command::Login { user: "bob".parse().expect("a name"), password }
+        Command::Login { user: "bob".parse().expect("a name"), password, code: None, new_password: None }
     }
 
     #[tokio::test]
     async fn what_a_line_leaves_out_is_taken_line_by_line_and_what_it_has_is_kept() {
-        let from = passwords(Some("first one\r\nsecond\nthird"), Some("variable")).await;
+        let from = passwords(Some("first one\r\nsecond\nthird\nfourth"), Some("variable")).await;
         assert_eq!(from.fill(login(Some("own"))).await.expect("filled"), login(Some("own")));
         assert_eq!(from.fill(login(None)).await.expect("filled"), login(Some("first one")));
         let secret = |text: &str| Some(Secret::new(text.to_owned()));
         let changed = from.fill(Command::ChangePassword { old: None, new: None }).await.expect("filled");
         assert_eq!(changed, Command::ChangePassword { old: secret("second"), new: secret("third") });
+        let code = secret("agx2k");
+        let by_code = |new_password| Command::Login {
+            user: "bob".parse().expect("a name"),
+            password: None,
+            code: code.clone(),
+            new_password,
+        };
+        assert_eq!(from.fill(by_code(None)).await.expect("filled"), by_code(secret("fourth")));
         assert_eq!(from.fill(login(None)).await.expect_err("none left").code(), "usage");
         assert_eq!(from.fill(Command::Whoami).await.expect("no password"), Command::Whoami);
     }

@@ -1,0 +1,194 @@
+//! What has happened while nobody looked: what the trackers tell of the user's groups, and what this device has done.
+//!
+//! The trackers keep nothing for it that could be read up: they tell what follows from their state, each row under a mark of
+//! its own. Which of them were shown is kept here, on this device; so neither a tracker that is away nor one that hears of
+//! something late makes anything lost or told twice.
+
+pub(super) mod follow;
+mod marks;
+
+use std::collections::HashSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use common::id::{GroupName, UserId};
+use common::wire::client::{Happened, NewsPage, NewsRow as Row, Request, Response};
+
+pub use self::marks::ReadMarks;
+use super::news::{Happening, News};
+use super::outcome::{DownloadRow, Downloaded, Moment, NewsRow, Outcome};
+use super::{Engine, Error, unexpected};
+use crate::error::shown;
+use crate::share::blocking;
+use crate::units::{count, size};
+
+/// Rows that are told at most, the last ones: as many as trackers know of one group, many times over.
+const MAX_ROWS: usize = 1000;
+
+impl Engine {
+    /// What was not shown yet, or all that is still known; from then on it counts as shown.
+    pub(super) async fn missed(&self, all: bool) -> Result<Outcome, Error> {
+        let user = self.who().await?.user_id;
+        let rows = self.all_news(None, |_| true).await?;
+        let (since, read) = (self.news.read_at(user), self.news.read(user));
+        let own = self.news.own(user);
+        let is_wanted = |key: u64| all || !read.contains(&key);
+        let mut news: Vec<NewsRow> = rows.iter().rev().filter(|row| is_wanted(row.mark.key)).map(of_tracker).collect();
+        news.extend(own.iter().filter(|(key, _)| is_wanted(*key)).map(|(_, row)| row.clone()));
+        news.sort_by_key(|row| row.at);
+        let shown = rows.iter().map(|row| row.mark.key).chain(own.iter().map(|(key, _)| *key)).collect();
+        self.save_marks(user, shown, now()).await;
+        Ok(Outcome::News { news, since: since.map(Moment), all })
+    }
+
+    /// What the tracker in use tells, the last first: page after page, while `goes_on` likes a page.
+    pub(super) async fn all_news(
+        &self,
+        files_of: Option<&GroupName>,
+        goes_on: impl Fn(&[Row]) -> bool,
+    ) -> Result<Vec<Row>, Error> {
+        Ok(self.news_pages(files_of, goes_on).await?.0)
+    }
+
+    /// The same, and from which mark on the shares of a group are known by time, if not all are.
+    pub(super) async fn news_pages(
+        &self,
+        files_of: Option<&GroupName>,
+        goes_on: impl Fn(&[Row]) -> bool,
+    ) -> Result<(Vec<Row>, Option<common::wire::client::NewsMark>), Error> {
+        let (mut rows, mut before) = (Vec::new(), None);
+        loop {
+            let request = Request::News { files_of: files_of.cloned(), before };
+            let page = match self.trackers.call(request).await? {
+                Response::News(page) => page,
+                _ => return Err(unexpected()),
+            };
+            let NewsPage { rows: new, before: next, cut } = page;
+            let is_last = next.is_none() || next == before || !goes_on(&new);
+            rows.extend(new.into_vec());
+            if is_last || rows.len() >= MAX_ROWS {
+                rows.truncate(MAX_ROWS);
+                return Ok((rows, cut));
+            }
+            before = next;
+        }
+    }
+
+    /// Keeps that a download is complete. Of a script it is told by the command.
+    pub(super) async fn keep_download(&self, row: &DownloadRow, done: &Downloaded) {
+        let session = self.trackers.session();
+        let user = session.borrow().as_ref().map(|s| s.user_id).filter(|_| self.stays());
+        if let Some(user) = user {
+            let text = format!("`{}` of `{}` has come: {}", row.name, row.group, shown(&done.path));
+            self.keep_news(user, &News::in_group(Happening::Downloaded, &row.group, text), Some(row.name.to_string()))
+                .await;
+        }
+    }
+
+    /// Keeps what this device has to tell until somebody asks.
+    pub(super) async fn keep_news(&self, user: UserId, news: &News, name: Option<String>) {
+        let row = NewsRow {
+            at: Moment(now()),
+            event: news.event,
+            group: news.group.clone(),
+            user: news.user.clone(),
+            name,
+            size: None,
+            file_id: None,
+            text: news.text.clone(),
+        };
+        let (marks, was_told) = (self.news.clone(), self.is_watched());
+        let kept = blocking(move || marks.add(user, row, was_told)).await;
+        kept.unwrap_or_else(|e| tracing::warn!("news of this device are not kept: {e}"));
+    }
+
+    /// The marks of what was shown. Who cannot save them is told the same again.
+    async fn save_marks(&self, user: UserId, shown: HashSet<u64>, at: u64) {
+        let marks = self.news.clone();
+        let saved = blocking(move || marks.set_read(user, shown, at)).await;
+        saved.unwrap_or_else(|e| tracing::warn!("what was shown of the news is not noted: {e}"));
+    }
+}
+
+/// By this machine's clock, in seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// A row, as it is told.
+fn of_tracker(row: &Row) -> NewsRow {
+    let News { event, group, user, text, .. } = told(row);
+    let (name, bytes, file_id) = match &row.what {
+        Happened::FileShared { name, size, file_id, .. } => {
+            (Some(name.as_str().to_owned()), Some(*size), Some(*file_id))
+        }
+        _ => (None, None, None),
+    };
+    NewsRow { at: Moment(row.mark.at()), event, group, user, name, size: bytes, file_id, text }
+}
+
+/// A row as a sentence, as it would have been told at the time.
+fn told(Row { group, what, .. }: &Row) -> News {
+    let in_group = |event, text| News::in_group(event, group, text);
+    match what {
+        Happened::JoinRequested { user } => News::join_requested(group, user),
+        Happened::Accepted => News::accepted(group),
+        Happened::Rejected => News::rejected(group),
+        Happened::Removed => News::removed(group),
+        Happened::MadeAdmin => News::made_admin(group),
+        Happened::FileShared { name, size: bytes, user, entries, .. } => {
+            let what = match entries {
+                Some(entries) => {
+                    format!("the folder {name} ({}, {})", count((*entries).into(), "file", "files"), size(*bytes))
+                }
+                None => format!("{name} ({})", size(*bytes)),
+            };
+            News {
+                user: Some(user.clone()),
+                ..in_group(Happening::FileShared, format!("{user} shared {what} in `{group}`"))
+            }
+        }
+        Happened::InvitationUsed { user } => {
+            let text = format!("{user} has come to `{group}` by an invitation");
+            News { user: Some(user.clone()), ..in_group(Happening::InvitationUsed, text) }
+        }
+    }
+}
+
+/// New files of one group in one sentence.
+fn told_files(group: &GroupName, files: &[&Row]) -> Option<News> {
+    match files {
+        [] => None,
+        [one] => Some(told(one)),
+        many => {
+            let text = format!("{} new files in `{group}`: `list_files {group} --sort age` shows them", many.len());
+            Some(News::in_group(Happening::FileShared, group, text))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::id::FileId;
+    use common::wire::client::NewsMark;
+
+    use super::*;
+
+    fn shared(name: &str, entries: Option<u32>) -> Row {
+        let (name, user) = (name.parse().expect("a name"), "bob".parse().expect("a name"));
+        let what = Happened::FileShared { name, size: 2048, file_id: FileId::new([7; 32]), user, entries };
+        Row { mark: NewsMark { stamp: (1_700_000_000_000) << 16, key: 1 }, group: "lab".parse().expect("a name"), what }
+    }
+
+    #[test]
+    fn a_row_is_a_sentence_and_many_files_are_one() {
+        let row = of_tracker(&shared("a b.bin", None));
+        assert_eq!(row.text, "bob shared a b.bin (2.0 KiB) in `lab`");
+        assert_eq!((row.at, row.event, row.size), (Moment(1_700_000_000), Happening::FileShared, Some(2048)));
+        assert_eq!(of_tracker(&shared("src", Some(3))).text, "bob shared the folder src (3 files, 2.0 KiB) in `lab`");
+        let (a, b) = (shared("a", None), shared("b", None));
+        let text = told_files(&a.group, &[&a, &b]).expect("news").text;
+        assert_eq!(text, "2 new files in `lab`: `list_files lab --sort age` shows them");
+        assert_eq!(told_files(&a.group, &[&a]).expect("news").text, told(&a).text);
+        assert!(told_files(&a.group, &[]).is_none());
+    }
+}

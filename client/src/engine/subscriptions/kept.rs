@@ -1,0 +1,221 @@
+//! The subscriptions of one data directory, in a file.
+//!
+//! Invariant: what [`Subscriptions`] holds is what is on the disk; a change that cannot be saved is undone. An item is kept
+//! until its file is there, so that whatever is killed begins it again, and finds its download on the list.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use common::id::{FileId, FileName, GroupId, GroupName, UserId};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::look::Known;
+use crate::error::{Error, shown};
+use crate::private_file;
+use crate::transfer::saved::{path, text};
+
+const FILE_NAME: &str = "subscriptions.json";
+const VERSION: u32 = 1;
+
+/// One subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Subscription {
+    /// Its number, from 1; never used again in this data directory.
+    pub(super) n: u64,
+    #[serde(with = "text")]
+    pub(super) user: UserId,
+    /// What the group was called then.
+    pub(super) group: GroupName,
+    #[serde(with = "text")]
+    pub(super) group_id: GroupId,
+    /// Only names that fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) glob: Option<String>,
+    /// The directory, absolute.
+    #[serde(with = "path")]
+    pub(super) destination: PathBuf,
+    /// Shares that have come.
+    pub(super) fetched: u64,
+    /// What was last wrong, if nothing has come since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) problem: Option<String>,
+    pub(super) known: Known,
+    /// What is to come, the first first.
+    #[serde(default)]
+    pub(super) waiting: Vec<Item>,
+}
+
+/// A share that is to come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Item {
+    pub(super) name: FileName,
+    #[serde(with = "text")]
+    pub(super) file_id: FileId,
+    /// How often it has failed.
+    #[serde(default)]
+    pub(super) tries: u32,
+    /// When it may be tried again, in seconds since 1970.
+    #[serde(default)]
+    pub(super) not_before: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    /// The largest number that was ever given.
+    last: u64,
+    subscriptions: Vec<Subscription>,
+}
+
+/// All of them. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Subscriptions(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    file: PathBuf,
+    stored: Mutex<Stored>,
+    /// Told when one was added or has ended.
+    changed: watch::Sender<()>,
+}
+
+impl Subscriptions {
+    /// Those under `data_dir`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or was written by a newer release: it is left as it is.
+    pub fn open(data_dir: &Path) -> Result<Self, Error> {
+        let file = data_dir.join(FILE_NAME);
+        let stored = match private_file::read(&file)? {
+            None => Stored { version: VERSION, last: 0, subscriptions: Vec::new() },
+            Some(text) => {
+                let damaged = |why: String| {
+                    let text = format!(
+                        "the subscriptions in {} cannot be read ({why}); mend or remove the file",
+                        shown(&file)
+                    );
+                    Error::InvalidArgument(text)
+                };
+                let stored: Stored = serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
+                if stored.version != VERSION {
+                    return Err(damaged("it is of another release".to_owned()));
+                }
+                stored
+            }
+        };
+        let changed = watch::Sender::new(());
+        Ok(Self(Arc::new(Inner { file, stored: Mutex::new(stored), changed })))
+    }
+
+    /// Told when one was added or has ended.
+    pub(super) fn changed(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
+    }
+
+    /// Something may have changed for them: they are looked at.
+    pub(in crate::engine) fn poke(&self) {
+        self.0.changed.send_replace(());
+    }
+
+    /// Those of a user, by number.
+    pub(super) fn of(&self, user: UserId) -> Vec<Subscription> {
+        self.locked().subscriptions.iter().filter(|s| s.user == user).cloned().collect()
+    }
+
+    /// Adds one under the next number, which is returned. Blocks on the disk.
+    pub(super) fn add(&self, new: Subscription) -> Result<u64, Error> {
+        let n = self.save(|stored| {
+            stored.last += 1;
+            stored.subscriptions.push(Subscription { n: stored.last, ..new });
+            stored.last
+        })?;
+        self.0.changed.send_replace(());
+        Ok(n)
+    }
+
+    /// Ends one of a user. Blocks on the disk.
+    pub(super) fn remove(&self, user: UserId, n: u64) -> Result<Option<Subscription>, Error> {
+        let is_it = |s: &Subscription| s.user == user && s.n == n;
+        if !self.locked().subscriptions.iter().any(is_it) {
+            return Ok(None);
+        }
+        let ended = self.save(|stored| {
+            let at = stored.subscriptions.iter().position(is_it);
+            at.map(|at| stored.subscriptions.remove(at))
+        })?;
+        self.0.changed.send_replace(());
+        Ok(ended)
+    }
+
+    /// Changes one, if it is still there. Blocks on the disk.
+    pub(super) fn change(&self, n: u64, change: impl FnOnce(&mut Subscription)) -> Result<(), Error> {
+        if !self.locked().subscriptions.iter().any(|s| s.n == n) {
+            return Ok(());
+        }
+        self.save(|stored| stored.subscriptions.iter_mut().find(|s| s.n == n).map(change)).map(drop)
+    }
+
+    fn save<T>(&self, change: impl FnOnce(&mut Stored) -> T) -> Result<T, Error> {
+        let mut stored = self.locked();
+        let mut new = Stored { version: VERSION, last: stored.last, subscriptions: stored.subscriptions.clone() };
+        let result = change(&mut new);
+        let text = serde_json::to_vec_pretty(&new).map_err(|e| Error::from_io("write", &self.0.file, e.into()))?;
+        private_file::replace(&self.0.file, &text)?;
+        *stored = new;
+        Ok(result)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Stored> {
+        self.0.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new(user: u8) -> Subscription {
+        Subscription {
+            n: 0,
+            user: UserId::new([user; 16]),
+            group: "lab".parse().expect("a name"),
+            group_id: GroupId::new([9; 16]),
+            glob: Some("*.bin".to_owned()),
+            destination: PathBuf::from("/x"),
+            fetched: 0,
+            problem: None,
+            known: Known::default(),
+            waiting: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn they_are_there_after_a_restart_and_numbers_are_not_used_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let all = Subscriptions::open(dir.path()).expect("opened");
+        let (alice, bob) = (UserId::new([1; 16]), UserId::new([2; 16]));
+        assert_eq!((all.add(new(1)).expect("saved"), all.add(new(1)).expect("saved")), (1, 2));
+        assert!(all.remove(bob, 2).expect("not hers").is_none());
+        assert!(all.remove(alice, 2).expect("saved").is_some());
+        let item =
+            Item { name: "a.bin".parse().expect("a name"), file_id: FileId::new([7; 32]), tries: 1, not_before: 5 };
+        all.change(1, |s| s.waiting.push(item.clone())).expect("saved");
+        all.change(2, |s| s.fetched = 9).expect("it is gone");
+        let again = Subscriptions::open(dir.path()).expect("opened");
+        assert_eq!(again.of(alice), [Subscription { n: 1, waiting: vec![item], ..new(1) }]);
+        assert!(again.of(bob).is_empty());
+        assert_eq!(again.add(new(2)).expect("saved"), 3);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_left_as_it_is() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for text in ["{", r#"{"version":2,"last":0,"subscriptions":[]}"#] {
+            std::fs::write(dir.path().join(FILE_NAME), text).expect("written");
+            let refused = Subscriptions::open(dir.path()).expect_err("no subscriptions");
+            assert!(refused.to_string().contains("mend or remove"), "{refused}");
+            assert_eq!(std::fs::read_to_string(dir.path().join(FILE_NAME)).expect("there"), text);
+        }
+    }
+}

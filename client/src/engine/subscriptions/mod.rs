@@ -1,0 +1,117 @@
+//! Subscriptions: what is shared in a group from now on comes by itself, also after restarts.
+//!
+//! What is wanted is kept on this device, per user, and by the group's id. A client that stays looks ([`look`]) at what was
+//! published since, whenever it hears that something was, or meets another tracker, and fetches it ([`run`]) as a download like
+//! any other. So a hint that is lost, or a tracker that is away, loses nothing.
+
+mod kept;
+mod look;
+pub(super) mod run;
+
+use std::path::{Path, PathBuf};
+
+use common::id::{FileId, FileName, GroupId, GroupName};
+
+pub use self::kept::Subscriptions;
+use self::kept::{Item, Subscription};
+use super::arrange::Glob;
+use super::outcome::{Outcome, Subscribed, SubscriptionRow};
+use super::{Engine, Error};
+use crate::error::shown;
+use crate::share::blocking;
+
+/// Subscriptions that a user may have on one device.
+const MAX_SUBSCRIPTIONS: usize = 100;
+
+/// A share that may be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    name: FileName,
+    file_id: FileId,
+}
+
+impl Engine {
+    /// From now on what is shared in `group` comes to `destination`; with `existing`, so does what is there.
+    pub(super) async fn subscribe(
+        &self,
+        group: GroupName,
+        glob: Option<Glob>,
+        destination: PathBuf,
+        existing: bool,
+    ) -> Result<Outcome, Error> {
+        let user = self.who().await?.user_id;
+        let group_id = self.group_id(&group).await?;
+        if self.subscriptions.of(user).len() >= MAX_SUBSCRIPTIONS {
+            let text =
+                format!("you have {MAX_SUBSCRIPTIONS} subscriptions here, which is the most; `unsubscribe` ends one");
+            return Err(Error::InvalidArgument(text));
+        }
+        let known = look::Known::begin(self, group_id, &group).await?;
+        let wanted = if existing { self.shares_since(group_id, &group, 0).await? } else { Vec::new() };
+        let destination = blocking(move || directory(&destination)).await?;
+        let fits = |found: &Found| glob.as_ref().is_none_or(|glob| glob.fits(found.name.as_str()));
+        let here = self.here(group_id);
+        let waiting = wanted.into_iter().filter(|found| fits(found) && !here.contains(&found.file_id));
+        let new = Subscription {
+            n: 0,
+            user,
+            group: group.clone(),
+            group_id,
+            glob: glob.as_ref().map(ToString::to_string),
+            destination: destination.clone(),
+            fetched: 0,
+            problem: None,
+            known,
+            waiting: waiting.map(|Found { name, file_id }| Item { name, file_id, tries: 0, not_before: 0 }).collect(),
+        };
+        let waiting = new.waiting.len() as u64;
+        let all = self.subscriptions.clone();
+        let n = blocking(move || all.add(new)).await?;
+        let glob = glob.map(|glob| glob.to_string());
+        Ok(Outcome::Subscribed(Subscribed { n, group, glob, destination, waiting, acts: self.stays() }))
+    }
+
+    pub(super) async fn list_subscriptions(&self) -> Result<Outcome, Error> {
+        let user = self.who().await?.user_id;
+        let names = self.shares.group_names();
+        let row = |s: Subscription| SubscriptionRow {
+            n: s.n,
+            group: names.present(s.group_id, &s.group),
+            glob: s.glob,
+            destination: s.destination,
+            fetched: s.fetched,
+            waiting: s.waiting.len() as u64,
+            problem: s.problem,
+        };
+        Ok(Outcome::Subscriptions { subscriptions: self.subscriptions.of(user).into_iter().map(row).collect() })
+    }
+
+    /// Ends one. What has begun to come goes on, as any download.
+    pub(super) async fn unsubscribe(&self, n: u64) -> Result<Outcome, Error> {
+        let user = self.who().await?.user_id;
+        let all = self.subscriptions.clone();
+        let ended = blocking(move || all.remove(user, n)).await?;
+        let none = || Error::InvalidArgument(format!("there is no subscription {n}; `list_subscriptions` shows all"));
+        let group = ended.map(|s| self.shares.group_names().present(s.group_id, &s.group)).ok_or_else(none)?;
+        Ok(Outcome::Unsubscribed { n, group })
+    }
+
+    /// What this device shares in a group, whole.
+    fn here(&self, group: GroupId) -> std::collections::HashSet<FileId> {
+        let own = self.shares.list().unwrap_or_default();
+        own.into_iter().filter(|share| share.group_id == group).map(|share| share.file_id).collect()
+    }
+}
+
+/// A directory, made if it is missing, as it is called whatever the working directory.
+fn directory(path: &Path) -> Result<PathBuf, Error> {
+    if path.exists() && !path.is_dir() {
+        let text = format!(
+            "{} is not a directory; a subscription needs one, since files come under their own names",
+            shown(path)
+        );
+        return Err(Error::InvalidArgument(text));
+    }
+    std::fs::create_dir_all(path).map_err(|e| Error::from_io("make the directory", path, e))?;
+    path.canonicalize().map_err(|e| Error::from_io("open", path, e))
+}

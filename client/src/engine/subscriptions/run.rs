@@ -1,0 +1,338 @@
+//! Fetches what subscriptions are for, while a client stays: looks when there is cause to, and has a few downloads going at a
+//! time.
+//!
+//! Every item stays kept until its file is there. What fails is tried again, ever more rarely; only what can never succeed
+//! is given up, and told.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::id::{FileId, FileName, GroupName, UserId};
+use common::wire::client::FileSelector;
+use common::wire::refusal::Refusal;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use super::Found;
+use super::kept::{Item, Subscription};
+use super::look::Look;
+use crate::download::{Choice, DownloadId, State, Strategy};
+use crate::engine::arrange::Glob;
+use crate::engine::missed::follow::concerns;
+use crate::engine::news::{Happening, News};
+use crate::engine::{Engine, Event};
+use crate::error::Error;
+use crate::share::blocking;
+
+/// Downloads that all subscriptions together have going at a time.
+const AT_ONCE: usize = 3;
+/// What is told within this time is looked at together.
+const TOGETHER: Duration = Duration::from_millis(300);
+/// How often is looked in any case: a hint may be lost.
+const IN_ANY_CASE: Duration = Duration::from_secs(300);
+/// How long after a look that failed there is another.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Delays before a failed item is tried again, in seconds: the first, and the longest.
+const RETRY_FIRST: u64 = 5;
+const RETRY_MOST: u64 = 600;
+
+/// Which item of which subscription.
+type Key = (u64, FileName, FileId);
+type Running = FuturesUnordered<BoxFuture<'static, (Key, End)>>;
+
+/// How the fetching of one item has ended.
+enum End {
+    /// It is there now.
+    Fetched,
+    /// It is there already, or nobody wants it any more.
+    Over,
+    /// It can never come, for this reason.
+    Never(Error),
+    /// Not now.
+    Later(Error),
+}
+
+/// Runs for as long as the client.
+pub(in crate::engine) async fn run(engine: Arc<Engine>) {
+    let mut session = engine.trackers.session();
+    let (mut pushes, mut view, mut changed) =
+        (engine.trackers.pushes(), engine.trackers.view(), engine.subscriptions.changed());
+    let mut worker = Worker { engine: Arc::clone(&engine), user: None, running: Running::new(), begun: HashSet::new() };
+    let (mut look_at, mut connection) = (Instant::now(), engine.trackers.connection());
+    loop {
+        let user = session.borrow_and_update().as_ref().map(|s| s.user_id);
+        if user != worker.user {
+            // Downloads of another user rest; those of this one are on the list again.
+            (worker.user, worker.running, worker.begun) = (user, Running::new(), HashSet::new());
+            look_at = Instant::now();
+        }
+        if look_at <= Instant::now() {
+            let looked = worker.look_all().await;
+            look_at = Instant::now() + if looked { IN_ANY_CASE } else { AGAIN };
+        }
+        let next = worker.fill().await.map_or(look_at, |wait| look_at.min(Instant::now() + wait));
+        tokio::select! {
+            Some((key, end)) = worker.running.next() => worker.ended(key, end).await,
+            cause = pushes.recv() => match cause {
+                Ok(push) if !concerns(&push) => {}
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => look_at = look_at.min(Instant::now() + TOGETHER),
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+            ok = changed.changed() => match ok {
+                Ok(()) => look_at = look_at.min(Instant::now() + TOGETHER),
+                Err(_) => return,
+            },
+            ok = view.changed() => {
+                if !ok {
+                    return;
+                }
+                // Another tracker may know of something that this client has not heard.
+                let now = engine.trackers.connection();
+                if std::mem::replace(&mut connection, now) != now {
+                    look_at = look_at.min(Instant::now() + TOGETHER);
+                }
+            }
+            ok = session.changed() => if ok.is_err() {
+                return;
+            },
+            () = tokio::time::sleep_until(next) => {}
+        }
+    }
+}
+
+/// Its methods take it whole: what is running may be sent to another thread, and not shared with one.
+struct Worker {
+    engine: Arc<Engine>,
+    user: Option<UserId>,
+    running: Running,
+    begun: HashSet<Key>,
+}
+
+impl Worker {
+    fn subscriptions(&self) -> Vec<Subscription> {
+        self.user.map(|user| self.engine.subscriptions.of(user)).unwrap_or_default()
+    }
+
+    /// Looks for what is new in every group; whether all could be looked at.
+    async fn look_all(&mut self) -> bool {
+        let mut all_well = true;
+        for subscription in self.subscriptions() {
+            match self.look(&subscription).await {
+                Ok(()) => {}
+                Err(Error::Refused(Refusal::NotAMember(_) | Refusal::NoSuchGroup(_))) => {
+                    self.end(&subscription).await;
+                }
+                Err(e) => {
+                    all_well = false;
+                    // That no tracker answers is told elsewhere.
+                    if !matches!(e, Error::TrackersUnreachable(_) | Error::Timeout(_)) {
+                        self.note(subscription.n, move |s| s.problem = Some(e.to_string())).await;
+                    }
+                }
+            }
+        }
+        all_well
+    }
+
+    async fn look(&mut self, subscription: &Subscription) -> Result<(), Error> {
+        let Subscription { n, group, group_id, glob, known, waiting, .. } = subscription;
+        let now = self.engine.looked_at(known.at());
+        let (rows, cut) = self.engine.published(*group_id, group).await?;
+        let Look { mut new, missed_since, known: next } = known.look(&rows, cut, now);
+        if let Some(since) = missed_since {
+            // Clocks differ, and what was published at the same moment counts.
+            new.extend(self.engine.shares_since(*group_id, group, since.saturating_sub(60)).await?);
+        }
+        if new.is_empty() && *known == next {
+            return Ok(());
+        }
+        let glob: Option<Glob> = glob.as_ref().and_then(|text| text.parse().ok());
+        let here = self.engine.here(*group_id);
+        let mut seen: HashSet<(FileName, FileId)> =
+            waiting.iter().map(|item| (item.name.clone(), item.file_id)).collect();
+        let wanted = |found: &Found| {
+            glob.as_ref().is_none_or(|glob| glob.fits(found.name.as_str()))
+                && !here.contains(&found.file_id)
+                && seen.insert((found.name.clone(), found.file_id))
+        };
+        new.retain(wanted);
+        let items = new.into_iter().map(|Found { name, file_id }| Item { name, file_id, tries: 0, not_before: 0 });
+        let items: Vec<_> = items.collect();
+        let all = self.engine.subscriptions.clone();
+        let n = *n;
+        blocking(move || {
+            all.change(n, |s| {
+                s.known = next;
+                s.waiting.extend(items);
+            })
+        })
+        .await
+    }
+
+    /// The user is out of the group.
+    async fn end(&mut self, subscription: &Subscription) {
+        let Some(user) = self.user else { return };
+        let (all, n) = (self.engine.subscriptions.clone(), subscription.n);
+        if let Err(e) = blocking(move || all.remove(user, n)).await {
+            return tracing::warn!("a subscription that has ended is not removed: {e}");
+        }
+        let group = self.engine.shares.group_names().present(subscription.group_id, &subscription.group);
+        let text = format!("subscription {n} has ended: you are not a member of `{group}` any more");
+        self.tell(News::in_group(Happening::SubscriptionEnded, &group, text), None).await;
+    }
+
+    async fn tell(&mut self, news: News, name: Option<String>) {
+        if let Some(user) = self.user {
+            self.engine.keep_news(user, &news, name).await;
+        }
+        self.engine.tell(Event::News(news));
+    }
+
+    async fn note(&mut self, n: u64, change: impl FnOnce(&mut Subscription) + Send + 'static) {
+        let all = self.engine.subscriptions.clone();
+        let noted = blocking(move || all.change(n, change)).await;
+        noted.unwrap_or_else(|e| tracing::warn!("subscription {n} is not kept as it is: {e}"));
+    }
+
+    /// Begins what may be begun; how long the first of the others has to wait.
+    async fn fill(&mut self) -> Option<Duration> {
+        let now = crate::engine::missed::now();
+        let mut next = None;
+        for subscription in self.subscriptions() {
+            for item in &subscription.waiting {
+                let key = (subscription.n, item.name.clone(), item.file_id);
+                if self.running.len() >= AT_ONCE {
+                    return None;
+                }
+                if self.begun.contains(&key) {
+                    continue;
+                }
+                if item.not_before > now {
+                    next = Some(next.map_or(item.not_before, |next: u64| next.min(item.not_before)));
+                    continue;
+                }
+                let (engine, of, item, running) =
+                    (Arc::clone(&self.engine), subscription.clone(), item.clone(), key.clone());
+                self.begun.insert(key);
+                self.running.push(Box::pin(async move { (running, fetch(&engine, &of, &item).await) }));
+            }
+        }
+        next.map(|at| Duration::from_secs(at.saturating_sub(now).max(1)))
+    }
+
+    async fn ended(&mut self, key: Key, end: End) {
+        self.begun.remove(&key);
+        let (n, name, file_id) = key;
+        let subscriptions = self.subscriptions();
+        let Some(of) = subscriptions.iter().find(|s| s.n == n) else { return };
+        let is_it = {
+            let name = name.clone();
+            move |item: &Item| item.file_id == file_id && item.name == name
+        };
+        match end {
+            End::Fetched => {
+                self.note(n, move |s| {
+                    s.waiting.retain(|item| !is_it(item));
+                    (s.fetched, s.problem) = (s.fetched + 1, None);
+                })
+                .await;
+            }
+            End::Over => self.note(n, move |s| s.waiting.retain(|item| !is_it(item))).await,
+            End::Never(e) => {
+                let group = self.engine.shares.group_names().present(of.group_id, &of.group);
+                let text = format!("subscription {n} leaves `{name}` of `{group}` alone: {e}");
+                self.tell(News::in_group(Happening::SubscriptionProblem, &group, text), Some(name.as_str().to_owned()))
+                    .await;
+                let problem = format!("{name}: {e}");
+                self.note(n, move |s| {
+                    s.waiting.retain(|item| !is_it(item));
+                    s.problem = Some(problem);
+                })
+                .await;
+            }
+            End::Later(e) => {
+                let problem = format!("{name}: {e}");
+                self.note(n, move |s| {
+                    if let Some(item) = s.waiting.iter_mut().find(|item| is_it(item)) {
+                        let delay = RETRY_FIRST.saturating_mul(1 << item.tries.min(10)).min(RETRY_MOST);
+                        (item.tries, item.not_before) = (item.tries + 1, crate::engine::missed::now() + delay);
+                    }
+                    s.problem = Some(problem);
+                })
+                .await;
+            }
+        }
+    }
+}
+
+/// Fetches one item, to the end.
+async fn fetch(engine: &Engine, of: &Subscription, item: &Item) -> End {
+    // After a kill, or because it was fetched by hand.
+    if engine.here(of.group_id).contains(&item.file_id) {
+        return End::Over;
+    }
+    if !of.destination.is_dir() {
+        let text = format!("there is no directory {} any more", crate::error::shown(&of.destination));
+        return End::Later(Error::InvalidArgument(text));
+    }
+    let group = name_of(engine, of).await;
+    let file = FileSelector::Name(item.name.clone());
+    engine.trackers.serve_at(engine.shares.listen_addr());
+    let started =
+        engine.downloads.start_some(group, file, Choice::default(), &of.destination, Strategy::Rarest, false).await;
+    match started {
+        Ok(id) => finished(engine, id).await,
+        Err(Error::Refused(Refusal::NoSuchFile { .. })) => End::Over,
+        Err(e @ Error::DestinationExists(_)) => End::Never(e),
+        // Such as a directory of that name.
+        Err(e @ Error::InvalidArgument(_)) if of.destination.join(item.name.as_str()).exists() => End::Never(e),
+        Err(e) => End::Later(e),
+    }
+}
+
+/// What the group is called now, if that means it; else its reference, which always does.
+async fn name_of(engine: &Engine, of: &Subscription) -> GroupName {
+    let present = engine.shares.group_names().present(of.group_id, &of.group);
+    match engine.group_id(&present).await {
+        Ok(id) if id == of.group_id => present,
+        _ => of.group.reference(of.group_id),
+    }
+}
+
+/// Waits for the end of a download. One that was paused is left to whoever did that.
+async fn finished(engine: &Engine, id: DownloadId) -> End {
+    let Some(mut progress) = engine.downloads.watch(id) else { return End::Over };
+    loop {
+        {
+            let now = progress.borrow_and_update();
+            if now.done.is_some() {
+                return End::Fetched;
+            }
+            if now.state == State::Failed {
+                let unknown = || Error::Internal(now.reason.clone().unwrap_or_else(|| "it has failed".to_owned()));
+                return End::Later(now.error.clone().unwrap_or_else(unknown));
+            }
+        }
+        tokio::select! {
+            changed = progress.changed() => if changed.is_err() {
+                return End::Over;
+            },
+            () = gone(engine, id) => return End::Over,
+        }
+    }
+}
+
+/// Waits until a download has left the list: its user has given it up.
+async fn gone(engine: &Engine, id: DownloadId) {
+    loop {
+        let change = engine.downloads.change();
+        if engine.downloads.row(id).is_none() {
+            return;
+        }
+        change.await;
+    }
+}
