@@ -326,6 +326,6 @@ mod tests {
             assert_eq!(again.expect(text), command);
         }
         let named: Vec<_> = Line::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-        assert_eq!(named.len(), 42, "each of {named:?} is above");
+        assert_eq!(named.len(), 46, "each of {named:?} is above");
     }
 }

@@ -16,7 +16,7 @@ use crate::link::ShareLink;
 pub(super) fn command(name: &str, fields: Vec<(String, String)>) -> Result<Command, Error> {
     let fields =
         fields.into_iter().map(file_id).map(|field| no_rate(name, field)).filter(|(_, value)| !value.is_empty());
-    let mut fields: Map<_, _> = fields.map(|(field, value)| (field, Value::String(value))).collect();
+    let mut fields: Map<_, _> = fields.map(|(field, text)| value(field, text)).collect();
     if fields.contains_key("link") {
         // The link says the group.
         fields.remove("group");
@@ -24,6 +24,12 @@ pub(super) fn command(name: &str, fields: Vec<(String, String)>) -> Result<Comma
     let words = arguments::words(name, fields)?;
     let parsed = parse::parse_words(&words).ok_or_else(|| Error::Usage("there is no command".to_owned()))?;
     parsed.command
+}
+
+/// A box that is ticked is a switch; all else is text.
+fn value(field: String, text: String) -> (String, Value) {
+    let is_switch = field == "existing" && text == "true";
+    (field, if is_switch { Value::Bool(true) } else { Value::String(text) })
 }
 
 /// A limit that is left empty is none.
@@ -62,6 +68,8 @@ mod tests {
         assert_eq!(upload.expect("a command"), typed("upload_file '/a b' lab --piece-size 1M"));
         let unlimited = of("limit", &[("direction", "up"), ("rate", "")]);
         assert_eq!(unlimited.expect("a command"), typed("limit up off"));
+        let subscribe = [("group", "lab"), ("glob", ""), ("destination", "/x"), ("existing", "true")];
+        assert_eq!(of("subscribe", &subscribe).expect("a command"), typed("subscribe --existing lab /x"));
         assert_eq!(of("status", &[]).expect("a command"), Command::Status);
     }
 

@@ -10,6 +10,7 @@ use super::files::{Filter, Here, SORTS};
 use super::{Part, Rendered, html, partial};
 use crate::download::State;
 use crate::engine::outcome::NewInvite;
+use crate::engine::{Call, Command, Outcome};
 use crate::error::{Error, shown};
 use crate::faces::page::Page;
 use crate::faces::page::uploads::Stage;
@@ -24,7 +25,25 @@ struct Group<'a> {
     destination: String,
     uploads: &'a Part,
     files: &'a Part,
+    subscriptions: &'a Part,
     people: &'a [Part],
+}
+
+#[derive(Template)]
+#[template(path = "subscriptions.html")]
+struct Subscriptions<'a> {
+    group: &'a GroupName,
+    destination: &'a str,
+    rows: Vec<Subscription>,
+}
+
+struct Subscription {
+    n: u64,
+    glob: Option<String>,
+    destination: String,
+    fetched: u64,
+    waiting: u64,
+    problem: String,
 }
 
 #[derive(Template)]
@@ -98,10 +117,19 @@ pub(super) async fn render(page: &Page, group: &GroupName, filter: &Filter) -> R
     let people = people(page, group).await?;
     let uploads = uploads(page, group)?;
     let destination = shown(&page.destination());
-    let main =
-        html(&Group { group, filter, sorts: SORTS, destination, uploads: &uploads, files: &files, people: &people })?;
+    let subscriptions = subscriptions(page, group, &destination).await?;
+    let main = html(&Group {
+        group,
+        filter,
+        sorts: SORTS,
+        destination,
+        uploads: &uploads,
+        files: &files,
+        subscriptions: &subscriptions,
+        people: &people,
+    })?;
     // The files are not among the parts: the browser asks for those that it shows, once it hears that they have changed.
-    let parts = people.into_iter().chain([uploads]).collect();
+    let parts = people.into_iter().chain([uploads, subscriptions]).collect();
     Ok(Rendered { title: group.to_string(), main, parts, status: axum::http::StatusCode::OK })
 }
 
@@ -170,6 +198,22 @@ pub(super) async fn invited(page: &Page, invite: &NewInvite) -> Result<String, E
     let shown = html(&Invited { line: &line, uses, until, local: invite.local })?;
     let list = invites(page, &invite.group).await?;
     Ok(shown + &list.map(|part| partial("invites", "outerMorph", &part.html)).unwrap_or_default())
+}
+
+/// What comes from the group by itself.
+async fn subscriptions(page: &Page, group: &GroupName, destination: &str) -> Result<Part, Error> {
+    let outcome = page.engine.run(Command::ListSubscriptions, &Call::unwatched(false)).await?;
+    let all = if let Outcome::Subscriptions { subscriptions } = outcome { subscriptions } else { Vec::new() };
+    let row = |s: crate::engine::outcome::SubscriptionRow| Subscription {
+        n: s.n,
+        glob: s.glob.map(|glob| common::escape::Escaped(&glob).to_string()),
+        destination: shown(&s.destination),
+        fetched: s.fetched,
+        waiting: s.waiting,
+        problem: s.problem.unwrap_or_default().replace('`', ""),
+    };
+    let rows = all.into_iter().filter(|s| s.group == *group).map(row).collect();
+    Part::new("subscriptions", &Subscriptions { group, destination, rows })
 }
 
 fn uploads(page: &Page, group: &GroupName) -> Result<Part, Error> {
