@@ -237,11 +237,18 @@ fn every_command_answers_as_the_description_says() {
         "{info}"
     );
     call("verify", json!({"link": info["link"]}));
+    let subscribed =
+        call("subscribe", json!({"group": "lab", "glob": "*.none", "destination": path("inbox"), "existing": true}));
+    assert_eq!((&subscribed["acts"], &subscribed["waiting"]), (&json!(true), &json!(0)), "{subscribed}");
+    call("list_subscriptions", json!({}));
+    call("unsubscribe", json!({"n": subscribed["n"]}));
     call(
         "download_file",
         json!({"group": "lab", "file_name": "a.bin", "destination": path("copy.bin"), "strategy": "random"}),
     );
     call("show_downloads", json!({}));
+    call("news", json!({}));
+    assert_ne!(call("news", json!({"all": true}))["since"], Value::Null);
     call("cancel_download", json!({"n": 1}));
     call("stop_share", json!({"group": "lab", "file_name": "a.bin"}));
     // Nobody seeds it: it waits.

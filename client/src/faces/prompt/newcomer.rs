@@ -104,7 +104,7 @@ impl Interactive {
     }
 
     async fn log_in(&self, user: UserName, password: Secret, signals: &mut Signals) -> Result<Result<(), Error>, Next> {
-        let login = Command::Login { user, password: Some(password) };
+        let login = Command::Login { user, password: Some(password), code: None, new_password: None };
         Ok(self.carry_out(login, signals).await?.map(|outcome: Outcome| show(&self.console, &outcome, false)))
     }
 

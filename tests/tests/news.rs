@@ -1,0 +1,289 @@
+//! News, subscriptions and one-time codes, over real programs: what was missed with either tracker dead, what comes by itself
+//! over restarts, and a password that was lost.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::time::{Duration, Instant};
+
+use harness::{Client, Cluster, Live, PATIENCE, Terminal, random_file};
+use portable_pty::CommandBuilder;
+use serde_json::Value;
+
+fn file(client: &Client, name: &str) -> String {
+    let path = client.home().join(name);
+    random_file(&path, 100_000).unwrap();
+    path.display().to_string()
+}
+
+/// Texts of news, as a script gets them.
+fn texts(news: &Value) -> Vec<String> {
+    news["news"].as_array().unwrap().iter().map(|row| row["text"].as_str().unwrap().to_owned()).collect()
+}
+
+fn events(news: &Value) -> Vec<&str> {
+    news["news"].as_array().unwrap().iter().map(|row| row["event"].as_str().unwrap()).collect()
+}
+
+/// Runs a line again and again until its data are as wanted.
+fn until(live: &mut Live, line: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let data = live.ok(line);
+        if wanted(&data) {
+            return data;
+        }
+        assert!(Instant::now() < deadline, "{line}: {data}\n{}", live.process.stderr.text());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Alice's group, with Bob in it.
+fn lab(cluster: &Cluster) -> (Client, Client) {
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    alice.ok(&["create_group lab"]);
+    bob.ok(&["join_group lab"]);
+    alice.ok(&["accept_request lab bob"]);
+    (alice, bob)
+}
+
+#[test]
+fn what_was_missed_is_told_once_by_either_tracker() {
+    let mut cluster = Cluster::start(2);
+    let (alice, bob) = lab(&cluster);
+    let carol = cluster.user("carol");
+    carol.ok(&["join_group lab"]);
+    let mut seeds = alice.live();
+    seeds.ok(&format!("upload_file {} lab --name one.bin", file(&alice, "one.bin")));
+    assert_eq!(events(&alice.ok(&["news"])), ["join_requested"]);
+    for dead in [1, 2] {
+        // What each tracker says alone.
+        cluster.kill_tracker(dead);
+        let told = bob.ok(&["news --all"]);
+        assert_eq!(events(&told), ["accepted", "file_shared"], "without tracker {dead}");
+        assert_eq!(told["news"][1]["name"], "one.bin");
+        assert_eq!((&told["news"][1]["group"], &told["news"][1]["user"]), (&Value::from("lab"), &Value::from("alice")));
+        cluster.start_tracker(dead);
+        until(&mut seeds, "status", |status| status["mode"] == "dual");
+    }
+    assert!(texts(&bob.ok(&["news"])).is_empty(), "shown before");
+    // A tracker that is away says later what it alone knows: that is news then.
+    cluster.kill_tracker(2);
+    seeds.ok(&format!("upload_file {} lab --name two.bin", file(&alice, "two.bin")));
+    alice.ok(&["reject_request lab carol"]);
+    assert_eq!(texts(&bob.ok(&["news"])).len(), 1);
+    let carols = carol.ok(&["news"]);
+    assert_eq!(events(&carols), ["rejected"]);
+    alice.ok(&["remove_member lab bob"]);
+    assert_eq!(events(&bob.ok(&["news"])), ["removed"]);
+    assert_eq!(events(&bob.ok(&["news --all"])), ["removed"], "nothing else of a group that he is not in");
+    assert!(seeds.stop());
+}
+
+#[test]
+fn news_are_told_above_the_line_that_is_being_typed() {
+    let cluster = Cluster::start(1);
+    let (alice, bob) = lab(&cluster);
+    let mut command = CommandBuilder::new(harness::binary("client"));
+    command.cwd(bob.home());
+    command.args(["127.0.0.1:0", &cluster.info().display().to_string(), "--data-dir", "data"]);
+    command.env("TERM", "xterm-256color");
+    let mut terminal = Terminal::open(command, 30, 120);
+    // From then on what happens is told as it comes.
+    terminal.until_text("1 piece of news: `news` shows them");
+    terminal.until("a prompt", |t| t.line().trim_end() == "bob@shoal>");
+    terminal.press("list_fi");
+    terminal.until("what was typed", |t| t.line() == "bob@shoal> list_fi");
+    let mut seeds = alice.live();
+    seeds.ok(&format!("upload_file {} lab --name one.bin", file(&alice, "one.bin")));
+    terminal.until_text("alice shared one.bin (97.7 KiB) in `lab`");
+    assert_eq!(terminal.line(), "bob@shoal> list_fi", "what is typed is left alone");
+    // Many at once are one line. Those that were shared before the tracker told may have one of their own.
+    for n in 0..12 {
+        seeds.send(&format!("upload_file {} lab", file(&alice, &format!("many{n}.bin"))));
+    }
+    terminal.until_text("new files in `lab`: `list_files lab --sort age` shows them");
+    assert_eq!(terminal.line(), "bob@shoal> list_fi");
+    seeds.ok("make_admin lab bob");
+    terminal.until_text("you are the admin of `lab` now");
+    let carol = cluster.user("carol");
+    carol.ok(&["join_group lab"]);
+    terminal.until_text("carol asks to join `lab`");
+    terminal.press("les lab\r");
+    terminal.until_text("many11.bin");
+    assert!(!terminal.text().contains("error"), "{}", terminal.text());
+    // What was seen at the prompt is not told again, once that is noted.
+    for text in ["you are a member of `lab` now", "nothing new since"] {
+        terminal.until("a prompt", |t| t.line().trim_end() == "bob@shoal>");
+        terminal.press("news\r");
+        terminal.until_text(text);
+    }
+    terminal.press("quit\r");
+    assert!(seeds.stop());
+}
+
+#[test]
+fn a_prompt_says_how_much_was_missed_and_a_script_does_not() {
+    let cluster = Cluster::start(1);
+    let (alice, bob) = lab(&cluster);
+    let mut seeds = alice.live();
+    seeds.ok(&format!("upload_file {} lab --name one.bin", file(&alice, "one.bin")));
+    let script = bob.run(&["whoami"]);
+    assert!(!script.stderr.contains("news"), "{}", script.stderr);
+    let mut command = CommandBuilder::new(harness::binary("client"));
+    command.cwd(bob.home());
+    command.args(["127.0.0.1:0", &cluster.info().display().to_string(), "--data-dir", "data"]);
+    let mut terminal = Terminal::open(command, 30, 120);
+    terminal.until_text("2 pieces of news: `news` shows them");
+    terminal.press("news\r");
+    terminal.until_text("alice shared one.bin");
+    terminal.until_text("you are a member of `lab` now");
+    terminal.press("quit\r");
+    assert!(seeds.stop());
+}
+
+#[test]
+fn a_subscription_fetches_what_is_new_over_restarts_of_both_sides() {
+    let mut cluster = Cluster::start(2);
+    let (alice, bob) = lab(&cluster);
+    let mut seeds = alice.live();
+    let mut upload = |name: &str| seeds.ok(&format!("upload_file {} lab", file(&alice, name)));
+    upload("before.bin");
+    let inbox = bob.home().join("inbox");
+    let made = bob.ok(&[&format!("subscribe lab '*.bin' {}", inbox.display())]);
+    assert_eq!((&made["n"], &made["acts"], &made["waiting"]), (&Value::from(1), &Value::from(false), &Value::from(0)));
+    upload("one.bin");
+    upload("other.txt");
+    let has = |name: &'static str| {
+        let (there, wanted) = (inbox.join(name), alice.home().join(name));
+        move || std::fs::read(&there).is_ok_and(|bytes| bytes == std::fs::read(&wanted).unwrap())
+    };
+    let fetched = |n: u64| move |data: &Value| data["subscriptions"][0]["fetched"] == n;
+    let mut stays = bob.live();
+    until(&mut stays, "list_subscriptions", fetched(1));
+    assert!(has("one.bin")() && !inbox.join("before.bin").exists() && !inbox.join("other.txt").exists());
+    // It hears of it at once, also by the tracker that is left.
+    cluster.kill_tracker(1);
+    upload("two.bin");
+    until(&mut stays, "list_subscriptions", fetched(2));
+    assert!(has("two.bin")());
+    until(&mut stays, "news --all", |data| events(data).iter().filter(|event| **event == "downloaded").count() == 2);
+    // While the client is away, and the tracker that knows of it alone, too.
+    assert!(stays.stop());
+    upload("three.bin");
+    cluster.start_tracker(1);
+    std::fs::write(inbox.join("four.bin"), "mine").unwrap();
+    upload("four.bin");
+    let mut stays = bob.live();
+    until(&mut stays, "list_subscriptions", |data| data["subscriptions"][0]["waiting"] == 0 && fetched(3)(data));
+    assert!(has("three.bin")());
+    assert_eq!(std::fs::read_to_string(inbox.join("four.bin")).unwrap(), "mine", "nothing is replaced");
+    let problem = stays.ok("list_subscriptions")["subscriptions"][0]["problem"].as_str().unwrap_or_default().to_owned();
+    assert!(problem.is_empty() || problem.contains("exists already"), "{problem}");
+    let news = stays.ok("news --all");
+    assert!(events(&news).contains(&"subscription_problem"), "{news}");
+    until(&mut stays, "news --all", |data| events(data).iter().filter(|event| **event == "downloaded").count() == 3);
+    let rows = news["news"].as_array().unwrap();
+    assert!(rows.iter().filter(|row| row["event"] == "downloaded").all(|row| row["group"] == "lab"), "{news}");
+    let refused = stays.refused("unsubscribe 7", "invalid_argument");
+    assert!(refused.contains("list_subscriptions"), "{refused}");
+    // The end of the membership is the end of it.
+    seeds.ok("remove_member lab bob");
+    until(&mut stays, "list_subscriptions", |data| data["subscriptions"] == Value::Array(Vec::new()));
+    until(&mut stays, "news --all", |data| events(data).contains(&"subscription_ended"));
+    assert!(stays.stop() && seeds.stop());
+}
+
+#[test]
+fn a_subscription_takes_what_is_there_if_it_is_asked_to_and_ends_when_it_is_told() {
+    let cluster = Cluster::start(1);
+    let (alice, bob) = lab(&cluster);
+    let mut seeds = alice.live();
+    for name in ["a.bin", "b.bin", "c.txt"] {
+        seeds.ok(&format!("upload_file {} lab", file(&alice, name)));
+    }
+    let folder = alice.home().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    random_file(&folder.join("inner.dat"), 5000).unwrap();
+    seeds.ok(&format!("upload_file {} lab", folder.display()));
+    let mut stays = bob.live();
+    let inbox = bob.home().join("deep/inbox");
+    stays.refused(&format!("subscribe lab {}", file(&bob, "a-file")), "invalid_argument");
+    stays.refused(&format!("subscribe nowhere {}", inbox.display()), "no_such_group");
+    let made = stays.ok(&format!("subscribe --existing lab {}", inbox.display()));
+    assert_eq!((&made["acts"], &made["waiting"]), (&Value::from(true), &Value::from(4)));
+    until(&mut stays, "list_subscriptions", |data| data["subscriptions"][0]["fetched"] == 4);
+    for name in ["a.bin", "b.bin", "c.txt"] {
+        assert_eq!(std::fs::read(inbox.join(name)).unwrap(), std::fs::read(alice.home().join(name)).unwrap());
+    }
+    assert_eq!(std::fs::metadata(inbox.join("folder/inner.dat")).unwrap().len(), 5000);
+    assert_eq!(stays.ok("unsubscribe 1")["group"], "lab");
+    assert_eq!(stays.ok("list_subscriptions")["subscriptions"], Value::Array(Vec::new()));
+    seeds.ok(&format!("upload_file {} lab", file(&alice, "late.bin")));
+    until(&mut stays, "news --all", |data| texts(data).iter().any(|text| text.contains("late.bin")));
+    assert!(!inbox.join("late.bin").exists());
+    assert!(stays.stop() && seeds.stop());
+}
+
+/// The code that tracker `number` prints.
+fn code(cluster: &mut Cluster, number: usize, line: &str) -> String {
+    let tracker = cluster.tracker(number);
+    tracker.process.type_line(line);
+    let found = |line: &str| line.split_once(" --code ").map(|(_, code)| code.to_owned());
+    tracker.process.stdout.wait_for(PATIENCE, found).unwrap_or_else(|| panic!("{}", tracker.process.stderr.text()))
+}
+
+#[test]
+fn who_has_lost_the_password_sets_a_new_one_by_a_code_from_the_console() {
+    let mut cluster = Cluster::start(2);
+    let alice = cluster.user("alice");
+    let first = code(&mut cluster, 1, "reset_password alice");
+    cluster.kill_tracker(1);
+    let new = cluster.client("new");
+    let other = if first.as_bytes()[15] == b'b' { "c" } else { "b" };
+    let wrong = format!("{}{other}{}", &first[..15], &first[16..]);
+    let line = |code: &str, password: &str| format!("login alice --code {code} --new-password {password}");
+    new.refused(&line("nonsense", "a-new-password"), "invalid_argument");
+    new.refused(&line(&wrong, "a-new-password"), "bad_credentials");
+    new.refused(&line(&first, "short"), "invalid_argument");
+    assert_eq!(new.ok(&[&line(&first, "a-new-password")])["user"], "alice", "the other tracker takes it");
+    assert_eq!(new.ok(&["whoami"])["user"], "alice");
+    let refused = new.refused(&line(&first, "another-password"), "bad_credentials");
+    assert!(refused.contains("good once"), "{refused}");
+    alice.refused("whoami", "not_logged_in");
+    alice.refused("login alice password-of-alice", "bad_credentials");
+    alice.ok(&["login alice a-new-password"]);
+    // Clear answers at the console.
+    let tracker = cluster.tracker(2);
+    for (line, answer) in [
+        ("reset_password", "name the user"),
+        ("reset_password nobody", "no user `nobody`"),
+        ("reset_password alice 25", "1 to 24 hours"),
+    ] {
+        tracker.process.type_line(line);
+        let said = tracker.process.stderr.wait_for(PATIENCE, |line| line.contains(answer).then_some(()));
+        assert!(said.is_some(), "{line}: {}", tracker.process.stderr.text());
+    }
+    // At a prompt the new password is asked for, twice and unseen; the code stays out of the history.
+    let second = code(&mut cluster, 2, "reset_password alice 24");
+    let mut command = CommandBuilder::new(harness::binary("client"));
+    command.cwd(new.home());
+    command.args(["127.0.0.1:0", &cluster.info().display().to_string(), "--data-dir", "prompt"]);
+    let mut terminal = Terminal::open(command, 30, 120);
+    terminal.until("a prompt", |t| t.line().trim_end() == "shoal>");
+    terminal.press(&format!("login alice --code {second}\r"));
+    terminal.until_text("new password for alice: ");
+    terminal.press("typed-password\r");
+    terminal.until_text("the same password again: ");
+    terminal.press("typed-password\r");
+    terminal.until("logged in", |t| t.line().trim_end() == "alice@shoal>");
+    assert!(!terminal.text().contains("typed-password"));
+    terminal.press("quit\r");
+    let deadline = Instant::now() + PATIENCE;
+    while terminal.child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "{}", terminal.text());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let history = std::fs::read_to_string(new.home().join("prompt/history")).unwrap_or_default();
+    assert!(!history.contains(&second[..5]), "{history}");
+    alice.ok(&["login alice typed-password"]);
+}
