@@ -79,9 +79,13 @@ impl Engine {
     /// From when on what is published may be new at the next look: now; but while the other tracker is away, which may know of
     /// something that was published earlier, as at the last look.
     pub(super) fn looked_at(&self, last: u64) -> u64 {
+        if self.is_apart() { last } else { self.trackers.now() }
+    }
+
+    /// Whether there is another tracker that may know more.
+    pub(super) fn is_apart(&self) -> bool {
         let known = self.trackers.known();
-        let is_apart = known.trackers.len() > 1 && known.mode != Some(Mode::Dual);
-        if is_apart { last } else { self.trackers.now() }
+        known.trackers.len() > 1 && known.mode != Some(Mode::Dual)
     }
 
     /// The last publications in a group, the last first, and from where on they are told.

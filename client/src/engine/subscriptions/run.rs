@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::Found;
 use super::kept::{Item, Subscription};
 use super::look::Look;
-use crate::download::{Choice, DownloadId, State, Strategy};
+use crate::download::{Choice, DownloadId, DownloadRow, State, Strategy};
 use crate::engine::arrange::Glob;
 use crate::engine::missed::follow::concerns;
 use crate::engine::news::{Happening, News};
@@ -36,6 +36,8 @@ const TOGETHER: Duration = Duration::from_millis(300);
 const IN_ANY_CASE: Duration = Duration::from_secs(300);
 /// How long after a look that failed there is another.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How long a download may wait for a seeder before another has its place; it stays on the list, and may come meanwhile.
+const WAITS: Duration = Duration::from_secs(60);
 /// Delays before a failed item is tried again, in seconds: the first, and the longest.
 const RETRY_FIRST: u64 = 5;
 const RETRY_MOST: u64 = 600;
@@ -123,7 +125,11 @@ impl Worker {
         for subscription in self.subscriptions() {
             match self.look(&subscription).await {
                 Ok(()) => {}
-                Err(Error::Refused(Refusal::NotAMember(_) | Refusal::NoSuchGroup(_))) => {
+                // By the word of both trackers, and about this user: one that is behind, or alone, may not have heard of the
+                // acceptance.
+                Err(Error::Refused(Refusal::NotAMember(_) | Refusal::NoSuchGroup(_)))
+                    if !self.engine.is_apart() && self.is_of_session() =>
+                {
                     self.end(&subscription).await;
                 }
                 Err(e) => {
@@ -136,6 +142,11 @@ impl Worker {
             }
         }
         all_well
+    }
+
+    /// Whether the user is still the one who is logged in.
+    fn is_of_session(&self) -> bool {
+        self.engine.trackers.session().borrow().as_ref().map(|s| s.user_id) == self.user
     }
 
     async fn look(&mut self, subscription: &Subscription) -> Result<(), Error> {
@@ -203,7 +214,10 @@ impl Worker {
         let now = crate::engine::missed::now();
         let mut next = None;
         for subscription in self.subscriptions() {
-            for item in &subscription.waiting {
+            // What has failed waits for what has not been tried.
+            let mut waiting: Vec<&Item> = subscription.waiting.iter().collect();
+            waiting.sort_by_key(|item| item.tries);
+            for item in waiting {
                 let key = (subscription.n, item.name.clone(), item.file_id);
                 if self.running.len() >= AT_ONCE {
                     return None;
@@ -279,6 +293,11 @@ async fn fetch(engine: &Engine, of: &Subscription, item: &Item) -> End {
         let text = format!("there is no directory {} any more", crate::error::shown(&of.destination));
         return End::Later(Error::InvalidArgument(text));
     }
+    let path = of.destination.join(item.name.as_str());
+    let is_paused = |row: &DownloadRow| row.path == path && row.progress.state == State::Paused;
+    if engine.downloads.list().iter().any(is_paused) {
+        return End::Later(paused());
+    }
     let group = name_of(engine, of).await;
     let file = FileSelector::Name(item.name.clone());
     engine.trackers.serve_at(engine.shares.listen_addr());
@@ -286,7 +305,13 @@ async fn fetch(engine: &Engine, of: &Subscription, item: &Item) -> End {
         engine.downloads.start_some(group, file, Choice::default(), &of.destination, Strategy::Rarest, false).await;
     match started {
         Ok(id) => finished(engine, id).await,
-        Err(Error::Refused(Refusal::NoSuchFile { .. })) => End::Over,
+        Err(e @ Error::Refused(Refusal::NoSuchFile { .. })) => {
+            if engine.is_apart() {
+                End::Later(e)
+            } else {
+                End::Over
+            }
+        }
         Err(e @ Error::DestinationExists(_)) => End::Never(e),
         // Such as a directory of that name.
         Err(e @ Error::InvalidArgument(_)) if of.destination.join(item.name.as_str()).exists() => End::Never(e),
@@ -303,9 +328,15 @@ async fn name_of(engine: &Engine, of: &Subscription) -> GroupName {
     }
 }
 
-/// Waits for the end of a download. One that was paused is left to whoever did that.
+fn paused() -> Error {
+    Error::InvalidArgument("its download is paused; `resume_download` goes on with it".to_owned())
+}
+
+/// Waits for the end of a download. One that was paused is left to whoever did that, and one that waits for a seeder to its
+/// luck: neither keeps the place of others.
 async fn finished(engine: &Engine, id: DownloadId) -> End {
     let Some(mut progress) = engine.downloads.watch(id) else { return End::Over };
+    let mut waits_until = None;
     loop {
         {
             let now = progress.borrow_and_update();
@@ -316,8 +347,23 @@ async fn finished(engine: &Engine, id: DownloadId) -> End {
                 let unknown = || Error::Internal(now.reason.clone().unwrap_or_else(|| "it has failed".to_owned()));
                 return End::Later(now.error.clone().unwrap_or_else(unknown));
             }
+            match now.state {
+                State::Paused => return End::Later(paused()),
+                State::Waiting => waits_until = waits_until.or_else(|| Some(Instant::now() + WAITS)),
+                _ => waits_until = None,
+            }
         }
+        let waited = async {
+            match waits_until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = waited => {
+                let text = "nobody who has it is there; it goes on when somebody comes";
+                return End::Later(Error::Timeout(text.to_owned()));
+            }
             changed = progress.changed() => if changed.is_err() {
                 return End::Over;
             },
