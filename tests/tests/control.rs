@@ -258,12 +258,18 @@ fn every_command_answers_as_the_description_says() {
     call("pause_download", json!({ "n": n }));
     call("show_downloads", json!({}));
     call("resume_download", json!({ "n": n }));
+    let revoked = call("invite", json!({"group": "lab", "uses": 2, "expires": "7d"}));
+    call("revoke_invite", json!({"group": "lab", "n": revoked["n"]}));
+    let good = call("invite", json!({"group": "lab"}));
+    call("list_invites", json!({"group": "lab"}));
     call("remove_member", json!({"group": "lab", "user": "carol"}));
     carol.ok(&["join_group lab"]);
     call("reject_request", json!({"group": "lab", "user": "carol"}));
     carol.ok(&["join_group lab"]);
     call("accept_request", json!({"group": "lab", "user": "carol"}));
     call("make_admin", json!({"group": "lab", "user": "carol"}));
+    call("leave_group", json!({"group": "lab"}));
+    call("accept_invite", json!({"line": good["invite"]}));
     call("leave_group", json!({"group": "lab"}));
     call("join_group", json!({"group": "lab"}));
     call("limit", json!({"direction": "up", "rate": 10_000_000}));

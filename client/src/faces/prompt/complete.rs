@@ -286,6 +286,7 @@ mod tests {
                 "list_invites",
                 "list_files",
                 "list_shares",
+                "list_subscriptions",
                 "list_devices"
             ]
         );
