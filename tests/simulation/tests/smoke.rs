@@ -117,13 +117,9 @@ fn an_invitation_is_seldom_overused_but_while_the_trackers_are_apart() {
         connected.add(&run(&Plan::invitations("connected", vec![], 0), seed));
         apart.add(&run(&plan("invitations while apart"), seed));
     }
-    assert!(connected.redeemed > 100 && apart.redeemed > 100, "{connected}; {apart}");
-    assert!(
-        connected.overused * 4 < apart.overused,
-        "{} of connected trackers, {} apart",
-        connected.overused,
-        apart.overused
-    );
+    assert!(connected.redeemed > 30 && apart.redeemed > 30, "{connected}; {apart}");
+    // In the same moment nobody is asked in these runs.
+    assert!(connected.overused == 0 && apart.overused > 0, "{connected}; {apart}");
 }
 
 #[test]
