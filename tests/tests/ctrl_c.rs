@@ -78,7 +78,7 @@ fn at_the_prompt_hashing_and_verifying_end() {
     let alice = cluster.user("alice");
     alice.ok(&["create_group lab"]);
     large_file(&alice, "endless.bin", 256);
-    large_file(&alice, "long.bin", 2);
+    large_file(&alice, "long.bin", 6);
     let mut t = open(&alice, &[]);
     interrupted(&mut t, "upload_file endless.bin lab", shows("hashing endless.bin"));
     enter(&mut t, "upload_file long.bin lab");

@@ -78,7 +78,8 @@ pub(crate) struct Context {
 
 type Reader<S> = FrameReader<ReadHalf<S>, ClientFrame>;
 type Writer<S> = FrameWriter<WriteHalf<S>, ServerFrame>;
-type Done = (Carried, Option<Place>);
+/// What has come of a call, the place for its answer, and what was handed over for it in vain.
+type Done = (Carried, Option<Place>, Handed);
 
 /// Serves a client until it leaves, breaks a rule, or the server drains. Dropped, it ends at once.
 ///
@@ -219,7 +220,7 @@ struct Session<'a> {
     replies: mpsc::Sender<Outgoing>,
     pushes: mpsc::Sender<Arc<Push>>,
     /// Whether news have been asked for: then the client knows hints of new files.
-    hears_files: Arc<AtomicBool>,
+    hears_hints: Arc<AtomicBool>,
     // Of the frame that is arriving.
     room: Room,
     /// When it has to be whole.
@@ -247,7 +248,7 @@ impl<'a> Session<'a> {
         let (id, running) = (context.services.hub.number(), FuturesUnordered::new());
         let room = context.receive_budget.room(peer.address, slot.kill().clone());
         let (frame_due, here, staging, held, alone) = (None, None, Staging::default(), None, false);
-        let (gone, hears_files) = (CancellationToken::new(), Arc::default());
+        let (gone, hears_hints) = (CancellationToken::new(), Arc::default());
         Self {
             id,
             gone,
@@ -256,7 +257,7 @@ impl<'a> Session<'a> {
             slot,
             replies,
             pushes,
-            hears_files,
+            hears_hints,
             room,
             frame_due,
             here,
@@ -343,7 +344,7 @@ impl<'a> Session<'a> {
         let kind = properties(&request);
         self.alone = kind.changes_login;
         if matches!(request, Request::News { .. }) {
-            self.hears_files.store(true, Ordering::Relaxed);
+            self.hears_hints.store(true, Ordering::Relaxed);
         }
         let login = self.here.as_ref().map(|here| here.login.clone());
         let user = login.as_ref().map(|login| login.user);
@@ -363,11 +364,11 @@ impl<'a> Session<'a> {
             Some(lacking) if lacking.len() > seen_waits::MAX_ORIGINS => match user {
                 // A stranger has seen nothing that it could miss.
                 None => None,
-                Some(_) => return self.at_once(number, Err(Refusal::Stale)),
+                Some(_) => return self.not_begun(number, Refusal::Stale, handed),
             },
             Some(lacking) => match self.context.seen_waits.enter(payer) {
                 Some(wait) => Some((lacking, wait)),
-                None => return self.at_once(number, Err(Refusal::Busy)),
+                None => return self.not_begun(number, Refusal::Busy, handed),
             },
             None => None,
         };
@@ -394,17 +395,17 @@ impl<'a> Session<'a> {
                 () = call.caller.gives_up() => Err(Refusal::Busy),
             };
             match prepared {
-                Ok(place) => (command::carry_out(call, login, request, handed).await, place),
-                Err(refusal) => (Err(refusal), None),
+                Ok(place) => (command::carry_out(call, login, request, handed).await, place, Handed::Nothing),
+                Err(refusal) => (Err(refusal), None, handed),
             }
         });
         self.running.push(Box::pin(async move {
             let done = match timeout(CALL_TIMEOUT, running).await {
                 Ok(Ok(Some(done))) => done,
-                Ok(Ok(None)) | Err(_) => (Err(Refusal::Busy), None),
+                Ok(Ok(None)) | Err(_) => (Err(Refusal::Busy), None, Handed::Nothing),
                 Ok(Err(panicked)) => {
                     tracing::error!("a call panicked: {panicked}");
-                    (Err(Refusal::Internal), None)
+                    (Err(Refusal::Internal), None, Handed::Nothing)
                 }
             };
             (number, done)
@@ -413,7 +414,12 @@ impl<'a> Session<'a> {
 
     /// What has been answered without any waiting.
     fn at_once(&mut self, number: u64, done: Carried) {
-        self.running.push(Box::pin(std::future::ready((number, (done, None)))));
+        self.running.push(Box::pin(std::future::ready((number, (done, None, Handed::Nothing)))));
+    }
+
+    /// What was refused before anything was looked at may be asked again.
+    fn not_begun(&mut self, number: u64, refusal: Refusal, handed: Handed) {
+        self.running.push(Box::pin(std::future::ready((number, (Err(refusal), None, handed)))));
     }
 
     /// Keeps what is to be published later, and hands it over when it is.
@@ -441,7 +447,12 @@ impl<'a> Session<'a> {
     where
         S: AsyncRead + AsyncWrite,
     {
-        let (done, place) = done;
+        let (done, place, handed) = done;
+        if let Handed::Staging(staging) = handed
+            && self.staging.expires().is_none()
+        {
+            self.staging = staging;
+        }
         let (result, change) = match done {
             Ok((response, change, mode)) => (Ok((response, mode)), change),
             Err(Refusal::SessionEnded) => (Err(Refusal::SessionEnded), LoginChange::Gone),
@@ -487,7 +498,7 @@ impl<'a> Session<'a> {
             session: login.session,
             revision: 0,
             pushes: self.pushes.clone(),
-            hears_files: Arc::clone(&self.hears_files),
+            hears_hints: Arc::clone(&self.hears_hints),
             kill: self.slot.kill().clone(),
         });
         for push in command::catch_up(&services, login.user).await {
@@ -513,7 +524,7 @@ impl<'a> Session<'a> {
             let _ = self.replies.try_send(Outgoing::short(refused));
         }
         if ended.is_ok() {
-            while let Some((number, (done, place))) = self.running.next().await {
+            while let Some((number, (done, place, _))) = self.running.next().await {
                 let done = done.map(|(response, _, mode)| (response, mode));
                 let frame = reply(&self.context.services, number, done);
                 if self.replies.send(Outgoing::new(frame, place)).await.is_err() {

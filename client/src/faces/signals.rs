@@ -12,6 +12,7 @@ pub(crate) struct Signals {
     terminate: Signal,
     hang_up: Signal,
     ended: CancellationToken,
+    put_back: Option<Stop>,
 }
 
 /// Who asked.
@@ -33,6 +34,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
             ended: CancellationToken::new(),
+            put_back: None,
         })
     }
 
@@ -41,8 +43,16 @@ impl Signals {
         self.ended = ended;
     }
 
+    /// What comes next is this one, which was meant for somebody else.
+    pub(crate) const fn put_back(&mut self, stop: Stop) {
+        self.put_back = Some(stop);
+    }
+
     /// The next one; an end is told each time. Cancel safe.
     pub(crate) async fn next(&mut self) -> Stop {
+        if let Some(stop) = self.put_back.take() {
+            return stop;
+        }
         tokio::select! {
             _ = self.interrupt.recv() => Stop::Interrupt,
             _ = self.terminate.recv() => Stop::Terminate,

@@ -87,8 +87,12 @@ impl Client {
     }
 
     async fn send(&mut self, request: Request) -> u64 {
+        self.send_having_seen(VersionVector::default(), request).await
+    }
+
+    async fn send_having_seen(&mut self, seen: VersionVector, request: Request) -> u64 {
         self.number += 1;
-        let (number, request_id, seen) = (self.number, RequestId::random(), VersionVector::default());
+        let (number, request_id) = (self.number, RequestId::random());
         let call = WireCall { number, request_id, seen, request };
         self.writer.send(&ClientFrame::Call(call)).await.expect("sent");
         number
@@ -237,6 +241,28 @@ async fn members_may_send_long_ones() {
         sha1: manifest.sha1(),
     };
     assert_eq!(a.ask(upload).await, Ok(Response::Done));
+}
+
+#[tokio::test]
+async fn what_was_staged_outlives_an_attempt_that_comes_before_what_its_client_has_seen() {
+    let world = World::new().await;
+    let (mut a, _b) = world.lab().await;
+    let manifest = crate::command::tests::big_manifest(2);
+    let pieces = common::wire::limits::List::new(manifest.pieces().to_vec()).expect("fits");
+    let part = Request::StageManifest { file_id: manifest.file_id(), first: 0, pieces };
+    assert_eq!(a.ask(part).await, Ok(Response::Done));
+    let upload = || Request::UploadFile {
+        group: group("lab"),
+        name: "big".parse().expect("a name"),
+        file_id: manifest.file_id(),
+        layout: manifest.layout(),
+        sha1: manifest.sha1(),
+    };
+    let elsewhere = [(common::id::OriginId::random(), 1)];
+    let elsewhere = VersionVector(common::wire::limits::List::new(elsewhere.to_vec()).expect("fits"));
+    a.send_having_seen(elsewhere, upload()).await;
+    assert_eq!(a.reply().await.expect("a reply").result, Err(Refusal::Stale));
+    assert_eq!(a.ask(upload()).await, Ok(Response::Done));
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ use crate::units::count;
 
 /// Two Ctrl-C within this time leave.
 const TWICE: Duration = Duration::from_millis(1500);
+/// How long a line that was typed may take from the line editor to here, on a busy machine.
+const ON_ITS_WAY: Duration = Duration::from_millis(250);
 /// What one Ctrl-C is answered.
 const ONCE_MORE: &str = "(Ctrl-C once more, Ctrl-D or `quit` leaves)";
 
@@ -199,19 +201,33 @@ impl Interactive {
         signals: &mut Signals,
     ) -> Result<Answer, Next> {
         let mut line = std::pin::pin!(self.prompt.line(label.to_owned(), remember));
+        let taken = |typed: &Answer| {
+            let text = if let Answer::Typed(text) = typed { text.as_str() } else { "" };
+            self.console.typed(label, text);
+        };
         loop {
-            tokio::select! {
+            let stop = tokio::select! {
                 // What is pressed after the line has been taken is meant for its command.
                 biased;
                 typed = &mut line => {
-                    let text = if let Answer::Typed(text) = &typed { text.as_str() } else { "" };
-                    self.console.typed(label, text);
+                    taken(&typed);
                     return Ok(typed);
                 }
-                stop = signals.next() => if stop != Stop::Interrupt || interrupted.again() {
-                    end_typing();
-                    return Err(if stop == Stop::Ended { Next::Ended } else { Next::Stopped });
-                },
+                stop = signals.next() => stop,
+            };
+            // While a line is read, Ctrl-C is a key. As a signal it may come between Enter and the line's arrival here.
+            if stop == Stop::Interrupt
+                && let Ok(typed) = tokio::time::timeout(ON_ITS_WAY, &mut line).await
+            {
+                if matches!(typed, Answer::Typed(_)) {
+                    signals.put_back(stop);
+                }
+                taken(&typed);
+                return Ok(typed);
+            }
+            if stop != Stop::Interrupt || interrupted.again() {
+                end_typing();
+                return Err(if stop == Stop::Ended { Next::Ended } else { Next::Stopped });
             }
             self.console.message(ONCE_MORE);
             if is_dumb() {
