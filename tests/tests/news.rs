@@ -66,7 +66,18 @@ fn what_was_missed_is_told_once_by_either_tracker() {
         until(&mut seeds, "status", |status| status["mode"] == "dual");
     }
     assert!(texts(&bob.ok(&["news"])).is_empty(), "shown before");
-    // A tracker that is away says later what it alone knows: that is news then.
+    // A tracker that is away says later what it alone knows: that is news then, though it is older than what was shown.
+    cluster.kill_tracker(2);
+    seeds.ok(&format!("upload_file {} lab --name older.bin", file(&alice, "older.bin")));
+    cluster.kill_tracker(1);
+    cluster.start_tracker(2);
+    seeds.ok(&format!("upload_file {} lab --name newer.bin", file(&alice, "newer.bin")));
+    let names =
+        |told: &Value| told["news"].as_array().unwrap().iter().map(|row| row["name"].clone()).collect::<Vec<_>>();
+    assert_eq!(names(&bob.ok(&["news"])), ["newer.bin"]);
+    cluster.start_tracker(1);
+    until(&mut seeds, "status", |status| status["mode"] == "dual");
+    assert_eq!(names(&bob.ok(&["news"])), ["older.bin"]);
     cluster.kill_tracker(2);
     seeds.ok(&format!("upload_file {} lab --name two.bin", file(&alice, "two.bin")));
     alice.ok(&["reject_request lab carol"]);

@@ -30,8 +30,8 @@ pub(crate) struct Online {
     /// Which pushes its client knows: those up to this revision, as far as it has said so.
     pub(crate) revision: u8,
     pub(crate) pushes: mpsc::Sender<Arc<Push>>,
-    /// Whether its client knows hints that something was shared: it has asked for news here.
-    pub(crate) hears_files: Arc<AtomicBool>,
+    /// Whether its client knows hints that there are news: it has asked for news here.
+    pub(crate) hears_hints: Arc<AtomicBool>,
     /// Ends the connection.
     pub(crate) kill: CancellationToken,
 }
@@ -136,12 +136,12 @@ impl Hub {
 
 /// Whether whoever misses it learns of it by asking: seeders are looked up, and requests listed.
 const fn is_hint(push: &Push) -> bool {
-    matches!(push, Push::SeederUp { .. } | Push::JoinRequested { .. } | Push::Probe { .. } | Push::FilesShared { .. })
+    matches!(push, Push::SeederUp { .. } | Push::JoinRequested { .. } | Push::Probe { .. } | Push::NewsHint { .. })
 }
 
 /// Whether the client at the other end would understand it: another release would end the connection.
 fn is_known(online: &Online, push: &Push) -> bool {
-    !matches!(push, Push::FilesShared { .. }) || online.hears_files.load(Ordering::Relaxed)
+    !matches!(push, Push::NewsHint { .. }) || online.hears_hints.load(Ordering::Relaxed)
 }
 
 fn send(online: &Online, push: &Arc<Push>) {
@@ -186,8 +186,8 @@ mod tests {
         let connection = hub.number();
         let device = DeviceId::new([connection.0 as u8; 32]);
         let (user, session) = (UserId::new([user; 16]), SessionId::new([session; 16]));
-        let (revision, hears_files, kill) = (0, Arc::default(), CancellationToken::new());
-        (Online { connection, device, user, session, revision, pushes, hears_files, kill }, received)
+        let (revision, hears_hints, kill) = (0, Arc::default(), CancellationToken::new());
+        (Online { connection, device, user, session, revision, pushes, hears_hints, kill }, received)
     }
 
     #[test]

@@ -36,7 +36,10 @@ impl Engine {
         let InviteLine(invitation) = line.ok_or_else(none)?;
         self.is_ours(&invitation).await?;
         match self.trackers.call(Request::AcceptInvite { secret: invitation.secret.clone() }).await? {
-            Response::Joined { group } => Ok(Outcome::Joined(Group { group })),
+            Response::Joined { group } => {
+                self.joined.note(&group);
+                Ok(Outcome::Joined(Group { group }))
+            }
             _ => Err(unexpected()),
         }
     }

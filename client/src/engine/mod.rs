@@ -45,6 +45,7 @@ use self::controls::Controls;
 pub use self::copies::Copies;
 pub use self::events::Event;
 use self::limits::Scope;
+use self::missed::JoinedHere;
 pub use self::missed::ReadMarks;
 use self::news::{Happening, News};
 pub use self::outcome::Outcome;
@@ -69,6 +70,7 @@ pub struct Engine {
     limits: Limits,
     copies: Arc<Copies>,
     news: ReadMarks,
+    joined: JoinedHere,
     subscriptions: Subscriptions,
     /// Set once, when it is to stay.
     stays: AtomicBool,
@@ -133,6 +135,7 @@ impl Engine {
             limits,
             copies,
             news,
+            joined: JoinedHere::default(),
             subscriptions,
             stays,
             watched,

@@ -66,7 +66,7 @@ pub enum Happening {
     SessionFile,
     /// Something was shared in a group of ours.
     FileShared,
-    /// Somebody has come by an invitation of ours.
+    /// Somebody has come by an invitation.
     InvitationUsed,
     /// Something was missed.
     Missed,
@@ -170,7 +170,7 @@ impl News {
                 Self { claimed: Some(claimed.to_string()), ..Self::in_group(Happening::GroupRenamed, now, text) }
             }
             // What was shared is told once it is known.
-            Push::FilesShared { .. }
+            Push::NewsHint { .. }
             | Push::Revoked(_)
             | Push::SeederUp { .. }
             | Push::SessionEnded

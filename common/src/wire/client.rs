@@ -460,7 +460,7 @@ pub enum Request {
         secret: InviteSecret,
     },
     /// What has happened in the last 30 days and concerns the caller, the last first; or the shares of one group, by when they
-    /// were published. From then on this connection is told of new shares ([`Push::FilesShared`]). Answer: `News`.
+    /// were published. From then on this connection is told that there are more ([`Push::NewsHint`]). Answer: `News`.
     News {
         /// Only the shares of this group (members), the caller's own included.
         files_of: Option<GroupName>,
@@ -632,14 +632,21 @@ pub enum Push {
         #[cfg_attr(test, proptest(strategy = "crate::wire::round_trip::address()"))]
         address: SocketAddr,
     },
-    /// Something was shared in a group of the receiver's: a hint to ask what ([`Request::News`]). Only on connections where
+    /// There are news of a group of the receiver's: a hint to ask which ([`Request::News`]). Only on connections where
     /// that was asked before: others do not know it.
-    FilesShared {
+    NewsHint {
         /// The group.
         group_id: GroupId,
         /// When it is told, in milliseconds since 1970.
         at: u64,
     },
+}
+
+impl Push {
+    /// That there are news of a group, told now.
+    pub fn news_hint(group_id: GroupId) -> Self {
+        Self::NewsHint { group_id, at: crate::ticket::now() * 1000 }
+    }
 }
 
 const _: () = assert!(MAX_TEXT <= 1024, "texts fit frames before login");

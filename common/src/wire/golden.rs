@@ -73,7 +73,7 @@ listed! {
         Provisional Cluster Devices Opened Published Share OpenedShare TreePart Shares Hits Probed Invited Invites
         Joined News;
     Push: JoinRequested Accepted Rejected Removed MadeAdmin Revoked SeederUp SessionEnded UserRenamed GroupRenamed
-        Probe FilesShared;
+        Probe NewsHint;
     Refusal: Version NotLoggedIn BadCredentials SessionEnded UserExists NoSuchUser GroupExists NoSuchGroup NotAMember
         UserNotAMember NotAdmin AlreadyMember AlreadyRequested NoSuchRequest FileExists NoSuchFile AmbiguousId
         PasswordRule Invalid RateLimited Busy TrackerDiskFull Internal Stale OtherPieceSize NoSuchInvite

@@ -47,6 +47,7 @@ fn row(News { mark, group, what }: News) -> NewsRow {
         What::Rejected => Happened::Rejected,
         What::Removed => Happened::Removed,
         What::MadeAdmin => Happened::MadeAdmin,
+        What::CameIn(user) => Happened::InvitationUsed { user },
         What::Shared(share) => Happened::FileShared {
             size: share.layout.len(),
             file_id: share.file,
@@ -61,6 +62,7 @@ fn row(News { mark, group, what }: News) -> NewsRow {
 #[cfg(test)]
 mod tests {
     use common::id::{MembershipId, PublicationId, UserId};
+    use common::invitation::InviteSecret;
     use common::wire::client::{Happened, NewsMark, NewsPage, Push, Request, Response};
     use common::wire::limits::MAX_NEWS;
     use common::wire::refusal::Refusal;
@@ -81,6 +83,7 @@ mod tests {
         let word = |what: &Happened| match what {
             Happened::JoinRequested { user } => format!("request {user}"),
             Happened::FileShared { name, user, .. } => format!("file {name} {user}"),
+            Happened::InvitationUsed { user } => format!("came {user}"),
             other => format!("{other:?}"),
         };
         let page = page(device, None, None).await.expect("news");
@@ -111,6 +114,30 @@ mod tests {
         assert_eq!(told(&b).await.last().map(String::as_str), Some("lab request carol"));
         b.remove("lab", "alice").await.expect("removed");
         assert_eq!(told(&a).await, ["lab Removed"], "nor anything else of a group that he is not in");
+    }
+
+    #[tokio::test]
+    async fn the_admin_is_told_who_came_by_an_invitation_wherever_it_was_used() {
+        let [f, g] = Fixture::pair().await;
+        let (a, b, c) = (f.user("alice").await, f.user("bob").await, f.user("carol").await);
+        a.create_group("lab").await.expect("created");
+        page(&a, None, None).await.expect("news");
+        a.hears_hints();
+        let secret = InviteSecret::new([1; 16]);
+        let invite = Request::Invite { group: group("lab"), secret: secret.digest(), uses: 3, seconds: 600 };
+        a.ask(invite).await.expect("made");
+        g.sync(&f).await;
+        b.ask(Request::AcceptInvite { secret: secret.clone() }).await.expect("came");
+        let hints = a.heard().iter().filter(|p| matches!(p, Push::NewsHint { .. })).count();
+        assert_eq!((hints, told(&a).await), (1, vec!["lab came bob".to_owned()]));
+        c.twin(&g).ask(Request::AcceptInvite { secret }).await.expect("came");
+        f.sync(&g).await;
+        assert_eq!(told(&a).await, ["lab came bob", "lab came carol"]);
+        assert_eq!(told(&b).await, ["lab Accepted"], "nobody else is");
+        a.ask(Request::MakeAdmin { group: group("lab"), user: c.name() }).await.expect("made");
+        assert!(told(&a).await.is_empty(), "nor she, since she is not the admin");
+        let carols = told(&c).await;
+        assert!(!carols.contains(&"lab came carol".to_owned()), "nor of what he did himself: {carols:?}");
     }
 
     #[tokio::test]
@@ -233,12 +260,12 @@ mod tests {
         f.admit(&a, &b, "lab").await;
         f.admit(&a, &c, "lab").await;
         page(&b, None, None).await.expect("news");
-        b.hears_files();
+        b.hears_hints();
         for n in 0..20u8 {
             a.upload("lab", &format!("file {n}"), &[n]).await.expect("uploaded");
         }
         f.services().new_files.tell_now(f.services()).await;
-        let hints = |device: &Device| device.heard().iter().filter(|p| matches!(p, Push::FilesShared { .. })).count();
+        let hints = |device: &Device| device.heard().iter().filter(|p| matches!(p, Push::NewsHint { .. })).count();
         assert_eq!((hints(&b), hints(&c)), (1, 0));
         f.services().new_files.tell_now(f.services()).await;
         assert_eq!(hints(&b), 0);

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::id::GroupId;
-use common::ticket;
 use common::wire::client::Push;
 use tokio::sync::Notify;
 
@@ -43,7 +42,7 @@ impl NewFiles {
             let members = move |state: &State| Ok::<_, StoreError>(state.members(group_id));
             match services.store.read(members).await {
                 Ok(members) => {
-                    services.hub.push(&members, None, &Push::FilesShared { group_id, at: ticket::now() * 1000 });
+                    services.hub.push(&members, None, &Push::news_hint(group_id));
                 }
                 Err(e) => tracing::warn!("members were not told of new files: {e}"),
             }

@@ -58,12 +58,14 @@ impl News {
 pub(super) struct FactBatch {
     /// Groups that were made: their first member and admin knows.
     made: HashSet<GroupId>,
-    /// Memberships that came by an invitation: their holders know.
+    /// Memberships that came by an invitation: the device that asked knows.
     redeemed: HashSet<MembershipId>,
+    /// The device that asked, if that was here.
+    by: Option<DeviceId>,
 }
 
 impl FactBatch {
-    pub(super) fn of<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Self {
+    pub(super) fn of<'a>(facts: impl IntoIterator<Item = &'a Fact>, by: Option<DeviceId>) -> Self {
         let (mut made, mut redeemed) = (HashSet::new(), HashSet::new());
         for fact in facts {
             match fact {
@@ -72,7 +74,7 @@ impl FactBatch {
                 _ => {}
             }
         }
-        Self { made, redeemed }
+        Self { made, redeemed, by }
     }
 }
 
@@ -129,6 +131,10 @@ fn of_fact(
             news.push(News::Files(*group));
             Ok(())
         }
+        Fact::Redeemed { membership, .. } => {
+            came_in(state, *membership, news);
+            Ok(())
+        }
         // A login is news only when it ends, and a kick by the ends that come with it.
         Fact::Session { .. }
         | Fact::SessionBound { .. }
@@ -136,7 +142,6 @@ fn of_fact(
         | Fact::Withdrawn { .. }
         | Fact::Invited { .. }
         | Fact::InvitationRevoked { .. }
-        | Fact::Redeemed { .. }
         | Fact::Sponsored { .. }
         | Fact::Seeding { on: false, .. } => Ok(()),
     }
@@ -172,13 +177,20 @@ fn requested(state: &State, (membership, group, user): (MembershipId, GroupId, U
 fn accepted(state: &State, membership: MembershipId, batch: &FactBatch, news: &mut Vec<News>) -> Told {
     let Some((group, user)) = state.membership(membership) else { return Ok(()) };
     if !batch.made.contains(&group)
-        && !batch.redeemed.contains(&membership)
         && state.standing(group, user).live.contains(&membership)
         && let Some(name) = state.group_name(group)
     {
-        news.push(News::to(user, Push::Accepted { group: name }));
+        let except = batch.by.filter(|_| batch.redeemed.contains(&membership));
+        news.push(News::Push { to: vec![user], except, push: Push::Accepted { group: name } });
     }
     Ok(())
+}
+
+/// Somebody has come by an invitation: its group's admin is told to look who.
+fn came_in(state: &State, membership: MembershipId, news: &mut Vec<News>) {
+    let came = state.membership(membership);
+    let told = came.and_then(|(group, user)| Some((group, state.admin(group).filter(|admin| *admin != user)?)));
+    news.extend(told.map(|(group_id, admin)| News::to(admin, Push::news_hint(group_id))));
 }
 
 fn admin_made(state: &State, (group, user): (GroupId, UserId), batch: &FactBatch, news: &mut Vec<News>) -> Told {

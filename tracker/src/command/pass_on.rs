@@ -21,7 +21,7 @@ const FACTS_PER_READING: usize = 500;
 /// Passes on what is heard, for as long as the link runs.
 pub(crate) async fn pass_on(services: Arc<Services>, mut heard: mpsc::Receiver<Vec<StampedFact>>) {
     while let Some(facts) = heard.recv().await {
-        let batch = Arc::new(FactBatch::of(facts.iter().map(|(_, fact)| fact)));
+        let batch = Arc::new(FactBatch::of(facts.iter().map(|(_, fact)| fact), None));
         for some in worth_telling(facts).chunks(FACTS_PER_READING) {
             let (told, batch, some) = (Arc::clone(&services), Arc::clone(&batch), some.to_vec());
             let news = services.store.read(move |state| news::of_facts(state, &told, &some, &batch));

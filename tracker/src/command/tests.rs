@@ -193,7 +193,7 @@ type Pushes = mpsc::Receiver<Arc<Push>>;
 
 #[derive(Default)]
 struct Inner {
-    hears_files: Arc<std::sync::atomic::AtomicBool>,
+    hears_hints: Arc<std::sync::atomic::AtomicBool>,
     login: Option<(Login, Signed<SessionToken>, Registered, Pushes)>,
     staging: Staging,
     heard: Vec<Push>,
@@ -302,7 +302,7 @@ impl Device {
         self.log_out();
         let (pushes, received) = mpsc::channel(64);
         let (connection, device) = (self.connection, self.device);
-        let hears_files = Arc::clone(&self.inner.lock().expect("lock").hears_files);
+        let hears_hints = Arc::clone(&self.inner.lock().expect("lock").hears_hints);
         let registered = self.services.hub.register(Online {
             connection,
             device,
@@ -310,7 +310,7 @@ impl Device {
             session,
             revision: 0,
             pushes,
-            hears_files,
+            hears_hints,
             kill: CancellationToken::new(),
         });
         let login = Login { user, name: name.clone(), session, device };
@@ -323,8 +323,8 @@ impl Device {
     }
 
     /// As if news had been asked for in a session.
-    pub(crate) fn hears_files(&self) {
-        self.inner.lock().expect("lock").hears_files.store(true, Ordering::Relaxed);
+    pub(crate) fn hears_hints(&self) {
+        self.inner.lock().expect("lock").hears_hints.store(true, Ordering::Relaxed);
     }
 
     /// The news since this was last asked.

@@ -19,6 +19,8 @@ use crate::fact::{EndReason, Hlc};
 const MAX_WAITING: usize = 1000;
 /// Publications that are looked at for one page.
 const MAX_LOOKED_AT: usize = 2000;
+/// Memberships that are looked through for who waits, whoever has asked and withdrawn how often.
+const MAX_STEPS: usize = 16_384;
 
 /// Where something stands among the rest: when it happened, and what tells it apart.
 pub type Mark = (Hlc, u64);
@@ -62,6 +64,8 @@ pub enum What {
     Removed,
     /// The user is the admin.
     MadeAdmin,
+    /// Somebody came by an invitation.
+    CameIn(UserName),
     /// There is a share that was not there before.
     Shared(Box<Share>),
 }
@@ -82,6 +86,7 @@ pub struct NewsPage {
 enum Origin {
     Membership(GroupKey, Kind),
     Waiting(GroupKey, UserKey),
+    CameIn(GroupKey, UserKey),
 }
 
 /// Kinds of news of memberships; the numbers tell their keys apart.
@@ -92,6 +97,7 @@ enum Kind {
     Removed = 3,
     MadeAdmin = 4,
     Requested = 5,
+    CameIn = 6,
 }
 
 /// The last publications of one group that are not taken yet, the last at the end.
@@ -129,6 +135,11 @@ impl State {
             }
         }
         told.retain(|(mark, _)| mark.0 >= query.since && query.before.is_none_or(|before| *mark < before));
+        if let Some(surplus) = told.len().checked_sub(MAX_LOOKED_AT).filter(|surplus| *surplus > 0) {
+            // A page looks at the last of them only.
+            told.select_nth_unstable_by_key(surplus, |(mark, _)| *mark);
+            told.drain(..surplus);
+        }
         told.sort_unstable_by_key(|(mark, _)| *mark);
         NewsPage { cut, ..self.merged(query, user, told, runs) }
     }
@@ -213,26 +224,37 @@ impl State {
         self.groups[asked.group].claim.as_ref().is_some_and(|claim| claim.at == asked.at)
     }
 
-    /// That the user is the admin of groups, and who waits there.
+    /// That the user is the admin of groups, who has come there by invitations, and who waits there.
     fn admin_news(&self, user: UserKey, groups: &BTreeMap<GroupKey, Hlc>, told: &mut Vec<(Mark, Origin)>) {
-        let mut room = MAX_WAITING;
+        let (mut room, mut steps) = (MAX_WAITING, MAX_STEPS);
         for (group, since) in groups {
             if self.admin_key(*group, None) != Some(user) {
                 continue;
             }
             let made = self.made_admin(*group, user, *since);
             told.extend(made.map(|mark| (mark, Origin::Membership(*group, Kind::MadeAdmin))));
+            for (at, membership) in self.came_in(*group, *since).take(steps) {
+                steps -= 1;
+                let row = &self.memberships[membership];
+                let who = row.asked.map(|asked| asked.user).filter(|who| *who != user);
+                told.extend(who.map(|who| ((at, membership_key(row, Kind::CameIn)), Origin::CameIn(*group, who))));
+            }
             for (_, waits) in self.groups[*group].waiting.iter().take(room) {
                 let pending = |m: &MembershipKey| {
                     let row = &self.memberships[*m];
                     row.live.is_none() && row.end.is_none()
                 };
-                let asked = self.of_place(*group, *waits).filter(pending).filter_map(|m| {
+                let mut walked = 0;
+                let asked = self.of_place(*group, *waits).inspect(|_| walked += 1).filter(pending).filter_map(|m| {
                     let row = &self.memberships[m];
                     row.asked.map(|asked| (asked.at.hlc(), membership_key(row, Kind::Requested)))
                 });
                 told.extend(asked.min().map(|mark| (mark, Origin::Waiting(*group, *waits))));
                 room -= 1;
+                steps = steps.saturating_sub(walked);
+                if steps == 0 {
+                    return;
+                }
             }
         }
     }
@@ -255,13 +277,14 @@ impl State {
     fn membership_news(&self, origin: Origin) -> Option<(GroupName, What)> {
         let (group, what) = match origin {
             Origin::Waiting(group, user) => (group, What::Requested(self.users[user].shown.clone()?)),
+            Origin::CameIn(group, user) => (group, What::CameIn(self.users[user].shown.clone()?)),
             Origin::Membership(group, kind) => {
                 let what = match kind {
                     Kind::Accepted => What::Accepted,
                     Kind::Rejected => What::Rejected,
                     Kind::Removed => What::Removed,
                     Kind::MadeAdmin => What::MadeAdmin,
-                    Kind::Requested => return None,
+                    Kind::Requested | Kind::CameIn => return None,
                 };
                 (group, what)
             }

@@ -153,7 +153,7 @@ pub(in crate::engine) const fn concerns(push: &Push) -> bool {
         | Push::Rejected { .. }
         | Push::Removed { .. }
         | Push::MadeAdmin { .. }
-        | Push::FilesShared { .. } => true,
+        | Push::NewsHint { .. } => true,
         Push::Revoked(_)
         | Push::SeederUp { .. }
         | Push::Probe { .. }
@@ -176,16 +176,21 @@ async fn look(
     let new: Vec<&Row> = rows.iter().filter(|row| !known.keys.contains(&row.mark.key)).collect();
     let fresh: Vec<u64> = new.iter().map(|row| row.mark.key).collect();
     let is_cause = known.note_all(pushes);
+    let is_known = |row: &Row| matches!(row.what, Happened::Accepted) && engine.joined.has(&row.group);
+    let (answered, new): (Vec<&Row>, Vec<&Row>) = new.into_iter().partition(|row| is_known(row));
+    let mut told: Vec<u64> = answered.iter().map(|row| row.mark.key).collect();
     if is_first {
-        tell_missed(engine, user, &fresh);
+        tell_missed(engine, user, new.iter().map(|row| row.mark.key));
     } else {
+        known.late.retain(|row| !is_known(row));
         let late = tell_new(engine, known, &new);
         known.late = late;
-        if engine.is_watched() && !fresh.is_empty() {
-            let (marks, fresh) = (engine.news.clone(), fresh.clone());
-            let noted = blocking(move || marks.add_read(user, fresh)).await;
-            noted.unwrap_or_else(|e| tracing::warn!("what was told of the news is not noted: {e}"));
-        }
+        told.extend(new.iter().map(|row| row.mark.key));
+    }
+    if engine.is_watched() && !told.is_empty() {
+        let marks = engine.news.clone();
+        let noted = blocking(move || marks.add_read(user, told, now())).await;
+        noted.unwrap_or_else(|e| tracing::warn!("what was told of the news is not noted: {e}"));
     }
     known.user = Some(user);
     known.keys.extend(fresh);
@@ -193,10 +198,10 @@ async fn look(
 }
 
 /// Says how much was not shown yet.
-fn tell_missed(engine: &Engine, user: UserId, keys: &[u64]) {
+fn tell_missed(engine: &Engine, user: UserId, keys: impl Iterator<Item = u64>) {
     let read = engine.news.read(user);
     let own = engine.news.own(user);
-    let unread = keys.iter().chain(own.iter().map(|(key, _)| key)).filter(|key| !read.contains(key)).count() as u64;
+    let unread = keys.chain(own.iter().map(|(key, _)| *key)).filter(|key| !read.contains(key)).count() as u64;
     if unread == 0 {
         return;
     }

@@ -17,6 +17,8 @@ const VERSION: u32 = 1;
 const MAX_OWN: usize = 200;
 /// How long they are kept, in seconds: as long as the trackers tell theirs.
 const KEPT_FOR: u64 = 30 * 24 * 3600;
+/// How much longer it is known that they were told, since clocks differ, in seconds.
+const SKEW: u64 = 24 * 3600;
 
 /// What is kept of all users. Clones are the same.
 #[derive(Debug, Clone)]
@@ -25,7 +27,9 @@ pub struct ReadMarks(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     file: PathBuf,
-    /// By the user's id.
+    /// Held while the file is written.
+    changing: Mutex<()>,
+    /// By the user's id. Not held over the disk: tasks look at it.
     users: Mutex<BTreeMap<String, Kept>>,
 }
 
@@ -34,9 +38,10 @@ struct Kept {
     /// When news were last shown, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     read_at: Option<u64>,
-    /// By what they are known, those that were told and are still.
+    /// Those that were told, by what they are known: when that was last noted, in seconds since 1970. What a tracker does not
+    /// tell at the moment may be told again by the other.
     #[serde(default)]
-    read: HashSet<u64>,
+    read: BTreeMap<u64, u64>,
     #[serde(default)]
     own: Vec<(u64, NewsRow)>,
 }
@@ -45,6 +50,14 @@ struct Kept {
 struct Stored {
     version: u32,
     users: BTreeMap<String, Kept>,
+}
+
+impl Kept {
+    /// Notes what was told by `now`, and forgets what no tracker tells any more.
+    fn note(&mut self, keys: impl IntoIterator<Item = u64>, now: u64) {
+        self.read.extend(keys.into_iter().map(|key| (key, now)));
+        self.read.retain(|_, at| *at + KEPT_FOR + SKEW >= now);
+    }
 }
 
 impl ReadMarks {
@@ -57,7 +70,7 @@ impl ReadMarks {
         let file = data_dir.join(FILE_NAME);
         let stored = private_file::read(&file)?.and_then(|text| serde_json::from_str::<Stored>(&text).ok());
         let users = stored.filter(|s| s.version == VERSION).map(|s| s.users).unwrap_or_default();
-        Ok(Self(Arc::new(Inner { file, users: Mutex::new(users) })))
+        Ok(Self(Arc::new(Inner { file, changing: Mutex::default(), users: Mutex::new(users) })))
     }
 
     /// When news were last shown to a user here, in seconds since 1970.
@@ -67,7 +80,7 @@ impl ReadMarks {
 
     /// What was shown, by its keys.
     pub fn read(&self, user: UserId) -> HashSet<u64> {
-        self.locked().get(&user.to_string()).map(|kept| kept.read.clone()).unwrap_or_default()
+        self.locked().get(&user.to_string()).map(|kept| kept.read.keys().copied().collect()).unwrap_or_default()
     }
 
     /// What this device has to tell, the first first.
@@ -80,15 +93,18 @@ impl ReadMarks {
     /// # Errors
     /// When it cannot be saved: it is as it was.
     pub fn set_read(&self, user: UserId, read: HashSet<u64>, at: u64) -> Result<(), Error> {
-        self.change(user, |kept| (kept.read, kept.read_at) = (read, Some(at)))
+        self.change(user, |kept| {
+            kept.note(read, at);
+            kept.read_at = Some(at);
+        })
     }
 
     /// Some more has been shown. Blocks on the disk.
     ///
     /// # Errors
     /// When it cannot be saved: it is as it was.
-    pub fn add_read(&self, user: UserId, read: impl IntoIterator<Item = u64>) -> Result<(), Error> {
-        self.change(user, |kept| kept.read.extend(read))
+    pub fn add_read(&self, user: UserId, read: impl IntoIterator<Item = u64>, at: u64) -> Result<(), Error> {
+        self.change(user, |kept| kept.note(read, at))
     }
 
     /// Adds what this device has to tell, or has told already. Blocks on the disk.
@@ -101,20 +117,20 @@ impl ReadMarks {
             kept.own.retain(|(_, row)| row.at.0 >= oldest);
             let surplus = (kept.own.len() + 1).saturating_sub(MAX_OWN);
             kept.own.drain(..surplus);
-            let key = rand::random();
+            let (key, at) = (rand::random(), row.at.0);
             kept.own.push((key, row));
-            kept.read.extend(was_told.then_some(key));
+            kept.note(was_told.then_some(key), at);
         })
     }
 
     fn change(&self, user: UserId, change: impl FnOnce(&mut Kept)) -> Result<(), Error> {
-        let mut users = self.locked();
-        let mut changed = users.clone();
+        let _one = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = self.locked().clone();
         change(changed.entry(user.to_string()).or_default());
         let stored = Stored { version: VERSION, users: changed };
         let text = serde_json::to_vec(&stored).map_err(|e| Error::from_io("write", &self.0.file, e.into()))?;
         private_file::replace(&self.0.file, &text)?;
-        *users = stored.users;
+        *self.locked() = stored.users;
         Ok(())
     }
 
@@ -141,7 +157,7 @@ mod tests {
         let marks = ReadMarks::open(dir.path()).expect("opened");
         assert_eq!((marks.read_at(alice), marks.read(alice).len()), (None, 0));
         marks.set_read(alice, HashSet::from([5, u64::MAX]), 1_700_000_000).expect("saved");
-        marks.add_read(alice, [7]).expect("saved");
+        marks.add_read(alice, [7], 1_700_000_000).expect("saved");
         marks.add(alice, row(1_700_000_000), false).expect("saved");
         for marks in [ReadMarks::open(dir.path()).expect("opened"), marks] {
             assert_eq!(marks.read_at(alice), Some(1_700_000_000));
@@ -149,6 +165,25 @@ mod tests {
             assert_eq!(marks.own(alice).len(), 1);
             assert_eq!((marks.read_at(bob), marks.own(bob).len()), (None, 0));
         }
+    }
+
+    #[test]
+    fn what_was_told_stays_known_for_as_long_as_it_may_be_told_again_and_no_longer() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (user, marks, at) = (UserId::new([1; 16]), ReadMarks::open(dir.path()).expect("opened"), 1_700_000_000);
+        marks.set_read(user, HashSet::from([1]), at).expect("saved");
+        marks.set_read(user, HashSet::from([2]), at + 9).expect("saved");
+        assert_eq!(marks.read(user), HashSet::from([1, 2]), "one tracker knows the one, another the other");
+        marks.add_read(user, [3], at + KEPT_FOR + SKEW + 5).expect("saved");
+        assert_eq!(marks.read(user), HashSet::from([2, 3]));
+    }
+
+    #[test]
+    fn what_cannot_be_saved_is_not_known() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (user, marks) = (UserId::new([1; 16]), ReadMarks::open(dir.path()).expect("opened"));
+        dir.close().expect("removed");
+        assert!(marks.add_read(user, [1], 5).is_err() && marks.read(user).is_empty());
     }
 
     #[test]

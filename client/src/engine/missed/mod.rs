@@ -5,6 +5,7 @@
 //! something late makes anything lost or told twice.
 
 pub(super) mod follow;
+mod joined;
 mod marks;
 
 use std::collections::HashSet;
@@ -13,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use common::id::{GroupName, UserId};
 use common::wire::client::{Happened, NewsPage, NewsRow as Row, Request, Response};
 
+pub(super) use self::joined::JoinedHere;
 pub use self::marks::ReadMarks;
 use super::news::{Happening, News};
 use super::outcome::{DownloadRow, Downloaded, Moment, NewsRow, Outcome};
@@ -36,7 +38,10 @@ impl Engine {
         news.extend(own.iter().filter(|(key, _)| is_wanted(*key)).map(|(_, row)| row.clone()));
         news.sort_by_key(|row| row.at);
         let shown = rows.iter().map(|row| row.mark.key).chain(own.iter().map(|(key, _)| *key)).collect();
-        self.save_marks(user, shown, now()).await;
+        // Not if somebody else has logged in meanwhile: these may be theirs.
+        if self.trackers.session().borrow().as_ref().map(|s| s.user_id) == Some(user) {
+            self.save_marks(user, shown, now()).await;
+        }
         Ok(Outcome::News { news, since: since.map(Moment), all })
     }
 

@@ -168,3 +168,21 @@ pub(super) mod path {
         PathBuf::deserialize(d)
     }
 }
+/// A file id in lower-case hex, where there is one.
+pub(super) mod hex_if_any {
+    use common::id::FileId;
+    use serde::de::{Deserialize, Error};
+    use serde::{Deserializer, Serializer};
+
+    pub(in crate::engine::outcome) fn serialize<S: Serializer>(id: &Option<FileId>, s: S) -> Result<S::Ok, S::Error> {
+        match id {
+            Some(id) => s.collect_str(id),
+            None => s.serialize_none(),
+        }
+    }
+
+    pub(in crate::engine::outcome) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<FileId>, D::Error> {
+        let text = Option::<String>::deserialize(d)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
+}

@@ -28,29 +28,10 @@ pub struct NewsRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// Its id, in hex.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex_if_any")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "json::hex_if_any")]
     pub file_id: Option<FileId>,
     /// All of it as a sentence; what came from the network is escaped.
     pub text: String,
-}
-
-/// A file id in lower-case hex, where there is one.
-mod hex_if_any {
-    use common::id::FileId;
-    use serde::de::{Deserialize, Error};
-    use serde::{Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(id: &Option<FileId>, s: S) -> Result<S::Ok, S::Error> {
-        match id {
-            Some(id) => s.collect_str(id),
-            None => s.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<FileId>, D::Error> {
-        let text = Option::<String>::deserialize(d)?;
-        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
-    }
 }
 
 /// A subscription that was made.

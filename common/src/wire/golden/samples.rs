@@ -352,7 +352,7 @@ pub(super) fn pushes() -> Vec<Push> {
         Push::UserRenamed { claimed: bob(), now: bob() },
         Push::GroupRenamed { claimed: lab(), now: lab() },
         Push::Probe { id: 300, device: DeviceId::new([0x12; 32]), address: "192.0.2.1:7000".parse().unwrap() },
-        Push::FilesShared { group_id: GroupId::new([0x14; 16]), at: 1_700_000_000_000 },
+        Push::NewsHint { group_id: GroupId::new([0x14; 16]), at: 1_700_000_000_000 },
     ]
 }
 

@@ -144,7 +144,7 @@ async fn of_logins_that_end_together_it_is_asked_once_who_is_to_hear() {
     bob.login("bob", "password of bob").await.expect("a second login");
     let ends = [first, bob.session()].map(|session| Fact::SessionEnded { session });
     let services = f.services();
-    let news = services.store.read(|state| of_facts(state, services, &ends, &FactBatch::of(&ends))).await;
+    let news = services.store.read(|state| of_facts(state, services, &ends, &FactBatch::of(&ends, None))).await;
     let news: Vec<News> = news.expect("asked");
     let told: Vec<_> = news
         .iter()
