@@ -133,7 +133,10 @@ mod tests {
         b.ticket("lab").await.expect("a ticket");
         c.leave("lab").await.expect("left");
         assert_eq!(c.groups().await[0].relation, Relation::None, "the request of before went with the membership");
-        assert!(a.heard().iter().all(|p| !matches!(p, common::wire::client::Push::Accepted { .. })));
+        for d in [&b, &c] {
+            let heard = d.heard();
+            assert!(heard.iter().all(|p| !matches!(p, common::wire::client::Push::Accepted { .. })), "{heard:?}");
+        }
     }
 
     #[tokio::test]
@@ -282,6 +285,20 @@ mod tests {
         assert_eq!(apart.listed().await, [(1, 1, 2, InviteState::UsedUp)]);
         b.ticket("lab").await.expect("a member");
         c.ticket("lab").await.expect("a member");
+    }
+
+    #[tokio::test]
+    async fn a_group_that_its_last_member_left_elsewhere_goes_on_with_whoever_came_meanwhile() {
+        let apart = Apart::new(9).await;
+        let (b, c) = (apart.user(1, "bob").await, apart.user(1, "carol").await);
+        apart.admin[0].leave("lab").await.expect("left, and closed");
+        assert!(is_member(&accept(&b, 1).await), "nobody has heard of that here");
+        apart.meet().await;
+        b.ticket("lab").await.expect("a member");
+        let groups = b.groups().await;
+        assert_eq!((groups[0].relation, groups[0].members), (Relation::Admin, 1), "the longest-standing member");
+        assert_eq!(apart.admin[1].groups().await[0].relation, Relation::None);
+        assert!(is_member(&accept(&c, 1).await), "and its invitations are good");
     }
 
     #[tokio::test]

@@ -18,12 +18,13 @@ use crate::store::{Account, State};
 
 pub(super) async fn run(call: &Call, name: UserName, code: ResetCode, new: Password) -> Outcome {
     rules::new_password(&new)?;
+    // First: this goes before what others ask, and the recorded answers are on the disk.
+    call.services.throttle.may_try(&name, call.address, now())?;
     // Asked again, the code would be void. Only the device that asked gets this answer.
     if let Some(effect) = call.repeated().await? {
         return Ok(effect);
     }
     let services = &call.services;
-    services.throttle.may_try(&name, call.address, now())?;
     services.throttle.hashing(call.address, 1, now())?;
     let wanted = name.clone();
     let account = services.store.read(move |state| Ok::<_, Halt>(state.account(&wanted))).await?;

@@ -405,9 +405,9 @@ impl Call {
             let recorded = answer.encode()?;
             Ok::<_, Halt>(Change { facts, manifest, answer: recorded, value: answer })
         };
-        let services = Arc::clone(&self.services);
+        let (services, by) = (Arc::clone(&self.services), Some(self.asked.device));
         let tell = move |state: &State, facts: &[Fact], answer| {
-            Ok((answer, news::of_facts(state, &services, facts, &FactBatch::of(facts))?))
+            Ok((answer, news::of_facts(state, &services, facts, &FactBatch::of(facts, by))?))
         };
         match self.services.store.write_then(&self.caller, self.asked, decide, tell).await? {
             Written::Done((answer, news)) => {

@@ -24,11 +24,14 @@ pub(super) struct Invitations {
     /// Which invitation an account was made by.
     pub(super) sponsored: BTreeMap<UserKey, (InvitationKey, At)>,
     // Derived.
+    /// Which memberships came by an invitation, by time.
+    uses: BTreeSet<(InvitationKey, Hlc, MembershipKey)>,
     by_secret: BTreeSet<(InviteDigest, InvitationKey)>,
     /// By number, and those that have the same one by their ids: in an order that does not depend on what was heard of first.
     of_group: BTreeSet<(GroupKey, u32, InvitationId, InvitationKey)>,
-    /// How many a user has made.
+    /// How many a user has made, and into each group.
     made: BTreeMap<UserKey, u32>,
+    made_into: BTreeMap<(GroupKey, UserKey), u32>,
     /// Removals from a group, of each run by time.
     removals: BTreeSet<(GroupKey, RunKey, Hlc, KickKey)>,
 }
@@ -63,16 +66,14 @@ impl State {
         if let Some(old) = &before {
             self.invitations.by_secret.remove(&(old.secret, key));
             self.invitations.of_group.remove(&(old.group, old.number, id, key));
-            let made = self.invitations.made.entry(old.user).or_default();
-            *made = made.saturating_sub(1);
-            if *made == 0 {
-                self.invitations.made.remove(&old.user);
-            }
+            one_less(&mut self.invitations.made, old.user);
+            one_less(&mut self.invitations.made_into, (old.group, old.user));
         }
         if let Some(new) = &self.invitations.rows[key].fact {
             self.invitations.by_secret.insert((new.secret, key));
             self.invitations.of_group.insert((new.group, new.number, id, key));
             *self.invitations.made.entry(new.user).or_default() += 1;
+            *self.invitations.made_into.entry((new.group, new.user)).or_default() += 1;
         }
         Undo(Earlier::Invitation(key, before))
     }
@@ -88,12 +89,14 @@ impl State {
             Some(fact) => redeemed.insert(membership, fact),
             None => redeemed.remove(&membership),
         };
-        let rows = &mut self.invitations.rows;
-        if let Some((old, _)) = before {
+        let Invitations { rows, uses, .. } = &mut self.invitations;
+        if let Some((old, at)) = before {
             rows[old].used = rows[old].used.saturating_sub(1);
+            uses.remove(&(old, at.hlc(), membership));
         }
-        if let Some((new, _)) = fact {
+        if let Some((new, at)) = fact {
             rows[new].used += 1;
+            uses.insert((new, at.hlc(), membership));
         }
         Undo(Earlier::Redeemed(membership, before))
     }
@@ -180,6 +183,15 @@ impl State {
         last.map_or(1, |(_, number, ..)| number.saturating_add(1))
     }
 
+    /// Which memberships came into a group by invitations since then, of each invitation the last first.
+    pub(super) fn came_in(&self, group: GroupKey, since: Hlc) -> impl Iterator<Item = (Hlc, MembershipKey)> {
+        self.numbered(group, 0).flat_map(move |(_, key)| {
+            let of_it = (key, since, MembershipKey::MIN)
+                ..(InvitationKey::of(key.index() + 1), Hlc::default(), MembershipKey::MIN);
+            self.invitations.uses.range(of_it).rev().map(|(_, at, membership)| (*at, *membership))
+        })
+    }
+
     fn numbered(&self, group: GroupKey, from: u32) -> impl Iterator<Item = (u32, InvitationKey)> {
         let all = self.invitations.of_group.range(lowest(group, from)..);
         all.take_while(move |(other, ..)| *other == group).map(|(_, number, _, key)| (*number, *key))
@@ -223,17 +235,23 @@ impl State {
 
     /// Invitations that a user has made into one group.
     pub fn invitations_made_into(&self, group: GroupId, user: UserId) -> u32 {
-        let Some((group, user)) = self.groups.find(&group).zip(self.users.find(&user)) else { return 0 };
-        let by = |(_, key): &(u32, InvitationKey)| {
-            self.invitations.rows[*key].fact.as_ref().is_some_and(|fact| fact.user == user)
-        };
-        u32::try_from(self.numbered(group, 0).filter(by).count()).unwrap_or(u32::MAX)
+        let whose = self.groups.find(&group).zip(self.users.find(&user));
+        whose.and_then(|whose| self.invitations.made_into.get(&whose)).copied().unwrap_or_default()
     }
 
     /// The invitation that a membership came by, if it did.
     pub fn invitation_of(&self, membership: MembershipId) -> Option<InvitationId> {
         let (key, _) = self.invitations.redeemed.get(&self.memberships.find(&membership)?)?;
         Some(self.invitations.rows[*key].id)
+    }
+}
+
+fn one_less<K: Ord>(counts: &mut BTreeMap<K, u32>, of: K) {
+    if let std::collections::btree_map::Entry::Occupied(mut count) = counts.entry(of) {
+        *count.get_mut() = count.get().saturating_sub(1);
+        if *count.get() == 0 {
+            count.remove();
+        }
     }
 }
 

@@ -23,9 +23,10 @@ const GROUP_SHIFT: u32 = 40;
 const PATHS: i64 = 1 << (GROUP_SHIFT - 1);
 /// Paths that are written, or taken away, in one transaction.
 const AT_ONCE: usize = 4096;
-/// Shares of one content whose paths are found: further ones, under other names or in other groups, cost their publisher
-/// nothing, and are found by their names.
+/// Shares of one content in a group, and in all groups, whose paths are found: further ones cost their publisher nothing, and
+/// are found by their names.
 pub(super) const SHARES_WITH_PATHS: i64 = 4;
+const SHARES_WITH_PATHS_ANYWHERE: i64 = 64;
 
 const SCHEMA: &str = "
     CREATE TABLE place (one INTEGER PRIMARY KEY CHECK (one = 1), versions BLOB NOT NULL) STRICT;
@@ -144,7 +145,8 @@ impl Index {
     /// Adds the paths of a folder, whose tree's form `bytes` are, unless [many](SHARES_WITH_PATHS) shares have the same.
     pub(super) fn add_paths(&mut self, share: i64, bytes: &[u8]) -> Result<()> {
         let Ok(mut reader) = Reader::new(bytes) else { return Ok(()) };
-        if self.same_paths(share)? >= SHARES_WITH_PATHS {
+        let (here, anywhere) = self.same_paths(share)?;
+        if here >= SHARES_WITH_PATHS || anywhere >= SHARES_WITH_PATHS_ANYWHERE {
             self.conn.prepare_cached("UPDATE shares SET whole = 1 WHERE id = ?1")?.execute([share])?;
             return Ok(());
         }
@@ -173,11 +175,12 @@ impl Index {
         Ok(())
     }
 
-    /// Of how many shares with the content of `share` paths are there.
-    fn same_paths(&self, share: i64) -> Result<i64> {
-        let sql = "SELECT count(*) FROM shares s
+    /// Of how many shares with the content of `share` paths are there: in its group, and anywhere.
+    fn same_paths(&self, share: i64) -> Result<(i64, i64)> {
+        let sql = "SELECT count(*) FILTER (WHERE s.id BETWEEN ?2 AND ?3), count(*) FROM shares s
                    WHERE s.paths > 0 AND s.manifest = (SELECT manifest FROM shares WHERE id = ?1)";
-        Ok(self.conn.prepare_cached(sql)?.query_row([share], |r| r.get(0))?)
+        let (low, high) = range(share >> GROUP_SHIFT, false);
+        Ok(self.conn.prepare_cached(sql)?.query_row((share, low, high), |r| Ok((r.get(0)?, r.get(1)?)))?)
     }
 
     /// Takes a share and its paths away.

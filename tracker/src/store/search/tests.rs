@@ -104,19 +104,24 @@ fn one_folder_under_many_names_has_its_paths_in_the_index_a_few_times() {
     let entry = Entry::File { len: 1, hash: FileId::new([1; 32]), executable: false };
     let tree = Tree::new([("a/deep/path".parse().expect("a path"), entry)]).expect("a tree");
     let listed = crate::state::ListedShare { manifest: ManifestId([1; 32]), size: 1, tree: Some(tree.id()) };
-    let share =
-        |n| ShareId { group: GROUP, file: FileId::new([1; 32]), name: format!("n{n}").parse().expect("a name") };
-    let all: Vec<_> = (0..NAMES).map(|n| (share(n), Some(listed))).collect();
+    let other = GroupId::new([2; 16]);
+    let share = |group, n: u8| {
+        let name = format!("n{n}").parse().expect("a name");
+        (ShareId { group, file: FileId::new([1; 32]), name }, Some(listed))
+    };
+    let all: Vec<_> = (0..NAMES).map(|n| share(GROUP, n)).chain([share(other, 0)]).collect();
     for (folder, _) in index.put(&all).expect("put") {
         index.add_paths(folder, &tree.encode()).expect("added");
     }
     assert_eq!(index.put(&all).expect("put"), vec![], "each of them is whole");
     let conn = index::connect(&dir.path().join(FILE), false).expect("opened");
-    let found = |typed: &str| {
+    let found = |group: GroupId, typed: &str| {
         let query = Query::new(typed).expect("words");
-        Look::new(&conn, &query, (100, Instant::now() + PATIENCE)).run(&[GROUP]).expect("searched").len()
+        Look::new(&conn, &query, (100, Instant::now() + PATIENCE)).run(&[group]).expect("searched").len()
     };
-    assert_eq!((found("deep"), found("n9")), (usize::try_from(index::SHARES_WITH_PATHS).expect("few"), 1));
+    let few = usize::try_from(index::SHARES_WITH_PATHS).expect("few");
+    let counts = (found(GROUP, "deep"), found(GROUP, "n9"), found(other, "deep"));
+    assert_eq!(counts, (few, 1, 1), "each group has its own");
 }
 
 /// `cargo test --release -p shoal-tracker --lib a_million_names -- --ignored --nocapture`.
