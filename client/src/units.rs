@@ -122,6 +122,11 @@ pub(crate) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
+/// Hundredths, and all of them only when there is nothing left.
+pub(crate) fn percent(have: u64, size: u64) -> u64 {
+    if have >= size { 100 } else { u64::try_from(u128::from(have) * 100 / u128::from(size)).unwrap_or(99) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

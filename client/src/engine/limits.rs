@@ -39,7 +39,11 @@ impl Engine {
         match scope {
             Scope::Client => blocking(move || controls.limit(direction, None, rate, &hours)).await?,
             Scope::Group(name) => {
-                let id = self.group_id(&name).await?;
+                // A limit of a group that this user is out of can be lifted all the same.
+                let id = match self.group_id(&name).await {
+                    Err(Error::Refused(e)) if rate.is_none() => self.limited(&name).ok_or(Error::Refused(e))?,
+                    id => id?,
+                };
                 blocking(move || controls.limit(direction, Some((id, &name)), rate, &hours)).await?;
             }
             Scope::Download(n) if direction == Direction::Down => self.downloads.limit(DownloadId(n), rate).await?,
@@ -52,6 +56,15 @@ impl Engine {
         Ok(Outcome::Limits(self.limit_table()))
     }
 
+    /// The group with a limit here that is called so.
+    fn limited(&self, name: &GroupName) -> Option<GroupId> {
+        let (names, groups) = (self.shares.group_names(), self.controls.active().groups);
+        let is_it = |(id, group): &(GroupId, crate::settings::GroupLimit)| {
+            group.name.parse().is_ok_and(|known| names.means(name, *id, &known))
+        };
+        groups.into_iter().find(is_it).map(|(id, _)| id)
+    }
+
     /// Which group is called so: only its members learn that.
     pub(super) async fn group_id(&self, name: &GroupName) -> Result<GroupId, Error> {
         let ticket = Directory::ticket(&self.trackers, name).await?;
@@ -60,7 +73,7 @@ impl Engine {
     }
 
     /// All limits, and which of them hold now.
-    pub(super) fn limit_table(&self) -> LimitTable {
+    pub(crate) fn limit_table(&self) -> LimitTable {
         let outcome::Limits { up, down } = self.known_limits();
         let mut limits = rows(&self.controls.active(), minute_now(), |id, name| {
             let name: GroupName = name.parse().ok()?;
@@ -75,6 +88,11 @@ impl Engine {
             now: true,
         }));
         LimitTable { up, down, limits }
+    }
+
+    /// How many are served at a time, as it is typed.
+    pub(crate) fn seeding_slots(&self) -> String {
+        self.controls.active().value(SettingName::SeedingSlots)
     }
 
     pub(super) fn known_limits(&self) -> outcome::Limits {

@@ -1,24 +1,27 @@
 //! How outcomes, errors and news are shown: as text for people, as one line of JSON for scripts.
 //! Pure; whatever came from the network is escaped here or by its type's own Display.
 
+mod json_lines;
+mod tables;
+
 use std::time::Duration;
 
 use common::escape::Escaped;
-use common::id::{GroupName, UserName};
+use common::id::GroupName;
 use common::wire::client::{InviteState, Relation};
-use serde::Serialize;
-use unicode_width::UnicodeWidthStr;
 
-use crate::engine::news::{Happening, News};
-use crate::engine::outcome::ShareState;
-use crate::engine::outcome::{
-    DeviceRow, DownloadRow, Downloaded, FileRow, Finding, GroupRow, HitRow, Info, InviteRow, Kind, LimitRow, Limits,
-    Moment, NewInvite, NewsRow, PageLink, Reach, ReachState, SettingRow, ShareRow, Status, Subscribed, SubscriptionRow,
-    TrackerRow, TreeRow, Uploaded, invite_word, mode_word, relation_word,
+pub(crate) use self::json_lines::{UNHEALTHY, json, news, progress};
+use self::tables::{
+    devices_table, downloads_table, files_table, groups_table, invites_table, limits_table, settings_table,
+    shares_table, subscriptions_table, table, tree_table,
 };
-use crate::engine::{Outcome, Progress};
+use crate::engine::Outcome;
+use crate::engine::outcome::{
+    Downloaded, FileRow, Finding, GroupRow, HitRow, Info, Kind, Limits, Moment, NewInvite, NewsRow, PageLink, Reach,
+    ReachState, Status, Subscribed, TrackerRow, Uploaded, mode_word,
+};
 use crate::error::{Error, shown};
-use crate::units::{age, ago, count, duration, rate, size};
+use crate::units::{ago, count, duration, percent, rate, size};
 
 /// What is said of a name that only one tracker has confirmed so far.
 const PROVISIONAL: &str = ". The other tracker is away: if the name was claimed there before, \
@@ -232,10 +235,9 @@ fn hint(outcome: &Outcome) -> Option<String> {
         }),
         Outcome::Downloading { .. } => Some("show_downloads".to_owned()),
         Outcome::Paused { n } => Some(format!("resume_download {n}")),
-        Outcome::Shares { shares } => shares.first().map(|first| {
-            let name = shlex::try_quote(first.name.as_str()).map_or_else(|_| first.name.to_string(), Into::into);
-            format!("stop_share {} {name}", first.group)
-        }),
+        Outcome::Shares { shares } => {
+            shares.first().map(|first| format!("stop_share {} {}", first.group, as_argument(first.name.as_str())))
+        }
         Outcome::Devices { devices } => {
             devices.iter().find(|d| !d.here).map(|other| format!("end_login {:.8}", other.device))
         }
@@ -271,122 +273,6 @@ fn after_groups(groups: &[GroupRow]) -> String {
     }
 }
 
-// --- tables: names that may be of any width come last, and elsewhere a long one puts only its own row out of line ---
-
-/// Widest column; what is longer pushes the rest of its row aside.
-const MAX_COLUMN: usize = 24;
-
-fn groups_table(groups: &[GroupRow]) -> String {
-    table(
-        ["GROUP", "ADMIN", "MEMBERS", "YOU"],
-        groups.iter().map(|g| {
-            let relation = if g.relation == Relation::None { "-" } else { relation_word(g.relation) };
-            [g.group.to_string(), g.admin.to_string(), g.members.to_string(), relation.to_owned()]
-        }),
-    )
-}
-
-fn files_table(files: &[FileRow]) -> String {
-    table(
-        ["SIZE", "SEEDERS", "AGE", "HERE", "UPLOADER", "ID", "NAME"],
-        files.iter().map(|f| {
-            [
-                size(f.size),
-                f.seeders.to_string(),
-                f.published.map_or_else(|| "-".to_owned(), |at| age(at.age())),
-                if f.here { "yes" } else { "-" }.to_owned(),
-                f.uploader.to_string(),
-                format!("{:.8}", f.file_id),
-                match f.kind {
-                    Kind::File => f.name.to_string(),
-                    Kind::Folder => format!("{}/", f.name),
-                },
-            ]
-        }),
-    )
-}
-
-fn tree_table(files: &[TreeRow]) -> String {
-    table(
-        ["SIZE", "PATH"],
-        files.iter().map(|f| match f.kind {
-            Kind::File => [size(f.size), Escaped(&f.path).to_string()],
-            Kind::Folder => ["-".to_owned(), format!("{}/", Escaped(&f.path))],
-        }),
-    )
-}
-
-fn downloads_table(downloads: &[DownloadRow]) -> String {
-    table(
-        ["N", "STATE", "DONE", "SIZE", "RATE", "PEERS", "GROUP", "NAME"],
-        downloads.iter().map(|d| {
-            let rate = if d.rate > 0 { rate(d.rate) } else { "-".to_owned() };
-            let name = match &d.reason {
-                Some(reason) => format!("{}  ({})", d.name, Escaped(reason)),
-                None => d.name.to_string(),
-            };
-            let done = format!("{}%", percent(d.have, d.size));
-            let state = d.state.word().to_owned();
-            [d.n.to_string(), state, done, size(d.size), rate, d.peers.to_string(), d.group.to_string(), name]
-        }),
-    )
-}
-
-fn shares_table(shares: &[ShareRow]) -> String {
-    table(
-        ["STATE", "RATE", "PEERS", "GIVEN", "SIZE", "GROUP", "NAME"],
-        shares.iter().map(|s| {
-            let rate = if s.rate > 0 { rate(s.rate) } else { "-".to_owned() };
-            let name = match &s.reason {
-                Some(reason) => format!("{}  ({})", s.name, Escaped(reason)),
-                None => s.name.to_string(),
-            };
-            let state = share_word(s.state).to_owned();
-            [state, rate, s.peers.to_string(), size(s.sent), size(s.size), s.group.to_string(), name]
-        }),
-    )
-}
-
-const fn share_word(state: ShareState) -> &'static str {
-    match state {
-        ShareState::Seeding => "seeding",
-        ShareState::Waiting => "waiting",
-        ShareState::Refused => "refused",
-    }
-}
-
-fn limits_table(limits: &[LimitRow]) -> String {
-    table(
-        ["DIRECTION", "OF", "RATE", "AT", "NOW"],
-        limits.iter().map(|l| {
-            let whose = match (&l.group, l.n) {
-                (Some(group), _) => Escaped(group).to_string(),
-                (None, Some(n)) => format!("download {n}"),
-                (None, None) => "this client".to_owned(),
-            };
-            [
-                l.direction.word().to_owned(),
-                whose,
-                l.rate.map_or_else(|| "off".to_owned(), rate),
-                l.at.as_deref().map_or_else(|| "-".to_owned(), |at| Escaped(at).to_string()),
-                if l.now { "holds" } else { "" }.to_owned(),
-            ]
-        }),
-    )
-}
-
-fn settings_table(settings: &[SettingRow]) -> String {
-    table(
-        ["NAME", "VALUE", "FROM"],
-        settings.iter().map(|s| {
-            let from = crate::settings::said(s.name, s.from);
-            let next =
-                s.next_start.map(|given| format!("; {} at the next start", crate::settings::said(s.name, given)));
-            [s.name.word().to_owned(), Escaped(&s.value).to_string(), from + &next.unwrap_or_default()]
-        }),
-    )
-}
-
 /// What there is to know of an invitation besides its line.
 fn invited(i: &NewInvite) -> String {
     let uses = count(i.uses.into(), "person", "people");
@@ -399,61 +285,6 @@ fn invited(i: &NewInvite) -> String {
                  line leads nowhere; write addresses into tracker_info.txt that others reach, and invite again";
     }
     text
-}
-
-fn invites_table(invites: &[InviteRow]) -> String {
-    table(
-        ["N", "STATE", "USED", "UNTIL", "BY"],
-        invites.iter().map(|i| {
-            let used = format!("{} of {}", i.used, i.uses);
-            [i.n.to_string(), invite_word(i.state).replace('_', " "), used, i.expires.to_string(), i.by.to_string()]
-        }),
-    )
-}
-
-fn subscriptions_table(subscriptions: &[SubscriptionRow]) -> String {
-    table(
-        ["N", "GROUP", "NAMES", "FETCHED", "WAITING", "DESTINATION"],
-        subscriptions.iter().map(|s| {
-            let glob = s.glob.as_ref().map_or_else(|| "all".to_owned(), |glob| Escaped(glob).to_string());
-            let destination = match &s.problem {
-                Some(problem) => format!("{}  ({problem})", shown(&s.destination)),
-                None => shown(&s.destination),
-            };
-            [s.n.to_string(), s.group.to_string(), glob, s.fetched.to_string(), s.waiting.to_string(), destination]
-        }),
-    )
-}
-
-fn devices_table(devices: &[DeviceRow]) -> String {
-    table(
-        ["DEVICE", "SINCE", ""],
-        devices.iter().map(|d| {
-            let here = if d.here { "this device" } else { "" };
-            [format!("{:.8}", d.device), d.since.clone(), here.to_owned()]
-        }),
-    )
-}
-
-/// 100 only when there is nothing left.
-fn percent(have: u64, size: u64) -> u64 {
-    if have >= size { 100 } else { u64::try_from(u128::from(have) * 100 / u128::from(size)).unwrap_or(99) }
-}
-
-fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
-    if rows.len() == 1 {
-        return String::new();
-    }
-    let width = |column: usize| {
-        rows.iter().map(|row| row[column].width()).filter(|width| *width <= MAX_COLUMN).max().unwrap_or_default()
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn uploaded(u: &Uploaded) -> String {
@@ -611,97 +442,6 @@ pub(crate) fn reach(Reach { state, at }: &Reach) -> String {
 /// An error, for people.
 pub(crate) fn error(error: &Error) -> String {
     format!("error: {error}")
-}
-
-// --- JSON ---
-
-/// News in one line of JSON, for the stderr of `--json`.
-#[derive(Serialize)]
-struct NewsLine<'a> {
-    v: u32,
-    event: Happening,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group: Option<&'a GroupName>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<&'a UserName>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    claimed: Option<&'a str>,
-}
-
-/// News as a line of JSON, without the sentence for people.
-pub(crate) fn news(news: &News) -> Option<String> {
-    let News { event, group, user, claimed, .. } = news;
-    let (group, user, claimed) = (group.as_ref(), user.as_ref(), claimed.as_deref());
-    serde_json::to_string(&NewsLine { v: 1, event: *event, group, user, claimed }).ok()
-}
-
-/// Progress in one line of JSON, for the stderr of `--json`.
-#[derive(Serialize)]
-struct ProgressLine<'a> {
-    v: u32,
-    event: &'static str,
-    #[serde(flatten)]
-    progress: &'a Progress,
-}
-
-/// Progress as a line of JSON.
-pub(crate) fn progress(progress: &Progress) -> Option<String> {
-    serde_json::to_string(&ProgressLine { v: 1, event: "progress", progress }).ok()
-}
-
-#[derive(Serialize)]
-struct Success<'a> {
-    v: u32,
-    command: Option<&'a str>,
-    ok: bool,
-    data: &'a Outcome,
-}
-
-#[derive(Serialize)]
-struct Failure<'a> {
-    v: u32,
-    command: Option<&'a str>,
-    ok: bool,
-    error: Cause<'a>,
-}
-
-/// What was done, and counts as a failure for what it shows.
-#[derive(Serialize)]
-struct Unhealthy<'a> {
-    v: u32,
-    command: Option<&'a str>,
-    ok: bool,
-    data: &'a Outcome,
-    error: Cause<'a>,
-}
-
-/// The code of a `doctor` that found something.
-pub(crate) const UNHEALTHY: &str = "unhealthy";
-
-#[derive(Serialize)]
-struct Cause<'a> {
-    code: &'a str,
-    message: String,
-}
-
-/// The one line for a command in `--json`, or for what happened before there was one.
-pub(crate) fn json(command: Option<&str>, result: &Result<Outcome, Error>) -> String {
-    let written = match result {
-        Ok(data) if let Some(message) = data.wrong() => {
-            let error = Cause { code: UNHEALTHY, message };
-            serde_json::to_string(&Unhealthy { v: 1, command, ok: false, data, error })
-        }
-        Ok(data) => serde_json::to_string(&Success { v: 1, command, ok: true, data }),
-        Err(e) => {
-            let error = Cause { code: e.code(), message: e.to_string() };
-            serde_json::to_string(&Failure { v: 1, command, ok: false, error })
-        }
-    };
-    // Maps have string keys and nothing else can fail; a line there must be.
-    written.unwrap_or_else(|_| {
-        r#"{"v":1,"command":null,"ok":false,"error":{"code":"internal","message":"cannot be written as JSON"}}"#
-            .to_owned()
-    })
 }
 
 #[cfg(test)]

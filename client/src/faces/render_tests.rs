@@ -8,10 +8,14 @@ use common::wire::client::{Mode, Push};
 use common::wire::refusal::Refusal;
 
 use super::*;
+use crate::engine::Progress;
 use crate::engine::command::InviteLine;
-use crate::engine::outcome::LimitTable;
-use crate::engine::outcome::{InviteEnd, State};
-use crate::engine::outcome::{Member, MemberRow, Moment, PeerShare, Skipped, UploadedFolder, User};
+use crate::engine::news::{Happening, News};
+use crate::engine::outcome::{
+    DeviceRow, DownloadRow, InviteEnd, InviteRow, LimitRow, LimitTable, Member, MemberRow, PeerShare, SettingRow,
+    ShareRow, ShareState, Skipped, State, SubscriptionRow, TreeRow, UploadedFolder, User,
+};
+use crate::units::age;
 
 fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a name")

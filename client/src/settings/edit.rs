@@ -109,9 +109,13 @@ fn put_limit(table: &mut dyn TableLike, direction: Direction, rate: Rate, hours:
     }
     let windows = child(table, &at, false)?;
     for hours in hours {
-        // As it may be written by hand.
-        let known = windows.iter().map(|(key, _)| key.to_owned()).find(|key| key.parse::<Hours>() == Ok(*hours));
-        put(windows, &known.unwrap_or_else(|| hours.to_string()), Value::from(written(rate)));
+        // As they may be written by hand, and more than once: the first is changed, the others go, or the smallest would hold.
+        let is_same = |key: &&str| key.parse::<Hours>() == Ok(*hours);
+        let mut same =
+            windows.iter().map(|(key, _)| key).filter(is_same).map(str::to_owned).collect::<Vec<_>>().into_iter();
+        let known = same.next().unwrap_or_else(|| hours.to_string());
+        same.for_each(|key| drop(windows.remove(&key)));
+        put(windows, &known, Value::from(written(rate)));
     }
     Ok(())
 }

@@ -94,11 +94,6 @@ impl Limit {
         if inside.peek().is_none() { self.rate } else { inside.filter_map(|(_, rate)| *rate).min() }
     }
 
-    /// Whether it never limits anything.
-    pub fn is_none(&self) -> bool {
-        self.rate.is_none() && self.windows.iter().all(|(_, rate)| rate.is_none())
-    }
-
     /// Makes it another one: at these hours, or where there are none, at any time.
     pub fn change(&mut self, rate: Rate, hours: &[Hours]) {
         if hours.is_empty() {

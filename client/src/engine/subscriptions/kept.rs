@@ -60,7 +60,13 @@ pub(super) struct Item {
     pub(super) not_before: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+impl From<super::Found> for Item {
+    fn from(super::Found { name, file_id }: super::Found) -> Self {
+        Self { name, file_id, tries: 0, not_before: 0 }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Stored {
     version: u32,
     /// The largest number that was ever given.
@@ -75,6 +81,9 @@ pub struct Subscriptions(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     file: PathBuf,
+    /// Held while the file is written.
+    changing: Mutex<()>,
+    /// Not held over the disk: tasks look at it.
     stored: Mutex<Stored>,
     /// Told when one was added or has ended.
     changed: watch::Sender<()>,
@@ -105,7 +114,7 @@ impl Subscriptions {
             }
         };
         let changed = watch::Sender::new(());
-        Ok(Self(Arc::new(Inner { file, stored: Mutex::new(stored), changed })))
+        Ok(Self(Arc::new(Inner { file, changing: Mutex::default(), stored: Mutex::new(stored), changed })))
     }
 
     /// Told when one was added or has ended.
@@ -157,12 +166,12 @@ impl Subscriptions {
     }
 
     fn save<T>(&self, change: impl FnOnce(&mut Stored) -> T) -> Result<T, Error> {
-        let mut stored = self.locked();
-        let mut new = Stored { version: VERSION, last: stored.last, subscriptions: stored.subscriptions.clone() };
+        let _one = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new = self.locked().clone();
         let result = change(&mut new);
-        let text = serde_json::to_vec_pretty(&new).map_err(|e| Error::from_io("write", &self.0.file, e.into()))?;
+        let text = serde_json::to_vec(&new).map_err(|e| Error::from_io("write", &self.0.file, e.into()))?;
         private_file::replace(&self.0.file, &text)?;
-        *stored = new;
+        *self.locked() = new;
         Ok(result)
     }
 
@@ -206,6 +215,16 @@ mod tests {
         assert_eq!(again.of(alice), [Subscription { n: 1, waiting: vec![item], ..new(1) }]);
         assert!(again.of(bob).is_empty());
         assert_eq!(again.add(new(2)).expect("saved"), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_saved_is_as_it_was() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (alice, all) = (UserId::new([1; 16]), Subscriptions::open(dir.path()).expect("opened"));
+        all.add(new(1)).expect("saved");
+        dir.close().expect("removed");
+        assert!(all.add(new(1)).is_err() && all.change(1, |s| s.fetched = 9).is_err());
+        assert_eq!(all.of(alice), [Subscription { n: 1, ..new(1) }]);
     }
 
     #[test]

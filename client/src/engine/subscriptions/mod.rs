@@ -62,7 +62,7 @@ impl Engine {
             fetched: 0,
             problem: None,
             known,
-            waiting: waiting.map(|Found { name, file_id }| Item { name, file_id, tries: 0, not_before: 0 }).collect(),
+            waiting: waiting.map(Item::from).collect(),
         };
         let waiting = new.waiting.len() as u64;
         let all = self.subscriptions.clone();

@@ -161,7 +161,7 @@ impl Worker {
         if new.is_empty() && *known == next {
             return Ok(());
         }
-        let glob: Option<Glob> = glob.as_ref().and_then(|text| text.parse().ok());
+        let glob: Option<Glob> = glob.as_ref().map(|text| text.parse()).transpose().map_err(Error::InvalidArgument)?;
         let here = self.engine.here(*group_id);
         let mut seen: HashSet<(FileName, FileId)> =
             waiting.iter().map(|item| (item.name.clone(), item.file_id)).collect();
@@ -171,8 +171,7 @@ impl Worker {
                 && seen.insert((found.name.clone(), found.file_id))
         };
         new.retain(wanted);
-        let items = new.into_iter().map(|Found { name, file_id }| Item { name, file_id, tries: 0, not_before: 0 });
-        let items: Vec<_> = items.collect();
+        let items: Vec<Item> = new.into_iter().map(Item::from).collect();
         let all = self.engine.subscriptions.clone();
         let n = *n;
         blocking(move || {
@@ -225,7 +224,8 @@ impl Worker {
                 if self.begun.contains(&key) {
                     continue;
                 }
-                if item.not_before > now {
+                // A clock that was ahead is not waited for.
+                if item.not_before > now && item.not_before <= now + RETRY_MOST {
                     next = Some(next.map_or(item.not_before, |next: u64| next.min(item.not_before)));
                     continue;
                 }

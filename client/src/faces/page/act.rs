@@ -110,7 +110,14 @@ async fn new_account(page: &Page, form: NewAccount) -> Result<Outcome, Error> {
         execute(page, Line::Login { user, password: Some(password), code: None, new_password: None }).await?;
     match invite {
         None => Ok(logged_in),
-        Some(line) => execute(page, Line::AcceptInvite { line: Some(line) }).await,
+        // The account is there, and logged in: what is wrong with the invitation is said in the log.
+        Some(line) => match execute(page, Line::AcceptInvite { line: Some(line) }).await {
+            Err(e) => {
+                page.log.say(e.to_string(), true);
+                Ok(logged_in)
+            }
+            joined => joined,
+        },
     }
 }
 
@@ -146,6 +153,9 @@ async fn open(folder: &FilePath) -> Result<(), Error> {
 /// Runs a command for the page: downloads go on in the background.
 pub(super) async fn execute(page: &Page, command: Line) -> Result<Outcome, Error> {
     let outcome = page.engine.run(command, &Call::unwatched(false)).await;
+    if matches!(outcome, Ok(Outcome::Joined(_))) {
+        page.forget_invitation();
+    }
     page.answers.forget();
     outcome
 }
@@ -155,6 +165,10 @@ async fn answer(page: &Arc<Page>, headers: &HeaderMap, result: Result<Outcome, E
     match result {
         Err(e) => views::wrong(&e),
         Ok(Outcome::Findings { findings }) => match views::findings(&findings) {
+            Ok(list) => Html(list).into_response(),
+            Err(e) => views::wrong(&e),
+        },
+        Ok(Outcome::News { news, all, .. }) => match views::missed(&news, all) {
             Ok(list) => Html(list).into_response(),
             Err(e) => views::wrong(&e),
         },

@@ -28,7 +28,7 @@ pub(super) fn command(name: &str, fields: Vec<(String, String)>) -> Result<Comma
 
 /// A box that is ticked is a switch; all else is text.
 fn value(field: String, text: String) -> (String, Value) {
-    let is_switch = field == "existing" && text == "true";
+    let is_switch = ["existing", "all"].contains(&field.as_str()) && text == "true";
     (field, if is_switch { Value::Bool(true) } else { Value::String(text) })
 }
 
@@ -70,6 +70,9 @@ mod tests {
         assert_eq!(unlimited.expect("a command"), typed("limit up off"));
         let subscribe = [("group", "lab"), ("glob", ""), ("destination", "/x"), ("existing", "true")];
         assert_eq!(of("subscribe", &subscribe).expect("a command"), typed("subscribe --existing lab /x"));
+        let by_day = of("limit", &[("direction", "up"), ("rate", "1M"), ("at", "08:00-18:00")]);
+        assert_eq!(by_day.expect("a command"), typed("limit up 1M --at 08:00-18:00"));
+        assert_eq!(of("news", &[("all", "true")]).expect("a command"), typed("news --all"));
         assert_eq!(of("status", &[]).expect("a command"), Command::Status);
     }
 

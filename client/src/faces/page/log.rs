@@ -122,9 +122,7 @@ fn told(news: &News) -> (String, bool) {
         | Happening::SubscriptionEnded
         | Happening::ClockOff => (plain(&news.text), true),
         // The first sentence: what follows is a line to type.
-        Happening::FileShared | Happening::InvitationUsed | Happening::Missed => {
-            (plain(news.text.split(": ").next().unwrap_or_default()), false)
-        }
+        Happening::FileShared | Happening::Missed => (plain(news.text.split(": ").next().unwrap_or_default()), false),
         Happening::Rejected
         | Happening::Downloaded
         | Happening::MadeAdmin
@@ -134,6 +132,7 @@ fn told(news: &News) -> (String, bool) {
         | Happening::Connected
         | Happening::Switched
         | Happening::Behind
+        | Happening::InvitationUsed
         | Happening::ShareEnded => (plain(&news.text), false),
     }
 }

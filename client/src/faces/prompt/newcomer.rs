@@ -62,6 +62,10 @@ impl Interactive {
         self.console.message("Who has an account here already gives its name and password.");
         for _ in 0..TRIES {
             let Some(user) = self.a_name(signals).await? else { return Ok(false) };
+            // Somebody has, in a browser.
+            if self.service.user().is_some() {
+                return Ok(true);
+            }
             let wanted = Command::CreateUser { user: user.clone(), password: None, invite: Some(line.clone()) };
             let command = match self.with_password(wanted, signals).await? {
                 Ok(command) => command,

@@ -44,7 +44,10 @@ struct Top<'a> {
 
 #[derive(Template)]
 #[template(path = "welcome.html")]
-struct Welcome;
+struct Welcome<'a> {
+    /// The line that the client was started with, or nothing.
+    invitation: &'a str,
+}
 
 /// The whole page around a view.
 pub(super) fn whole(page: &Page, view: &View, path: &str, rendered: &Rendered) -> String {
@@ -61,9 +64,10 @@ pub(super) fn bare(title: &str, token: Option<&str>) -> String {
 }
 
 /// Without a user.
-pub(super) fn welcome() -> Result<Rendered, Error> {
+pub(super) fn welcome(page: &Page) -> Result<Rendered, Error> {
     let status = axum::http::StatusCode::OK;
-    Ok(Rendered { title: "Welcome".to_owned(), main: html(&Welcome)?, parts: Vec::new(), status })
+    let main = html(&Welcome { invitation: &page.invitation() })?;
+    Ok(Rendered { title: "Welcome".to_owned(), main, parts: Vec::new(), status })
 }
 
 /// The bar with the navigation, and what calls for attention in other views.

@@ -7,7 +7,7 @@ use common::id::{FileId, GroupName};
 use common::wire::client::InviteState;
 
 use super::files::{Filter, Here, SORTS};
-use super::{Part, Rendered, html, partial};
+use super::{Part, Rendered, html, limits, partial};
 use crate::download::State;
 use crate::engine::outcome::NewInvite;
 use crate::engine::{Call, Command, Outcome};
@@ -26,6 +26,7 @@ struct Group<'a> {
     uploads: &'a Part,
     files: &'a Part,
     subscriptions: &'a Part,
+    limit: String,
     people: &'a [Part],
 }
 
@@ -126,6 +127,7 @@ pub(super) async fn render(page: &Page, group: &GroupName, filter: &Filter) -> R
         uploads: &uploads,
         files: &files,
         subscriptions: &subscriptions,
+        limit: limits::of_group(group)?,
         people: &people,
     })?;
     // The files are not among the parts: the browser asks for those that it shows, once it hears that they have changed.

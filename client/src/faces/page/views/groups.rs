@@ -1,13 +1,15 @@
 //! All groups: those of the user first.
 
+use std::time::{Duration, SystemTime};
+
 use askama::Template;
 use common::wire::client::Relation;
 
-use super::{Part, Rendered, html};
-use crate::engine::outcome::relation_word;
+use super::{Part, Rendered, html, stamp};
+use crate::engine::outcome::{NewsRow, relation_word};
 use crate::error::Error;
 use crate::faces::page::Page;
-use crate::units::count;
+use crate::units::{ago, count};
 
 /// Groups of others that are shown.
 const MOST: usize = 200;
@@ -16,6 +18,8 @@ const MOST: usize = 200;
 #[template(path = "groups.html")]
 struct Groups<'a> {
     list: &'a Part,
+    /// The line that the client was started with, or nothing.
+    invitation: &'a str,
 }
 
 #[derive(Template)]
@@ -36,8 +40,34 @@ struct Row {
 
 pub(super) async fn render(page: &Page) -> Result<Rendered, Error> {
     let list = list(page).await?;
-    let main = html(&Groups { list: &list })?;
+    let main = html(&Groups { list: &list, invitation: &page.invitation() })?;
     Ok(Rendered { title: "Groups".to_owned(), main, parts: vec![list], status: axum::http::StatusCode::OK })
+}
+
+/// News, the last first.
+///
+/// # Errors
+/// When they cannot be shown.
+pub(in crate::faces::page) fn missed(news: &[NewsRow], all: bool) -> Result<String, Error> {
+    #[derive(Template)]
+    #[template(path = "missed.html")]
+    struct Missed {
+        rows: Vec<Told>,
+        none: &'static str,
+    }
+    struct Told {
+        stamp: String,
+        ago: String,
+        text: String,
+    }
+    let told = |row: &NewsRow| {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(row.at.0);
+        // The first sentence: what follows is a line to type.
+        let text = row.text.split(": `").next().unwrap_or_default().replace('`', "");
+        Told { stamp: stamp(at), ago: ago(row.at.age()), text }
+    };
+    let none = if all { "Nothing in the last 30 days." } else { "Nothing that you have not been shown." };
+    html(&Missed { rows: news.iter().rev().map(told).collect(), none })
 }
 
 async fn list(page: &Page) -> Result<Part, Error> {

@@ -3,7 +3,7 @@
 use askama::Template;
 use common::wire::client::Mode;
 
-use super::{Part, Rendered, html, log};
+use super::{Part, Rendered, html, limits, log};
 use crate::engine::outcome::{Finding, Status};
 use crate::error::Error;
 use crate::faces::page::Page;
@@ -18,6 +18,8 @@ const LINES: usize = 100;
 struct Health<'a> {
     state: &'a Part,
     limits: &'a [Limit],
+    limit_rows: &'a Part,
+    slots: String,
     log: &'a Part,
 }
 
@@ -75,8 +77,15 @@ pub(super) async fn render(page: &Page) -> Result<Rendered, Error> {
         label,
         rate: rate.map(units::exact).unwrap_or_default(),
     });
-    let main = html(&Health { state: &state, limits: &fields, log: &log })?;
-    Ok(Rendered { title: "Health".to_owned(), main, parts: vec![state, log], status: axum::http::StatusCode::OK })
+    let limit_rows = limits::rows(page)?;
+    let slots = page.engine.seeding_slots();
+    let main = html(&Health { state: &state, limits: &fields, limit_rows: &limit_rows, slots, log: &log })?;
+    Ok(Rendered {
+        title: "Health".to_owned(),
+        main,
+        parts: vec![state, limit_rows, log],
+        status: axum::http::StatusCode::OK,
+    })
 }
 
 /// What a doctor has found.

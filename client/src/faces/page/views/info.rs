@@ -54,7 +54,7 @@ fn row(seeder: &SeederRow, all: u32) -> Seeder {
         address: common::escape::Escaped(&seeder.address).to_string(),
         percent: match seeder.complete {
             true => Some(100),
-            false => seeder.pieces.map(|pieces| super::percent(pieces.into(), all.into())),
+            false => seeder.pieces.map(|pieces| units::percent(pieces.into(), all.into())),
         },
         reason: seeder.reason.as_deref().map(|r| common::escape::Escaped(r).to_string()).unwrap_or_default(),
     }

@@ -10,6 +10,7 @@ mod group;
 mod groups;
 mod health;
 mod info;
+mod limits;
 mod pieces;
 mod search;
 mod transfer;
@@ -29,6 +30,7 @@ use common::wire::refusal::Refusal;
 pub(super) use self::files::Filter;
 use self::folder::Level;
 pub(super) use self::frame::top;
+pub(super) use self::groups::missed;
 pub(super) use self::health::findings;
 use self::search::Query;
 use super::Page;
@@ -128,7 +130,7 @@ impl View {
     /// The view as it is now; in place of what cannot be shown, why.
     pub(super) async fn render(&self, page: &Page) -> Rendered {
         let rendered = match self {
-            Self::Welcome => frame::welcome(),
+            Self::Welcome => frame::welcome(page),
             Self::Groups => groups::render(page).await,
             Self::Group(group, filter) => group::render(page, group, filter).await,
             Self::File(group, file_id) => info::render(page, group, *file_id).await,
@@ -300,11 +302,6 @@ fn stamp(at: SystemTime) -> String {
     use time::format_description::well_known::Rfc3339;
     let at = time::OffsetDateTime::from(at);
     at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
-}
-
-/// Hundredths, and all of them only when there is nothing left.
-fn percent(have: u64, size: u64) -> u64 {
-    if have >= size { 100 } else { u64::try_from(u128::from(have) * 100 / u128::from(size)).unwrap_or(99) }
 }
 
 /// A rate, or a dash.

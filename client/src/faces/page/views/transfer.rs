@@ -5,8 +5,8 @@ use std::fmt::Write;
 use askama::Template;
 
 use super::transfers::Transfer;
-use super::{Part, Rendered, html, percent, pieces, rate};
-use crate::download::{DownloadId, DownloadRow};
+use super::{Part, Rendered, html, limits, pieces, rate};
+use crate::download::{DownloadId, DownloadRow, State};
 use crate::error::{Error, shown};
 use crate::faces::page::Page;
 use crate::faces::page::log::SAMPLES;
@@ -21,6 +21,7 @@ struct Whole<'a> {
     pieces: &'a Part,
     peers: &'a Part,
     folder: String,
+    limit: Option<String>,
 }
 
 #[derive(Template)]
@@ -65,7 +66,9 @@ pub(super) fn render(page: &Page, n: u64) -> Result<Rendered, Error> {
     let pieces = pieces::part(page, &row)?;
     let peers = Part::new("peers", &peers(&row))?;
     let folder = row.path.parent().map(shown).unwrap_or_default();
-    let whole = Whole { t: &t, standing: &standing, graph: &graph, pieces: &pieces, peers: &peers, folder };
+    let is_over = matches!(row.progress.state, State::Complete | State::Failed);
+    let limit = (!is_over).then(|| limits::of_download(n)).transpose()?;
+    let whole = Whole { t: &t, standing: &standing, graph: &graph, pieces: &pieces, peers: &peers, folder, limit };
     let main = html(&whole)?;
     let parts = vec![standing, graph, pieces, peers];
     Ok(Rendered { title: t.name.clone(), main, parts, status: axum::http::StatusCode::OK })
@@ -98,7 +101,7 @@ fn peers(row: &DownloadRow) -> Peers {
         user: p.user.to_string(),
         device: format!("{:.8}", p.device.to_string()),
         given: units::size(p.bytes),
-        part: if all == 0 { 0 } else { percent(p.bytes, all) },
+        part: if all == 0 { 0 } else { units::percent(p.bytes, all) },
         rate: rate(p.rate),
         note: p.note.unwrap_or_default(),
     };

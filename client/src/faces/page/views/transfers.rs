@@ -6,7 +6,7 @@ use std::time::Duration;
 use askama::Template;
 use common::escape::Escaped;
 
-use super::{Part, Rendered, html, log, percent, rate};
+use super::{Part, Rendered, html, log, rate};
 use crate::download::{DownloadRow, State};
 use crate::error::Error;
 use crate::faces::page::Page;
@@ -93,7 +93,7 @@ impl Transfer {
             have: p.have,
             // An empty file has a bar, too.
             size: p.size.max(1),
-            percent: percent(p.have, p.size),
+            percent: units::percent(p.have, p.size),
             amount: match p.state {
                 State::Complete => units::size(p.size),
                 _ => format!("{} of {}", units::size(p.have), units::size(p.size)),
