@@ -188,6 +188,72 @@ fn the_tour_leads_to_a_verified_file_within_a_minute() {
     assert!(left("bob/results.tar") && !left("data") && !left("cluster.secret") && !left("bob/data"));
 }
 
+/// What is typed at, as the README shows it.
+const PROMPTS: [&str; 7] =
+    ["$ ", "shoal> ", "@shoal> ", "your name here: ", "the same password again: ", "new password for ", "password of "];
+/// In place of the stars.
+const PASSWORD: &str = "a-long-pass";
+/// Somebody who types.
+const CHARACTERS_PER_SECOND: u32 = 4;
+
+/// A line of a session, as prompt and what is typed at it; nothing, if the program says it.
+fn typed(line: &str) -> Option<(&str, &str)> {
+    let is_prompt = |line: &str| PROMPTS.iter().any(|prompt| line.starts_with(prompt) || line.contains("@shoal> "));
+    let end = line.find("$ ").or(line.find("> ").or(line.find(": "))).filter(|_| is_prompt(line))? + 2;
+    Some((line[..end].trim_end(), &line[end..]))
+}
+
+#[test]
+fn two_newcomers_meet_by_one_invitation_as_the_session_shows() {
+    let dir = installed();
+    let session = lines("session");
+    let mut terminals: Vec<_> = (0..3).map(|_| Shell::open(&dir.path())).collect();
+    let mut invitation = String::new();
+    let (mut characters, mut began) = ([0; 3], [None; 3]);
+    for (number, line) in &session {
+        let terminal = &mut terminals[number - 1];
+        let Some((prompt, text)) = typed(line) else {
+            let parts: Vec<_> = line.split('…').collect();
+            terminal.until(line, |t| parts.iter().all(|part| t.text().contains(part)));
+            if line.starts_with("shoal-invite:") {
+                terminal.until_prompt();
+                let text = terminal.text();
+                let (_, after) = text.split_once("shoal-invite:").expect("an invitation");
+                invitation = after.lines().next().unwrap_or_default().trim().to_owned();
+            }
+            continue;
+        };
+        terminal.until(line, |t| t.line().trim_end().ends_with(prompt));
+        let text = if text.starts_with('*') { PASSWORD } else { text };
+        let whole = text.replace('…', &invitation);
+        if *number > 1 && prompt != "$" || text.contains("client") {
+            began[number - 1].get_or_insert_with(Instant::now);
+            characters[number - 1] += text.len() + 1;
+        }
+        terminal.press(&whole);
+        let shown = if text == PASSWORD { "*".repeat(PASSWORD.len()) } else { whole };
+        // The rest may be in rows above.
+        let end = shown.get(shown.len().saturating_sub(6)..).unwrap_or(&shown);
+        terminal.until("what was typed", |t| t.line().ends_with(end));
+        terminal.press("\r");
+        terminal.until("the line is taken", |t| !t.line().ends_with(end));
+    }
+    let of = |name: &str| std::fs::read(dir.path().join(format!("trial/{name}/results.tar"))).unwrap();
+    assert!(of("alice") == of("bob"), "the same bytes");
+    // From the client's start to the verified file.
+    let programs = began[2].expect("a newcomer").elapsed();
+    let typing = Duration::from_secs(characters[2] as u64) / CHARACTERS_PER_SECOND;
+    println!("the newcomer: {:.1} s of the programs, {:.0} s of typing", programs.as_secs_f64(), typing.as_secs_f64());
+    // Other tests run beside this one: twice the goal.
+    assert!(programs + typing < Duration::from_secs(120), "{programs:?} and {typing:?} of typing");
+    for client in &mut terminals[1..] {
+        client.paste("quit");
+        client.until("the shell", |t| t.line().starts_with('$'));
+    }
+    terminals[0].press("quit\r");
+    terminals[0].until_text("left: your own files");
+}
+
 #[test]
 fn trackers_in_the_background_are_not_stopped_by_their_terminal() {
     let dir = installed();

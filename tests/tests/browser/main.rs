@@ -5,109 +5,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 #![allow(clippy::print_stdout, reason = "what is measured is printed")]
 
-use std::io::Write;
+mod chromium;
+mod invited;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fantoccini::{Client as Driver, ClientBuilder, Locator};
-use harness::{Client, Cluster, Live, PATIENCE, Page, Process, random_file};
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::{Value, json};
+use harness::{Client, Cluster, Live, PATIENCE, Page, random_file};
+
+use self::chromium::{Browser, Chromium};
 
 const MIB: u64 = 1 << 20;
 /// How soon a person should see what another did.
 const SOON: Duration = Duration::from_secs(5);
-
-/// The program that drives the browser.
-struct Chromium {
-    url: String,
-    _process: Process,
-}
-
-impl Chromium {
-    /// `None`, and a loud line, where there is none.
-    fn start() -> Option<Self> {
-        let there = |program: &str| Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success());
-        if !there("chromium") || !there("chromedriver") {
-            // Past the test runner, which keeps what passing tests print to itself.
-            let line = b"\n== NOT TESTED: the page in a browser; there is no chromium and chromedriver here \
-                         (apt-get install chromium chromium-driver)\n";
-            let _ = std::io::stderr().write_all(line);
-            return None;
-        }
-        let process = Process::start(Command::new("chromedriver").arg("--port=0"));
-        let port = process.stdout.wait_for(PATIENCE, |line| {
-            let (_, port) = line.split_once("started successfully on port ")?;
-            Some(port.trim_end_matches('.').to_owned())
-        });
-        Some(Self { url: format!("http://127.0.0.1:{}", port.expect("chromedriver's port")), _process: process })
-    }
-
-    async fn browser(&self) -> Browser {
-        let args = ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"];
-        let options = json!({ "goog:chromeOptions": { "args": args }, "goog:loggingPrefs": { "browser": "ALL" } });
-        let Value::Object(capabilities) = options else { panic!("an object") };
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        let driver = builder.capabilities(capabilities).connect(&self.url).await;
-        Browser(driver.expect("a browser"))
-    }
-}
-
-struct Browser(Driver);
-
-impl Browser {
-    async fn go(&self, url: &str) {
-        self.0.goto(url).await.unwrap();
-    }
-
-    async fn js(&self, script: &str, args: Vec<Value>) -> Value {
-        self.0.execute(script, args).await.unwrap()
-    }
-
-    /// Waits until an element that `css` selects shows `text`; how long that took.
-    async fn sees(&self, css: &str, text: &str) -> Duration {
-        let begun = Instant::now();
-        let script =
-            "return [...document.querySelectorAll(arguments[0])].some(e => e.innerText.includes(arguments[1]))";
-        while self.js(script, vec![css.into(), text.into()]).await != true {
-            if begun.elapsed() > PATIENCE {
-                let all = self.js("return location.href + '\\n' + document.body.innerText", vec![]).await;
-                panic!("never sees {text:?} in {css}:\n{}", all.as_str().unwrap_or_default());
-            }
-            tokio::time::sleep(Duration::from_millis(30)).await;
-        }
-        begun.elapsed()
-    }
-
-    async fn types(&self, css: &str, text: &str) {
-        self.0.find(Locator::Css(css)).await.expect(css).send_keys(text).await.unwrap();
-    }
-
-    async fn clicks(&self, css: &str) {
-        // Out from under the bar at the top, as somebody would scroll.
-        let script = "document.querySelector(arguments[0])?.scrollIntoView({ block: 'center' })";
-        self.js(script, vec![css.into()]).await;
-        self.0.find(Locator::Css(css)).await.expect(css).click().await.expect(css);
-    }
-
-    /// Puts other text into a field.
-    async fn fills(&self, css: &str, text: &str) {
-        self.0.find(Locator::Css(css)).await.expect(css).clear().await.unwrap();
-        self.types(css, text).await;
-    }
-
-    /// From the link to an account, with the keyboard alone.
-    async fn makes_an_account(&self, page: &Page, name: &str) {
-        self.go(&page.link()).await;
-        self.sees("h1", "Share files").await;
-        self.types("#new-user", name).await;
-        self.types("#new-password", &format!("password-of-{name}")).await;
-        self.types("#new-again", &format!("password-of-{name}\u{e007}")).await; // Enter.
-        self.sees("h1", "Groups").await;
-        self.sees("#top nav", name).await;
-    }
-}
 
 /// A client that nobody has logged in at, and its page.
 fn newcomer(cluster: &Cluster, name: &str, more: &[&str]) -> (Client, Live, Page) {
@@ -181,13 +92,13 @@ async fn two_people_go_from_account_to_verified_file_while_a_tracker_dies_and_a_
     b.sees("#files .pill", "seeding").await;
     a.clicks("#m-bob summary").await;
     a.clicks("#m-bob button.danger").await;
-    a.0.accept_alert().await.unwrap();
+    a.driver.accept_alert().await.unwrap();
     assert!(b.sees("h1", "You are not in lab").await < SOON);
     let errors =
         "return performance.getEntriesByType('resource').filter(r => !r.name.startsWith(location.origin)).length";
     assert_eq!(b.js(errors, vec![]).await, 0, "nothing came from anywhere else");
-    a.0.close().await.unwrap();
-    b.0.close().await.unwrap();
+    a.close().await;
+    b.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,25 +127,10 @@ async fn what_is_typed_filters_the_files_and_live_news_do_not_disturb_it() {
     a.sees(".pager", "11 files").await;
     assert_eq!(a.js("return document.activeElement.id + document.activeElement.value", vec![]).await, "matchfile-0");
     // A narrow window needs no scrolling sideways.
-    a.0.set_window_size(375, 812).await.unwrap();
+    a.driver.set_window_size(375, 812).await.unwrap();
     let wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
     assert_eq!(a.js(wide, vec![]).await, 0);
-    a.0.close().await.unwrap();
-}
-
-/// Looks for what keeps people with a screen reader or a keyboard out, if `AXE` names axe-core's `axe.min.js`
-/// (`npm pack axe-core`).
-async fn is_accessible(browser: &Browser, view: &str) {
-    let Some(axe) = std::env::var_os("AXE") else {
-        let _ = writeln!(std::io::stderr(), "\n== NOT TESTED: {view} through axe; AXE names no axe.min.js");
-        return;
-    };
-    // As a tool of the browser: the page's own policy would let no foreign script in.
-    browser.js(&std::fs::read_to_string(axe).unwrap(), vec![]).await;
-    let run = "const done = arguments[arguments.length - 1]; \
-               axe.run().then(r => done(r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).join(' | '))))";
-    let violations = browser.0.execute_async(run, vec![]).await.unwrap();
-    assert_eq!(violations, json!([]), "{view}");
+    a.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,7 +141,7 @@ async fn limits_are_set_in_the_window_and_the_loss_of_all_trackers_is_seen_and_s
     let a = chromium.browser().await;
     a.go(&page.link()).await;
     a.sees("h1", "Share files").await;
-    is_accessible(&a, "welcome").await;
+    a.is_accessible("welcome").await;
     a.types("#new-user", "alice").await;
     a.types("#new-password", "password-of-alice").await;
     a.types("#new-again", "password-of-alice\u{e007}").await;
@@ -266,7 +162,7 @@ async fn limits_are_set_in_the_window_and_the_loss_of_all_trackers_is_seen_and_s
     a.fills("#limit-up", "\u{e007}").await;
     a.sees("#state", "no limit").await;
     assert!(live.ok("status")["limits"]["up"].is_null());
-    is_accessible(&a, "health").await;
+    a.is_accessible("health").await;
 
     cluster.kill_tracker(1);
     a.sees("#state", "One tracker does the work of both").await;
@@ -282,7 +178,7 @@ async fn limits_are_set_in_the_window_and_the_loss_of_all_trackers_is_seen_and_s
     // And it comes back by itself.
     cluster.start_tracker(2);
     a.sees("#g-lab", "lab").await;
-    a.0.close().await.unwrap();
+    a.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -332,7 +228,7 @@ async fn a_link_is_copied_a_file_is_looked_at_and_a_folder_is_opened_with_the_de
     a.sees("h1", "a.txt").await;
     let shown = std::fs::read_to_string(&opened).unwrap();
     assert_eq!(Path::new(&shown).canonicalize().unwrap(), alice.downloads().canonicalize().unwrap());
-    a.0.close().await.unwrap();
+    a.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -358,17 +254,17 @@ async fn a_file_is_found_in_a_folder_and_fetched_out_of_it() {
     b.sees("#files th", "folder of 2").await;
     b.clicks("#files thead a[href$='sort=size']").await;
     b.sees("#files th[aria-sort='descending']", "Size").await;
-    is_accessible(&b, "a group with columns to sort by").await;
+    b.is_accessible("a group with columns to sort by").await;
     b.clicks("#files a.file").await;
     b.sees(".facts", "2 files").await;
-    is_accessible(&b, "a folder's facts").await;
+    b.is_accessible("a folder's facts").await;
     b.clicks(".facts a").await;
     b.sees("tbody th", "main.rs").await;
-    is_accessible(&b, "what is in a folder").await;
+    b.is_accessible("what is in a folder").await;
     b.clicks("#top nav a[href='/search']").await;
     b.types("input[name='words']", "needle").await;
     b.sees("#hits", "deep/er/needle <1>.txt").await;
-    is_accessible(&b, "what was found").await;
+    b.is_accessible("what was found").await;
     b.clicks("#hits .meta a").await;
     b.sees("tbody th", "needle <1>.txt").await;
     b.fills("#save-to", bob.downloads().to_str().unwrap()).await;
@@ -376,7 +272,7 @@ async fn a_file_is_found_in_a_folder_and_fetched_out_of_it() {
     b.clicks("#top nav a[href='/transfers']").await;
     b.sees(".transfer", "complete").await;
     assert_eq!(std::fs::read_to_string(bob.downloads().join("needle <1>.txt")).unwrap(), "content");
-    b.0.close().await.unwrap();
+    b.close().await;
 }
 
 /// Counts from now on how long each key and click takes from the hardware to the next picture (Event Timing API).
@@ -392,7 +288,7 @@ async fn waits_for(browser: &Browser, condition: &str) -> u64 {
         "const done = arguments[arguments.length - 1], begun = performance.now(); \
          const look = () => ({condition}) ? done(Math.round(performance.now() - begun)) : requestAnimationFrame(look); look();"
     );
-    browser.0.execute_async(&script, vec![]).await.unwrap().as_u64().unwrap()
+    browser.driver.execute_async(&script, vec![]).await.unwrap().as_u64().unwrap()
 }
 
 /// `cargo test --release -p shoal-tests --test browser -- --ignored --nocapture` prints what it measures.
@@ -464,7 +360,7 @@ async fn ten_thousand_files_are_opened_filtered_and_sorted_without_a_slow_input(
     let input = a.js("return Math.round(window.slowest)", vec![]).await.as_u64().unwrap();
     println!("slowest input to the next picture: {input} ms; slowest result: {slowest} ms");
     assert!(input <= AT_ONCE, "{input} ms");
-    a.0.close().await.unwrap();
+    a.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -506,5 +402,5 @@ async fn fifty_running_transfers_leave_inputs_quick() {
     let input = b.js("return Math.round(window.slowest)", vec![]).await.as_u64().unwrap();
     println!("fifty transfers: slowest input to the next picture {input} ms, a pause shown after at most {slowest} ms");
     assert!(input <= AT_ONCE, "{input} ms");
-    b.0.close().await.unwrap();
+    b.close().await;
 }
