@@ -217,14 +217,10 @@ async fn serve(
     let unknown = values.unknown.iter().map(|name| format!("settings.toml: there is no setting `{}`", Escaped(name)));
     unknown.for_each(|text| front.say(&text));
     let (engine, begin) = open_engine(args, info, data_dir, (settings, values), tasks).await?;
-    let page = PageConfig {
-        data_dir: data_dir.path().to_owned(),
-        public: args.web_public,
-        invitation: args.invitation()?,
-        tasks: tasks.clone(),
-    };
+    let page = PageConfig { data_dir: data_dir.path().to_owned(), public: args.web_public, tasks: tasks.clone() };
     let page = Arc::new(Opener::new(&engine, page));
     engine.set_page(Box::new(Arc::clone(&page)));
+    engine.set_invited(args.invitation()?);
     let service: Arc<dyn Service> = Arc::<Engine>::clone(&engine);
     signals.end_with(service.ended());
     front.listen(&service, args.json, tasks);

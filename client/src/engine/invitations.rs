@@ -3,9 +3,13 @@
 //! A secret is made here and stays in the line that is passed on: a tracker is told its hash when the invitation is made, and the
 //! secret itself only by whoever accepts it.
 
+use std::sync::{MutexGuard, PoisonError};
+
 use common::id::GroupName;
 use common::invitation::{Invitation, InviteSecret};
 use common::wire::client::{self, Request, Response};
+use common::wire::refusal::Refusal;
+use zeroize::Zeroizing;
 
 use super::command::{InviteLine, Lifetime};
 use super::outcome::{Group, InviteEnd, InviteRow, Moment, NewInvite, Outcome};
@@ -35,13 +39,32 @@ impl Engine {
         };
         let InviteLine(invitation) = line.ok_or_else(none)?;
         self.is_ours(&invitation).await?;
-        match self.trackers.call(Request::AcceptInvite { secret: invitation.secret.clone() }).await? {
+        let user = self.who().await?.user_id;
+        let answer = self.trackers.call(Request::AcceptInvite { secret: invitation.secret.clone() }).await;
+        if matches!(answer, Ok(_) | Err(Error::Refused(Refusal::AlreadyMember(_)))) {
+            self.invited().take_if(|line| line.secret == invitation.secret);
+        }
+        match answer? {
             Response::Joined { group } => {
-                self.joined.note(&group);
+                self.joined.note(user, &group);
                 Ok(Outcome::Joined(Group { group }))
             }
             _ => Err(unexpected()),
         }
+    }
+
+    /// What this client was started with.
+    pub(crate) fn set_invited(&self, invitation: Option<Invitation>) {
+        *self.invited() = invitation;
+    }
+
+    /// The line that this client was started with; empty without one, and once somebody has come by it.
+    pub(crate) fn invited_by(&self) -> Zeroizing<String> {
+        self.invited().as_ref().map(Invitation::to_line).unwrap_or_default()
+    }
+
+    fn invited(&self) -> MutexGuard<'_, Option<Invitation>> {
+        self.invited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether an invitation is one to the trackers that this client knows. One that has not met any meets them first: nobody

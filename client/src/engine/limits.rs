@@ -41,8 +41,11 @@ impl Engine {
             Scope::Group(name) => {
                 // A limit of a group that this user is out of can be lifted all the same.
                 let id = match self.group_id(&name).await {
+                    Ok(id) if rate.is_some() || self.controls.active().groups.contains_key(&id) => id,
+                    // There may be one of a group that had the name before.
+                    Ok(id) => self.limited(&name).unwrap_or(id),
                     Err(Error::Refused(e)) if rate.is_none() => self.limited(&name).ok_or(Error::Refused(e))?,
-                    id => id?,
+                    Err(e) => return Err(e),
                 };
                 blocking(move || controls.limit(direction, Some((id, &name)), rate, &hours)).await?;
             }

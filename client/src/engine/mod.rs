@@ -26,9 +26,10 @@ mod subscriptions;
 mod transfers;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use common::id::{DeviceId, UserName};
+use common::invitation::Invitation;
 use common::reset_code::InvalidCode;
 use common::task::TaskGroup;
 use common::wire::client::{Password, Relation, Request, Response};
@@ -71,6 +72,8 @@ pub struct Engine {
     copies: Arc<Copies>,
     news: ReadMarks,
     joined: JoinedHere,
+    /// What this client was started with, until somebody has come by it.
+    invited: Mutex<Option<Invitation>>,
     subscriptions: Subscriptions,
     /// Set once, when it is to stay.
     stays: AtomicBool,
@@ -136,6 +139,7 @@ impl Engine {
             copies,
             news,
             joined: JoinedHere::default(),
+            invited: Mutex::default(),
             subscriptions,
             stays,
             watched,

@@ -77,7 +77,7 @@ fn joined(state: &State, group: common::id::GroupId, facts: Vec<Fact>) -> Result
 #[cfg(test)]
 mod tests {
     use common::invitation::InviteSecret;
-    use common::wire::client::{InviteState, Relation, Request, Response};
+    use common::wire::client::{Happened, InviteState, Push, Relation, Request, Response};
     use common::wire::refusal::Refusal;
 
     use crate::command::tests::{Device, Fixture, group, request_id};
@@ -135,8 +135,28 @@ mod tests {
         assert_eq!(c.groups().await[0].relation, Relation::None, "the request of before went with the membership");
         for d in [&b, &c] {
             let heard = d.heard();
-            assert!(heard.iter().all(|p| !matches!(p, common::wire::client::Push::Accepted { .. })), "{heard:?}");
+            assert!(heard.iter().all(|p| !matches!(p, Push::Accepted { .. })), "{heard:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_device_that_came_in_is_told_by_neither_tracker_and_the_others_of_its_user_are() {
+        let [f, g] = Fixture::pair().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        invite(&a, 1, 2).await;
+        let other = f.device();
+        other.login("bob", "password of bob").await.expect("logged in");
+        g.sync(&f).await;
+        let there = b.twin(&g);
+        there.hears_hints();
+        assert!(is_member(&accept(&b, 1).await));
+        g.sync(&f).await;
+        let is_told = |push: &Push| matches!(push, Push::Accepted { .. });
+        assert!(!b.heard().iter().any(is_told) && other.heard().iter().any(is_told));
+        let heard = there.heard();
+        assert!(!heard.iter().any(is_told), "{heard:?}");
+        assert!(heard.iter().any(|push| matches!(push, Push::NewsHint { .. })), "{heard:?}");
     }
 
     #[tokio::test]
@@ -326,6 +346,11 @@ mod tests {
         invite(&apart.admin[1], 2, 9).await;
         apart.meet().await;
         assert!(matches!(b.ticket("lab").await, Err(Refusal::NotAMember(_))), "out where they have met");
+        let Ok(Response::News(news)) = apart.admin[0].ask(Request::News { files_of: None, before: None }).await else {
+            panic!("no news")
+        };
+        let came = news.rows.iter().filter(|row| matches!(row.what, Happened::InvitationUsed { .. })).count();
+        assert_eq!(came, 1, "the first time only: {news:?}");
         assert_eq!(accept(&b, 1).await, NO);
         assert_eq!(accept(&b, 2).await, NO, "made without knowing of the removal");
         invite(&apart.admin[1], 3, 9).await;

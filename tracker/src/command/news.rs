@@ -180,8 +180,16 @@ fn accepted(state: &State, membership: MembershipId, batch: &FactBatch, news: &m
         && state.standing(group, user).live.contains(&membership)
         && let Some(name) = state.group_name(group)
     {
-        let except = batch.by.filter(|_| batch.redeemed.contains(&membership));
-        news.push(News::Push { to: vec![user], except, push: Push::Accepted { group: name } });
+        let is_by_invitation = batch.redeemed.contains(&membership);
+        // The device that came by an invitation has its answer. Where that is not known, none is told outright: those that
+        // look find it, and that one knows it.
+        if !is_by_invitation || batch.by.is_some() {
+            let except = batch.by.filter(|_| is_by_invitation);
+            news.push(News::Push { to: vec![user], except, push: Push::Accepted { group: name } });
+        }
+        if is_by_invitation {
+            news.push(News::to(user, Push::news_hint(group)));
+        }
     }
     Ok(())
 }

@@ -24,8 +24,9 @@ pub(super) struct Invitations {
     /// Which invitation an account was made by.
     pub(super) sponsored: BTreeMap<UserKey, (InvitationKey, At)>,
     // Derived.
-    /// Which memberships came by an invitation, by time.
+    /// Which memberships came by an invitation, and into a group by any, by time.
     uses: BTreeSet<(InvitationKey, Hlc, MembershipKey)>,
+    came_in: BTreeSet<(GroupKey, Hlc, MembershipKey)>,
     by_secret: BTreeSet<(InviteDigest, InvitationKey)>,
     /// By number, and those that have the same one by their ids: in an order that does not depend on what was heard of first.
     of_group: BTreeSet<(GroupKey, u32, InvitationId, InvitationKey)>,
@@ -75,6 +76,16 @@ impl State {
             *self.invitations.made.entry(new.user).or_default() += 1;
             *self.invitations.made_into.entry((new.group, new.user)).or_default() += 1;
         }
+        let Invitations { rows, uses, came_in, .. } = &mut self.invitations;
+        let of_it = (key, Hlc::default(), MembershipKey::MIN)..(after(key), Hlc::default(), MembershipKey::MIN);
+        for (_, at, membership) in uses.range(of_it) {
+            if let Some(old) = &before {
+                came_in.remove(&(old.group, *at, *membership));
+            }
+            if let Some(new) = &rows[key].fact {
+                came_in.insert((new.group, *at, *membership));
+            }
+        }
         Undo(Earlier::Invitation(key, before))
     }
 
@@ -89,14 +100,20 @@ impl State {
             Some(fact) => redeemed.insert(membership, fact),
             None => redeemed.remove(&membership),
         };
-        let Invitations { rows, uses, .. } = &mut self.invitations;
+        let Invitations { rows, uses, came_in, .. } = &mut self.invitations;
         if let Some((old, at)) = before {
             rows[old].used = rows[old].used.saturating_sub(1);
             uses.remove(&(old, at.hlc(), membership));
+            if let Some(invitation) = &rows[old].fact {
+                came_in.remove(&(invitation.group, at.hlc(), membership));
+            }
         }
         if let Some((new, at)) = fact {
             rows[new].used += 1;
             uses.insert((new, at.hlc(), membership));
+            if let Some(invitation) = &rows[new].fact {
+                came_in.insert((invitation.group, at.hlc(), membership));
+            }
         }
         Undo(Earlier::Redeemed(membership, before))
     }
@@ -183,13 +200,13 @@ impl State {
         last.map_or(1, |(_, number, ..)| number.saturating_add(1))
     }
 
-    /// Which memberships came into a group by invitations since then, of each invitation the last first.
+    /// Which memberships came into a group by invitations since then, the last first.
     pub(super) fn came_in(&self, group: GroupKey, since: Hlc) -> impl Iterator<Item = (Hlc, MembershipKey)> {
-        self.numbered(group, 0).flat_map(move |(_, key)| {
-            let of_it = (key, since, MembershipKey::MIN)
-                ..(InvitationKey::of(key.index() + 1), Hlc::default(), MembershipKey::MIN);
-            self.invitations.uses.range(of_it).rev().map(|(_, at, membership)| (*at, *membership))
-        })
+        let all = self
+            .invitations
+            .came_in
+            .range((group, since, MembershipKey::MIN)..(after(group), Hlc::default(), MembershipKey::MIN));
+        all.rev().map(|(_, at, membership)| (*at, *membership))
     }
 
     fn numbered(&self, group: GroupKey, from: u32) -> impl Iterator<Item = (u32, InvitationKey)> {
@@ -244,6 +261,11 @@ impl State {
         let (key, _) = self.invitations.redeemed.get(&self.memberships.find(&membership)?)?;
         Some(self.invitations.rows[*key].id)
     }
+}
+
+/// The key of the row behind that of `key`.
+fn after<K: Key>(key: K) -> K {
+    K::of(key.index() + 1)
 }
 
 fn one_less<K: Ord>(counts: &mut BTreeMap<K, u32>, of: K) {

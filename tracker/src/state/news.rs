@@ -2,8 +2,8 @@
 //! have stamps, so that both trackers tell the same, whichever was there.
 //!
 //! Who is not a member learns nothing of a group but what became of his own requests and memberships. Cost: what a user has
-//! been in is looked through, which quotas bound; of groups only their last publications, merged by time, and so many
-//! requests.
+//! been in is looked through, which quotas bound; of groups only their last publications, merged by time, the last who came
+//! by invitations, and so many requests.
 
 use std::collections::{BTreeMap, BinaryHeap};
 
@@ -19,6 +19,8 @@ use crate::fact::{EndReason, Hlc};
 const MAX_WAITING: usize = 1000;
 /// Publications that are looked at for one page.
 const MAX_LOOKED_AT: usize = 2000;
+/// Those who came into a group by invitations that are told, the last ones.
+const MAX_CAME_IN: usize = 256;
 /// Memberships that are looked through for who waits, whoever has asked and withdrawn how often.
 const MAX_STEPS: usize = 16_384;
 
@@ -233,13 +235,15 @@ impl State {
             }
             let made = self.made_admin(*group, user, *since);
             told.extend(made.map(|mark| (mark, Origin::Membership(*group, Kind::MadeAdmin))));
-            for (at, membership) in self.came_in(*group, *since).take(steps) {
-                steps -= 1;
+            for (at, membership) in self.came_in(*group, *since).take(MAX_CAME_IN) {
                 let row = &self.memberships[membership];
-                let who = row.asked.map(|asked| asked.user).filter(|who| *who != user);
+                // What came without knowing of a removal does not count.
+                let has_come = row.live.is_some() || row.end.is_some();
+                let who = row.asked.map(|asked| asked.user).filter(|who| has_come && *who != user);
                 told.extend(who.map(|who| ((at, membership_key(row, Kind::CameIn)), Origin::CameIn(*group, who))));
             }
-            for (_, waits) in self.groups[*group].waiting.iter().take(room) {
+            let (most, mut waiting) = (if steps == 0 { 0 } else { room }, self.groups[*group].waiting.iter());
+            for (_, waits) in waiting.by_ref().take(most) {
                 let pending = |m: &MembershipKey| {
                     let row = &self.memberships[*m];
                     row.live.is_none() && row.end.is_none()
@@ -253,7 +257,7 @@ impl State {
                 room -= 1;
                 steps = steps.saturating_sub(walked);
                 if steps == 0 {
-                    return;
+                    break;
                 }
             }
         }

@@ -15,6 +15,8 @@ const FILE_NAME: &str = "news.json";
 const VERSION: u32 = 1;
 /// News of this device that are kept for a user; of more, the last ones.
 const MAX_OWN: usize = 200;
+/// What was told is remembered of so many: many times what the trackers tell.
+const MAX_READ: usize = 16_384;
 /// How long they are kept, in seconds: as long as the trackers tell theirs.
 const KEPT_FOR: u64 = 30 * 24 * 3600;
 /// How much longer it is known that they were told, since clocks differ, in seconds.
@@ -57,6 +59,13 @@ impl Kept {
     fn note(&mut self, keys: impl IntoIterator<Item = u64>, now: u64) {
         self.read.extend(keys.into_iter().map(|key| (key, now)));
         self.read.retain(|_, at| *at + KEPT_FOR + SKEW >= now);
+        if let Some(surplus) = self.read.len().checked_sub(MAX_READ).filter(|surplus| *surplus > 0) {
+            let mut oldest: Vec<(u64, u64)> = self.read.iter().map(|(key, at)| (*at, *key)).collect();
+            oldest.select_nth_unstable(surplus - 1);
+            for (_, key) in &oldest[..surplus] {
+                self.read.remove(key);
+            }
+        }
     }
 }
 
@@ -176,6 +185,16 @@ mod tests {
         assert_eq!(marks.read(user), HashSet::from([1, 2]), "one tracker knows the one, another the other");
         marks.add_read(user, [3], at + KEPT_FOR + SKEW + 5).expect("saved");
         assert_eq!(marks.read(user), HashSet::from([2, 3]));
+    }
+
+    #[test]
+    fn of_what_was_told_so_much_is_known_and_the_last_of_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (user, marks, most) = (UserId::new([1; 16]), ReadMarks::open(dir.path()).expect("opened"), MAX_READ as u64);
+        marks.add_read(user, 0..most, 100).expect("saved");
+        marks.add_read(user, most..most + 9, 101).expect("saved");
+        let read = marks.read(user);
+        assert!(read.len() == MAX_READ && (most..most + 9).all(|key| read.contains(&key)));
     }
 
     #[test]

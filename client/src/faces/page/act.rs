@@ -153,9 +153,6 @@ async fn open(folder: &FilePath) -> Result<(), Error> {
 /// Runs a command for the page: downloads go on in the background.
 pub(super) async fn execute(page: &Page, command: Line) -> Result<Outcome, Error> {
     let outcome = page.engine.run(command, &Call::unwatched(false)).await;
-    if matches!(outcome, Ok(Outcome::Joined(_))) {
-        page.forget_invitation();
-    }
     page.answers.forget();
     outcome
 }

@@ -33,14 +33,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use common::invitation::Invitation;
 use common::task::TaskGroup;
 use common::wire::client::Relation;
 use common::wire::limits::MAX_PASSWORD;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tower_http::csrf::CsrfLayer;
-use zeroize::Zeroizing;
 
 use self::answers::Answers;
 use self::certificate::Certificate;
@@ -66,8 +64,6 @@ pub(crate) struct PageConfig {
     pub(crate) data_dir: PathBuf,
     /// Whether it may be opened where others can reach it.
     pub(crate) public: bool,
-    /// What the client was started with: its forms are filled in with that.
-    pub(crate) invitation: Option<Invitation>,
     /// What the tasks belong to.
     pub(crate) tasks: TaskGroup,
 }
@@ -92,8 +88,6 @@ pub(crate) struct Page {
     requests: watch::Sender<usize>,
     /// Where the last download went.
     destination: Mutex<PathBuf>,
-    /// What the client was started with, until somebody has joined.
-    invitation: Mutex<Option<Invitation>>,
 }
 
 impl Page {
@@ -106,7 +100,7 @@ impl Page {
         let failed = |e| Error::from_io_about(format!("open the page at {address}"), e);
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let PageConfig { tasks, invitation, .. } = config;
+        let PageConfig { tasks, .. } = config;
         let page = Arc::new(Self {
             answers: Answers::new(Arc::clone(&engine)),
             engine,
@@ -120,7 +114,6 @@ impl Page {
             uploads: Uploads::default(),
             requests: watch::Sender::default(),
             destination: Mutex::new(usual_destination()),
-            invitation: Mutex::new(invitation),
         });
         let router = router(&page);
         match certificate {
@@ -156,17 +149,6 @@ impl Page {
         if let Command::DownloadFile { destination, .. } = command {
             self.destination.lock().unwrap_or_else(PoisonError::into_inner).clone_from(destination);
         }
-    }
-
-    /// The line of the invitation that the client was started with; empty without one.
-    fn invitation(&self) -> Zeroizing<String> {
-        let invitation = self.invitation.lock().unwrap_or_else(PoisonError::into_inner);
-        invitation.as_ref().map(Invitation::to_line).unwrap_or_default()
-    }
-
-    /// Somebody has joined.
-    fn forget_invitation(&self) {
-        *self.invitation.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     async fn follow(self: Arc<Self>) {

@@ -1,7 +1,7 @@
 //! Keeps the index up to date with the state, behind it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::codec;
 use common::wire::limits::MAX_FRAME;
@@ -19,7 +19,10 @@ const GATHER: Duration = Duration::from_millis(50);
 /// After a failure.
 const PAUSE: Duration = Duration::from_secs(10);
 /// Shares that are taken at a time.
-const AT_ONCE: usize = 1000;
+const AT_ONCE: usize = 250;
+/// The longest pause between two such: it is as long as the work before it, so that an index that has much to do takes half of a
+/// processor and leaves the disk to commands.
+const LONGEST_REST: Duration = Duration::from_millis(250);
 
 impl Store {
     /// Follows the state with the index, for as long as the database is open.
@@ -95,6 +98,7 @@ impl Store {
             if changed.is_empty() {
                 return Ok(());
             }
+            let (begun, is_much) = (Instant::now(), changed.len() == AT_ONCE);
             let folders = self.with_index(index, move |index| {
                 index.set_place(None)?;
                 index.put(&changed)
@@ -106,6 +110,9 @@ impl Store {
                 let versions: Vec<_> = versions.into_iter().collect();
                 let bytes = codec::encode(&versions, MAX_FRAME).map_err(|_| StoreError::Content("too many origins"))?;
                 self.with_index(index, move |index| index.set_place(Some(&bytes))).await?;
+            }
+            if is_much {
+                tokio::time::sleep(begun.elapsed().min(LONGEST_REST)).await;
             }
         }
     }

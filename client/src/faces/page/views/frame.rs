@@ -66,7 +66,7 @@ pub(super) fn bare(title: &str, token: Option<&str>) -> String {
 /// Without a user.
 pub(super) fn welcome(page: &Page) -> Result<Rendered, Error> {
     let status = axum::http::StatusCode::OK;
-    let main = html(&Welcome { invitation: &page.invitation() })?;
+    let main = html(&Welcome { invitation: &page.engine.invited_by() })?;
     Ok(Rendered { title: "Welcome".to_owned(), main, parts: Vec::new(), status })
 }
 

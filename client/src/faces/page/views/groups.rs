@@ -40,7 +40,7 @@ struct Row {
 
 pub(super) async fn render(page: &Page) -> Result<Rendered, Error> {
     let list = list(page).await?;
-    let main = html(&Groups { list: &list, invitation: &page.invitation() })?;
+    let main = html(&Groups { list: &list, invitation: &page.engine.invited_by() })?;
     Ok(Rendered { title: "Groups".to_owned(), main, parts: vec![list], status: axum::http::StatusCode::OK })
 }
 
