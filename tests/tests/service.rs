@@ -349,6 +349,12 @@ fn lines_that_were_not_read_are_run_by_the_one_that_takes_over() {
     // In the middle of a line, and with more to come.
     second.process.type_part("list_gro");
     first.process.kill();
+    // A line that is read before the end is noticed runs on what is no longer there.
+    let (socket, deadline) = (alice.home().join("data/control.sock"), Instant::now() + PATIENCE);
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        assert!(Instant::now() < deadline, "{second:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     second.process.type_part("ups\nlist_shares\n");
     second.process.end_input();
     let last = second.process.stdout.wait_for(PATIENCE, |l| l.contains("list_shares").then_some(()));

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::{Client, Cluster, Live, PATIENCE, Process, random_file};
@@ -201,30 +200,30 @@ fn what_holds_is_printed_as_a_file_that_says_the_same() {
 #[test]
 fn from_one_slot_everybody_gets_all() {
     let cluster = Cluster::start(1);
-    let (mut a, bob) = sharing(&cluster, 8 * MIB);
+    let (mut a, bob) = sharing(&cluster, 4 * MIB);
     let carol = cluster.user("carol");
     carol.ok(&["join_group lab"]);
     a.ok("accept_request lab carol");
     a.ok("set seeding_slots 1");
     // So that both are there at the same time.
-    a.ok("limit up 4M");
+    a.ok("limit up 1M");
     let mut lives = [bob.live(), carol.live()];
     lives.iter_mut().for_each(|live| drop(live.ok("whoami")));
-    let fetch = |client: &Client| {
-        Process::start(client.command().args(["--json", "-c", "download_file lab data.bin downloads"]))
-    };
-    let (mut one, mut two) = (fetch(&bob), fetch(&carol));
+    let fetch = |client: &Client, line: &str| Process::start(client.command().args(["--json", "-c", line]));
+    // Not the same file: they would give it to each other.
+    let mut one = fetch(&bob, "download_file other more.bin downloads");
+    let mut two = fetch(&carol, "download_file lab data.bin downloads");
     // Whoever has the slot gets something, and the other nothing until it is handed over.
     let (mut before, mut alone, mut together) = ([0; 2], 0, 0);
     let deadline = Instant::now() + PATIENCE;
-    while before != [8 * MIB; 2] {
+    while before != [4 * MIB; 2] {
         assert!(Instant::now() < deadline, "{before:?}");
         std::thread::sleep(Duration::from_millis(200));
         let have = lives.each_mut().map(|live| {
             let listed = live.ok("show_downloads");
             listed["downloads"][0]["have"].as_u64().unwrap_or_default()
         });
-        match have.iter().zip(before).filter(|(have, before)| **have > before + MIB / 8).count() {
+        match have.iter().zip(before).filter(|(have, before)| **have > before + MIB / 16).count() {
             2 => together += 1,
             grew => alone += grew,
         }
@@ -232,8 +231,6 @@ fn from_one_slot_everybody_gets_all() {
     }
     assert!(together * 3 <= alone, "both at once in {together} of {} moments", together + alone);
     assert!(one.wait(PATIENCE).success() && two.wait(PATIENCE).success(), "{one:?} {two:?}");
-    let same = |path: &Path| std::fs::read(path).unwrap();
-    assert!(same(&bob.downloads().join("data.bin")) == same(&carol.downloads().join("data.bin")));
 }
 
 #[test]
