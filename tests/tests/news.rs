@@ -247,6 +247,8 @@ fn code(cluster: &mut Cluster, number: usize, line: &str) -> String {
 fn who_has_lost_the_password_sets_a_new_one_by_a_code_from_the_console() {
     let mut cluster = Cluster::start(2);
     let alice = cluster.user("alice");
+    // The other one knows her from then on.
+    harness::until_dual(&alice, PATIENCE);
     let first = code(&mut cluster, 1, "reset_password alice");
     cluster.kill_tracker(1);
     let new = cluster.client("new");
