@@ -45,7 +45,13 @@ pub(crate) fn list(path: &Path, invitation: &Invitation) -> Result<Listed, Error
 pub(crate) fn read(path: &Path) -> Result<TrackerInfo, Error> {
     TrackerInfo::read(path).map_err(|e| match e {
         TrackerInfoError::Unreadable { path, source } => {
-            let action = format!("read the list of trackers {}", shown(&path));
+            let help = match source.kind() {
+                io::ErrorKind::NotFound => {
+                    " (a file with one IP:PORT a line, which you get from whoever runs the trackers; or start with `--invite <line>`)"
+                }
+                _ => "",
+            };
+            let action = format!("read the list of trackers {}{help}", shown(&path));
             Error::Io { action, source: Arc::new(source) }
         }
         wrong => Error::InvalidArgument(wrong.to_string()),

@@ -28,6 +28,7 @@ use crate::faces::page::{Opener, PageConfig};
 use crate::faces::script::{DONE, INTERRUPTED, TERMINATED, USAGE};
 use crate::faces::{self, Service, Signals, fatal, fatal_data};
 use crate::generate;
+use crate::private_file;
 use crate::invited::Listed;
 use crate::settings::{self, SettingName, Settings, Values};
 use crate::share::{ShareConfig, Shares};
@@ -346,7 +347,7 @@ async fn open_engine(
     let given = args.given(|name| std::env::var_os(name))?;
     // Until the engine says what they are.
     let limits = Limits::default();
-    let device = DeviceKey::load_or_create(&path.join("device.key"))
+    let device = DeviceKey::load_or_create(&path.join(private_file::DEVICE_KEY))
         .map_err(|e| Error::from_io_about("use this device's key", io::Error::other(e)))?;
     let (trackers, notices) = Trackers::start(TrackersConfig {
         data_dir: path.clone(),

@@ -92,6 +92,32 @@ fn a_folder_reaches_members_as_it_is_and_what_is_left_out_is_named() {
 }
 
 #[test]
+fn the_keys_of_a_client_are_shared_by_no_way_of_naming_them() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    put(alice.home(), "mine/own.txt", b"own");
+    put(alice.home(), "mine/cluster.secret", b"secret");
+    // Another client's, and the running one's below the folder that is shared.
+    put(alice.home(), "mine/data/client-2/device.key", b"key");
+    symlink(alice.home().join("data/session"), alice.home().join("innocent")).unwrap();
+    let mut a = alice.live();
+    a.ok("create_group lab");
+    let up = a.ok("upload_file mine lab");
+    let skipped: Vec<_> = up["skipped"].as_array().unwrap().iter().map(|s| s["path"].as_str().unwrap()).collect();
+    assert_eq!((up["entries"].as_u64(), skipped), (Some(1), vec!["cluster.secret", "data/client-2"]), "{up}");
+    let up = a.ok("upload_file . lab --name home");
+    let skipped: Vec<_> = up["skipped"].as_array().unwrap().iter().map(|s| s["path"].as_str().unwrap()).collect();
+    assert!(skipped.contains(&"data"), "{up}");
+    let tree = a.ok("list_files lab home");
+    let paths = tree["files"].as_array().unwrap().iter().map(|row| row["path"].as_str().unwrap());
+    assert!(paths.clone().all(|path| !path.contains("data/")), "{:?}", paths.collect::<Vec<_>>());
+    for secret in ["data", "data/device.key", "data/session", "innocent", "mine/cluster.secret", "mine/data/client-2"] {
+        let refused = a.refused(&format!("upload_file {secret} lab --name x"), "invalid_argument");
+        assert!(refused.contains("cannot be shared: it is the "), "{secret}: {refused}");
+    }
+}
+
+#[test]
 fn what_is_chosen_of_a_folder_comes_and_the_rest_later() {
     let cluster = Cluster::start(1);
     let (_alice, mut a, root) = sharing(&cluster);

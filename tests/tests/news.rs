@@ -205,6 +205,16 @@ fn a_subscription_fetches_what_is_new_over_restarts_of_both_sides() {
 }
 
 #[test]
+fn the_same_subscription_is_made_once() {
+    let cluster = Cluster::start(1);
+    let (_alice, bob) = lab(&cluster);
+    bob.ok(&["subscribe lab '*.bin' inbox"]);
+    let refused = bob.refused("subscribe lab '*.bin' ./inbox", "invalid_argument");
+    assert!(refused.contains("`unsubscribe 1` ends it"), "{refused}");
+    bob.ok(&["subscribe lab '*.tar' inbox"]);
+}
+
+#[test]
 fn a_subscription_takes_what_is_there_if_it_is_asked_to_and_ends_when_it_is_told() {
     let cluster = Cluster::start(1);
     let (alice, bob) = lab(&cluster);

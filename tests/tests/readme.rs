@@ -122,6 +122,16 @@ fn lines(section: &str) -> Vec<(usize, String)> {
     lines
 }
 
+/// Ends the clients, and then the trial in the first terminal.
+fn quit(terminals: &mut [Shell]) {
+    for client in &mut terminals[1..] {
+        client.paste("quit");
+        client.until("the shell", |t| t.line().starts_with('$'));
+    }
+    terminals[0].press("quit\r");
+    terminals[0].until_text("left: your own files");
+}
+
 #[test]
 fn the_programs_are_installed_from_a_clone_whose_packages_have_their_names() {
     let home = tempfile::tempdir().unwrap();
@@ -178,12 +188,7 @@ fn the_tour_leads_to_a_verified_file_within_a_minute() {
     // Other tests run beside this one: twice the goal.
     assert!(took + person < Duration::from_secs(120), "{took:?} and {person:?} of pasting");
 
-    for client in &mut terminals[1..] {
-        client.paste("quit");
-        client.until("the shell", |t| t.line().starts_with('$'));
-    }
-    terminals[0].press("quit\r");
-    terminals[0].until_text("left: your own files");
+    quit(&mut terminals);
     let left = |path: &str| dir.path().join("trial").join(path).exists();
     assert!(left("bob/results.tar") && !left("data") && !left("cluster.secret") && !left("bob/data"));
 }
@@ -239,19 +244,14 @@ fn two_newcomers_meet_by_one_invitation_as_the_session_shows() {
         terminal.until("the line is taken", |t| !t.line().ends_with(end));
     }
     let of = |name: &str| std::fs::read(dir.path().join(format!("trial/{name}/results.tar"))).unwrap();
-    assert!(of("alice") == of("bob"), "the same bytes");
+    assert!(of("ann") == of("ben"), "the same bytes");
     // From the client's start to the verified file.
     let programs = began[2].expect("a newcomer").elapsed();
     let typing = Duration::from_secs(characters[2] as u64) / CHARACTERS_PER_SECOND;
     println!("the newcomer: {:.1} s of the programs, {:.0} s of typing", programs.as_secs_f64(), typing.as_secs_f64());
     // Other tests run beside this one: twice the goal.
     assert!(programs + typing < Duration::from_secs(120), "{programs:?} and {typing:?} of typing");
-    for client in &mut terminals[1..] {
-        client.paste("quit");
-        client.until("the shell", |t| t.line().starts_with('$'));
-    }
-    terminals[0].press("quit\r");
-    terminals[0].until_text("left: your own files");
+    quit(&mut terminals);
 }
 
 #[test]

@@ -9,7 +9,6 @@ use common::id::GroupName;
 use common::invitation::{Invitation, InviteSecret};
 use common::wire::client::{self, Request, Response};
 use common::wire::refusal::Refusal;
-use zeroize::Zeroizing;
 
 use super::command::{InviteLine, Lifetime};
 use super::outcome::{Group, InviteEnd, InviteRow, Moment, NewInvite, Outcome};
@@ -58,9 +57,9 @@ impl Engine {
         *self.invited() = invitation;
     }
 
-    /// The line that this client was started with; empty without one, and once somebody has come by it.
-    pub(crate) fn invited_by(&self) -> Zeroizing<String> {
-        self.invited().as_ref().map(Invitation::to_line).unwrap_or_default()
+    /// What this client was started with, until somebody has come by it.
+    pub(crate) fn invited_by(&self) -> Option<InviteLine> {
+        self.invited().clone().map(InviteLine)
     }
 
     fn invited(&self) -> MutexGuard<'_, Option<Invitation>> {

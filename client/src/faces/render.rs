@@ -228,7 +228,8 @@ fn hint(outcome: &Outcome) -> Option<String> {
         }
         Outcome::Uploaded(u) => Some(format!("list_files {}", u.group)),
         Outcome::Files { group, files, .. } => {
-            files.first().map(|first| format!("download_file {group} {} .", as_argument(first.name.as_str())))
+            let missing = files.iter().find(|file| !file.here);
+            missing.map(|file| format!("download_file {group} {} .", as_argument(file.name.as_str())))
         }
         Outcome::Tree { group, name, files, .. } => files.iter().find(|row| row.kind == Kind::File).map(|first| {
             format!("download_file {group} {} .", as_argument(&format!("{}/{}", name.as_str(), first.path)))

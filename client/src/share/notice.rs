@@ -47,7 +47,7 @@ impl fmt::Display for Notice {
         match reason {
             Withdrawal::FilesModified(..) => Ok(()),
             Withdrawal::Modified => {
-                write!(f, "{path} was modified; `upload_file` it again to share what it is now")
+                write!(f, "{path} was modified; `upload_file --replace` shares what is there now")
             }
             Withdrawal::Unreadable(why) => write!(f, "{path} cannot be read ({why})"),
             Withdrawal::Left => f.write_str("you left the group"),

@@ -19,6 +19,7 @@ use super::hash::{HashProgress, manifest_of};
 use super::offer::open_regular;
 use super::registry::FolderShare;
 use super::{Share, Shares, key_of};
+use crate::private_file;
 use crate::error::{Error, shown};
 use crate::trackers::group_names::called;
 use crate::trackers::unexpected;
@@ -350,6 +351,9 @@ impl Candidate {
         let layout = cut(stamp.len, piece_len)?;
         // Remembered by where it is, not by how it was called from here.
         let path = path.canonicalize().map_err(read)?;
+        if let Some(why) = private_file::secret(&path) {
+            return Err(Error::InvalidArgument(format!("{} cannot be shared: {why}", shown(&path))));
+        }
         Ok(Self { path, file, stamp, layout })
     }
 

@@ -72,7 +72,9 @@ pub enum Refusal {
         group: GroupName,
     },
     /// Another file is shared under this name.
-    #[error("`{group}` already has another file named `{name}`; publish it under a new name with `--name`")]
+    #[error(
+        "`{group}` already has another file named `{name}`; `--replace` puts yours in its place, `--name` gives it another name"
+    )]
     FileExists {
         /// The group.
         group: GroupName,

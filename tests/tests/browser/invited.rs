@@ -109,6 +109,33 @@ async fn two_newcomers_meet_by_one_invitation_in_two_browsers() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_an_account_comes_in_by_a_login_and_a_link_that_was_used_says_so() {
+    let Some(chromium) = Chromium::start() else { return };
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    alice.ok(&["create_group lab"]);
+    let invite = alice.ok(&["invite lab"]);
+    cluster.user("bob");
+    let (_process, page) = invited(&empty(&cluster, "bobs"), invite["invite"].as_str().unwrap());
+    let b = chromium.browser().await;
+    b.go(&page.link()).await;
+    b.sees(".lead", "You are invited").await;
+    // Once more where it has been: the page, and no second entry.
+    b.go(&page.link()).await;
+    b.sees(".lead", "You are invited").await;
+    b.types("#user", "bob").await;
+    b.types("#password", "password-of-bob\u{e007}").await;
+    b.sees("h1", "lab").await;
+    b.sees("#members li", "bob").await;
+    let other = chromium.browser().await;
+    other.go(&page.link()).await;
+    other.sees("main", "Each link works once").await;
+    for browser in [b, other] {
+        browser.close().await;
+    }
+}
+
 async fn presses(browser: &Browser, form: &str) {
     browser.clicks(&format!("{form} button:not(.quiet)")).await;
 }

@@ -15,7 +15,7 @@ use crate::units::size;
 /// Room below which a disk counts as full, in bytes.
 const ENOUGH: u64 = 64 << 20;
 /// Files that nobody else may read, as far as they are there.
-const SECRETS: [&str; 3] = ["device.key", "session", "known_trackers"];
+const SECRETS: [&str; 3] = [private_file::DEVICE_KEY, "session", "known_trackers"];
 /// The name of a file that is written to see whether that is possible.
 const TRIAL: &str = "doctor";
 

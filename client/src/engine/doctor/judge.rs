@@ -130,10 +130,19 @@ pub(super) fn reach(tried: &Tried) -> Finding {
         return Finding::bad(format!("{} could not connect to {address}: {why}", row.user), remedy);
     }
     match rows.iter().find(reached) {
-        Some(row) => Finding::good(format!(
-            "{} has connected to {address}, from this machine or its own network; others have not tried",
-            row.user
-        )),
+        Some(row) => {
+            let what = format!(
+                "{} has connected to {address}, from this machine or its own network; others have not tried",
+                row.user
+            );
+            let only_here = address.ip().is_loopback();
+            let remedy = only_here.then(|| {
+                format!(
+                    "no other machine reaches {address}: start the client with an address of this machine that they see"
+                )
+            });
+            Finding { remedy, ..Finding::good(what) }
+        }
         None => {
             let names: Vec<_> = rows.iter().map(|row| row.user.to_string()).collect();
             Finding::good(format!("{} did not say in time whether {address} can be reached", names.join(", ")))

@@ -168,6 +168,7 @@ pub(super) mod path {
         PathBuf::deserialize(d)
     }
 }
+
 /// A file id in lower-case hex, where there is one.
 pub(super) mod hex_if_any {
     use common::id::FileId;

@@ -49,6 +49,12 @@ impl Engine {
         let known = look::Known::begin(self, group_id, &group).await?;
         let wanted = if existing { self.shares_since(group_id, &group, 0).await? } else { Vec::new() };
         let destination = blocking(move || directory(&destination)).await?;
+        let text = glob.as_ref().map(ToString::to_string);
+        let is_same = |s: &&Subscription| s.group_id == group_id && s.glob == text && s.destination == destination;
+        if let Some(same) = self.subscriptions.of(user).iter().find(is_same) {
+            let text = format!("subscription {} is the same; `unsubscribe {}` ends it", same.n, same.n);
+            return Err(Error::InvalidArgument(text));
+        }
         let fits = |found: &Found| glob.as_ref().is_none_or(|glob| glob.fits(found.name.as_str()));
         let here = self.here(group_id);
         let waiting = wanted.into_iter().filter(|found| fits(found) && !here.contains(&found.file_id));
@@ -57,7 +63,7 @@ impl Engine {
             user,
             group: group.clone(),
             group_id,
-            glob: glob.as_ref().map(ToString::to_string),
+            glob: text.clone(),
             destination: destination.clone(),
             fetched: 0,
             problem: None,
@@ -67,8 +73,7 @@ impl Engine {
         let waiting = new.waiting.len() as u64;
         let all = self.subscriptions.clone();
         let n = blocking(move || all.add(new)).await?;
-        let glob = glob.map(|glob| glob.to_string());
-        Ok(Outcome::Subscribed(Subscribed { n, group, glob, destination, waiting, acts: self.stays() }))
+        Ok(Outcome::Subscribed(Subscribed { n, group, glob: text, destination, waiting, acts: self.stays() }))
     }
 
     pub(super) async fn list_subscriptions(&self) -> Result<Outcome, Error> {

@@ -23,7 +23,11 @@ use crate::share::blocking;
 
 /// Where a link leads: a page that exchanges its token as soon as it is there. The link itself changes nothing, so that
 /// whatever looks at links beforehand does not use it up.
-pub(super) async fn enter(Query(link): Query<Link>) -> Response {
+pub(super) async fn enter(State(page): State<Arc<Page>>, headers: HeaderMap, Query(link): Query<Link>) -> Response {
+    // A link may be opened again where it has been.
+    if cookie(&page, &headers).is_some_and(|browser| page.entry.knows(browser)) {
+        return go("/");
+    }
     views::enter(&link.token)
 }
 
@@ -65,7 +69,10 @@ pub(super) async fn run(
     let result = match command {
         Ok(command) => {
             page.remember(&command);
-            execute(&page, command).await
+            match execute(&page, command).await {
+                Ok(logged_in @ Outcome::LoggedIn(_)) => come_in(&page, logged_in, page.engine.invited_by()).await,
+                result => result,
+            }
         }
         Err(e) => Err(e),
     };
@@ -108,9 +115,14 @@ async fn new_account(page: &Page, form: NewAccount) -> Result<Outcome, Error> {
     execute(page, Line::CreateUser { user: name, password: secret, invite: invite.clone() }).await?;
     let logged_in =
         execute(page, Line::Login { user, password: Some(password), code: None, new_password: None }).await?;
+    come_in(page, logged_in, invite).await
+}
+
+/// Somebody has logged in, with an invitation or without.
+async fn come_in(page: &Page, logged_in: Outcome, invite: Option<InviteLine>) -> Result<Outcome, Error> {
     match invite {
         None => Ok(logged_in),
-        // The account is there, and logged in: what is wrong with the invitation is said in the log.
+        // The login is there: what is wrong with the invitation is said in the log.
         Some(line) => match execute(page, Line::AcceptInvite { line: Some(line) }).await {
             Err(e) => {
                 page.log.say(e.to_string(), true);

@@ -3,10 +3,12 @@
 
 use common::id::UserName;
 use common::invitation::Invitation;
+use tokio::sync::broadcast;
 
 use super::{Interactive, Interrupts, Next};
 use crate::engine::command::{InviteLine, Secret};
-use crate::engine::{Command, Outcome};
+use crate::engine::outcome::Status;
+use crate::engine::{Command, Event, Outcome};
 use crate::error::Error;
 use crate::faces::console::end_typing;
 use crate::faces::execute::show;
@@ -28,13 +30,12 @@ impl Interactive {
         let line = InviteLine(invitation);
         let joined = match self.has_account(&line, signals).await {
             Ok(true) => self.carry_out(Command::AcceptInvite { line: Some(line) }, signals).await,
-            Ok(false) => {
-                self.console.message(LATER);
-                return Next::Prompt;
-            }
+            Ok(false) => return Next::Prompt,
             Err(next) => Err(next),
         };
         match joined {
+            // In the browser meanwhile, or with the same line before.
+            Ok(Err(e)) if e.code() == "already_member" => Next::Prompt,
             Ok(Ok(outcome)) => {
                 show(&self.console, &outcome, true);
                 self.names.note(None, &outcome);
@@ -52,7 +53,7 @@ impl Interactive {
         }
     }
 
-    /// Whether somebody is logged in, in the end.
+    /// Whether somebody is logged in, in the end; if not, why and what to do is said.
     async fn has_account(&self, line: &InviteLine, signals: &mut Signals) -> Result<bool, Next> {
         if self.service.user().is_some() {
             return Ok(true);
@@ -61,11 +62,12 @@ impl Interactive {
             .message("You are invited. Choose a name, by which the others in the group know you, and a password.");
         self.console.message("Who has an account here already gives its name and password.");
         for _ in 0..TRIES {
-            let Some(user) = self.a_name(signals).await? else { return Ok(false) };
-            // Somebody has, in a browser.
+            let name = self.a_name(signals).await?;
+            // In a browser, meanwhile.
             if self.service.user().is_some() {
                 return Ok(true);
             }
+            let Some(user) = name else { break };
             let wanted = Command::CreateUser { user: user.clone(), password: None, invite: Some(line.clone()) };
             let command = match self.with_password(wanted, signals).await? {
                 Ok(command) => command,
@@ -74,7 +76,7 @@ impl Interactive {
                     continue;
                 }
             };
-            let Command::CreateUser { password: Some(password), .. } = command.clone() else { return Ok(false) };
+            let Command::CreateUser { password: Some(password), .. } = command.clone() else { break };
             match self.carry_out(command, signals).await? {
                 Ok(made) => show(&self.console, &made, false),
                 // With an invitation that is used up there may be an account all the same.
@@ -84,7 +86,7 @@ impl Interactive {
                     }
                     self.console.message(&render::error(&e));
                     if e.code() == "no_such_invite" {
-                        return Ok(false);
+                        return Ok(false); // The same line would be refused again.
                     }
                     continue;
                 }
@@ -93,17 +95,18 @@ impl Interactive {
                     if e.code() == "invalid_argument" {
                         continue;
                     }
-                    return Ok(false);
+                    break;
                 }
             }
-            return match self.log_in(user, password, signals).await? {
-                Ok(()) => Ok(true),
+            match self.log_in(user, password, signals).await? {
+                Ok(()) => return Ok(true),
                 Err(e) => {
                     self.console.message(&render::error(&e));
-                    Ok(false)
+                    break;
                 }
-            };
+            }
         }
+        self.console.message(LATER);
         Ok(false)
     }
 
@@ -112,11 +115,31 @@ impl Interactive {
         Ok(self.carry_out(login, signals).await?.map(|outcome: Outcome| show(&self.console, &outcome, false)))
     }
 
-    /// The name that is typed; nothing, if somebody would rather not.
+    /// What is typed for a name. That somebody has logged in meanwhile is said: the line editor waits for a line all the same.
+    async fn name_typed(&self, signals: &mut Signals) -> Result<Answer, Next> {
+        let (mut interrupts, mut events, mut is_told) = (Interrupts::default(), self.service.events(), false);
+        let mut typed = std::pin::pin!(self.typed(NAME, Vec::new(), &mut interrupts, signals));
+        loop {
+            tokio::select! {
+                typed = &mut typed => return typed,
+                event = events.recv(), if !is_told => match event {
+                    Ok(Event::Status(Status { user: Some(user), .. })) => {
+                        is_told = true;
+                        self.console.message(&format!("logged in as {user} in the meantime: press Enter"));
+                    }
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => is_told = true,
+                },
+            }
+        }
+    }
+
+    /// The name that is typed; nothing, if somebody would rather not, or has logged in elsewhere.
     async fn a_name(&self, signals: &mut Signals) -> Result<Option<UserName>, Next> {
         loop {
             self.console.flush();
-            match self.typed(NAME, Vec::new(), &mut Interrupts::default(), signals).await? {
+            match self.name_typed(signals).await? {
+                Answer::Typed(_) if self.service.user().is_some() => return Ok(None),
                 Answer::Typed(typed) => match typed.trim().parse::<UserName>() {
                     Ok(name) => return Ok(Some(name)),
                     Err(e) => self.console.message(&format!("error: {e}")),

@@ -1,6 +1,6 @@
 //! What is in a folder: every file that can be shared, and by name every entry that cannot.
 //!
-//! No link is followed. What is left out is told, never an error: a socket in a folder is no reason not to share the rest.
+//! No link is followed, and the keys of Shoal's own programs are left out. What is left out is told, never an error: a socket in a folder is no reason not to share the rest.
 //! Blocks on the disk.
 
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use cap_std::fs::Dir;
 use common::tree::{MAX_DEPTH, MAX_ENTRIES, TreePath, folded};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+use crate::private_file::{secret_file, secret_folder};
 use crate::transfer::beneath::Beneath;
 use crate::transfer::stamp::Stamp;
 
@@ -49,10 +50,13 @@ pub(crate) struct Walked {
 /// Looks at everything below `root`. `stop` ends it early with [`io::ErrorKind::Interrupted`].
 ///
 /// # Errors
-/// When the folder itself cannot be read, or there is too much in it.
+/// When the folder itself cannot be read, is one that is never shared, or there is too much in it.
 pub(crate) fn walk(root: &Beneath, stop: &AtomicBool) -> io::Result<Walked> {
     let mut walk = Walk { walked: Walked::default(), stop };
     let names = names(root.root())?;
+    if let Some(why) = secret_folder(names.iter().map(Vec::as_slice)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
     walk.folder(root.root(), "", names, 1)?;
     walk.walked.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(walk.walked)
@@ -125,12 +129,15 @@ impl Walk<'_> {
             }
         };
         let why = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {
-                let stamp = Stamp::of_stat(&stat);
-                let executable = Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR);
-                self.walked.files.push(Found { path, len: stamp.len, mark: stamp.mark(), executable });
-                return self.counted().map(|()| true);
-            }
+            FileType::RegularFile => match secret_file(name.as_bytes()) {
+                Some(why) => why,
+                None => {
+                    let stamp = Stamp::of_stat(&stat);
+                    let executable = Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR);
+                    self.walked.files.push(Found { path, len: stamp.len, mark: stamp.mark(), executable });
+                    return self.counted().map(|()| true);
+                }
+            },
             FileType::Directory => return self.subfolder(dir, name, path, depth),
             FileType::Symlink => "it is a link",
             FileType::Socket => "it is a socket",
@@ -156,6 +163,10 @@ impl Walk<'_> {
                 return Ok(false);
             }
         };
+        if let Some(why) = secret_folder(names.iter().map(Vec::as_slice)) {
+            self.skip(path.as_str(), why.to_owned());
+            return Ok(false);
+        }
         let is_empty = names.is_empty();
         let any = self.folder(&below, path.as_str(), names, depth + 1)?;
         if is_empty {
@@ -241,5 +252,26 @@ mod tests {
         assert!(walked.files.is_empty() && walked.empty_folders.is_empty() && walked.skipped.is_empty());
         let stopped = walk(&Beneath::open(dir.path()).expect("opened"), &AtomicBool::new(true));
         assert_eq!(stopped.expect_err("stopped").kind(), io::ErrorKind::Interrupted);
+    }
+
+    #[test]
+    fn keys_of_shoal_are_left_out_wherever_they_lie() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for path in
+            ["own.txt", "cluster.secret", "data/client-1/device.key", "data/client-1/session", "data/client-1/copies/x"]
+        {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+            fs::write(path, "x").expect("written");
+        }
+        fs::create_dir_all(dir.path().join("data/tracker-1")).expect("made");
+        fs::write(dir.path().join("data/tracker-1/tracker.db"), "x").expect("written");
+        let all = walked(dir.path());
+        let files: Vec<_> = all.files.iter().map(|f| f.path.as_str()).collect();
+        assert_eq!(files, ["own.txt"]);
+        let left_out: Vec<_> = all.skipped.iter().map(|s| s.path.as_str()).collect();
+        assert_eq!(left_out, ["cluster.secret", "data/client-1", "data/tracker-1"]);
+        let root = Beneath::open(&dir.path().join("data/client-1")).expect("opened");
+        assert!(walk(&root, &AtomicBool::new(false)).is_err(), "nor as such");
     }
 }

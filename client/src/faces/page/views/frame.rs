@@ -4,10 +4,12 @@ use askama::Template;
 
 use super::{Part, Rendered, View, html};
 use crate::download::State;
+use crate::engine::command::InviteLine;
 use crate::error::Error;
 use crate::faces::page::{Page, live};
 use crate::units;
 use common::wire::client::Mode;
+use zeroize::Zeroizing;
 
 #[derive(Template)]
 #[template(path = "frame.html")]
@@ -63,10 +65,15 @@ pub(super) fn bare(title: &str, token: Option<&str>) -> String {
     html(&Bare { title, text, token }).unwrap_or_default()
 }
 
+/// The line that the client was started with, if nobody has come by it yet; or nothing.
+pub(super) fn invited(page: &Page) -> Zeroizing<String> {
+    page.engine.invited_by().map(|InviteLine(invitation)| invitation.to_line()).unwrap_or_default()
+}
+
 /// Without a user.
 pub(super) fn welcome(page: &Page) -> Result<Rendered, Error> {
     let status = axum::http::StatusCode::OK;
-    let main = html(&Welcome { invitation: &page.engine.invited_by() })?;
+    let main = html(&Welcome { invitation: &invited(page) })?;
     Ok(Rendered { title: "Welcome".to_owned(), main, parts: Vec::new(), status })
 }
 

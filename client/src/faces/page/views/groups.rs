@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use askama::Template;
 use common::wire::client::Relation;
 
+use super::frame::invited;
 use super::{Part, Rendered, html, stamp};
 use crate::engine::outcome::{NewsRow, relation_word};
 use crate::error::Error;
@@ -40,7 +41,7 @@ struct Row {
 
 pub(super) async fn render(page: &Page) -> Result<Rendered, Error> {
     let list = list(page).await?;
-    let main = html(&Groups { list: &list, invitation: &page.engine.invited_by() })?;
+    let main = html(&Groups { list: &list, invitation: &invited(page) })?;
     Ok(Rendered { title: "Groups".to_owned(), main, parts: vec![list], status: axum::http::StatusCode::OK })
 }
 
