@@ -54,8 +54,8 @@ pub struct Args {
     #[arg(value_name = "TRACKER_INFO", required_unless_present = "invite")]
     pub tracker_info: Option<PathBuf>,
     /// Come in by an invitation: writes the list of trackers, if there is none, and at the prompt makes an account and joins
-    /// the group. With --web the form of the page has it already, unless another client runs here. In scripts it only writes the list; `create_user --invite` and
-    /// `accept_invite` do the rest.
+    /// the group. With --web the form of the page has it already, unless another client runs here. In scripts it only writes
+    /// the list; `create_user --invite` and `accept_invite` do the rest.
     #[arg(long, value_name = "LINE")]
     pub invite: Option<Pasted>,
     /// Run this line, then the next -c, then leave. Others on this machine can see it (`ps`): leave passwords out.
