@@ -1,8 +1,7 @@
-//! Build script of both programs: what `--version` says, which is the release and, of a released program, the commit.
+//! Build script of both programs: what `--version` says, which is the release and the commit.
 //!
 //! The commit is that of the checkout, or what the variable SHOAL_COMMIT says, for those who build from an archive. Without
-//! git and without that there is none. No time: the same sources make the same program. In a debug build there is none
-//! either, or every commit would compile both programs anew.
+//! git and without that there is none. No time: the same sources make the same program.
 
 #![allow(clippy::print_stdout, reason = "so cargo is told")]
 
@@ -18,9 +17,7 @@ fn main() {
     println!("cargo:rerun-if-changed=../common/version_of_build.rs");
     let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
     let said = env::var("SHOAL_COMMIT").ok().filter(|commit| !commit.is_empty());
-    let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
-    let commit = said.or_else(|| if is_release { commit_of_checkout() } else { None });
-    let commit = commit.map(|commit| format!(" ({commit})")).unwrap_or_default();
+    let commit = said.or_else(commit_of_checkout).map(|commit| format!(" ({commit})")).unwrap_or_default();
     println!("cargo:rustc-env=SHOAL_VERSION={version}{commit}");
 }
 
@@ -31,8 +28,10 @@ fn commit_of_checkout() -> Option<String> {
     if top.canonicalize().ok()? != root {
         return None;
     }
-    // Asked again when another commit is checked out. What is not there would be asked for ever.
-    for name in ["HEAD", "logs/HEAD"] {
+    // Asked again when another commit is checked out, or made: then the branch is another, also where git keeps no log. What is
+    // not there would be asked for ever.
+    let branch = git(&root, &["symbolic-ref", "--quiet", "HEAD"]);
+    for name in ["HEAD", "logs/HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
         let path = git(&root, &["rev-parse", "--git-path", name]).map(|path| root.join(path));
         if let Some(path) = path.filter(|path| path.exists()) {
             println!("cargo:rerun-if-changed={}", path.display());

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Parser;
+use clap::builder::ArgPredicate;
 use common::address::{HostPort, NotAnAddress};
 use common::escape::Escaped;
 use common::invitation::{Invitation, NotAnInvitation};
@@ -15,18 +16,19 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::invited::{self, Listed};
+use crate::own_files::{self, CLIENT_LOCK, TRACKER_INFO};
 use crate::places::Places;
 use crate::private_file;
 use crate::settings::limit::MaxRate;
 use crate::settings::{Given, Origin, SettingName, UploadSlots, Ways};
 
-/// The release, and of a released program the commit.
+/// The release, and the commit.
 const VERSION: &str = env!("SHOAL_VERSION");
 
+/// Where an invited client serves if nobody says otherwise.
+const USUAL_ADDRESS: &str = "0.0.0.0:7000";
 /// Where the list of trackers is if nobody says otherwise.
-const USUAL_LIST: &str = "tracker_info.txt";
-/// Name of the file whose lock says that the directory is in use.
-const LOCK: &str = "lock";
+const USUAL_LIST: &str = TRACKER_INFO;
 
 /// What stands below the options in `--help`.
 const AFTER_HELP: &str = "\
@@ -43,11 +45,12 @@ from --password-fd, or else from the variable SHOAL_PASSWORD, and a person at a 
 /// Lines that are piped in are run as a script. Started in the background of a terminal it reads nothing and seeds.
 /// Where a client runs already on the same data directory, this one attaches to it: the lines are run there, and `shutdown` ends it.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "client", version = VERSION, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "client", version = VERSION, max_term_width = 80, after_help = AFTER_HELP)]
 pub struct Args {
     /// Where this client serves pieces to others: an address of this machine, or a name for one, such as localhost:7000.
-    /// Port 0 lets the system choose.
-    #[arg(value_name = "IP:PORT", value_parser = parse_address)]
+    /// Port 0 lets the system choose. May be left out with --invite: then it is 0.0.0.0:7000, all addresses of this machine.
+    #[arg(value_name = "IP:PORT", value_parser = parse_address, required = false, required_unless_present = "invite",
+          default_value_if("invite", ArgPredicate::IsPresent, USUAL_ADDRESS))]
     pub listen: HostPort,
     /// The list of trackers: a text file with one IP:PORT a line. May be left out with --invite: then it is
     /// tracker_info.txt here.
@@ -159,7 +162,7 @@ impl Args {
 fn here<T>(ask: impl FnOnce(&Places<'_>) -> T) -> T {
     // Without a working directory nothing can be written there.
     let here = std::env::current_dir().unwrap_or_default();
-    ask(&Places { variable: &|name| std::env::var_os(name), here: &here })
+    ask(&Places { variable: &|name| std::env::var_os(name), here: &here, has_clients: &own_files::has_clients })
 }
 
 impl Args {
@@ -229,6 +232,13 @@ pub fn meant(arguments: &[OsString]) -> Option<String> {
     let is_port = |word: &str| word.parse::<u16>().is_ok();
     let is_address = |word: &str| word.parse::<HostPort>().is_ok();
     let is_host = |word: &str| !is_port(word) && !word.ends_with(".txt") && is_address(&format!("{word}:0"));
+    // `--web` takes an address that stands behind it for its own.
+    if let Some(web) = words.windows(2).position(|pair| pair[0] == "--web" && is_address(pair[1])) {
+        let others: Vec<_> = words.iter().enumerate().filter(|(at, _)| !(web..web + 2).contains(at)).collect();
+        let [(_, list)] = others.as_slice() else { return None };
+        let list = shlex::try_quote(list).ok().filter(|_| !list.starts_with('-') && !is_address(list))?;
+        return Some(format!("client {} {list} --web", words[web + 1]));
+    }
     let (address, list) = match words.as_slice() {
         [host, port, rest @ ..] if is_port(port) && is_host(host) => (format!("{host}:{port}"), rest),
         [port, rest @ ..] if is_port(port) => (format!("127.0.0.1:{port}"), rest),
@@ -265,12 +275,20 @@ impl DataDir {
     /// Makes the directory (mode 0700) if it is not there, and takes it unless another process has it.
     ///
     /// # Errors
-    /// When it cannot be made or used.
+    /// When it cannot be made or used, or has what a client keeps and no client's key.
     pub fn open(path: &Path) -> Result<Opened, Error> {
+        if own_files::is_planted(path) {
+            return Err(Error::InvalidArgument(format!(
+                "{} has what a client keeps, but no {}: no client here has made it, and what is in it may be somebody else's wish. \
+                 Look at where it comes from; --data-dir names another place",
+                crate::error::shown(path),
+                own_files::DEVICE_KEY
+            )));
+        }
         create_private(path)?;
         // Absolute, so that it stays the same whatever becomes of the working directory.
         let path = path.canonicalize().map_err(|e| Error::from_io("find", path, e))?;
-        let file = path.join(LOCK);
+        let file = path.join(CLIENT_LOCK);
         let failed = |e| Error::from_io("lock", &file, e);
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true);
@@ -307,6 +325,14 @@ mod tests {
 
     fn args(line: &str) -> Result<Args, clap::Error> {
         Args::try_parse_from(std::iter::once("client").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn help_is_as_people_have_seen_it_and_fits_80_columns() {
+        let help = <Args as clap::CommandFactory>::command().term_width(80).render_long_help().to_string();
+        let longest = help.lines().max_by_key(|line| line.chars().count()).expect("lines");
+        assert!(longest.chars().count() <= 80, "{longest}");
+        insta::assert_snapshot!("client_help", help);
     }
 
     #[test]
@@ -347,6 +373,8 @@ mod tests {
         assert!(!wrong.contains("secret99") && !format!("{a:?}").contains("secret99"), "{wrong}");
         assert_eq!(args("127.0.0.1:0 t.txt --invite x").expect("good").list(), Path::new("t.txt"));
         assert!(args("127.0.0.1:0 t.txt").expect("good").invitation().is_ok_and(|none| none.is_none()));
+        let bare = args("--invite x --web").expect("an address is not needed");
+        assert_eq!((bare.listen.to_string().as_str(), bare.web), (USUAL_ADDRESS, Some(None)));
     }
 
     #[test]
@@ -372,12 +400,26 @@ mod tests {
             ("7000 tracker_info.txt", "client 127.0.0.1:7000 tracker_info.txt"),
             ("127.0.0.1:7000", "client 127.0.0.1:7000 tracker_info.txt"),
             ("list.txt 127.0.0.1:7000", "client 127.0.0.1:7000 list.txt"),
+            ("--web 127.0.0.1:7000 list.txt", "client 127.0.0.1:7000 list.txt --web"),
+            ("list.txt --web localhost:7000", "client localhost:7000 list.txt --web"),
         ] {
             assert_eq!(meant(typed).as_deref(), Some(ours), "{typed}");
         }
         for none in ["", "127.0.0.1", "127.0.0.1:7000 a b", "list.txt", "127.0.0.1 7000 --json", "--no-such-option"] {
             assert_eq!(meant(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_has_come_from_elsewhere_is_no_data_directory() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let downloads = dir.path().join("downloads");
+        fs::create_dir(&downloads).expect("made");
+        let refused = DataDir::open(dir.path()).expect_err("planted").to_string();
+        assert!(refused.contains("no device.key"), "{refused}");
+        fs::remove_dir(&downloads).expect("removed");
+        fs::write(dir.path().join("settings.toml"), "").expect("prepared by its owner");
+        assert!(matches!(DataDir::open(dir.path()), Ok(Opened::Ours(_))));
     }
 
     #[test]

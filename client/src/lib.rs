@@ -10,6 +10,7 @@ pub mod faces;
 mod generate;
 mod invited;
 pub mod link;
+mod own_files;
 mod places;
 mod private_file;
 pub mod settings;

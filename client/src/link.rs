@@ -1,25 +1,33 @@
-//! Links to shares: `shoal:<group>/<file id>`, as people pass them on. They carry no right: who follows one has to be a
-//! member of the group. Pure, and the only place that reads or writes them.
+//! Links to shares: `shoal:<group>/<file id>`, as people pass them on; with `/` and a path, to what is there in a folder. They
+//! carry no right: who follows one has to be a member of the group. Pure, and the only place that reads or writes them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use common::escape::Escaped;
 use common::id::{FileId, GroupName};
+use common::tree::TreePath;
 
 /// What a link begins with.
 const SCHEME: &str = "shoal:";
 
-/// A share, by its group and its content.
+/// A share, by its group and its content, or something in a folder that is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareLink {
     /// Where it is shared.
     pub group: GroupName,
     /// Its content.
     pub file_id: FileId,
+    /// Where it is in a folder.
+    pub path: Option<TreePath>,
 }
 
 impl ShareLink {
+    /// The link to a share.
+    pub fn new(group: GroupName, file_id: FileId) -> Self {
+        Self { group, file_id, path: None }
+    }
+
     /// Whether `text` is meant as a link, a good one or not: no group and no file of a command begins so.
     pub fn is_meant(text: &str) -> bool {
         text.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME))
@@ -28,7 +36,8 @@ impl ShareLink {
 
 impl fmt::Display for ShareLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{SCHEME}{}/{}", self.group.as_str(), self.file_id)
+        write!(f, "{SCHEME}{}/{}", self.group.as_str(), self.file_id)?;
+        self.path.iter().try_for_each(|path| write!(f, "/{}", path.as_str()))
     }
 }
 
@@ -48,10 +57,15 @@ impl FromStr for ShareLink {
         }
         // Programs that take links for addresses add slashes, and may end them with one.
         let rest = trimmed[SCHEME.len()..].trim_start_matches('/').trim_end_matches('/');
-        let (group, file_id) = rest.split_once('/').ok_or_else(|| wrong("it has no group, or no file id"))?;
+        let (group, rest) = rest.split_once('/').ok_or_else(|| wrong("it has no group, or no file id"))?;
+        let (file_id, path) = rest.split_once('/').map_or((rest, None), |(file_id, path)| (file_id, Some(path)));
         Ok(Self {
             group: group.parse().map_err(|_| wrong("its group is no name of a group"))?,
             file_id: file_id.parse().map_err(|_| wrong("its file id is not 64 hexadecimal digits"))?,
+            path: path
+                .map(str::parse)
+                .transpose()
+                .map_err(|_| wrong("what follows its file id is no path in a folder"))?,
         })
     }
 }
@@ -67,9 +81,13 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         for group in ["lab", "a.b_c-9", "lab~0a1b2c3d"] {
-            let link = ShareLink { group: group.parse().expect("a name"), file_id: FileId::new([0xab; 32]) };
+            let link = ShareLink::new(group.parse().expect("a name"), FileId::new([0xab; 32]));
             assert_eq!(link.to_string(), format!("shoal:{group}/{}", id()));
-            assert_eq!(link.to_string().parse(), Ok(link));
+            let below = ShareLink { path: Some("a b/c.rs".parse().expect("a path")), ..link.clone() };
+            assert_eq!(below.to_string(), format!("shoal:{group}/{}/a b/c.rs", id()));
+            for link in [link, below] {
+                assert_eq!(link.to_string().parse(), Ok(link));
+            }
         }
     }
 
@@ -94,6 +112,8 @@ mod tests {
             ("shoal:../{}", "no name of a group"),
             ("shoal:lab/x/{}", "64 hexadecimal digits"),
             ("shoal:lab/{}0", "64 hexadecimal digits"),
+            ("shoal:lab/{}/../x", "no path in a folder"),
+            ("shoal:lab/{}//x", "no path in a folder"),
             ("shoal:l\u{1b}ab/{}", "no name of a group"),
             ("säoal:lab/{}", "does not begin"),
         ] {

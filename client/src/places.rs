@@ -2,7 +2,7 @@
 //!
 //! A client that is used in a working directory keeps its things there, in `data`, as the trackers do: whoever copies or
 //! removes the directory has all of it. One whose list of trackers is installed for a user or a machine, in a directory of
-//! the XDG base directory specification (0.8), keeps its things in `$XDG_DATA_HOME/shoal`; so does one whose working directory
+//! the XDG base directory specification (0.8), keeps its things in `$XDG_DATA_HOME/shoal`, unless there is client's data in `data`; so does one whose working directory
 //! cannot be written. Pure but for looking what is there.
 
 use std::ffi::OsString;
@@ -24,6 +24,8 @@ pub(crate) struct Places<'a> {
     pub(crate) variable: &'a dyn Fn(&str) -> Option<OsString>,
     /// The working directory.
     pub(crate) here: &'a Path,
+    /// Whether clients keep their things below a directory.
+    pub(crate) has_clients: &'a dyn Fn(&Path) -> bool,
 }
 
 impl Places<'_> {
@@ -44,7 +46,9 @@ impl Places<'_> {
         }
         let name = format!("client-{}", file_name(address));
         let beside = Path::new("data").join(&name);
-        let Some(home) = self.data_home().filter(|_| !self.here.join("data").exists()) else { return beside };
+        let Some(home) = self.data_home().filter(|_| !(self.has_clients)(&self.here.join("data"))) else {
+            return beside;
+        };
         if self.is_installed(list) {
             return home.join(SHOAL).join(name);
         }
@@ -95,6 +99,10 @@ mod tests {
 
     use super::*;
 
+    fn has_clients(data: &Path) -> bool {
+        data.join("a-client/device.key").exists()
+    }
+
     fn address(text: &str) -> HostPort {
         text.parse().expect(text)
     }
@@ -105,7 +113,7 @@ mod tests {
             let said = said.iter().find(|(known, _)| *known == name).map(|(_, path)| path.as_os_str().to_owned());
             said.or_else(|| (name == "HOME").then(|| home.as_os_str().to_owned()))
         };
-        Places { variable: &variable, here }.data_dir(&address(at), Path::new(list))
+        Places { variable: &variable, here, has_clients: &has_clients }.data_dir(&address(at), Path::new(list))
     }
 
     #[test]
@@ -138,7 +146,7 @@ mod tests {
         assert_eq!(of(&[("XDG_DATA_HOME", &elsewhere)]), elsewhere.join("shoal/client-127.0.0.1-1"));
         assert_eq!(of(&[("XDG_DATA_HOME", Path::new("relative"))]), of(&[]), "to be ignored, says the specification");
         let variable = |name: &str| (name == "HOME").then(|| home.path().as_os_str().to_owned());
-        let places = Places { variable: &variable, here: here.path() };
+        let places = Places { variable: &variable, here: here.path(), has_clients: &has_clients };
         assert_eq!(places.list(Path::new("tracker_info.txt")), list);
         assert_eq!(places.list(Path::new("./tracker_info.txt")), Path::new("./tracker_info.txt"));
         assert_eq!(places.list(Path::new("other.txt")), Path::new("other.txt"));
@@ -148,7 +156,9 @@ mod tests {
             Path::new("tracker_info.txt"),
             "what is here goes before"
         );
-        fs::create_dir(here.path().join("data")).expect("made");
+        fs::create_dir_all(here.path().join("data/a-client")).expect("made");
+        assert_eq!(of(&[]), home.path().join(".local/share/shoal/client-127.0.0.1-1"), "some folder of that name");
+        fs::write(here.path().join("data/a-client/device.key"), "").expect("written");
         assert_eq!(of(&[]), Path::new("data/client-127.0.0.1-1"));
     }
 

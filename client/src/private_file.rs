@@ -9,35 +9,6 @@ use std::path::Path;
 
 use crate::error::Error;
 
-/// The file of this device's key, in the data directory of every client.
-pub(crate) const DEVICE_KEY: &str = "device.key";
-/// What is in every data directory of a tracker.
-const TRACKER_DATABASE: &str = "tracker.db";
-/// What trackers keep for each other beside their list, unless they are told another place.
-const CLUSTER_SECRET: &str = "cluster.secret";
-
-/// Why a folder with entries of these names is never shared: whoever has what is in it acts as its owner.
-pub(crate) fn secret_folder<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Option<&'static str> {
-    names.into_iter().find_map(|name| match name {
-        name if name == DEVICE_KEY.as_bytes() => Some("it is the data directory of a client, with its keys and logins"),
-        name if name == TRACKER_DATABASE.as_bytes() => Some("it is the data directory of a tracker"),
-        _ => None,
-    })
-}
-
-/// Why a file of this name is never shared, wherever it lies.
-pub(crate) fn secret_file(name: &[u8]) -> Option<&'static str> {
-    (name == CLUSTER_SECRET.as_bytes()).then_some("it is the secret of a cluster of trackers")
-}
-
-/// Why the file at `path` is never shared, alone or with a folder. Looks at the directory that it is in.
-pub(crate) fn secret(path: &Path) -> Option<&'static str> {
-    let name = path.file_name()?;
-    let is_beside = |other: &str| path.parent().is_some_and(|dir| dir.join(other).symlink_metadata().is_ok());
-    let beside = [DEVICE_KEY, TRACKER_DATABASE].into_iter().filter(|other| is_beside(other));
-    secret_file(name.as_encoded_bytes()).or_else(|| secret_folder(beside.map(str::as_bytes)))
-}
-
 /// Puts `content` at `path`, in place of what was there.
 ///
 /// # Errors

@@ -29,7 +29,7 @@ use crate::faces::script::{DONE, INTERRUPTED, TERMINATED, USAGE};
 use crate::faces::{self, Service, Signals, fatal, fatal_data};
 use crate::generate;
 use crate::invited::Listed;
-use crate::private_file;
+use crate::own_files;
 use crate::settings::{self, SettingName, Settings, Values};
 use crate::share::{ShareConfig, Shares};
 use crate::trackers::{Trackers, TrackersConfig};
@@ -125,7 +125,7 @@ async fn serve_or_attach(args: &Args, list: Listed) -> Result<u8, Error> {
     let mut before = DONE;
     let Listed { info, is_new } = list;
     if is_new {
-        lines.say_first(written(&args.list(), &info));
+        lines.say_first(written(args, &info));
     }
     loop {
         let tasks = TaskGroup::new();
@@ -147,9 +147,14 @@ async fn serve_or_attach(args: &Args, list: Listed) -> Result<u8, Error> {
 }
 
 /// What is said of a list that an invitation has brought.
-fn written(path: &Path, info: &TrackerInfo) -> String {
+fn written(args: &Args, info: &TrackerInfo) -> String {
     let trackers: Vec<_> = info.trackers.iter().map(ToString::to_string).collect();
-    format!("{} written, from the invitation: {}", shown(path), trackers.join(", "))
+    let list = shown(&args.list());
+    format!(
+        "{list} written, from the invitation: {}. From the next time on: client {} {list}",
+        trackers.join(", "),
+        args.listen
+    )
 }
 
 async fn stop(tasks: &TaskGroup) {
@@ -347,7 +352,7 @@ async fn open_engine(
     let given = args.given(|name| std::env::var_os(name))?;
     // Until the engine says what they are.
     let limits = Limits::default();
-    let device = DeviceKey::load_or_create(&path.join(private_file::DEVICE_KEY))
+    let device = DeviceKey::load_or_create(&path.join(own_files::DEVICE_KEY))
         .map_err(|e| Error::from_io_about("use this device's key", io::Error::other(e)))?;
     let (trackers, notices) = Trackers::start(TrackersConfig {
         data_dir: path.clone(),

@@ -28,6 +28,8 @@ pub const SECRET_BYTES: usize = 16;
 const CHECK_BYTES: usize = 4;
 /// Longest line that is looked at, in bytes: that of the most and longest trackers is shorter.
 const MAX_LINE: usize = 8 << 10;
+/// Most words that a line may have been broken into.
+const MAX_PARTS: usize = 64;
 /// What tells the hash of a secret from other hashes.
 const DIGEST_CONTEXT: &str = "shoal invitation secret 1";
 /// What tells the check bytes from other hashes.
@@ -102,8 +104,12 @@ pub enum NotAnInvitation {
 impl Invitation {
     /// Whether `text` is meant as an invitation, a good one or not.
     pub fn is_meant(text: &str) -> bool {
-        let start = text.trim_start().get(..SCHEME.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(SCHEME))
+        Self::start(text.trim_start()) == Some(0)
+    }
+
+    /// Where in `text` an invitation begins, in bytes.
+    fn start(text: &str) -> Option<usize> {
+        text.as_bytes().windows(SCHEME.len()).position(|start| start.eq_ignore_ascii_case(SCHEME.as_bytes()))
     }
 
     /// The line to pass on.
@@ -138,24 +144,40 @@ fn check(bytes: &[u8]) -> [u8; CHECK_BYTES] {
 impl FromStr for Invitation {
     type Err = NotAnInvitation;
 
-    /// Upper and lower case are the same; blanks and line ends that a mail program put in are left out.
+    /// The first one in a text, whatever stands around it. Upper and lower case are the same; blanks and line ends that a mail
+    /// program put in are left out.
     fn from_str(text: &str) -> Result<Self, NotAnInvitation> {
         if text.len() > MAX_LINE {
             return Err(NotAnInvitation::Damaged);
         }
-        if !Self::is_meant(text) {
-            return Err(NotAnInvitation::Scheme);
-        }
-        let digits = text.trim_start().get(SCHEME.len()..).unwrap_or_default();
-        let digits: Zeroizing<String> = Zeroizing::new(digits.chars().filter(|c| !c.is_whitespace()).collect());
+        let start = Self::start(text).ok_or(NotAnInvitation::Scheme)?;
         // Programs that take links for addresses add slashes.
-        let digits = digits.trim_matches('/');
-        let bytes = Zeroizing::new(BASE32.decode(digits.as_bytes()).map_err(|_| NotAnInvitation::Damaged)?);
-        Self::from_bytes(&bytes)
+        let rest = text.get(start + SCHEME.len()..).unwrap_or_default().trim_start().trim_start_matches('/');
+        let mut digits = Zeroizing::new(String::with_capacity(rest.len()));
+        let mut wrong = NotAnInvitation::Damaged;
+        // Words that follow may be the rest of it, or say something else: the check bytes tell where it ends.
+        for word in rest.split_whitespace().take(MAX_PARTS) {
+            let end = word.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(word.len());
+            digits.push_str(&word[..end]);
+            match Self::from_digits(&digits) {
+                Err(NotAnInvitation::Newer) => wrong = NotAnInvitation::Newer,
+                Err(_) => {}
+                found => return found,
+            }
+            if end < word.len() {
+                break; // Such as the full stop after it.
+            }
+        }
+        Err(wrong)
     }
 }
 
 impl Invitation {
+    fn from_digits(digits: &str) -> Result<Self, NotAnInvitation> {
+        let bytes = Zeroizing::new(BASE32.decode(digits.as_bytes()).map_err(|_| NotAnInvitation::Damaged)?);
+        Self::from_bytes(&bytes)
+    }
+
     fn from_bytes(bytes: &[u8]) -> Result<Self, NotAnInvitation> {
         let damaged = NotAnInvitation::Damaged;
         let (said, checked) = bytes.split_last_chunk::<CHECK_BYTES>().ok_or(damaged)?;
@@ -235,6 +257,24 @@ mod tests {
         for text in [line.to_uppercase(), format!("  {}\n", *line), wrapped, line.replace(':', "://")] {
             assert_eq!(text.parse(), Ok(invitation.clone()), "{text}");
         }
+    }
+
+    #[test]
+    fn a_line_is_found_in_the_sentence_around_it() {
+        let invitation = invitation(&["127.0.0.1:5000"]);
+        let line = invitation.to_line();
+        let (first, second) = line.split_at(60);
+        for text in [
+            format!("Hello bob, come in: {} see you", *line),
+            format!("({})", *line),
+            format!("\u{201c}{}\u{201d}", *line),
+            format!("> {first}\r\n{second}. Yours, alice"),
+            format!("client --invite {first} {second}"),
+        ] {
+            assert_eq!(text.parse(), Ok(invitation.clone()), "{text}");
+        }
+        let broken = format!("come in: {first} and then the rest");
+        assert_eq!(broken.parse::<Invitation>(), Err(NotAnInvitation::Damaged));
     }
 
     #[test]

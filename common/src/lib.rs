@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod codec;
 pub mod connection;
 pub mod escape;
+pub mod home;
 pub mod id;
 pub mod invitation;
 pub mod look;

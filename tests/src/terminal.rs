@@ -13,10 +13,16 @@ use crate::PATIENCE;
 /// Lines that have left the screen and can still be found.
 const SCROLLBACK: usize = 1000;
 
+/// What a program has written, and what that comes to on the screen.
+struct Screen {
+    parser: vt100::Parser,
+    written: Vec<u8>,
+}
+
 /// A program and its screen. The program is killed when this is dropped.
 pub struct Terminal {
     keys: Box<dyn Write + Send>,
-    screen: Arc<(Mutex<vt100::Parser>, Condvar)>,
+    screen: Arc<(Mutex<Screen>, Condvar)>,
     /// The program.
     pub child: Box<dyn Child + Send + Sync>,
 }
@@ -28,14 +34,18 @@ impl Terminal {
         let pty = native_pty_system().openpty(size).unwrap();
         let child = pty.slave.spawn_command(program).unwrap();
         drop(pty.slave);
-        let screen = Arc::new((Mutex::new(vt100::Parser::new(rows, cols, SCROLLBACK)), Condvar::new()));
+        let screen = Screen { parser: vt100::Parser::new(rows, cols, SCROLLBACK), written: Vec::new() };
+        let screen = Arc::new((Mutex::new(screen), Condvar::new()));
         let (mut output, to) = (pty.master.try_clone_reader().unwrap(), Arc::clone(&screen));
         let keys = pty.master.take_writer().unwrap();
         std::thread::spawn(move || {
             let _master = pty.master;
             let mut bytes = [0; 4096];
             while let Ok(n @ 1..) = output.read(&mut bytes) {
-                to.0.lock().unwrap().process(&bytes[..n]);
+                let mut screen = to.0.lock().unwrap();
+                screen.parser.process(&bytes[..n]);
+                screen.written.extend_from_slice(&bytes[..n]);
+                drop(screen);
                 to.1.notify_all();
             }
         });
@@ -50,19 +60,31 @@ impl Terminal {
 
     /// Puts `text` on the screen, as if the program had written it.
     pub fn show(&self, text: &[u8]) {
-        self.screen.0.lock().unwrap().process(text);
+        self.screen.0.lock().unwrap().parser.process(text);
     }
 
     /// What is on the screen.
     pub fn text(&self) -> String {
-        self.screen.0.lock().unwrap().screen().contents()
+        self.screen.0.lock().unwrap().parser.screen().contents()
+    }
+
+    /// The parameters of all escapes by which the program has asked for colour, dimming and the like, not of those that end
+    /// them (ECMA-48, SGR).
+    pub fn styles(&self) -> Vec<String> {
+        let written = String::from_utf8_lossy(&self.screen.0.lock().unwrap().written).into_owned();
+        let escapes = written.split("\x1b[").skip(1).filter_map(|after| {
+            let end = after.find(|c: char| !matches!(c, '0'..='9' | ';' | ':'))?;
+            after[end..].starts_with('m').then(|| after[..end].to_owned())
+        });
+        escapes.filter(|parameters| !["", "0"].contains(&parameters.as_str())).collect()
     }
 
     /// The row that the cursor is in, up to the cursor.
     pub fn line(&self) -> String {
-        let parser = self.screen.0.lock().unwrap();
-        let (row, col) = parser.screen().cursor_position();
-        parser.screen().contents_between(row, 0, row, col)
+        let screen = self.screen.0.lock().unwrap();
+        let screen = screen.parser.screen();
+        let (row, col) = screen.cursor_position();
+        screen.contents_between(row, 0, row, col)
     }
 
     /// Waits until the screen is as wanted.

@@ -228,6 +228,13 @@ fn every_command_answers_as_the_description_says() {
     call("list_files", json!({"group": "lab"}));
     call("list_files", json!({"group": "lab", "sort": "age", "match": "*.bin", "page": 1, "rows": "7"}));
     call("list_shares", json!({}));
+    let inner = alice.home().join("src/in");
+    std::fs::create_dir_all(&inner).unwrap();
+    ["a", "b.rs"].iter().for_each(|name| std::fs::write(inner.join(name), name).unwrap());
+    let folder = call("upload_file", json!({"path": path("src"), "group": "lab"}));
+    let listed = call("list_files", json!({"link": folder["link"], "sort": "size", "rows": 1}));
+    assert_eq!((&listed["total"], &listed["files"][0]["path"]), (&json!(2), &json!("in/b.rs")), "{listed}");
+    call("info", json!({"link": folder["link"]}));
     let hits = call("search", json!({"words": "a.b"}));
     assert_eq!(hits["hits"][0]["name"], "a.bin", "{hits}");
     let info = call("info", json!({"group": "lab", "file_name": "a.bin"}));

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Cluster, Live, PATIENCE, folder_digest, random_file, random_folder};
+use harness::{Client, Cluster, Live, PATIENCE, folder_digest, random_file, random_folder, until_level};
+use serde_json::Value;
 
 fn put(root: &Path, path: &str, bytes: &[u8]) {
     let path = root.join(path);
@@ -99,6 +100,7 @@ fn the_keys_of_a_client_are_shared_by_no_way_of_naming_them() {
     put(alice.home(), "mine/cluster.secret", b"secret");
     // Another client's, and the running one's below the folder that is shared.
     put(alice.home(), "mine/data/client-2/device.key", b"key");
+    put(alice.home(), "mine/data/client-2/lock", b"");
     symlink(alice.home().join("data/session"), alice.home().join("innocent")).unwrap();
     let mut a = alice.live();
     a.ok("create_group lab");
@@ -194,6 +196,94 @@ fn a_file_of_a_shared_folder_that_changes_is_named_by_the_share() {
     let bob = member(&cluster, &mut a, "bob");
     bob.ok(&["download_file lab src downloads --only large.bin"]);
     assert!(fs::read(bob.downloads().join("src/large.bin")).unwrap() == fs::read(root.join("large.bin")).unwrap());
+    assert!(a.stop());
+}
+
+/// What a search finds, once it finds anything: the index follows what is shared.
+fn hits(live: &mut Live, words: &str) -> Vec<Value> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = live.ok(&format!("search {words}"));
+        let hits = found["hits"].as_array().unwrap().clone();
+        if !hits.is_empty() || Instant::now() > deadline {
+            return hits;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A new version of the folder `src`, with the file `new`, from Alice to Bob; and all that can be asked about it.
+fn a_new_version_arrives(a: &mut Live, bob: &Client, root: &Path, new: &str) {
+    put(root, &format!("news/{new}"), new.as_bytes());
+    let up = a.ok("upload_file src lab --replace");
+    assert_eq!((&up["replaced"], &up["kind"]), (&true.into(), &"folder".into()), "{up}");
+    let (id, entries) = (&up["file_id"], &up["entries"]);
+    let link = up["link"].as_str().unwrap();
+
+    let mut b = bob.live();
+    let files = b.ok("list_files lab");
+    assert_eq!((&files["total"], &files["files"][0]["file_id"]), (&1.into(), id), "{files}");
+    let found = hits(&mut b, new);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((&found[0]["file_id"], &found[0]["path"]), (id, &format!("news/{new}").into()));
+    let info = b.ok("info lab src");
+    assert_eq!((&info["file_id"], &info["entries"], &info["here"]), (id, entries, &false.into()), "{info}");
+    let seeders = info["seeders"].as_array().unwrap();
+    assert!(seeders.iter().any(|s| s["user"] == "alice" && s["complete"] == true), "{info}");
+
+    let tree = b.ok("list_files lab src --sort size --rows 1");
+    assert_eq!((&tree["entries"], &tree["total"]), (entries, entries), "{tree}");
+    assert_eq!(tree["files"].as_array().unwrap().len(), 1, "{tree}");
+    assert_eq!(tree["files"][0]["path"], "large.bin");
+    let part = b.ok(&format!("list_files {link}/news --match {new}"));
+    assert_eq!((&part["total"], &part["files"][0]["path"]), (&1.into(), &format!("news/{new}").into()), "{part}");
+
+    b.ok(&format!("download_file {link}/news/{new} downloads"));
+    assert_eq!(fs::read(bob.downloads().join(new)).unwrap(), new.as_bytes());
+    b.ok("download_file lab src downloads --force");
+    assert_eq!(folder_digest(&bob.downloads().join("src")), folder_digest(root));
+    assert_eq!(b.ok("verify lab src")["file_id"], *id);
+    assert_eq!(a.ok("verify lab src")["file_id"], *id);
+    assert!(b.stop());
+}
+
+#[test]
+fn folders_are_shared_found_fetched_and_replaced_with_either_tracker_dead() {
+    let mut cluster = Cluster::start(2);
+    let (_alice, mut a, root) = sharing(&cluster);
+    a.ok("upload_file src lab");
+    let bob = member(&cluster, &mut a, "bob");
+    until_level(&cluster, &bob, PATIENCE * 3);
+    for dead in [1, 2] {
+        cluster.kill_tracker(dead);
+        a_new_version_arrives(&mut a, &bob, &root, &format!("without{dead}.txt"));
+        cluster.start_tracker(dead);
+        until_level(&cluster, &bob, PATIENCE * 3);
+    }
+    // In the end both know the same version.
+    let listed = [1, 2].map(|number| bob.with_info(&cluster.info_of(number)).ok(&["list_files lab"]));
+    assert_eq!(listed[0]["files"][0]["file_id"], listed[1]["files"][0]["file_id"]);
+    assert_eq!([&listed[0]["total"], &listed[1]["total"]], [1, 1]);
+    assert!(a.stop());
+}
+
+#[test]
+fn verify_names_the_files_of_a_folder_that_are_others() {
+    let cluster = Cluster::start(1);
+    let (_alice, mut a, root) = sharing(&cluster);
+    a.ok("upload_file src lab");
+    let path = ".hidden/Grüße/データ.txt";
+    put(&root, path, b"other");
+    let said = a.refused("verify lab src", "integrity");
+    assert!(
+        said.starts_with(&format!("`{path}` of `src` at ")) && said.contains("go on being seeded from here"),
+        "{said}"
+    );
+    let shares = a.ok("list_shares");
+    assert_eq!(shares["shares"][0]["changed"], serde_json::json!([path]), "{shares}");
+    let bob = member(&cluster, &mut a, "bob");
+    bob.ok(&["download_file lab src downloads --only large.bin"]);
+    bob.refused("list_files lab src --sort seeders", "invalid_argument");
     assert!(a.stop());
 }
 

@@ -110,7 +110,7 @@ fn comes_in(lab: &mut Lab, name: &str) {
     let mut t = in_terminal(&dir, &line);
     at_question(&t, "your name here:");
     t.press(&format!("{name}\r"));
-    at_question(&t, &format!("new password for {name}:"));
+    at_question(&t, &format!("password for {name}:"));
     t.press("a-secret-pass\r");
     at_question(&t, "the same password again:");
     t.press("a-secret-pass\r");

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Cluster, Live, PATIENCE, Page};
+use harness::{Answer, Client, Cluster, Live, PATIENCE, Page};
 
 const WEB: &str = "--web=127.0.0.1:0";
 
@@ -52,6 +52,13 @@ fn a_link_signs_one_browser_in_and_nobody_else_is() {
     assert_eq!(page.post("/leave", &cookie, "").status, 200);
     assert_eq!(page.get("/groups", &cookie).status, 401, "signed out");
     assert_eq!(page.get("/groups", &second).status, 200, "the other browser is not");
+    // A link is used up also by a browser that is signed in.
+    let third = Page::at(live.ok("web")["link"].as_str().unwrap());
+    let enter = format!("/enter?token={}", third.token);
+    assert_eq!(page.get(&enter, &second).status, 200);
+    assert_ne!(page.post("/enter", &second, &format!("token={}", third.token)).status, 401);
+    assert_eq!(page.post("/enter", "", &format!("token={}", third.token)).status, 401, "used up");
+    assert_eq!(page.get("/groups", &second).status, 401, "its cookie is another one now");
     live.ok("whoami");
 }
 
@@ -243,10 +250,31 @@ fn a_page_that_others_can_reach_is_encrypted_and_answers_to_its_address_only() {
 
 /// One file as a browser sends it.
 fn multipart(name: &str, content: &[u8]) -> Vec<u8> {
+    multipart_with(&[], name, content)
+}
+
+/// The same, after fields of the form.
+fn multipart_with(fields: &[(&str, &str)], name: &str, content: &[u8]) -> Vec<u8> {
+    let field = |(field, value): &(&str, &str)| {
+        format!("--cut\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n{value}\r\n")
+    };
+    let fields: String = fields.iter().map(field).collect();
     let head = format!(
         "--cut\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\nContent-Type: text/plain\r\n\r\n"
     );
-    [head.as_bytes(), content, b"\r\n--cut--\r\n"].concat()
+    [fields.as_bytes(), head.as_bytes(), content, b"\r\n--cut--\r\n"].concat()
+}
+
+/// Sends such a form to `lab`.
+fn upload(page: &Page, cookie: &str, body: &[u8]) -> Answer {
+    let length = body.len().to_string();
+    let headers = [
+        ("Host", page.host.as_str()),
+        ("Cookie", cookie),
+        ("Content-Type", "multipart/form-data; boundary=cut"),
+        ("Content-Length", &length),
+    ];
+    page.raw("POST /groups/lab/upload", &headers, body)
 }
 
 fn upload_head(page: &Page, cookie: &str, group: &str, length: u64) -> String {
@@ -263,18 +291,9 @@ fn a_copy_from_the_browser_goes_when_it_is_no_longer_shared_and_nothing_else_doe
     let (alice, mut live, page, cookie) = alice(&cluster);
     live.ok("create_group other");
     let shared = alice.home().join("data/shared/lab");
-    let upload = |name: &str| {
-        let body = multipart(name, name.as_bytes());
-        let length = body.len().to_string();
-        let headers = [
-            ("Host", page.host.as_str()),
-            ("Cookie", &cookie),
-            ("Content-Type", "multipart/form-data; boundary=cut"),
-            ("Content-Length", &length),
-        ];
-        assert_eq!(page.raw("POST /groups/lab/upload", &headers, &body).status, 200, "{name}");
-    };
-    ["a.txt", "b.txt", "c.txt"].iter().for_each(|name| upload(name));
+    for name in ["a.txt", "b.txt", "c.txt"] {
+        assert_eq!(upload(&page, &cookie, &multipart(name, name.as_bytes())).status, 200, "{name}");
+    }
     // Put there by hand, and shared by its path.
     std::fs::write(shared.join("own.txt"), "own").unwrap();
     live.ok("upload_file data/shared/lab/own.txt lab");
@@ -379,4 +398,177 @@ fn an_invitation_is_made_on_one_page_and_taken_up_on_another() {
     assert!(refused.status == 422 && refused.body.contains("does not let you in"), "{}", refused.body);
     hers.refused(&format!("accept_invite {line}"), "no_such_invite");
     assert_eq!(live.ok("list_members lab")["members"].as_array().unwrap().len(), 2);
+}
+
+/// Waits until something is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Text for a form, percent-encoded.
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
+}
+
+fn put(path: &Path, content: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+/// All files below a directory with what is in them, by their paths.
+fn tree(root: &Path) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap().display().to_string();
+                files.push((name, std::fs::read_to_string(&path).unwrap_or_default()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn of_a_folder_some_comes_then_more_then_a_new_version_in_its_place() {
+    let cluster = Cluster::start(1);
+    let (alice, mut live, page, cookie) = alice(&cluster);
+    let root = alice.home().join("src");
+    for (path, content) in
+        [("a.md", "a"), ("b c.rs", "b"), ("deep [1]/d.rs", "d"), ("deep [1]/e.md", "e"), ("deep 1/f", "f")]
+    {
+        put(&root.join(path), content);
+    }
+    let share = format!("group=lab&name=source&path={}", encoded(&root.display().to_string()));
+    assert_eq!(page.post("/run/upload_file", &cookie, &share).status, 200);
+    page.until("/groups/lab", &cookie, "folder of 5");
+    let bob = cluster.user("bob");
+    let mut bobs = bob.live_with(&[WEB]);
+    bobs.ok("join_group lab");
+    live.ok("accept_request lab bob");
+    let there = Page::of(&bobs);
+    let (cookie_there, _) = there.sign_in();
+    let mut begun = 0;
+    let mut fetch = |to: &Path, more: &str| {
+        let to = encoded(&to.display().to_string());
+        let form = format!("group=lab&file_name=source&destination={to}{more}");
+        let answer = there.post("/run/download_file", &cookie_there, &form);
+        begun += usize::from(answer.status == 200);
+        until("all downloads are complete", || {
+            let listed = bobs.ok("show_downloads");
+            let rows = listed["downloads"].as_array().unwrap();
+            rows.iter().filter(|row| row["state"] == "complete").count() == begun
+        });
+        answer
+    };
+    let to = bob.downloads();
+    let names = || tree(&to.join("source")).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(fetch(&to, "&only=*.md&except=%2Fa.md++nothing&strategy=sequential").status, 200);
+    assert_eq!(names(), ["deep [1]/e.md"]);
+    // A folder of it, by what it is called; and two patterns, the second for a name with a blank. They come to what is there.
+    assert_eq!(fetch(&to, &format!("&under={}", encoded("deep [1]"))).status, 200);
+    assert_eq!(names(), ["deep [1]/d.rs", "deep [1]/e.md"]);
+    assert_eq!(fetch(&to, "&only=a.*%0D%0Ab%3Fc.rs").status, 200);
+    assert_eq!(names(), ["a.md", "b c.rs", "deep [1]/d.rs", "deep [1]/e.md"]);
+    let wrong = fetch(&to, "&only=%5Ba");
+    assert!(wrong.status == 422 && wrong.body.contains("is not a pattern"), "{}", wrong.body);
+
+    // A new version: the form says that there is one already, and how to do it all the same.
+    put(&root.join("b c.rs"), "new");
+    let taken = page.post("/run/upload_file", &cookie, &share);
+    assert!(taken.status == 422 && taken.body.contains("<button name=\"replace\" value=\"true\">"), "{}", taken.body);
+    assert_eq!(page.post("/run/upload_file", &cookie, &format!("{share}&replace=true")).status, 200);
+    put(&to.join("source/mine"), "mine");
+    let taken = fetch(&to, "");
+    assert!(taken.status == 422 && taken.body.contains("<button name=\"force\" value=\"true\">"), "{}", taken.body);
+    assert!(!taken.body.contains("--force"), "{}", taken.body);
+    assert_eq!(fetch(&to, "&force=true").status, 200);
+    let mut expected = tree(&root);
+    expected.push(("mine".to_owned(), "mine".to_owned()));
+    expected.sort();
+    assert_eq!(tree(&to.join("source")), expected);
+}
+
+#[test]
+fn a_new_version_from_the_browser_takes_the_place_of_the_copy_before() {
+    let cluster = Cluster::start(1);
+    let (alice, mut live, page, cookie) = alice(&cluster);
+    let shared = alice.home().join("data/shared/lab");
+    let contents = || tree(&shared).into_iter().map(|(_, content)| content).collect::<Vec<_>>();
+    assert_eq!(upload(&page, &cookie, &multipart("a.txt", b"first")).status, 200);
+    let again = upload(&page, &cookie, &multipart("a.txt", b"second"));
+    assert!(again.status == 422 && again.body.contains("as a new version"), "{}", again.body);
+    for content in ["second", "third"] {
+        let body = multipart_with(&[("name", ""), ("replace", "true")], "a.txt", content.as_bytes());
+        assert_eq!(upload(&page, &cookie, &body).status, 200);
+        let files = live.ok("list_files lab");
+        let files = files["files"].as_array().unwrap();
+        assert_eq!((files.len(), &files[0]["name"]), (1, &"a.txt".into()));
+        assert_eq!(contents(), [content], "only the new copy is left");
+    }
+    // A copy that somebody has changed is theirs.
+    let copy = std::fs::read_dir(&shared).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(&copy, "changed").unwrap();
+    let body = multipart_with(&[("replace", "true")], "a.txt", b"fourth");
+    assert_eq!(upload(&page, &cookie, &body).status, 200);
+    assert_eq!(contents().len(), 2);
+    // Under another name; and a field that is no name.
+    let body = multipart_with(&[("name", " b.txt ")], "a.txt", b"other");
+    assert_eq!(upload(&page, &cookie, &body).status, 200);
+    assert!(live.ok("list_files lab").to_string().contains("b.txt"));
+    let body = multipart_with(&[("name", &"x".repeat(5000))], "a.txt", b"other");
+    assert_eq!(upload(&page, &cookie, &body).status, 422);
+}
+
+#[test]
+fn names_are_filtered_by_patterns_and_all_that_is_set_or_over_is_listed() {
+    let cluster = Cluster::start(1);
+    let (alice, mut live, page, cookie) = alice(&cluster);
+    for name in ["run-1.csv", "run-2.txt", "src/deep/er.csv", "src/one.txt"] {
+        put(&alice.home().join(name), name);
+    }
+    for name in ["run-1.csv", "run-2.txt", "src"] {
+        live.ok(&format!("upload_file {name} lab"));
+    }
+    page.until("/groups/lab", &cookie, "folder of 2");
+    let filtered = page.get("/groups/lab?match=run-%5B0-9%5D.csv", &cookie).body;
+    assert!(filtered.contains(">run-1.csv<") && !filtered.contains(">run-2.txt<"), "{filtered}");
+    assert!(page.get("/groups/lab?match=RUN", &cookie).body.contains(">run-2.txt<"));
+    // Whatever is here already, a download is offered, with what can be said of it.
+    let id = live.ok("info lab src")["file_id"].as_str().unwrap().to_owned();
+    let info = page.get(&format!("/groups/lab/files/{id}"), &cookie).body;
+    for field in ["name=\"only\"", "name=\"except\"", "name=\"force\"", "name=\"strategy\"", "/run/verify"] {
+        assert!(info.contains(field), "{field}: {info}");
+    }
+    let level = page.get(&format!("/groups/lab/files/{id}/in"), &cookie).body;
+    assert!(level.contains("name=\"under\" value=\"deep\"") && level.contains(">one.txt<"), "{level}");
+    let level = page.get(&format!("/groups/lab/files/{id}/in?match=*.csv"), &cookie).body;
+    assert!(level.contains("2 are hidden by the filter"), "{level}");
+    // What is set, and by what.
+    live.ok("limit up 2M");
+    page.until("/health", &cookie, "from settings.toml");
+    assert!(page.get("/health", &cookie).body.contains("the default"));
+    // Subscriptions of all groups.
+    page.until("/transfers", &cookie, "Nothing comes by itself");
+    live.ok("subscribe lab *.csv downloads");
+    page.until("/transfers", &cookie, "*.csv");
+    assert_eq!(page.post("/run/unsubscribe", &cookie, "n=1").status, 200);
+    page.until("/transfers", &cookie, "Nothing comes by itself");
+    // Invitations that are over.
+    for line in ["invite lab", "revoke_invite lab 1"] {
+        live.ok(line);
+    }
+    page.until("/groups/lab", &cookie, "revoked");
+    assert!(page.get("/groups/lab", &cookie).body.contains("There are none."));
 }

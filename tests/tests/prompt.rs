@@ -40,6 +40,7 @@ impl AtPrompt {
         builder.args(command.get_args());
         builder.cwd(client.home());
         builder.env("TERM", term);
+        command.get_envs().for_each(|(name, value)| builder.env(name, value.unwrap_or_default()));
         Self(Terminal::open(builder, ROWS, cols))
     }
 
@@ -182,6 +183,49 @@ fn a_download_runs_beside_the_prompt() {
     assert!(std::fs::read(copy).unwrap() == std::fs::read(bob.home().join("data.bin")).unwrap());
     t.enter("quit");
     assert_eq!(t.exit_code(), 0);
+}
+
+#[test]
+fn with_no_color_nothing_is_written_in_colour_or_dimmed() {
+    let cluster = Cluster::start(1);
+    let other = Cluster::prepare(1);
+    // Set to nothing it is as good as not set (https://no-color.org).
+    for (no_color, is_plain) in [("1", true), ("", false)] {
+        let alice = cluster.client(if is_plain { "alice" } else { "bob" });
+        random_file(&alice.home().join("data.bin"), 1 << 20).unwrap();
+        let open = |mut command: Command| {
+            command.env("NO_COLOR", no_color);
+            AtPrompt::open_as("xterm-256color", COLS, &alice, command)
+        };
+        let looks_right = |t: &AtPrompt| {
+            let styles = t.styles();
+            assert_eq!(styles.is_empty(), is_plain, "NO_COLOR={no_color}: {styles:?}\n{}", t.text());
+        };
+        let mut t = open(alice.command());
+        t.until_text("next: login");
+        t.log_in(alice.name());
+        t.enter(&format!("create_group of-{}", alice.name()));
+        t.enter(&format!("upload_file data.bin of-{}", alice.name()));
+        t.enter("no_such_command");
+        t.until_text("help");
+        t.enter("status");
+        t.until_text("limits");
+        looks_right(&t);
+        for program in ["client", "tracker"] {
+            let mut command = Command::new(harness::binary(program));
+            command.arg("--help");
+            let t = open(command);
+            t.until_text("--version");
+            looks_right(&t);
+        }
+        let mut tracker = Command::new(harness::binary("tracker"));
+        tracker.arg(other.info()).arg("1").arg("--data-dir").arg(other.dir().join(alice.name()));
+        tracker.env("RUST_LOG", "info");
+        let t = open(tracker);
+        t.until_text("INFO ");
+        t.until_text("ready on");
+        looks_right(&t);
+    }
 }
 
 #[test]

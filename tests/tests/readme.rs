@@ -194,8 +194,16 @@ fn the_tour_leads_to_a_verified_file_within_a_minute() {
 }
 
 /// What is typed at, as the README shows it.
-const PROMPTS: [&str; 7] =
-    ["$ ", "shoal> ", "@shoal> ", "your name here: ", "the same password again: ", "new password for ", "password of "];
+const PROMPTS: [&str; 8] = [
+    "$ ",
+    "shoal> ",
+    "@shoal> ",
+    "your name here: ",
+    "the same password again: ",
+    "new password for ",
+    "password for ",
+    "password of ",
+];
 /// In place of the stars.
 const PASSWORD: &str = "a-long-pass";
 /// Somebody who types.

@@ -87,8 +87,9 @@ fn of_the_limits_of_a_download_its_group_and_the_client_the_smallest_holds() {
         rows.as_array().unwrap().contains(&json!({ "direction": "down", "n": 1, "rate": 102_400, "now": true })),
         "{rows}"
     );
-    b.refused("limit up 1M --download 1", "invalid_argument");
-    b.refused("limit down 1M --download 9", "invalid_argument");
+    for direction in ["up", "down"] {
+        b.refused(&format!("limit {direction} 1M --download 9"), "invalid_argument");
+    }
     // It lasts as long as the download, also over a restart.
     face.signal("INT");
     face.wait(PATIENCE);
@@ -99,6 +100,75 @@ fn of_the_limits_of_a_download_its_group_and_the_client_the_smallest_holds() {
     b.ok("limit down off --download 1");
     b.ok("download_file lab data.bin downloads");
     assert_eq!(b.ok("limit")["limits"].as_array().unwrap().len(), 1, "only that of the group is left");
+}
+
+/// The limits of download 1: direction, rate and hours of each, and whether it holds now.
+fn of_download(live: &mut Live) -> Vec<(String, Option<u64>, Option<String>, bool)> {
+    let told = live.ok("limit");
+    let rows = told["limits"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let text = |row: &Value, name: &str| row[name].as_str().map(str::to_owned);
+    let rows = rows.iter().filter(|row| row["n"] == 1);
+    let row = |row: &Value| {
+        (text(row, "direction").unwrap(), row["rate"].as_u64(), text(row, "at"), row["now"].as_bool().unwrap())
+    };
+    rows.map(row).collect()
+}
+
+#[test]
+fn a_download_has_limits_both_ways_and_by_the_clock_also_over_a_restart() {
+    let cluster = Cluster::start(1);
+    let (mut a, bob) = sharing(&cluster, 4 * MIB);
+    let (now, later) = hours();
+    let live = |client: &Client| client.live_from(client.command().env("TZ", "UTC"));
+    let mut b = live(&bob);
+    let mut face = Process::start(
+        bob.command().args(["--json", "-c", "limit down 64K", "-c"]).arg("download_file lab data.bin downloads"),
+    );
+    let deadline = Instant::now() + PATIENCE;
+    while b.ok("show_downloads")["downloads"].as_array().is_none_or(Vec::is_empty) {
+        assert!(Instant::now() < deadline, "it has not begun");
+        // Nobody tells from outside.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for (direction, rate, at) in
+        [("down", "1M", ""), ("down", "512K", &now), ("up", "256K", &now), ("up", "1K", &later)]
+    {
+        let at = if at.is_empty() { String::new() } else { format!(" --at {at}") };
+        b.ok(&format!("limit {direction} {rate} --download 1{at}"));
+    }
+    let row = |direction: &str, rate: Option<u64>, at: Option<&String>, now: bool| {
+        (direction.to_owned(), rate, at.cloned(), now)
+    };
+    // Hours are told in their order.
+    let mut up = vec![row("up", Some(MIB / 4), Some(&now), true), row("up", Some(1024), Some(&later), false)];
+    up.sort_by_key(|row| row.2.clone());
+    let up: Vec<_> = up.into_iter().chain([row("up", None, None, false)]).collect();
+    let down = [row("down", Some(MIB / 2), Some(&now), true), row("down", Some(MIB), None, false)];
+    let all: Vec<_> = up.iter().chain(&down).cloned().collect();
+    assert_eq!(of_download(&mut b), all);
+    face.signal("INT");
+    face.wait(PATIENCE);
+    assert!(b.stop());
+    let mut b = live(&bob);
+    b.ok("whoami");
+    assert_eq!(of_download(&mut b), all, "after a restart");
+    b.ok("limit down off");
+    let took = fetched(&mut b, "download_file lab data.bin downloads");
+    assert!(took > 3.0, "{took} s at 512 KiB/s");
+    assert_eq!(of_download(&mut b), up, "what comes has come, and what is sent is limited while it is listed");
+
+    // From bob alone.
+    let carol = cluster.user("carol");
+    carol.ok(&["join_group lab"]);
+    a.ok("accept_request lab carol");
+    a.ok("stop_share lab data.bin");
+    let mut c = carol.live();
+    let slow = fetched(&mut c, "download_file lab data.bin downloads");
+    b.ok("limit up off --download 1");
+    assert_eq!(of_download(&mut b), []);
+    c.ok("stop_share lab data.bin");
+    let fast = fetched(&mut c, "download_file lab data.bin downloads/again.bin");
+    assert!(slow > 12.0 && fast < slow / 2.0, "{slow} s under the limit, {fast} s without");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use clap::{Parser, ValueEnum};
 
 /// One of a cluster's trackers: keeps accounts, groups and who shares what; never sees content.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "tracker", version = env!("SHOAL_VERSION"), about)]
+#[command(name = "tracker", version = env!("SHOAL_VERSION"), max_term_width = 80, about)]
 pub struct Arguments {
     /// The list of trackers: one IP:PORT or NAME:PORT a line
     #[arg(required_unless_present = "trial")]

@@ -10,6 +10,7 @@ use std::thread;
 use clap::Parser;
 use common::address::HostPort;
 use common::escape::Escaped;
+use common::home::expand;
 use common::id::UserName;
 use common::terminal::Stdin;
 use tokio::sync::mpsc;
@@ -28,8 +29,8 @@ quit           finish what runs, and stop
 status         connections, users, groups, events in the log, and the mode
 backup <file>  copy the database to a new file, while everything goes on
 reset_password <user> [<hours>]
-               print a code by which a user who has lost the password sets a new one, good for
-               one hour, or up to 24
+               print a code by which a user who has lost the password sets a
+               new one, good for one hour, or up to 24
 help           this";
 
 /// How long a code is good, in hours, unless something else is typed, and at most.
@@ -181,10 +182,13 @@ async fn attend(servers: &[Server], signals: &mut Signals) {
             ("quit" | "exit", "", _) => return,
             ("status", "", _) => tell_status(servers).await,
             ("backup", "", _) => eprintln!("name the new file: backup <file>"),
-            ("backup", file, [server, ..]) => tokio::select! {
-                done = server.back_up(Path::new(file)) => told(done, Path::new(file)),
-                () = signals.next() => return,
-            },
+            ("backup", file, [server, ..]) => {
+                let file = expand(file.as_ref(), std::env::home_dir().as_deref());
+                tokio::select! {
+                    done = server.back_up(&file) => told(done, &file),
+                    () = signals.next() => return,
+                }
+            }
             ("reset_password", rest, [server, ..]) => match asked_for(rest) {
                 Ok((user, hours)) => tell_code(server, &user, hours).await,
                 Err(text) => eprintln!("{text}"),
@@ -302,7 +306,19 @@ pub fn refuse(refused: &Refused) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::{asked_for, other_shape};
+    use clap::CommandFactory;
+
+    use super::{Arguments, HELP, asked_for, other_shape};
+
+    #[test]
+    fn help_is_as_people_have_seen_it_and_fits_80_columns() {
+        let options = Arguments::command().term_width(80).render_long_help().to_string();
+        for (name, help) in [("tracker_help", options.as_str()), ("console_help", HELP)] {
+            let longest = help.lines().max_by_key(|line| line.chars().count()).expect("lines");
+            assert!(longest.chars().count() <= 80, "{longest}");
+            insta::assert_snapshot!(name, help);
+        }
+    }
 
     #[test]
     fn a_code_is_for_one_user_and_a_day_at_most() {

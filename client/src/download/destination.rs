@@ -14,12 +14,14 @@ use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use common::escape::Escaped;
 use common::id::{FileId, FileName, MAX_FILE_NAME_BYTES};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::durable_io;
 use crate::error::{Error, shown};
+use crate::own_files;
 use crate::transfer::beneath::rename_free;
 
 /// Names tried for the unfinished file, when those before are taken.
@@ -38,7 +40,7 @@ impl Destination {
     /// ends with a slash), else exactly this file in a directory that exists. Blocks on the disk.
     ///
     /// # Errors
-    /// When there is no such directory.
+    /// When there is no such directory, it is where a client or a tracker keeps its things, or the name is one of theirs.
     pub(crate) fn resolve(path: &Path, share: &FileName) -> Result<Self, Error> {
         let means_directory = path.as_os_str().as_bytes().ends_with(b"/");
         let (dir, name) = if path.is_dir() {
@@ -48,7 +50,20 @@ impl Destination {
         } else {
             split(path)?
         };
-        Self::open(&dir, name)
+        let destination = Self::open(&dir, name)?;
+        if let Some((ours, why)) = own_files::around(destination.directory()) {
+            let text = format!("nothing is downloaded into {}: {why}; choose another directory", shown(&ours));
+            return Err(Error::InvalidArgument(text));
+        }
+        let name = destination.name().to_string_lossy();
+        if own_files::is_refused(&name) {
+            return Err(Error::InvalidArgument(format!(
+                "nothing is downloaded under the name `{}`, by which clients and trackers know their own keys; write another name \
+                 into the destination",
+                Escaped(&name)
+            )));
+        }
+        Ok(destination)
     }
 
     /// Exactly this name in exactly this directory. Blocks on the disk.

@@ -17,6 +17,7 @@ mod idle_connections;
 mod inquiry;
 mod job;
 pub mod journal;
+mod limits;
 mod manifest;
 mod peer;
 mod peer_connection;
@@ -37,7 +38,6 @@ mod wait;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -50,6 +50,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 pub use self::folder::Choice;
+pub(crate) use self::folder::chooses;
 use self::idle_connections::IdleConnections;
 pub use self::inquiry::{Inquiry, SeederAnswer};
 use self::job::{Job, Opened, Wanted};
@@ -95,6 +96,8 @@ struct Inner {
     /// One start at a time, so that two for the same file meet.
     starting: tokio::sync::Mutex<()>,
     list: Mutex<List>,
+    /// The minute of the day whose limits hold; held while they are applied, so that none is undone by an older look.
+    minute: Mutex<u16>,
     /// Told when one joins or leaves the list.
     listed: watch::Sender<()>,
 }
@@ -130,6 +133,7 @@ impl Downloads {
             specs,
             starting: tokio::sync::Mutex::default(),
             list: Mutex::new(list),
+            minute: Mutex::default(),
             listed: watch::Sender::new(()),
         };
         let downloads = Self(Arc::new(inner));
@@ -218,31 +222,9 @@ impl Downloads {
             .await?;
         }
         self.locked().jobs.remove(&id.0);
+        self.apply_again();
         self.0.listed.send_replace(());
         Ok(())
-    }
-
-    /// Limits how fast a download may come, in bytes per second, until it is over; `None` is no limit.
-    ///
-    /// # Errors
-    /// When there is no such download, or it is over.
-    pub async fn limit(&self, id: DownloadId, rate: Option<NonZeroU64>) -> Result<(), Error> {
-        let job = self.unfinished(id)?;
-        let (specs, n, down) = (self.0.specs.clone(), job.spec.n, job.down.clone());
-        // Where nothing can come between: whoever gives up waiting leaves both, or neither.
-        blocking(move || {
-            specs.change(n, |spec| spec.down = rate)?;
-            down.set(rate);
-            Ok(())
-        })
-        .await
-    }
-
-    /// The downloads with a limit of their own that are not over, and that.
-    pub fn limits(&self) -> Vec<(DownloadId, NonZeroU64)> {
-        let is_over = |job: &Job| job.progress.borrow().done.is_some();
-        let jobs = self.jobs().into_iter().filter(|job| !is_over(job));
-        jobs.filter_map(|job| Some((DownloadId(job.spec.n), job.down.get()?))).collect()
     }
 
     async fn save(&self, job: &Job, change: impl FnOnce(&mut Spec) + Send + 'static) -> Result<(), Error> {
@@ -264,6 +246,7 @@ impl Downloads {
         let mut before: Option<UserId> = None;
         loop {
             let now = session.borrow_and_update().as_ref().map(|s| s.user_id);
+            self.apply_again();
             if before.is_some() && now != before {
                 self.0.ground.idle.close();
                 for job in self.all().iter().filter(|job| Some(job.spec.user) != now) {

@@ -2,7 +2,6 @@
 //! journal.
 
 use std::ffi::OsString;
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
@@ -15,6 +14,7 @@ use super::folder::Choice;
 use super::picker::Strategy;
 use crate::error::Error;
 use crate::private_file;
+use crate::settings::limit::Limit;
 use crate::transfer::saved::{path, private_directory, text};
 
 const VERSION: u32 = 1;
@@ -51,9 +51,12 @@ pub(crate) struct Spec {
     pub(crate) strategy: Strategy,
     pub(crate) force: bool,
     pub(crate) paused: bool,
-    /// How fast it may come, in bytes per second.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) down: Option<NonZeroU64>,
+    /// How fast it may be sent to others.
+    #[serde(default, skip_serializing_if = "Limit::is_none")]
+    pub(crate) up: Limit,
+    /// How fast it may come.
+    #[serde(default, skip_serializing_if = "Limit::is_none")]
+    pub(crate) down: Limit,
     /// If it is a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) folder: Option<FolderSpec>,
@@ -105,7 +108,8 @@ impl Draft {
             strategy,
             force,
             paused: false,
-            down: None,
+            up: Limit::default(),
+            down: Limit::default(),
             folder,
         }
     }

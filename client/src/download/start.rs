@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
+use common::escape::Escaped;
 use common::id::{FileName, GroupName};
 use common::manifest::PieceHash;
 use common::tree::Tree;
@@ -11,13 +12,14 @@ use common::wire::client::{FileInfo, FileSelector, OpenedFile, OpenedShare, Requ
 
 use super::destination::Destination;
 use super::disk::Disk;
-use super::folder::{Choice, FolderPlan};
+use super::folder::{Choice, Chosen, FolderPlan};
 use super::job::{Job, Opened};
 use super::manifest::{Sought, manifest, tree};
 use super::spec::{Draft, FolderSpec, Spec};
 use super::swarm::Seeded;
 use super::{DownloadId, Downloads, Strategy};
 use crate::error::Error;
+use crate::own_files;
 use crate::share::blocking;
 use crate::trackers::unexpected;
 
@@ -145,6 +147,7 @@ impl Downloads {
     async fn plan(&self, group: &GroupName, info: &FileInfo, folder: &FolderSpec) -> Result<FolderPlan, Error> {
         let tree = tree(&self.0.ground, group, info.group_id, folder.tree, info.layout.len()).await?;
         let chosen = folder.choice.clone().among(Arc::clone(&tree)).await?;
+        refuse_keys(&tree, &chosen)?;
         Ok(FolderPlan { tree, chosen, single: folder.choice.path.is_some(), merge: folder.merge })
     }
 
@@ -202,6 +205,21 @@ impl Downloads {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Refuses files that would make the folder that they come to one of our own.
+///
+/// # Errors
+/// When there is such a one, with its path.
+fn refuse_keys(tree: &Tree, chosen: &Chosen) -> Result<(), Error> {
+    let mut paths = tree.iter().enumerate().filter(|(index, _)| chosen.has(*index)).map(|(_, node)| node.path);
+    match paths.find(|path| path.split('/').any(own_files::is_refused)) {
+        None => Ok(()),
+        Some(path) => Err(Error::InvalidArgument(format!(
+            "`{}` has a name by which clients and trackers know their own keys, and does not come; leave it out with --except",
+            Escaped(path)
+        ))),
     }
 }
 

@@ -95,13 +95,18 @@ impl Wanted {
             files.retain(|f| pattern.fits(f.name.as_str()));
         }
         sort(&mut files, self.sort);
-        let total = files.len() as u64;
+        self.page_of(files)
+    }
+
+    /// Of rows in their order the page that is wanted, and how many there are in all.
+    pub(super) fn page_of<T>(&self, mut rows: Vec<T>) -> (Vec<T>, u64) {
+        let total = rows.len() as u64;
         if self.page.is_some() || self.rows.is_some() {
-            let rows = self.rows.unwrap_or(ROWS).get() as usize;
-            let before = (self.page.map_or(1, NonZeroU32::get) as usize - 1).saturating_mul(rows);
-            files = files.into_iter().skip(before).take(rows).collect();
+            let most = self.rows.unwrap_or(ROWS).get() as usize;
+            let before = (self.page.map_or(1, NonZeroU32::get) as usize - 1).saturating_mul(most);
+            rows = rows.into_iter().skip(before).take(most).collect();
         }
-        (files, total)
+        (rows, total)
     }
 }
 

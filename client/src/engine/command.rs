@@ -97,6 +97,8 @@ pub enum Command {
         group: GroupName,
     },
     /// Leave a group, or withdraw your request; your shares there go with you
+    ///
+    /// The role of an admin goes to whoever has been a member for longest; `make_admin` chooses before.
     LeaveGroup {
         /// Which group
         #[arg(value_name = "group")]
@@ -204,16 +206,16 @@ pub enum Command {
     },
     /// List what a group shares, or what is in a folder that it shares
     ListFiles {
-        /// Which group
+        /// Which group; or a link, perhaps with `/` and a path, in place of group and folder
         #[arg(value_name = "group")]
         group: GroupName,
         /// Which folder: its name, or `id:` and at least 8 digits of its id; with `/` and a path, a folder in it
         #[arg(id = "folder", value_name = "folder")]
         folder: Option<ShareFile>,
-        /// By name, or the largest, newest or most seeded first
+        /// By name, or the largest, newest or most seeded first; in a folder by name or size
         #[arg(long, value_name = "sort", value_enum, default_value = "name")]
         sort: SortBy,
-        /// Only names that fit a pattern, such as '*.bin'
+        /// Only names that fit a pattern, such as '*.bin'; one with `/` is about paths in a folder
         #[arg(long = "match", value_name = "glob")]
         #[serde(rename = "match")]
         pattern: Option<Glob>,
@@ -227,7 +229,7 @@ pub enum Command {
     /// Download a file or a folder from everyone in the group who has it
     #[command(visible_alias = "download")]
     DownloadFile {
-        /// Which group; or a link, in place of group and file
+        /// Which group; or a link, perhaps with `/` and a path, in place of group and file
         #[arg(value_name = "group")]
         group: GroupName,
         /// Its name, or `id:` and at least 8 digits of its id; with `/` and a path, a file of a folder
@@ -318,6 +320,8 @@ pub enum Command {
         all: bool,
     },
     /// Fetch what is shared in a group from now on, while a client runs here
+    ///
+    /// What this device has already, by hand or by another subscription, is not fetched again.
     #[command(allow_missing_positional = true)]
     Subscribe {
         /// Which group
@@ -360,8 +364,8 @@ pub enum Command {
         /// Only what goes to or comes from members of this group
         #[arg(long, value_name = "group", requires = "direction")]
         group: Option<GroupName>,
-        /// Only this download, until it is over: its number in show_downloads
-        #[arg(long, value_name = "n", value_parser = download_number, requires = "direction", conflicts_with_all = ["group", "at"])]
+        /// Only this download: its number in show_downloads. `down` until it is over, `up` while it is listed there
+        #[arg(long, value_name = "n", value_parser = download_number, requires = "direction", conflicts_with = "group")]
         download: Option<u64>,
         /// Only at these hours of each day, by this machine's clock, such as 08:00-18:00; repeatable. A line without it
         /// holds at any time, and removes these

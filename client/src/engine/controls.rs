@@ -11,6 +11,7 @@ use std::time::Duration;
 use common::id::{GroupId, GroupName};
 use tokio::sync::Notify;
 
+use crate::download::{DownloadId, Downloads};
 use crate::error::Error;
 use crate::settings::limit::{DAY, Hours, Limit, Rate, parse_limit, written};
 use crate::settings::{Direction, Given, GroupLimit, Origin, SettingName, Settings, UploadSlots, Values, Ways};
@@ -31,11 +32,22 @@ struct Inner {
     given: Given,
     limits: Limits,
     shares: Shares,
+    downloads: Downloads,
     // Each guards itself.
     /// Held while the file and what holds are changed.
     changing: Mutex<()>,
     active: Mutex<Active>,
     changed: Notify,
+}
+
+/// The rooms that keep to what is set.
+pub(crate) struct Governed {
+    /// The limits of the client, its groups and its shares.
+    pub(crate) limits: Limits,
+    /// Which serve so many at a time.
+    pub(crate) shares: Shares,
+    /// Which have limits of their own.
+    pub(crate) downloads: Downloads,
 }
 
 /// What holds, and where it comes from.
@@ -121,13 +133,15 @@ pub(crate) fn minute_now() -> u16 {
 
 impl Controls {
     /// What `values` of the file and what was `given` come to. Applied at once.
-    pub(crate) fn new(settings: Settings, values: Values, given: Given, limits: Limits, shares: Shares) -> Self {
+    pub(crate) fn new(settings: Settings, values: Values, given: Given, governed: Governed) -> Self {
+        let Governed { limits, shares, downloads } = governed;
         let active = Active::new(values, &given);
         let inner = Inner {
             settings,
             given,
             limits,
             shares,
+            downloads,
             changing: Mutex::default(),
             active: Mutex::new(active),
             changed: Notify::new(),
@@ -184,6 +198,23 @@ impl Controls {
             active.note(limit_of(direction), Origin::File);
         }
         drop(active);
+        self.apply_and_tell();
+        Ok(())
+    }
+
+    /// Limits one download. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When there is no such download, or it cannot be kept; then nothing is changed.
+    pub(crate) fn limit_download(
+        &self,
+        id: DownloadId,
+        direction: Direction,
+        rate: Rate,
+        hours: &[Hours],
+    ) -> Result<(), Error> {
+        let _one = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.downloads.limit(id, direction, rate, hours)?;
         self.apply_and_tell();
         Ok(())
     }
@@ -252,6 +283,13 @@ impl Controls {
             set(&rates.down, limit.down.at(minute));
         }
         self.0.shares.set_slots(active.slots.0);
+        self.0.downloads.apply_limits(minute);
+    }
+
+    /// Minutes from `minute` on until another limit may hold.
+    fn until_next(&self, minute: u16) -> Option<u16> {
+        let next = [self.locked().until_next(minute), self.0.downloads.until_next_limit(minute)];
+        next.into_iter().flatten().min()
     }
 
     /// Applies what the clock changes, and calls `changed` each time. Sleeps while there is nothing that it could change.
@@ -265,7 +303,7 @@ impl Controls {
                 before = holds;
                 changed();
             }
-            let next = self.locked().until_next(minute).map(|minutes| u64::from(minutes) * 60 - second);
+            let next = self.until_next(minute).map(|minutes| u64::from(minutes) * 60 - second);
             tokio::select! {
                 () = self.0.changed.notified() => {}
                 () = sleep_for(next.map(Duration::from_secs)) => {}

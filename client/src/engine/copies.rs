@@ -4,7 +4,7 @@
 //! A copy is told by its path, its content and its stamp: a file that somebody changed or put in its place is not ours. Blocks
 //! on the disk.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::id::FileId;
@@ -86,7 +86,8 @@ impl Copies {
     }
 
     fn is(&self, row: &Row, path: &Path, file_id: FileId) -> bool {
-        self.directory.join(&row.path) == path && row.file_id == file_id.to_string()
+        let is_below = row.path.components().all(|part| matches!(part, Component::Normal(_)));
+        is_below && self.directory.join(&row.path) == path && row.file_id == file_id.to_string()
     }
 
     fn locked(&self) -> MutexGuard<'_, Option<Vec<Row>>> {

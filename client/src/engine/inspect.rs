@@ -1,7 +1,5 @@
 //! A closer look at one share: what it is, who has how much of it, and whether what lies here is right.
 
-use std::path::PathBuf;
-
 use common::id::{FileId, GroupId, GroupName};
 use common::ticket::{Signed, Ticket};
 use common::wire::client::{
@@ -13,6 +11,7 @@ use super::{Call, Engine, Progress, unexpected};
 use crate::download::{Inquiry, SeederAnswer};
 use crate::error::{Error, shown};
 use crate::link::ShareLink;
+use crate::share::{Damage, ShareRow, Verified};
 use crate::units::count;
 
 /// Who seeds a share, and what entitles us to ask them.
@@ -75,9 +74,9 @@ impl Engine {
     fn described(&self, share: Described, group: GroupName, seeders: Vec<SeederRow>) -> Info {
         let Described { file, tree, published } = share;
         let FileInfo { group_id, name, file_id, layout, sha1, uploader } = file;
-        let path = self.path_of(group_id, file_id);
+        let path = self.own(group_id, file_id).map(|own| own.path);
         Info {
-            link: ShareLink { group: group.clone(), file_id }.to_string(),
+            link: ShareLink::new(group.clone(), file_id).to_string(),
             group,
             name,
             kind: if tree.is_some() { Kind::Folder } else { Kind::File },
@@ -96,23 +95,26 @@ impl Engine {
         }
     }
 
-    /// Where this device has a share whole.
-    fn path_of(&self, group: GroupId, file_id: FileId) -> Option<PathBuf> {
-        let mut own = self.shares.list().unwrap_or_default().into_iter();
-        own.find(|s| s.group_id == group && s.file_id == file_id).map(|s| s.path)
+    /// A share, as this device has it.
+    fn own(&self, group: GroupId, file_id: FileId) -> Option<ShareRow> {
+        let own = self.shares.list().unwrap_or_default();
+        own.into_iter().find(|s| s.group_id == group && s.file_id == file_id)
     }
 
     async fn seeders(&self, inquiry: &Inquiry, peers: Vec<PeerRow>) -> Vec<SeederRow> {
         // Nobody dials himself, and trackers name only others.
         let others = peers.into_iter().filter(|peer| peer.device != self.device).collect();
         let all = inquiry.layout.count();
-        let own = self.path_of(inquiry.group, inquiry.file_id).and(self.user()).map(|user| SeederRow {
-            device: self.device.to_string(),
-            user,
-            address: self.shares.listen_addr().to_string(),
-            complete: true,
-            pieces: Some(all),
-            reason: None,
+        let own = self.own(inquiry.group, inquiry.file_id).zip(self.user()).map(|(share, user)| {
+            let pieces = share.pieces.unwrap_or(all);
+            SeederRow {
+                device: self.device.to_string(),
+                user,
+                address: self.shares.listen_addr().to_string(),
+                complete: pieces == all,
+                pieces: Some(pieces),
+                reason: share.reason.filter(|_| pieces < all),
+            }
         });
         let answers = self.downloads.ask(inquiry, others).await;
         own.into_iter().chain(answers.into_iter().map(|answer| seeder_row(answer, all))).collect()
@@ -126,20 +128,36 @@ impl Engine {
         self.who().await?;
         let progress = self.reading(file.to_string(), call, Progress::Verifying);
         let v = self.shares.verify(&group, &file, progress).await?;
-        if v.bad > 0 {
-            return Err(Error::Integrity(format!(
-                "{} of {} of `{}` at {} {} not what was published, and it is no longer seeded from here; `download_file` with \
-                 --force fetches it again from others",
-                v.bad,
-                count(v.pieces.into(), "piece", "pieces"),
-                v.name,
-                shown(&v.path),
-                if v.bad == 1 { "is" } else { "are" },
-            )));
+        if let Some(damage) = &v.damage {
+            return Err(Error::Integrity(damaged(&v, damage)));
         }
         let (group, name, path, size) = (v.group, v.name, v.path, v.size);
         Ok(Outcome::Verified(VerifiedRow { group, name, path, size, pieces: v.pieces, file_id: v.file_id }))
     }
+}
+
+/// What is not what was published, what becomes of the share, and what to do.
+fn damaged(v: &Verified, damage: &Damage) -> String {
+    let Verified { name, path, .. } = v;
+    let (path, all) = (shown(path), count(v.pieces.into(), "piece", "pieces"));
+    let Damage { pieces, files, left } = damage;
+    if files.count() == 0 {
+        let are = if *pieces == 1 { "is" } else { "are" };
+        return format!(
+            "{pieces} of {all} of `{name}` at {path} {are} not what was published, and it is no longer seeded from here; \
+             `download_file` with --force fetches it again from others"
+        );
+    }
+    let (they, are, them) = if files.count() == 1 { ("it", "is", "it") } else { ("they", "are", "them") };
+    let goes_on = match left {
+        0 => format!("no piece of the folder is without {them}, so that it is no longer seeded from here"),
+        1 => format!("{they} {are} no longer given to anybody, and 1 of {all} goes on being seeded from here"),
+        left => format!("{they} {are} no longer given to anybody, and {left} of {all} go on being seeded from here"),
+    };
+    format!(
+        "{files} of `{name}` at {path} {are} not what was published; {goes_on}. `download_file` with --force fetches {them} again \
+         from others, `upload_file --replace` shares what is there now"
+    )
 }
 
 fn seeder_row(SeederAnswer { peer, pieces }: SeederAnswer, all: u32) -> SeederRow {
@@ -150,5 +168,47 @@ fn seeder_row(SeederAnswer { peer, pieces }: SeederAnswer, all: u32) -> SeederRo
         complete: pieces == Ok(all),
         pieces: pieces.as_ref().ok().copied(),
         reason: pieces.err(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::share::NamedFiles;
+
+    fn said(pieces: u32, files: &[&str], left: u32) -> String {
+        let damage = Damage { pieces, files: NamedFiles::of(files.iter().copied(), 20), left };
+        let v = Verified {
+            group: "lab".parse().expect("a name"),
+            name: "src".parse().expect("a name"),
+            file_id: FileId::new([7; 32]),
+            path: "/x/src".into(),
+            size: 5,
+            pieces: 14,
+            damage: None,
+        };
+        damaged(&v, &damage)
+    }
+
+    #[test]
+    fn what_verify_says_of_a_folder_names_its_files_and_what_goes_on() {
+        let one = said(2, &["a/b\u{1b}"], 12);
+        assert!(
+            one.starts_with("`a/b\\u{1b}` of `src` at /x/src is not what was published; it is no longer given"),
+            "{one}"
+        );
+        assert!(
+            one.contains("and 12 of 14 pieces go on being seeded from here. `download_file` with --force"),
+            "{one}"
+        );
+        let many: Vec<_> = (0..23).map(|n| format!("f{n:02}")).collect();
+        let many = said(14, &many.iter().map(String::as_str).collect::<Vec<_>>(), 0);
+        assert!(many.contains("`f19` and 3 other files of `src`") && !many.contains("f20"), "{many}");
+        assert!(many.contains("no piece of the folder is without them, so that it is no longer seeded"), "{many}");
+        let file = said(1, &[], 0);
+        assert!(
+            file.starts_with("1 of 14 pieces of `src` at /x/src is not what was published, and it is no"),
+            "{file}"
+        );
     }
 }

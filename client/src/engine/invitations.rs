@@ -40,7 +40,8 @@ impl Engine {
         self.is_ours(&invitation).await?;
         let user = self.who().await?.user_id;
         let answer = self.trackers.call(Request::AcceptInvite { secret: invitation.secret.clone() }).await;
-        if matches!(answer, Ok(_) | Err(Error::Refused(Refusal::AlreadyMember(_)))) {
+        // One that is over is not tried at each login.
+        if matches!(answer, Ok(_) | Err(Error::Refused(Refusal::AlreadyMember(_) | Refusal::NoSuchInvite))) {
             self.invited().take_if(|line| line.secret == invitation.secret);
         }
         match answer? {
@@ -57,7 +58,7 @@ impl Engine {
         *self.invited() = invitation;
     }
 
-    /// What this client was started with, until somebody has come by it.
+    /// What this client was started with, until somebody has come by it, or it is over.
     pub(crate) fn invited_by(&self) -> Option<InviteLine> {
         self.invited().clone().map(InviteLine)
     }

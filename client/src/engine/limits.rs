@@ -9,7 +9,7 @@ use super::{Engine, Event};
 use crate::download::DownloadId;
 use crate::error::Error;
 use crate::settings::limit::{Limit, Rate};
-use crate::settings::{Direction, GroupLimit, SettingName};
+use crate::settings::{Direction, GroupLimit, SettingName, Ways};
 use crate::share::{Reached, blocking};
 use crate::trackers::{Directory, unexpected};
 
@@ -24,7 +24,8 @@ pub(super) enum Scope {
 }
 
 impl Engine {
-    /// Limits what is sent or fetched, from now on and after the next start; a download until it is over.
+    /// Limits what is sent or fetched, from now on and after the next start; of a download until it is over, or is no longer
+    /// on the list.
     ///
     /// # Errors
     /// When there is no such group or download, or it cannot be kept; then nothing is changed.
@@ -49,10 +50,8 @@ impl Engine {
                 };
                 blocking(move || controls.limit(direction, Some((id, &name)), rate, &hours)).await?;
             }
-            Scope::Download(n) if direction == Direction::Down => self.downloads.limit(DownloadId(n), rate).await?,
-            Scope::Download(_) => {
-                let text = "a download only fetches: `limit down <rate> --download <n>`";
-                return Err(Error::InvalidArgument(text.to_owned()));
+            Scope::Download(n) => {
+                blocking(move || controls.limit_download(DownloadId(n), direction, rate, &hours)).await?;
             }
         }
         self.tell(Event::Status(self.known_status()));
@@ -78,18 +77,14 @@ impl Engine {
     /// All limits, and which of them hold now.
     pub(crate) fn limit_table(&self) -> LimitTable {
         let outcome::Limits { up, down } = self.known_limits();
-        let mut limits = rows(&self.controls.active(), minute_now(), |id, name| {
+        let minute = minute_now();
+        let mut limits = rows(&self.controls.active(), minute, |id, name| {
             let name: GroupName = name.parse().ok()?;
             Some(self.shares.group_names().present(id, &name).to_string())
         });
-        limits.extend(self.downloads.limits().into_iter().map(|(n, rate)| LimitRow {
-            direction: Direction::Down,
-            group: None,
-            n: Some(n.0),
-            rate: Some(rate.get()),
-            at: None,
-            now: true,
-        }));
+        for (DownloadId(n), limit) in self.downloads.limits() {
+            limits.extend(rows_of_all(&Whose::Download(n), &limit, minute));
+        }
         LimitTable { up, down, limits }
     }
 
@@ -136,23 +131,39 @@ fn rows(active: &Active, minute: u16, name_of: impl Fn(GroupId, &str) -> Option<
     let mut rows: Vec<_> = Direction::ALL
         .into_iter()
         .filter(|direction| !active.limit.of(*direction).windows.is_empty())
-        .flat_map(|direction| rows_of(direction, None, active.limit.of(direction), minute))
+        .flat_map(|direction| rows_of(direction, &Whose::Client, active.limit.of(direction), minute))
         .collect();
     for (id, GroupLimit { name, limit }) in &active.groups {
         let group = name_of(*id, name).unwrap_or_else(|| id.to_string());
-        for direction in Direction::ALL.into_iter().filter(|direction| *limit.of(*direction) != Limit::default()) {
-            rows.extend(rows_of(direction, Some(&group), limit.of(direction), minute));
-        }
+        rows.extend(rows_of_all(&Whose::Group(group), limit, minute));
     }
     rows
 }
 
+/// Whose limit a row is of.
+enum Whose {
+    Client,
+    Group(String),
+    Download(u64),
+}
+
+/// The limits of a group or a download that there are.
+fn rows_of_all(whose: &Whose, limit: &Ways<Limit>, minute: u16) -> Vec<LimitRow> {
+    let limited = Direction::ALL.into_iter().filter(|direction| !limit.of(*direction).is_none());
+    limited.flat_map(|direction| rows_of(direction, whose, limit.of(direction), minute)).collect()
+}
+
 /// One limit: a row for each of its hours, and one for the rest of the day.
-fn rows_of(direction: Direction, group: Option<&str>, limit: &Limit, minute: u16) -> Vec<LimitRow> {
+fn rows_of(direction: Direction, whose: &Whose, limit: &Limit, minute: u16) -> Vec<LimitRow> {
+    let (group, n) = match whose {
+        Whose::Client => (None, None),
+        Whose::Group(name) => (Some(name), None),
+        Whose::Download(n) => (None, Some(*n)),
+    };
     let row = |rate: Rate, at: Option<Hours>, now| LimitRow {
         direction,
-        group: group.map(str::to_owned),
-        n: None,
+        group: group.cloned(),
+        n,
         rate: rate.map(Into::into),
         at: at.map(|hours| hours.to_string()),
         now,
@@ -197,7 +208,9 @@ mod tests {
     fn of_a_limit_by_the_clock_the_row_that_holds_is_marked() {
         let mut limit = Limit::always(NonZeroU64::new(9));
         limit.change(NonZeroU64::new(1), &["8-18".parse().expect("hours")]);
-        let now = |hour: u16| rows_of(Direction::Up, None, &limit, hour * 60).iter().map(|r| r.now).collect::<Vec<_>>();
+        let now = |hour: u16| {
+            rows_of(Direction::Up, &Whose::Client, &limit, hour * 60).iter().map(|r| r.now).collect::<Vec<_>>()
+        };
         assert_eq!((now(9), now(19)), (vec![true, false], vec![false, true]));
     }
 }

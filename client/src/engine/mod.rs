@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use self::arrange::Wanted;
 pub use self::command::Command;
 use self::command::{InviteLine, Secret};
-use self::controls::Controls;
+use self::controls::{Controls, Governed};
 pub use self::copies::Copies;
 pub use self::events::Event;
 use self::limits::Scope;
@@ -124,7 +124,8 @@ impl Engine {
         let Rooms { trackers, shares, downloads, device, settings, values, given, limits, copies, news, subscriptions } =
             rooms;
         let copies = Arc::new(copies);
-        let controls = Controls::new(settings, values, given, limits.clone(), shares.clone());
+        let governed = Governed { limits: limits.clone(), shares: shares.clone(), downloads: downloads.clone() };
+        let controls = Controls::new(settings, values, given, governed);
         let (pushes, share_notices) = (trackers.pushes(), shares.notices());
         let events = broadcast::Sender::new(events::EVENTS);
         let (ended, page) = (CancellationToken::new(), OnceLock::new());
@@ -295,9 +296,12 @@ impl Engine {
             Command::ListGroups => self.list_groups().await,
             Command::ListRequests { group } => self.list_requests(group).await,
             Command::ListMembers { group } => self.list_members(group).await,
-            Command::ListFiles { group, folder: Some(folder), .. } => self.list_folder(group, folder).await,
-            Command::ListFiles { group, folder: None, sort, pattern, page, rows } => {
-                self.list_files(group, &Wanted { sort, pattern, page, rows }).await
+            Command::ListFiles { group, folder, sort, pattern, page, rows } => {
+                let wanted = Wanted { sort, pattern, page, rows };
+                match folder {
+                    Some(folder) => self.list_folder(group, folder, wanted).await,
+                    None => self.list_files(group, &wanted).await,
+                }
             }
             Command::UploadFile { path, group, piece_size: piece_len, name, replace } => {
                 self.upload(path, group, UploadAs { name, piece_len, replace }, call).await

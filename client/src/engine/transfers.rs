@@ -35,7 +35,7 @@ impl Engine {
         let done = self.shares.upload_as(&path, group, wanted, self.hashing(&path, call)).await?;
         let (group, name) = (done.group.clone(), done.name.clone());
         self.tell(Event::Share(ShareChange { group, name, seeded: true, reason: None }));
-        let link = ShareLink { group: done.group.clone(), file_id: done.file_id }.to_string();
+        let link = ShareLink::new(done.group.clone(), done.file_id).to_string();
         Ok(Outcome::Uploaded(Uploaded { link, ..done.into() }))
     }
 

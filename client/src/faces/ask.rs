@@ -35,7 +35,9 @@ pub(super) async fn ask(prompt: &Prompt, console: &Console, command: Command) ->
             }
         }
         Command::CreateUser { user, password: None, invite } => {
-            let password = twice(prompt, console, &format!("new password for {user}: ")).await?;
+            // Who is invited may have an account.
+            let new = if invite.is_some() { "" } else { "new " };
+            let password = twice(prompt, console, &format!("{new}password for {user}: ")).await?;
             match password {
                 Ok(password) => Command::CreateUser { user, password: Some(password), invite },
                 Err(e) => return Some(Err(e)),

@@ -9,6 +9,7 @@ pub(crate) mod control;
 mod execute;
 pub(crate) mod front;
 mod help;
+mod linked;
 pub(crate) mod page;
 mod parse;
 mod progress;

@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches};
 use common::escape::Escaped;
 use common::invitation::Invitation;
 
-use super::suggest;
+use super::{linked, suggest};
 use crate::engine::Command;
 use crate::engine::command::Line;
 use crate::error::Error;
@@ -52,25 +52,20 @@ pub(crate) fn parse_words(words: &[String]) -> Option<Parsed> {
             Some(Parsed { name: "accept_invite".to_owned(), command: Err(Error::Usage(text.to_owned())) })
         }
         Err(e) => {
-            let command = Err(explain(&e, known.as_deref(), words));
+            let command = Err(explain(&e, known.as_deref(), &expanded));
             Some(Parsed { name: known.unwrap_or(typed), command })
         }
     }
 }
 
-/// The words with a group and a file in place of a link, where `command` takes those and begins with one.
+/// The words with a group and a share in place of a link, where `command` takes those and begins with one.
 fn with_link(command: &clap::Command, words: &[String]) -> Result<Option<Vec<String>>, Error> {
-    let mut names = command.get_positionals().map(|arg| arg.get_id().as_str());
-    if (names.next(), names.next()) != (Some("group"), Some("file_name")) {
-        return Ok(None);
-    }
+    let Some(share) = linked::share_argument(command) else { return Ok(None) };
     let Some(at) = first_positional(command, words).filter(|at| ShareLink::is_meant(&words[*at])) else {
         return Ok(None);
     };
-    let link: ShareLink = words[at].parse().map_err(Error::InvalidArgument)?;
     let mut expanded = words.to_vec();
-    let (group, file) = (link.group.as_str().to_owned(), format!("id:{}", link.file_id));
-    expanded.splice(at..=at, [group, file]);
+    expanded.splice(at..=at, linked::expanded(&words[at], share)?);
     Ok(Some(expanded))
 }
 
@@ -337,6 +332,10 @@ mod tests {
                 "download_file lab id:{} /x --strategy random --force",
             ),
             ("download_file --strategy=random shoal:lab/{} /x", "download_file lab id:{} /x --strategy random"),
+            ("download 'shoal:lab/{}/a b/c.rs' .", "download_file lab 'id:{}/a b/c.rs' ."),
+            ("list_files shoal:lab/{}", "list_files lab id:{}"),
+            ("list_files --sort size shoal:lab/{}/ --page 2", "list_files lab id:{} --sort size --page 2"),
+            ("list_files shoal://lab/{}/deep/er/", "list_files lab id:{}/deep/er"),
         ] {
             assert_eq!(command(&line.replace("{}", &id)), command(&meant.replace("{}", &id)), "{line}");
         }
@@ -344,11 +343,16 @@ mod tests {
             ("info shoal:lab/12", "invalid_argument", "is no link to a share"),
             ("info shoal:lab", "invalid_argument", "no group, or no file id"),
             ("download_file shoal:lab/{}", "usage", "<destination> is missing"),
+            ("download_file shoal:lab/{}", "usage", "`download_file lab id:{} .` puts it"),
+            ("download_file shoal:lab/{}/../x .", "invalid_argument", "no path in a folder"),
+            ("info shoal:lab/{}/a.rs", "invalid_argument", "leave out what follows the file id"),
             ("info shoal:lab/{} a.bin", "usage", "an argument too many"),
+            ("list_files shoal:lab/{} src", "usage", "an argument too many"),
             ("list_members shoal:lab/{}", "invalid_argument", "not a valid name"),
         ] {
             let error = error(&line.replace("{}", &id));
-            assert!(error.code() == code && error.to_string().contains(what), "{line}: {error}");
+            let what = what.replace("{}", &id);
+            assert!(error.code() == code && error.to_string().contains(&what), "{line}: {error}");
         }
     }
 }

@@ -7,7 +7,7 @@ mod tables;
 use std::time::Duration;
 
 use common::escape::Escaped;
-use common::id::GroupName;
+use common::id::{FileName, GroupName};
 use common::wire::client::{InviteState, Relation};
 
 pub(crate) use self::json_lines::{UNHEALTHY, json, news, progress};
@@ -17,8 +17,8 @@ use self::tables::{
 };
 use crate::engine::Outcome;
 use crate::engine::outcome::{
-    Downloaded, FileRow, Finding, GroupRow, HitRow, Info, Kind, Limits, Moment, NewInvite, NewsRow, PageLink, Reach,
-    ReachState, Status, Subscribed, TrackerRow, Uploaded, mode_word,
+    Downloaded, FileRow, Finding, GroupRow, HitRow, Info, Kind, LimitTable, Limits, Moment, NewInvite, NewsRow,
+    PageLink, Reach, ReachState, Status, Subscribed, TrackerRow, TreeRow, Uploaded, mode_word,
 };
 use crate::error::{Error, shown};
 use crate::units::{ago, count, duration, percent, rate, size};
@@ -86,7 +86,7 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         }
         Outcome::Uploaded(u) => (uploaded(u), String::new()),
         Outcome::Files { files, total, group, filtered } => listed(files, *total, group, *filtered),
-        Outcome::Tree { name, files, .. } => rows(tree_table(files), &format!("there is nothing in `{name}`")),
+        Outcome::Tree { name, entries, files, total, .. } => tree_listed(files, *total, name, *entries),
         Outcome::Downloaded(d) => (downloaded(d), String::new()),
         Outcome::Downloads { downloads } => rows(downloads_table(downloads), "no downloads"),
         Outcome::Shares { shares } => rows(shares_table(shares), "this device shares nothing"),
@@ -141,10 +141,10 @@ fn happened(news: &[NewsRow], since: Option<Moment>, all: bool) -> (String, Stri
     (news.iter().map(line).collect::<Vec<_>>().join("\n"), message)
 }
 
-/// `2024-05-17 09:03`, in UTC.
+/// `2024-05-17 09:03 UTC`
 fn minute(at: Moment) -> String {
     let text = at.to_string();
-    text.get(..16).map_or_else(|| text.clone(), |text| text.replace('T', " "))
+    text.get(..16).map_or_else(|| text.clone(), |text| format!("{} UTC", text.replace('T', " ")))
 }
 
 fn subscribed(s: &Subscribed) -> String {
@@ -153,9 +153,13 @@ fn subscribed(s: &Subscribed) -> String {
         0 => String::new(),
         n => format!("; and {}", count(n, "share that is there", "shares that are there")),
     };
+    let here = match s.here {
+        0 => String::new(),
+        n => format!("; {} here already", count(n, "share is", "shares are")),
+    };
     let acts = if s.acts { "" } else { ". It acts while a client runs here: at the prompt, or with `client --stay`" };
     format!(
-        "subscription {}: what is shared in `{}` from now on{which} comes to {}{waiting}{acts}",
+        "subscription {}: what is shared in `{}` from now on{which} comes to {}{waiting}{here}{acts}",
         s.n,
         s.group,
         shown(&s.destination)
@@ -184,15 +188,31 @@ fn found(hits: &[HitRow], more: bool) -> (String, String) {
 
 /// A listing, or a page of one.
 fn listed(files: &[FileRow], total: u64, group: &GroupName, filtered: bool) -> (String, String) {
-    let rest = total.saturating_sub(files.len() as u64);
-    let message = match (files.is_empty(), rest) {
-        (true, 0) if filtered => format!("`{group}` shares nothing whose name fits"),
-        (true, 0) => format!("`{group}` shares no files yet"),
-        (true, _) => format!("there is no such page; {} in all", count(total, "row", "rows")),
-        (false, 0) => String::new(),
-        (false, _) => format!("{} of {total}; `--page` shows others", count(files.len() as u64, "row", "rows")),
+    let message = match total {
+        0 if filtered => format!("`{group}` shares nothing whose name fits"),
+        0 => format!("`{group}` shares no files yet"),
+        _ => other_pages(files.len(), total),
     };
     (files_table(files), message)
+}
+
+/// What is in a folder, or a page of it.
+fn tree_listed(files: &[TreeRow], total: u64, name: &FileName, entries: u64) -> (String, String) {
+    let message = match (total, entries) {
+        (0, 0) => format!("there is nothing in `{name}`"),
+        (0, _) => format!("nothing in `{name}` fits"),
+        _ => other_pages(files.len(), total),
+    };
+    (tree_table(files), message)
+}
+
+/// What there is to say of rows besides those that are shown.
+fn other_pages(shown: usize, total: u64) -> String {
+    match shown as u64 {
+        0 => format!("there is no such page; {} in all", count(total, "row", "rows")),
+        shown if shown == total => String::new(),
+        shown => format!("{} of {total}; `--page` shows others", count(shown, "row", "rows")),
+    }
 }
 
 fn left(group: &GroupName, was: Relation, withdrawn: u64) -> String {
@@ -224,7 +244,7 @@ fn hint(outcome: &Outcome) -> Option<String> {
         Outcome::InviteRevoked(i) => Some(format!("list_invites {}", i.group)),
         Outcome::Invites { group, invites } => {
             let open = invites.iter().find(|i| i.state == InviteState::Open);
-            Some(open.map_or_else(|| format!("invite {group}"), |open| format!("revoke_invite {group} {}", open.n)))
+            Some(open.map_or_else(|| format!("invite {group}"), |_| format!("list_members {group}")))
         }
         Outcome::Uploaded(u) => Some(format!("list_files {}", u.group)),
         Outcome::Files { group, files, .. } => {
@@ -243,10 +263,11 @@ fn hint(outcome: &Outcome) -> Option<String> {
             devices.iter().find(|d| !d.here).map(|other| format!("end_login {:.8}", other.device))
         }
         Outcome::LoginEnded { here, .. } => Some(if *here { "login <user>" } else { "list_devices" }.to_owned()),
+        Outcome::Limits(table) => meant_in_mebibytes(table),
         Outcome::Left { .. } | Outcome::Stopped { .. } | Outcome::Cancelled { .. } | Outcome::Resumed { .. } => None,
         Outcome::PasswordChanged {} | Outcome::Whoami(_) | Outcome::Members { .. } | Outcome::Downloaded(_) => None,
         Outcome::Downloads { .. } | Outcome::Status(_) | Outcome::Help { .. } | Outcome::Quit {} => None,
-        Outcome::Web(_) | Outcome::ShutDown {} | Outcome::Limits(_) | Outcome::Verified(_) => None,
+        Outcome::Web(_) | Outcome::ShutDown {} | Outcome::Verified(_) => None,
         Outcome::Settings { .. } | Outcome::Findings { .. } => None,
         Outcome::News { .. } | Outcome::Unsubscribed { .. } => None,
         Outcome::Subscribed(_) => Some("list_subscriptions".to_owned()),
@@ -255,6 +276,14 @@ fn hint(outcome: &Outcome) -> Option<String> {
         Outcome::Info(i) if i.here => Some(format!("verify {} {}", i.group, as_argument(i.name.as_str()))),
         Outcome::Info(i) => Some(format!("download_file {} {} .", i.group, as_argument(i.name.as_str()))),
     }
+}
+
+/// What somebody meant who has set a few bytes per second.
+fn meant_in_mebibytes(table: &LimitTable) -> Option<String> {
+    let few = |direction: &str, limit: Option<u64>| {
+        limit.filter(|limit| *limit < 1024).map(|limit| format!("limit {direction} {limit}M, if that was meant"))
+    };
+    few("up", table.up).or_else(|| few("down", table.down))
 }
 
 /// A name as it has to be typed for an argument: quoted where needed, and not to be taken for an option.
@@ -282,8 +311,9 @@ fn invited(i: &NewInvite) -> String {
         i.n, i.group, i.expires
     );
     if i.local {
-        text += "\nyour list names the trackers as this machine only knows them (such as 127.0.0.1): on another machine the \
-                 line leads nowhere; write addresses into tracker_info.txt that others reach, and invite again";
+        text += "\nit is good on this machine only: your list names the trackers by addresses that no other machine reaches (such \
+                 as 127.0.0.1). To invite from elsewhere, run the trackers at addresses that others reach, list those in \
+                 tracker_info.txt, and invite again";
     }
     text
 }
@@ -342,7 +372,10 @@ fn info(i: &Info) -> String {
     lines.extend(i.seeders.iter().map(|s| {
         let has = match (s.complete, s.pieces, &s.reason) {
             (true, ..) => "all".to_owned(),
-            (_, Some(pieces), _) => format!("{}%", percent(pieces.into(), i.pieces.into())),
+            (_, Some(pieces), reason) => {
+                let reason = reason.as_ref().map(|reason| format!(" ({})", Escaped(reason))).unwrap_or_default();
+                format!("{}%{reason}", percent(pieces.into(), i.pieces.into()))
+            }
             (_, None, reason) => format!("not known: {}", Escaped(reason.as_deref().unwrap_or_default())),
         };
         format!("  {} ({:.8}) at {}: {has}", s.user, Escaped(&s.device).to_string(), Escaped(&s.address))

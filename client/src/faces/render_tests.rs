@@ -174,6 +174,10 @@ fn json_has_the_shapes_of_the_interface() {
             ),
         ),
         (
+            Outcome::Tree { group: name("lab"), name: name("src"), size: 9, entries: 2, files: Vec::new(), total: 1 },
+            r#"{"group":"lab","name":"src","size":9,"entries":2,"files":[],"total":1}"#.to_owned(),
+        ),
+        (
             Outcome::Downloaded(downloaded_row()),
             format!(
                 r#"{{"group":"lab","name":"a.bin","path":"/tmp/a.bin","size":2048,"file_id":"{id}","seconds":0.5,"peers":[{{"device":"c0ffee","user":"bob","bytes":2048}}]}}"#
@@ -472,7 +476,9 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         executable: true,
     };
     let empty = TreeRow { path: "e".to_owned(), kind: Kind::Folder, size: 0, file_id: None, executable: false };
-    let tree = Outcome::Tree { group: group(), name: name("src"), size: 5, entries: 2, files: vec![file, empty] };
+    let tree =
+        |size, entries, files, total| Outcome::Tree { group: group(), name: name("src"), size, entries, files, total };
+    let (rows, page) = (vec![file.clone(), empty], vec![file]);
     let fetched = Downloaded { files: Some(2), reused: Some(7), ..downloaded_row() };
     let shared = NewsRow {
         at: Moment(1_700_000_000),
@@ -492,6 +498,7 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         glob: glob.map(str::to_owned),
         destination: PathBuf::from("/x"),
         waiting: 2,
+        here: u64::from(glob.is_some()),
         acts,
     };
     let subscription = SubscriptionRow {
@@ -501,6 +508,7 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         destination: PathBuf::from("/x y"),
         fetched: 3,
         waiting: 0,
+        here: 1,
         problem: Some("a.bin: why".to_owned()),
     };
     let share = ShareRow {
@@ -514,6 +522,13 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         sent: 9,
         reason: Some("not a member\u{7}".to_owned()),
         entries: Some(3),
+        changed: Vec::new(),
+    };
+    let changed = ShareRow {
+        state: ShareState::Seeding,
+        reason: Some("`a` and `b` were modified".to_owned()),
+        changed: vec!["a".to_owned(), "b".to_owned()],
+        ..share.clone()
     };
     let device = |here| DeviceRow { device: "ab".repeat(32), since: "2023-11-14T22:13:20Z".to_owned(), here };
     let reached = Reach { state: ReachState::Reached, at: Some(crate::engine::outcome::Moment(1_700_000_000)) };
@@ -557,7 +572,11 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("revoke_invite lab 2", Outcome::InviteRevoked(InviteEnd { group: group(), n: 2 })),
         ("upload_file /x lab", Outcome::Uploaded(uploaded)),
         ("upload_file --replace /x lab", Outcome::Uploaded(shared_folder)),
-        ("list_files lab src", tree),
+        ("list_files lab src", tree(5, 2, rows, 2)),
+        ("list_files lab src --sort size --rows 1", tree(5, 2, page, 2)),
+        ("list_files lab src --page 9", tree(5, 2, Vec::new(), 2)),
+        ("list_files lab src --match '*.exe'", tree(5, 2, Vec::new(), 0)),
+        ("list_files lab src", tree(0, 0, Vec::new(), 0)),
         ("download_file lab src /x --only '*.rs'", Outcome::Downloaded(fetched)),
         (
             "list_files lab",
@@ -571,7 +590,7 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("pause_download 3", Outcome::Paused { n: 3 }),
         ("resume_download 3", Outcome::Resumed { n: 3 }),
         ("cancel_download 3", Outcome::Cancelled { n: 3 }),
-        ("list_shares", Outcome::Shares { shares: vec![share] }),
+        ("list_shares", Outcome::Shares { shares: vec![share, changed] }),
         ("stop_share lab a", Outcome::Stopped { group: group(), name: name("a"), removed: None }),
         ("stop_share lab a", Outcome::Stopped { group: group(), name: name("a"), removed: Some(PathBuf::from("/x")) }),
         ("search a b", Outcome::Hits { hits: vec![hit(None), hit(Some("in/a\u{1b}.txt"))], more: true }),

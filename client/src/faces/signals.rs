@@ -48,6 +48,11 @@ impl Signals {
         self.put_back = Some(stop);
     }
 
+    /// What was put back, if it was, and is then forgotten.
+    pub(crate) const fn take_back(&mut self) -> Option<Stop> {
+        self.put_back.take()
+    }
+
     /// The next one; an end is told each time. Cancel safe.
     pub(crate) async fn next(&mut self) -> Stop {
         if let Some(stop) = self.put_back.take() {

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use common::escape::Escaped;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::units;
 
@@ -70,11 +70,18 @@ impl Serialize for Hours {
     }
 }
 
+impl<'de> Deserialize<'de> for Hours {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// What may pass, in bytes per second; `None` is no limit.
 pub type Rate = Option<NonZeroU64>;
 
 /// A limit by the time of day.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "Saved", into = "Saved")]
 pub struct Limit {
     /// Outside of all windows.
     pub rate: Rate,
@@ -82,10 +89,38 @@ pub struct Limit {
     pub windows: Vec<(Hours, Rate)>,
 }
 
+/// A limit as it is kept with a download: a number, unless it follows the clock.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Saved {
+    Always(Rate),
+    ByHours { rate: Rate, at: Vec<(Hours, Rate)> },
+}
+
+impl From<Limit> for Saved {
+    fn from(Limit { rate, windows }: Limit) -> Self {
+        if windows.is_empty() { Self::Always(rate) } else { Self::ByHours { rate, at: windows } }
+    }
+}
+
+impl From<Saved> for Limit {
+    fn from(saved: Saved) -> Self {
+        match saved {
+            Saved::Always(rate) => Self::always(rate),
+            Saved::ByHours { rate, at } => Self { rate, windows: at },
+        }
+    }
+}
+
 impl Limit {
     /// The same at any time.
     pub const fn always(rate: Rate) -> Self {
         Self { rate, windows: Vec::new() }
+    }
+
+    /// Whether it never limits anything.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
     }
 
     /// What holds at a minute of the day: where windows overlap, the smallest.
@@ -201,6 +236,22 @@ mod tests {
         assert_eq!((limit.at(9 * 60), limit.windows.len()), (rate(2), 3), "in the place of the same hours");
         limit.change(rate(7), &[]);
         assert_eq!(limit, Limit::always(rate(7)), "a line without hours holds at all of them");
+    }
+
+    #[test]
+    fn what_is_kept_with_a_download_is_read_back() {
+        let mut limit = Limit::always(rate(10));
+        for (hours, written) in [(&[][..], "10"), (&[hours("8-18")], r#"{"rate":10,"at":[["08:00-18:00",3]]}"#)] {
+            if !hours.is_empty() {
+                limit.change(rate(3), hours);
+            }
+            assert_eq!(serde_json::to_string(&limit).expect("text"), written);
+            assert_eq!(serde_json::from_str::<Limit>(written).expect("a limit"), limit);
+        }
+        assert!(serde_json::from_str::<Limit>("null").expect("a limit").is_none());
+        for bad in ["0", "-1", "\"10\"", r#"{"rate":10,"at":[["8-8",3]]}"#, r#"{"rate":10}"#] {
+            assert!(serde_json::from_str::<Limit>(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

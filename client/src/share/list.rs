@@ -6,10 +6,14 @@ use std::time::Instant;
 use common::id::{FileId, FileName, GroupId, GroupName};
 use serde::{Deserialize, Serialize};
 
-use super::notice::modified;
+use super::notice::{NAMED, modified};
+use super::recheck::Looks;
 use super::stats::Given;
-use super::{Share, Shares, key_of};
+use super::{NamedFiles, Share, Shares, key_of};
 use crate::error::Error;
+
+/// Most changed files that a row lists.
+const MAX_CHANGED: usize = 100;
 
 /// What becomes of a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +48,10 @@ pub struct ShareRow {
     pub reason: Option<String>,
     /// Files and empty folders, if it is a folder.
     pub entries: Option<u64>,
+    /// The first files of a folder that are no longer what was shared, by their paths in it.
+    pub changed: Vec<String>,
+    /// Pieces that are here, where the share is offered.
+    pub pieces: Option<u32>,
     /// What it has given.
     pub given: Given,
 }
@@ -72,6 +80,8 @@ impl Shares {
             reason,
             given: self.0.host.stats.given(key, Instant::now()),
             entries: share.folder.as_ref().map(|f| f.entries),
+            changed: self.changed(&share, |looks| looks.changed().take(MAX_CHANGED).map(str::to_owned).collect()),
+            pieces: self.0.host.offers.get(key).map(|offer| offer.pieces().borrow().ones()),
             name: share.name,
             file_id: share.file_id,
             path: share.path,
@@ -93,10 +103,15 @@ impl Shares {
     /// What there is to say of a folder that is not seeded whole.
     fn what_is_missing(&self, share: &Share) -> Option<String> {
         let folder = share.folder.as_ref()?;
-        let changed = self.looks(|looks| looks.get(&share.path).and_then(|looks| looks.changed()));
-        match changed {
-            Some((first, others)) => Some(modified(&first, others)),
-            None => folder.partial.then(|| "only the files that were chosen are here".to_owned()),
+        let changed = self.changed(share, |looks| NamedFiles::of(looks.changed(), NAMED));
+        match changed.count() {
+            0 => folder.partial.then(|| "only the files that were chosen are here".to_owned()),
+            _ => Some(modified(&changed)),
         }
+    }
+
+    /// What the last look at a folder has found to be changed, as `told` has it.
+    fn changed<T: Default>(&self, share: &Share, told: impl FnOnce(&Looks) -> T) -> T {
+        self.looks(|looks| looks.get(&share.path).map(told).unwrap_or_default())
     }
 }

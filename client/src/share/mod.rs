@@ -16,6 +16,7 @@ pub mod hash;
 mod list;
 mod listener;
 mod memory;
+mod named_files;
 mod notice;
 mod offer;
 mod publish;
@@ -37,7 +38,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use common::id::{FileId, GroupName, UserId};
+use common::id::{FileId, GroupName, TreeId, UserId};
 use common::pieces::{Bitfield, PieceLayout};
 use common::task::TaskGroup;
 use common::tls::{DeviceKey, PeerAcceptor};
@@ -53,6 +54,7 @@ pub use self::hash::HashProgress;
 pub use self::list::{ShareRow, ShareState};
 use self::listener::Listener;
 use self::memory::Memory;
+pub use self::named_files::NamedFiles;
 pub use self::notice::Notice;
 use self::offer::Offers;
 pub(crate) use self::offer::{Key, Offer, Opened, ReadError, Space};
@@ -67,7 +69,7 @@ use self::slots::Slots;
 pub use self::stats::Given;
 use self::stats::UploadStats;
 use self::upload::Host;
-pub use self::verify::Verified;
+pub use self::verify::{Damage, Verified};
 use crate::error::Error;
 use crate::trackers::Directory;
 use crate::trackers::group_names::GroupNames;
@@ -318,7 +320,7 @@ impl Shares {
     /// When the registry cannot be saved.
     pub(crate) fn settle_folder(&self, share: Share, marks: &Marks, have: Bitfield) -> Result<(), Error> {
         let Some(folder) = &share.folder else { return self.settle(share) };
-        self.0.trees.save_marks(folder.tree, &share.path, marks)?;
+        self.save_marks(folder.tree, &share.path, marks)?;
         let place = self.place(share.path.clone(), folder);
         let key = key_of(&share);
         let before = self.put(share.clone())?;
@@ -330,6 +332,16 @@ impl Shares {
             None => drop(self.0.host.offers.put(self.offer_of(&share, have))),
         }
         before.iter().for_each(|before| self.end_replaced(before));
+        Ok(())
+    }
+
+    /// Keeps how the files of a folder are, now that they are as shared: of those whose mark is another than before no change
+    /// is known any more. Blocks on the disk.
+    fn save_marks(&self, tree: TreeId, path: &std::path::Path, marks: &Marks) -> Result<(), Error> {
+        let before = self.0.trees.marks(tree, path).unwrap_or_default();
+        self.0.trees.save_marks(tree, path, marks)?;
+        let is_as_before = |index| before.get(index).is_some_and(|mark| marks.get(index) == Some(mark));
+        self.looks(|looks| looks.get_mut(path).map(|looks| looks.keep_changed(is_as_before)));
         Ok(())
     }
 

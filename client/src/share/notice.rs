@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use common::id::{FileName, GroupName};
 
+use super::NamedFiles;
 use crate::error::shown;
+
+/// Most files that a sentence about a changed folder names.
+pub(super) const NAMED: usize = 5;
 
 /// A share is no longer seeded by this device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +29,12 @@ pub struct Notice {
 pub enum Withdrawal {
     /// The file's content is not what was shared.
     Modified,
-    /// Some files of the folder are not what was shared; the first of them, and how many others. The rest is seeded.
-    FilesModified(String, usize),
+    /// Some files of the folder are not what was shared. The rest is seeded.
+    FilesModified(NamedFiles),
     /// The file is gone or cannot be read; what the system said.
     Unreadable(String),
+    /// It is a key, or has keys in it; which, and why it is one. An earlier release shared such things.
+    Secret(String),
     /// The user left the group.
     Left,
     /// The trackers do not let this device seed it: the user is no longer a member of the group, or the share was
@@ -40,8 +46,8 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { group, name, path, reason } = self;
         let path = shown(path);
-        if let Withdrawal::FilesModified(first, others) = reason {
-            return write!(f, "`{name}` in `{group}` is no longer shared whole: {}", modified(first, *others));
+        if let Withdrawal::FilesModified(files) = reason {
+            return write!(f, "`{name}` in `{group}` is no longer shared whole: {}", modified(files));
         }
         write!(f, "`{name}` is no longer shared in `{group}`: ")?;
         match reason {
@@ -50,6 +56,11 @@ impl fmt::Display for Notice {
                 write!(f, "{path} was modified; `upload_file --replace` shares what is there now")
             }
             Withdrawal::Unreadable(why) => write!(f, "{path} cannot be read ({why})"),
+            Withdrawal::Secret(which) => write!(
+                f,
+                "{which}. Members may have fetched it: who was logged in there has to log in anew with another password, and of a \
+                 cluster's secret the trackers need a new one. Of a folder, `upload_file --replace` shares the rest"
+            ),
             Withdrawal::Left => f.write_str("you left the group"),
             Withdrawal::Refused(why) => {
                 write!(f, "{why}. It is kept, and shared again when that is over; `stop_share` forgets it")
@@ -59,11 +70,7 @@ impl fmt::Display for Notice {
 }
 
 /// Which files of a folder are no longer what was shared, and what to do.
-pub(super) fn modified(first: &str, others: usize) -> String {
-    let first = common::escape::Escaped(first);
-    let (more, were) = match others {
-        0 => (String::new(), "was"),
-        n => (format!(" and {}", crate::units::count(n as u64, "other file", "other files")), "were"),
-    };
-    format!("`{first}`{more} {were} modified; `upload_file --replace` shares what is there now")
+pub(super) fn modified(files: &NamedFiles) -> String {
+    let were = if files.count() == 1 { "was" } else { "were" };
+    format!("{files} {were} modified; `upload_file --replace` shares what is there now")
 }

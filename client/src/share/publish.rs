@@ -20,7 +20,7 @@ use super::offer::open_regular;
 use super::registry::FolderShare;
 use super::{Share, Shares, key_of};
 use crate::error::{Error, shown};
-use crate::private_file;
+use crate::own_files;
 use crate::trackers::group_names::called;
 use crate::trackers::unexpected;
 use crate::transfer::beneath::Beneath;
@@ -180,7 +180,7 @@ impl Shares {
                 let (shares, path) = (self.clone(), share.path.clone());
                 let encoded = blocking(move || {
                     shares.0.trees.save(tree, &encoded)?;
-                    shares.0.trees.save_marks(tree, &path, &marks)?;
+                    shares.save_marks(tree, &path, &marks)?;
                     Ok(encoded)
                 })
                 .await?;
@@ -351,7 +351,7 @@ impl Candidate {
         let layout = cut(stamp.len, piece_len)?;
         // Remembered by where it is, not by how it was called from here.
         let path = path.canonicalize().map_err(read)?;
-        if let Some(why) = private_file::secret(&path) {
+        if let Some(why) = own_files::secret(&path) {
             return Err(Error::InvalidArgument(format!("{} cannot be shared: {why}", shown(&path))));
         }
         Ok(Self { path, file, stamp, layout })

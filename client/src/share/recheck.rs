@@ -14,10 +14,12 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::announce::Retry;
 use super::folder::{Change, changes, lose, pieces_of};
-use super::notice::{Notice, Withdrawal};
+use super::notice::{NAMED, Notice, Withdrawal};
 use super::offer::Key;
 use super::publish::{blocking, is_still};
-use super::{FolderShare, Share, Shares, Stopped, key_of};
+use super::{FolderShare, NamedFiles, Share, Shares, Stopped, key_of};
+use crate::error::shown;
+use crate::own_files;
 use crate::transfer::beneath::Beneath;
 use crate::transfer::stamp::Stamp;
 
@@ -46,9 +48,19 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    /// The first file that has changed, and how many others have.
-    pub(super) fn changed(&self) -> Option<(String, usize)> {
-        self.changed.values().next().map(|(_, path)| (path.clone(), self.changed.len() - 1))
+    /// The paths of the files that have changed, in the order of the folder.
+    pub(super) fn changed(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.changed.values().map(|(_, path)| path.as_str())
+    }
+
+    /// Of the files that have changed, only these still count as such.
+    pub(super) fn keep_changed(&mut self, is_changed: impl Fn(usize) -> bool) {
+        self.changed.retain(|index, _| is_changed(*index));
+    }
+
+    /// A file has been found to be another than what was shared, at this mark.
+    pub(super) fn has_changed(&mut self, index: usize, mark: u64, path: &str) {
+        self.changed.insert(index, (mark, path.to_owned()));
     }
 }
 
@@ -89,6 +101,9 @@ impl Shares {
         if let Some(folder) = share.folder.clone() {
             return self.look_at_folder(share, &folder);
         }
+        if let Some(which) = own_files::secret(&share.path) {
+            return Err(Withdrawal::Secret(format!("{}: {which}", shown(&share.path))));
+        }
         let stamp = Stamp::of(&std::fs::metadata(&share.path).map_err(unreadable)?);
         let have = Bitfield::full(share.layout);
         if stamp == share.stamp {
@@ -113,6 +128,11 @@ impl Shares {
         let tree = trees.load(folder.tree).ok_or(Withdrawal::Modified)?;
         let marks = trees.marks(folder.tree, &share.path).filter(|marks| marks.len() == tree.entries());
         let mut marks = marks.ok_or(Withdrawal::Modified)?;
+        let here = tree.iter().zip(&marks).filter(|(_, mark)| **mark != 0).map(|(node, _)| node.path);
+        if let Some(path) = own_files::secrets(here).first() {
+            let path = shown(&share.path.join(path));
+            return Err(Withdrawal::Secret(format!("in it is {path}, which belongs to a client or a tracker")));
+        }
         let known = self.looks(|looks| {
             let known = looks.entry(share.path.clone()).or_default();
             known.changed.iter().map(|(index, (mark, _))| (*index, *mark)).collect::<BTreeMap<_, _>>()
@@ -142,13 +162,13 @@ impl Shares {
         if !changed.is_empty() && have.ones() == 0 {
             return Err(Withdrawal::Modified);
         }
-        let fresh: Vec<String> =
-            changed.iter().filter(|(index, _)| !known.contains_key(index)).map(|(_, (_, path))| path.clone()).collect();
+        let fresh: Vec<_> = changed.iter().filter(|(index, _)| !known.contains_key(index)).collect();
+        let fresh = NamedFiles::of(fresh.iter().map(|(_, (_, path))| path.as_str()), NAMED);
         let (now, took) = (Instant::now(), begun.elapsed());
         let (next, after_trouble) = (Some(now + LOOK.max(took * LOOK_SHARE)), Some(now + took * TROUBLE_SHARE));
         self.looks(|looks| looks.insert(share.path.clone(), Looks { next, after_trouble, changed }));
-        if let Some((first, others)) = fresh.split_first() {
-            self.notify(&share, Withdrawal::FilesModified(first.clone(), others.len()));
+        if fresh.count() > 0 {
+            self.notify(&share, Withdrawal::FilesModified(fresh));
         }
         Ok(Sound { share, have })
     }

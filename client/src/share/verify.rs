@@ -8,18 +8,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::id::{FileId, FileName, GroupName};
 use common::manifest::{Manifest, Verdict};
 use common::pieces::Bitfield;
-use common::tree::Entry;
+use common::tree::{Entry, Tree};
 use common::wire::client::FileSelector;
+use rustix::fs::FileType;
 
 use super::folder::{hash_file, pieces_of, pieces_touching};
 use super::hash::{HashProgress, manifest_of};
 use super::notice::Withdrawal;
 use super::offer::{Space, open_regular};
 use super::publish::blocking;
-use super::{FolderShare, Share, Shares, key_of};
+use super::{FolderShare, NamedFiles, Share, Shares, key_of};
 use crate::error::Error;
 use crate::transfer::beneath::Beneath;
 use crate::transfer::stamp::Stamp;
+use crate::transfer::trees::{Marks, OTHER_CONTENT, is_here};
+
+/// Most files of a folder that are named when they are not what was published.
+const NAMED: usize = 20;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,13 +41,24 @@ pub struct Verified {
     pub size: u64,
     /// Number of its pieces.
     pub pieces: u32,
-    /// How many of them are not what was published; all, where the length is another.
-    pub bad: u32,
+    /// What of it is not what was published.
+    pub damage: Option<Damage>,
+}
+
+/// What is not what was published. No piece with any of it is seeded any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// How many pieces; all, where the length of a file is another.
+    pub pieces: u32,
+    /// Of a folder, the files.
+    pub files: NamedFiles,
+    /// How many pieces are seeded on; 0 where the share has ended.
+    pub left: u32,
 }
 
 impl Shares {
-    /// Reads a share of this device again. One that is not what was published is no longer seeded. Reading ends when this is
-    /// dropped.
+    /// Reads a share of this device again. What is not what was published is no longer seeded: a file not at all, a folder
+    /// without the files that are to blame. Reading ends when this is dropped.
     ///
     /// # Errors
     /// When this device does not share it, or it cannot be read.
@@ -63,18 +79,11 @@ impl Shares {
         };
         let manifest = self.0.manifests.load(share.file_id, share.layout);
         let manifest = manifest.ok_or_else(|| Error::Integrity(lost(&share)))?;
-        let stop = StopOnDrop::default();
-        let stopped = Arc::clone(&stop.0);
-        let (read, shares) = (share.clone(), self.clone());
-        let bad = blocking(move || {
-            let bad = match &read.folder {
-                Some(folder) => shares.bad_pieces_of_folder(&read, folder, &manifest, &progress, &stopped),
-                None => bad_pieces(&read, &manifest, &progress, &stopped),
-            };
-            bad.map_err(|e| Error::from_io("read", &read.path, e))
-        })
-        .await?;
-        if bad > 0 && share.folder.is_none() {
+        let damage = match &share.folder {
+            None => damage_of_file(&share, manifest, progress).await?,
+            Some(folder) => self.damage_of_folder(&share, folder, manifest, progress).await?,
+        };
+        if damage.as_ref().is_some_and(|damage| damage.left == 0) {
             // Nobody gets a byte of it any more.
             self.0.host.offers.end(key_of(&share));
             self.withdraw(&share, Withdrawal::Modified).await;
@@ -86,14 +95,37 @@ impl Shares {
             name: share.name,
             file_id: share.file_id,
             path: share.path,
-            bad,
+            damage,
         })
     }
-}
 
-impl Shares {
-    /// How many pieces of the folder that should be here are not what was published. The files that are to blame count as
-    /// gone from here on, and the rest goes on being seeded. Blocks on the disk.
+    async fn damage_of_folder(
+        &self,
+        share: &Share,
+        folder: &FolderShare,
+        manifest: Manifest,
+        progress: impl Fn(HashProgress) + Send + Sync + 'static,
+    ) -> Result<Option<Damage>, Error> {
+        let stop = StopOnDrop::default();
+        let stopped = Arc::clone(&stop.0);
+        let reads = |share: &Share, folder: &FolderShare| (self.clone(), share.clone(), folder.clone());
+        let (shares, read, of) = reads(share, folder);
+        let bad = blocking(move || {
+            let bad = shares.bad_pieces_of_folder(&read, &of, &manifest, &progress, &stopped);
+            bad.map_err(|e| Error::from_io("read", &read.path, e))
+        });
+        let bad = bad.await?;
+        // Marks are changed by one at a time.
+        let _one = self.0.rechecking.lock().await;
+        let (shares, read, of) = reads(share, folder);
+        blocking(move || {
+            let damage = shares.withdraw_bad_files(&read, &of, &bad);
+            damage.map_err(|e| Error::from_io("read", &read.path, e))
+        })
+        .await
+    }
+
+    /// The pieces of the folder that should be here and are not what was published. Blocks on the disk.
     fn bad_pieces_of_folder(
         &self,
         share: &Share,
@@ -101,11 +133,9 @@ impl Shares {
         manifest: &Manifest,
         progress: &(dyn Fn(HashProgress) + Sync),
         stop: &AtomicBool,
-    ) -> io::Result<u32> {
-        let lost = || io::Error::new(io::ErrorKind::NotFound, "what is known of its files is lost; share it again");
+    ) -> io::Result<Bitfield> {
         let layout = manifest.layout();
-        let tree = self.0.trees.load(folder.tree).ok_or_else(lost)?;
-        let mut marks = self.0.trees.marks(folder.tree, &share.path).ok_or_else(lost)?;
+        let (tree, marks) = self.tree_and_marks(share, folder)?;
         let here = pieces_of(&tree, layout, |index| marks.get(index).is_some_and(|mark| *mark != 0));
         let space = self.place(share.path.clone(), folder).open().map_err(io::Error::other)?;
         let (mut bad, mut done) = (Bitfield::empty(layout), 0);
@@ -121,25 +151,68 @@ impl Shares {
             done += bytes.len() as u64;
             progress(HashProgress { done, total: layout.len() });
         }
-        if bad.ones() == 0 {
-            return Ok(0);
-        }
+        Ok(bad)
+    }
+
+    /// Finds the files that are to blame for pieces that could not be read as they should be. They are not here from now on,
+    /// and the rest goes on being seeded. A file that was only written anew, with what was in it, is to blame for nothing.
+    /// Blocks on the disk.
+    fn withdraw_bad_files(&self, share: &Share, folder: &FolderShare, bad: &Bitfield) -> io::Result<Option<Damage>> {
+        let layout = share.layout;
+        let (tree, mut marks) = self.tree_and_marks(share, folder)?;
         let root = Beneath::open(&share.path)?;
+        let known = marks.clone();
+        let (mut blamed, mut pieces) = (Vec::new(), Bitfield::empty(layout));
         for (index, node) in tree.iter().enumerate() {
-            let Entry::File { hash, .. } = node.entry else { continue };
-            if pieces_touching(&tree, layout, index).any(|piece| bad.has(piece))
-                && hash_file(&root, node.path).map_or(true, |(found, _)| found != hash)
-            {
-                marks[index] = 0;
+            let Entry::File { len, hash, .. } = node.entry else { continue };
+            let touched = || pieces_touching(&tree, layout, index).filter(|piece| bad.has(*piece));
+            // An empty file is in no piece.
+            let is_suspect =
+                || if len == 0 { mark_of(&root, node.path) != marks[index] } else { touched().next().is_some() };
+            if marks[index] == 0 || !is_suspect() {
+                continue;
             }
+            let found = hash_file(&root, node.path).ok();
+            if let Some((_, mark)) = found.filter(|(found, _)| *found == hash) {
+                marks[index] = mark;
+                continue;
+            }
+            marks[index] = OTHER_CONTENT;
+            blamed.push((index, found.map_or_else(|| mark_of(&root, node.path), |(_, mark)| mark), node.path));
+            touched().for_each(|piece| {
+                pieces.set(piece);
+            });
+        }
+        if marks == known && blamed.is_empty() {
+            return Ok(None);
         }
         self.0.trees.save_marks(folder.tree, &share.path, &marks).map_err(io::Error::other)?;
+        self.looks(|looks| {
+            let looks = looks.entry(share.path.clone()).or_default();
+            blamed.iter().for_each(|(index, mark, path)| looks.has_changed(*index, *mark, path));
+        });
+        let have = pieces_of(&tree, layout, |index| marks.get(index).is_some_and(|mark| is_here(*mark)));
+        let (pieces, left) = (pieces.ones(), have.ones());
         if let Some(offer) = self.0.host.offers.get(key_of(share)) {
             offer.source().rest(true);
-            offer.set(pieces_of(&tree, layout, |index| marks.get(index).is_some_and(|mark| *mark != 0)));
+            offer.set(have);
         }
-        Ok(bad.ones())
+        let files = NamedFiles::of(blamed.iter().map(|(.., path)| *path), NAMED);
+        Ok((files.count() > 0).then_some(Damage { pieces, files, left }))
     }
+
+    fn tree_and_marks(&self, share: &Share, folder: &FolderShare) -> io::Result<(Tree, Marks)> {
+        let lost = || io::Error::new(io::ErrorKind::NotFound, "what is known of its files is lost; share it again");
+        let tree = self.0.trees.load(folder.tree).ok_or_else(lost)?;
+        let marks = self.0.trees.marks(folder.tree, &share.path).filter(|marks| marks.len() == tree.entries());
+        Ok((tree, marks.ok_or_else(lost)?))
+    }
+}
+
+/// The mark of a file as it is now; 0 if it is gone, or no file.
+fn mark_of(root: &Beneath, path: &str) -> u64 {
+    let met = root.look(path).ok().filter(|met| met.kind == FileType::RegularFile);
+    met.map_or(0, |met| met.stamp.mark())
 }
 
 fn lost(share: &Share) -> String {
@@ -154,6 +227,20 @@ impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+async fn damage_of_file(
+    share: &Share,
+    manifest: Manifest,
+    progress: impl Fn(HashProgress) + Send + Sync + 'static,
+) -> Result<Option<Damage>, Error> {
+    let stop = StopOnDrop::default();
+    let (share, stopped) = (share.clone(), Arc::clone(&stop.0));
+    let bad = blocking(move || {
+        bad_pieces(&share, &manifest, &progress, &stopped).map_err(|e| Error::from_io("read", &share.path, e))
+    });
+    let pieces = bad.await?;
+    Ok((pieces > 0).then(|| Damage { pieces, files: NamedFiles::default(), left: 0 }))
 }
 
 /// How many pieces of the file are not those of the manifest. Blocks on the disk.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::id::GroupId;
+use common::id::{FileId, GroupId};
 use futures::future::join_all;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -28,7 +28,12 @@ pub struct Limits {
     pub down: RateLimit,
     /// Those of groups, which hold besides.
     groups: Arc<Mutex<HashMap<GroupId, Rates>>>,
+    /// And those of what is served of single shares.
+    shares: Arc<Mutex<HashMap<ShareKey, RateLimit>>>,
 }
+
+/// A content in a group.
+pub type ShareKey = (GroupId, FileId);
 
 /// The limits of a group; clones share them.
 #[derive(Debug, Clone, Default)]
@@ -42,12 +47,37 @@ pub struct Rates {
 impl Limits {
     /// Limits in bytes per second; `None` is no limit.
     pub fn new(up: Option<NonZeroU64>, down: Option<NonZeroU64>) -> Self {
-        Self { up: RateLimit::new(up), down: RateLimit::new(down), groups: Arc::default() }
+        Self { up: RateLimit::new(up), down: RateLimit::new(down), ..Self::default() }
     }
 
     /// Those of a group: the same ones whenever they are asked for.
     pub fn of(&self, group: GroupId) -> Rates {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner).entry(group).or_default().clone()
+    }
+
+    /// That of what this device serves of a share: the same one whenever it is asked for.
+    pub fn up_of(&self, share: ShareKey) -> RateLimit {
+        self.shares().entry(share).or_default().clone()
+    }
+
+    /// Limits what this device serves of these shares, in bytes per second, and of no other share.
+    pub fn set_up_of(&self, rates: &HashMap<ShareKey, NonZeroU64>) {
+        let mut shares = self.shares();
+        // Of those that nobody is served with at the moment nothing has to be known.
+        shares.retain(|share, limit| rates.contains_key(share) || Arc::strong_count(&limit.0) > 1);
+        for share in rates.keys() {
+            shares.entry(*share).or_default();
+        }
+        for (share, limit) in shares.iter() {
+            let rate = rates.get(share).copied();
+            if limit.get() != rate {
+                limit.set(rate);
+            }
+        }
+    }
+
+    fn shares(&self) -> MutexGuard<'_, HashMap<ShareKey, RateLimit>> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -244,6 +274,19 @@ mod tests {
             let took = start.elapsed().as_secs_f64();
             assert!((9.9..10.1).contains(&took), "{of_group} and {of_all}: {took} s");
         }
+    }
+
+    #[test]
+    fn a_limit_of_a_share_reaches_who_is_served_already_and_is_kept_for_nobody_else() {
+        let limits = Limits::default();
+        let share = |n| (GroupId::new([1; 16]), FileId::new([n; 32]));
+        let serving = limits.up_of(share(1));
+        drop(limits.up_of(share(2)));
+        let rate = NonZeroU64::new(1000).expect("not 0");
+        limits.set_up_of(&HashMap::from([(share(1), rate), (share(3), rate)]));
+        assert_eq!((serving.get(), limits.up_of(share(3)).get()), (Some(rate), Some(rate)));
+        limits.set_up_of(&HashMap::new());
+        assert_eq!((serving.get(), limits.shares().len()), (None, 1), "it is lifted, and the others are forgotten");
     }
 
     #[tokio::test(start_paused = true)]

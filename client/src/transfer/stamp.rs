@@ -47,13 +47,14 @@ impl Stamp {
         }
     }
 
-    /// The stamp in eight bytes, for folders of many files. Never 0. The same in every release: marks are kept on the disk.
+    /// The stamp in eight bytes, for folders of many files. Never 0 or 1, which [mean something else](super::trees::Marks).
+    /// The same in every release: marks are kept on the disk.
     pub(crate) fn mark(&self) -> u64 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.len.to_le_bytes()).update(&self.seconds.to_le_bytes()).update(&self.nanos.to_le_bytes());
         hasher.update(&self.device.to_le_bytes()).update(&self.inode.to_le_bytes());
         let mut mark = [0; 8];
         hasher.finalize_xof().fill(&mut mark);
-        u64::from_le_bytes(mark).max(1)
+        u64::from_le_bytes(mark).max(2)
     }
 }

@@ -24,8 +24,17 @@ pub(crate) struct Trees {
 }
 
 /// For each entry of a tree how it is on the disk: the [mark](super::stamp::Stamp::mark) of its file; 0 for a folder, and for
-/// a file that is not here.
+/// a file that is not here; [`OTHER_CONTENT`].
 pub(crate) type Marks = Vec<u64>;
+
+/// In place of the mark of a file whose content was found to be another than the tree says. No file has it, so that the
+/// file is looked at again after each start, and is here again once its content is.
+pub(crate) const OTHER_CONTENT: u64 = 1;
+
+/// Whether a file with this mark is here as the tree says.
+pub(crate) const fn is_here(mark: u64) -> bool {
+    mark > OTHER_CONTENT
+}
 
 impl Trees {
     /// Those under `data_dir`.

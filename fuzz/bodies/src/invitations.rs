@@ -12,6 +12,8 @@ use crate::input::Input;
 
 /// What tells the check bytes of a line from other hashes.
 const CHECK_CONTEXT: &str = "shoal invitation check 1";
+/// What one begins with, in any case.
+const SCHEME: &str = "shoal-invite:";
 
 /// A pasted text; or, after a first byte 1, the bytes that a line stands for, to which good check bytes are added.
 pub fn run(data: &[u8]) {
@@ -23,7 +25,7 @@ pub fn run(data: &[u8]) {
 
 fn checked(bytes: &[u8]) -> String {
     let check = blake3::derive_key(CHECK_CONTEXT, bytes);
-    format!("shoal-invite:{}", BASE32_NOPAD.encode(&[bytes, &check[..4]].concat()))
+    format!("{SCHEME}{}", BASE32_NOPAD.encode(&[bytes, &check[..4]].concat()))
 }
 
 fn read(text: &str) {
@@ -34,14 +36,14 @@ fn read(text: &str) {
             return harmless(&why.to_string());
         }
     };
-    assert!(Invitation::is_meant(text), "an invitation that was not taken for one");
+    assert!(text.to_ascii_lowercase().contains(SCHEME), "an invitation where none begins");
     let written = invitation.to_line();
     harmless(&written);
     assert_eq!(written.parse(), Ok(invitation.clone()), "what was read can be written");
     let list = invitation.tracker_info();
     let again = TrackerInfo::parse(&list.to_string(), Path::new("trackers.txt"));
     assert_eq!(again.expect("what it lists is a list"), list);
-    assert!(!format!("{invitation:?}").contains(&written[13..]), "its secret is not shown");
+    assert!(!format!("{invitation:?}").contains(&written[SCHEME.len()..]), "its secret is not shown");
 }
 
 /// Good lines in every form, and some that are none.
@@ -75,7 +77,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
             format!(" {}\n", line.replace(':', "://")),
             line[..line.len() - 2].to_owned(),
             line.replace('A', "\u{1b}"),
-            "shoal-invite:".to_owned(),
+            SCHEME.to_owned(),
+            format!("Hello bob, come in: {} {}. Yours, alice", line.to_lowercase().split_at(60).0, &line[60..]),
             "shoal:lab".to_owned(),
             String::new(),
         ]

@@ -275,6 +275,95 @@ async fn a_file_is_found_in_a_folder_and_fetched_out_of_it() {
     b.close().await;
 }
 
+/// Waits until a file is there with this content.
+async fn comes(path: &Path, content: &str) {
+    let begun = Instant::now();
+    while std::fs::read_to_string(path).ok().as_deref() != Some(content) {
+        assert!(begun.elapsed() < PATIENCE, "{} never holds {content:?}", path.display());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_folder_some_is_chosen_then_the_rest_and_a_new_version_takes_its_place() {
+    let Some(chromium) = Chromium::start() else { return };
+    let cluster = Cluster::start(1);
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    let root = alice.home().join("src");
+    std::fs::create_dir_all(root.join("deep")).unwrap();
+    for (path, content) in [("a.md", "a"), ("b.rs", "b"), ("deep/c.md", "c")] {
+        std::fs::write(root.join(path), content).unwrap();
+    }
+    let mut alice_lives = alice.live_with(&["--web=127.0.0.1:0"]);
+    alice_lives.ok("create_group lab");
+    bob.ok(&["join_group lab"]);
+    alice_lives.ok("accept_request lab bob");
+    let mut bob_lives = bob.live_with(&["--web=127.0.0.1:0"]);
+    bob_lives.ok("whoami");
+    let (a, b) = (chromium.browser().await, chromium.browser().await);
+
+    // A folder, by its path.
+    a.go(&Page::of(&alice_lives).link()).await;
+    a.sees("#g-lab", "lab").await;
+    a.clicks("#g-lab a").await;
+    a.clicks("details:has(#path) summary").await;
+    a.types("#path", root.to_str().unwrap()).await;
+    let share = "details:has(#path) form > button";
+    a.clicks(share).await;
+    a.sees("#uploads li", "shared").await;
+    a.sees("#files th", "folder of 3").await;
+
+    // Some of it, then the rest.
+    b.go(&Page::of(&bob_lives).link()).await;
+    b.sees("#g-lab", "lab").await;
+    b.clicks("#g-lab a").await;
+    b.sees("#files th", "folder of 3").await;
+    b.clicks("#files a.file").await;
+    b.sees(".facts", "3 files").await;
+    b.fills("#save-to", bob.downloads().to_str().unwrap()).await;
+    b.clicks("#fetch summary").await;
+    b.types("#only", "*.md b.*").await;
+    b.types("#except", "/deep").await;
+    b.is_accessible("the options of a download").await;
+    b.clicks("#fetch .line button").await;
+    let here = bob.downloads().join("src");
+    comes(&here.join("b.rs"), "b").await;
+    b.sees(".facts .pill", "seeding").await;
+    assert!(here.join("a.md").exists() && !here.join("deep").exists());
+    b.fills("#only", "").await;
+    b.fills("#except", "").await;
+    b.clicks("#force").await;
+    b.clicks("#fetch .line button").await;
+    comes(&here.join("deep/c.md"), "c").await;
+
+    // A new version: there is one already, which a further click replaces, here and there.
+    let mut id = || alice_lives.ok("list_files lab")["files"][0]["file_id"].as_str().unwrap().to_owned();
+    let before = id();
+    std::fs::write(root.join("b.rs"), "new").unwrap();
+    a.clicks(share).await;
+    a.sees("details:has(#path) .error", "as a new version").await;
+    a.clicks("details:has(#path) .said button").await;
+    let begun = Instant::now();
+    while id() == before {
+        assert!(begun.elapsed() < PATIENCE, "it is never replaced");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let id = id();
+    let address = format!("#files a[href$='{id}']");
+    b.clicks("#top nav a[href='/groups']").await;
+    b.sees("#g-lab", "lab").await;
+    b.clicks("#g-lab a").await;
+    b.sees(&address, "src").await;
+    b.clicks(&address).await;
+    b.sees(".facts", "3 files").await;
+    b.clicks("#fetch .line button").await;
+    b.sees("#fetch .error", "exists already").await;
+    b.clicks("#fetch .said button").await;
+    comes(&here.join("b.rs"), "new").await;
+    a.close().await;
+    b.close().await;
+}
+
 /// Counts from now on how long each key and click takes from the hardware to the next picture (Event Timing API).
 const WATCH_INPUT: &str = "window.slowest = 0; new PerformanceObserver(list => list.getEntries().forEach(e => { \
                            if (e.interactionId) window.slowest = Math.max(window.slowest, e.duration); })) \

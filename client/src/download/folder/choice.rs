@@ -64,6 +64,15 @@ impl Choice {
     }
 }
 
+/// Says of paths whether a pattern chooses them.
+///
+/// # Errors
+/// When it is no pattern.
+pub(crate) fn chooses(pattern: &str) -> Result<impl Fn(&str) -> bool + Send + use<>, Error> {
+    let set = set(&[pattern.to_owned()])?;
+    Ok(move |path: &str| set.is_match(path))
+}
+
 fn one_file(tree: &Tree, path: &str) -> Result<Chosen, Error> {
     let index = tree.find(path);
     let Some(index) = index.filter(|index| tree.get(*index).is_some_and(|n| matches!(n.entry, Entry::File { .. })))

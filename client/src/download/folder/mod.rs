@@ -16,7 +16,7 @@ use std::sync::Arc;
 use common::tree::{Entry, Tree};
 
 pub use self::choice::Choice;
-pub(crate) use self::choice::Chosen;
+pub(crate) use self::choice::{Chosen, chooses};
 pub(crate) use self::finish::{Placed, failure, marks};
 pub(crate) use self::part::FolderPart;
 pub(crate) use self::reuse::{Older, OlderFile, OlderFolder};

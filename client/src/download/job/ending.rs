@@ -15,7 +15,7 @@ use crate::download::spec::Spec;
 use crate::error::Error;
 use crate::share::{FolderShare, Offer, Share, Shares, blocking, pieces_of};
 use crate::transfer::stamp::Stamp;
-use crate::transfer::trees::Marks;
+use crate::transfer::trees::{Marks, is_here};
 
 impl Driver {
     /// All pieces are there: the file gets its name, and is seeded from now on.
@@ -122,7 +122,7 @@ fn settle_folder(shares: &Shares, mut share: Share, plan: &FolderPlan, mut marks
     }
     let is_file = |index: usize| plan.tree.get(index).is_some_and(|node| matches!(node.entry, Entry::File { .. }));
     folder.partial = marks.iter().enumerate().any(|(index, mark)| *mark == 0 && is_file(index));
-    let have = pieces_of(&plan.tree, share.layout, |index| marks.get(index).is_some_and(|mark| *mark != 0));
+    let have = pieces_of(&plan.tree, share.layout, |index| marks.get(index).is_some_and(|mark| is_here(*mark)));
     shares.settle_folder(share, &marks, have)
 }
 

@@ -8,6 +8,7 @@ mod ending;
 mod reuse;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,6 +20,8 @@ use super::progress::{DownloadId, DownloadRow, Progress, State};
 use super::spec::Spec;
 use super::swarm::Told;
 use crate::error::Error;
+use crate::settings::Ways;
+use crate::settings::limit::Limit;
 use crate::trackers::group_names::GroupNames;
 use crate::transfer::rate::RateLimit;
 
@@ -43,8 +46,10 @@ pub(crate) struct Job {
     pub(crate) progress: watch::Sender<Progress>,
     /// How each piece stands; empty before it first goes on, and told only while somebody looks.
     pub(crate) pieces: watch::Sender<Vec<PieceState>>,
-    /// How fast it may come; also on the disk.
+    /// How fast it may come now.
     pub(crate) down: RateLimit,
+    /// How fast it may come, and be sent to others, by the time of day; also on the disk.
+    limit: Mutex<Ways<Limit>>,
     /// Whether the user let it rest; also on the disk.
     paused: AtomicBool,
     /// What is wanted, and how often it was said: resuming what has failed is news.
@@ -63,7 +68,8 @@ impl Job {
         Self {
             progress: watch::Sender::new(progress),
             pieces: watch::Sender::default(),
-            down: RateLimit::new(spec.down),
+            down: RateLimit::default(),
+            limit: Mutex::new(Ways { up: spec.up.clone(), down: spec.down.clone() }),
             paused: AtomicBool::new(spec.paused),
             wanted: watch::Sender::new((wanted, 0)),
             driven: watch::Sender::new(false),
@@ -85,6 +91,11 @@ impl Job {
             self.say(wanted);
         }
         asleep
+    }
+
+    /// How fast it may come, and be sent to others.
+    pub(crate) fn limit(&self) -> MutexGuard<'_, Ways<Limit>> {
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that the user let it rest, or go on.

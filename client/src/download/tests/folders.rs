@@ -7,6 +7,7 @@ use common::tree::{Entry, Tree};
 
 use super::*;
 use crate::download::Choice;
+use crate::download::destination::Destination;
 use crate::share::UploadAs;
 use crate::transfer::beneath::Beneath;
 
@@ -262,6 +263,37 @@ async fn links_in_the_way_of_a_folder_lead_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_would_pass_for_our_own_does_not_come() {
+    let tracker = FakeTracker::new();
+    let alice = alice(&tracker).await;
+    let bob = Device::new(&tracker, "bob").await;
+    let trees = fs::read_dir(alice.home.path().join("data/trees")).expect("listed");
+    let tree = trees.filter_map(|e| Tree::decode(&fs::read(e.expect("an entry").path()).expect("read")).ok()).next();
+    let tree = tree.expect("alice's tree");
+    for planted in ["mixed/Device.KEY", "tracker.lock/x", "cluster.secret"] {
+        let path = |path: &str| if path == "large.bin" { planted } else { path }.parse().expect("a path");
+        let hostile = Tree::new(tree.iter().map(|node| (path(node.path), node.entry))).expect("a tree");
+        tracker.publish_tree("src", hostile.id(), hostile.encode());
+        let refused = fetch_some(&bob, Choice::default(), false).await.expect_err(planted).to_string();
+        assert!(refused.contains(planted) && refused.contains("--except"), "{refused}");
+        let spared = Choice { except: vec![planted.to_owned()], ..Choice::default() };
+        let error = fetch_some(&bob, spared, false).await.map(|_| ()).err();
+        assert!(error.is_none_or(|e| e.code() != "invalid_argument"), "the rest may come");
+        let id = bob.downloads.list()[0].n;
+        let _ = bob.downloads.cancel(id).await; // It may be complete.
+        fs::remove_dir_all(bob.files()).expect("removed");
+        fs::create_dir(bob.files()).expect("made");
+    }
+    for (name, at) in [("device.key", bob.files()), ("x", bob.home.path().join("ours"))] {
+        for file in ["device.key", "lock"] {
+            put(&bob.home.path().join("ours"), file, b"");
+        }
+        let name = name.parse().expect("a name");
+        assert!(Destination::resolve(&at, &name).is_err(), "{name} at {}", at.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tree_that_lies_is_refused_and_nothing_gets_its_name() {
     let tracker = FakeTracker::new();
     let alice = alice(&tracker).await;
@@ -344,9 +376,103 @@ async fn a_file_of_a_shared_folder_that_changes_is_named_and_the_rest_is_seeded(
     assert_eq!(fs::read(bob.files().join("src/large.bin")).expect("read"), content(200_000));
     let src = "src".parse().expect("a selector");
     let verified = alice.shares.verify(&FakeTracker::group(), &src, |_| ()).await.expect("verified");
-    assert_eq!(verified.bad, 1, "{verified:?}");
+    let damage = verified.damage.expect("it is another");
+    let all = verified.pieces;
+    assert_eq!((damage.pieces, damage.left, damage.files.first), (1, all - 1, vec!["many/f50.txt".to_owned()]));
     let dave = Device::new(&tracker, "dave").await;
     fetch_some(&dave, only("large.bin"), false).await.expect("the rest is seeded");
+}
+
+/// Writes bytes into a file without leaving a trace in its metadata, as a bad disk does.
+fn rot(path: &Path, bytes: &[u8]) {
+    let before = fs::metadata(path).expect("there").modified().expect("a time");
+    fs::write(path, bytes).expect("written");
+    let file = fs::File::options().write(true).open(path).expect("opened");
+    file.set_modified(before).expect("set");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_blames_only_the_files_of_a_folder_that_are_others_and_the_rest_goes_on() {
+    let tracker = FakeTracker::new();
+    let alice = alice(&tracker).await;
+    let bob = Device::new(&tracker, "bob").await;
+    fetch_some(&bob, Choice::default(), false).await.expect("downloaded");
+    let root = alice.files().join("src");
+    let original = below(&root);
+    let was = |path: &str| original[path].clone().expect("a file").0;
+    let mut rotten = was("mixed/changed.bin");
+    rotten[7] ^= 1;
+    rot(&root.join("mixed/changed.bin"), &rotten);
+    put(&root, "empty file", b"something");
+    // Only written anew.
+    put(&root, "large.bin", &was("large.bin"));
+
+    let src = "src".parse().expect("a selector");
+    let blamed = ["empty file", "mixed/changed.bin"];
+    // What is wrong once stays so until it is mended.
+    for _ in 0..2 {
+        let verified = alice.shares.verify(&FakeTracker::group(), &src, |_| ()).await.expect("read");
+        let damage = verified.damage.expect("two are others");
+        assert_eq!((damage.files.first.as_slice(), damage.files.others), (&blamed.map(str::to_owned)[..], 0));
+        // 100,001 bytes lie in seven or eight pieces, and none of those is given to anybody.
+        assert!((verified.pieces - 8..=verified.pieces - 7).contains(&damage.left), "{damage:?}");
+        let row = &alice.shares.list().expect("listed")[0];
+        assert_eq!(row.changed, blamed);
+        assert_eq!(row.pieces, Some(damage.left));
+        assert!(
+            row.reason.as_ref().is_some_and(|r| r.starts_with("`empty file` and `mixed/changed.bin` were")),
+            "{row:?}"
+        );
+    }
+    let dave = Device::new(&tracker, "dave").await;
+    tracker.vanish(bob.key.id());
+    fetch_some(&dave, only("large.bin"), false).await.expect("the rest is seeded");
+
+    let alice = alice.restart().await;
+    assert_eq!(alice.shares.list().expect("listed")[0].changed, blamed, "and after a restart");
+    put(&root, "mixed/changed.bin", &was("mixed/changed.bin"));
+    alice.shares.restore().await;
+    assert_eq!(alice.shares.list().expect("listed")[0].changed, ["empty file"]);
+    let _bob = bob.restart().await;
+    fetch_some(&alice, Choice::default(), true).await.expect("mended");
+    assert_eq!(below(&root), original);
+    let verified = alice.shares.verify(&FakeTracker::group(), &src, |_| ()).await.expect("read");
+    assert_eq!((verified.damage, alice.shares.list().expect("listed")[0].changed.len()), (None, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_without_a_good_piece_is_no_longer_shared_when_verify_says_so() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker, "alice").await;
+    let root = alice.files().join("src");
+    ["a", "b", "c"].iter().for_each(|path| put(&root, path, path.as_bytes()));
+    let up = share(&alice, "src", false).await;
+    put(&root, "b", b"other");
+    let src = "src".parse().expect("a selector");
+    let verified = alice.shares.verify(&FakeTracker::group(), &src, |_| ()).await.expect("read");
+    let damage = verified.damage.expect("one is another");
+    assert_eq!((damage.pieces, damage.left, damage.files.first), (1, 0, vec!["b".to_owned()]));
+    assert!(alice.shares.list().expect("listed").is_empty() && tracker.seeders(up.file_id).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_lists_the_first_hundred_of_its_files_that_have_changed_and_says_five() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker, "alice").await;
+    let root = alice.files().join("src");
+    let small: Vec<_> = (0..110).map(|n| format!("small/{n:03}")).collect();
+    small.iter().for_each(|path| put(&root, path, b"as it was"));
+    put(&root, "large.bin", &content(100_000));
+    share(&alice, "src", false).await;
+    assert!(alice.shares.list().expect("listed")[0].changed.is_empty());
+    let mut notices = alice.shares.notices();
+    small.iter().for_each(|path| put(&root, path, b"something else"));
+    alice.shares.restore().await;
+    let row = &alice.shares.list().expect("listed")[0];
+    assert_eq!(row.changed, small[..100]);
+    let said = row.reason.clone().expect("a reason");
+    assert!(said.contains("`small/004` and 105 other files were modified") && !said.contains("small/005"), "{said}");
+    assert!(notices.recv().await.expect("told").to_string().contains(&said));
 }
 
 /// Longer than what the system takes as one path.

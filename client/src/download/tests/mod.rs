@@ -4,6 +4,7 @@ mod disks;
 mod fetch;
 mod folders;
 mod hostile;
+mod limits;
 mod power;
 mod revocation_gossip;
 mod slow;

@@ -50,6 +50,7 @@ impl Outcome {
                 size: get(data, "size")?,
                 entries: get(data, "entries")?,
                 files: get(data, "files")?,
+                total: get(data, "total")?,
             },
             Command::ListFiles { group, pattern, .. } => Self::Files {
                 group: group.clone(),

@@ -135,12 +135,14 @@ pub enum Outcome {
         group: GroupName,
         /// Which share.
         name: FileName,
-        /// Bytes of all files.
+        /// Bytes of all files of the folder, or of that part of it.
         size: u64,
-        /// Files and empty folders.
+        /// Its files and empty folders.
         entries: u64,
         /// The rows.
         files: Vec<TreeRow>,
+        /// How many of them fit, on this page and the others.
+        total: u64,
     },
     /// Goes on in the background.
     Downloading {

@@ -49,6 +49,9 @@ pub struct Subscribed {
     pub destination: PathBuf,
     /// Shares that are there already, and will come.
     pub waiting: u64,
+    /// Of those that were asked for, what this device has and does not fetch again.
+    #[serde(default)]
+    pub here: u64,
     /// Whether this client stays, so that anything comes.
     pub acts: bool,
 }
@@ -70,6 +73,9 @@ pub struct SubscriptionRow {
     pub fetched: u64,
     /// Shares that are coming, or are to.
     pub waiting: u64,
+    /// Shares that were not fetched, since this device had them.
+    #[serde(default)]
+    pub here: u64,
     /// What was last wrong, if nothing has come since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

@@ -265,13 +265,16 @@ pub struct ShareRow {
     /// Files and empty folders; left out for a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries: Option<u64>,
+    /// Files of a folder that are no longer what was shared, the first hundred of them; left out when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
 }
 
 impl From<share::ShareRow> for ShareRow {
     fn from(row: share::ShareRow) -> Self {
-        let share::ShareRow { group, name, file_id, size, state, reason, entries, given, .. } = row;
+        let share::ShareRow { group, name, file_id, size, state, reason, entries, changed, given, .. } = row;
         let Given { rate, peers, sent } = given;
-        Self { group, name, file_id, size, state, rate, peers, sent, reason, entries }
+        Self { group, name, file_id, size, state, rate, peers, sent, reason, entries, changed }
     }
 }
 

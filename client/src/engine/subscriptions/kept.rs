@@ -37,6 +37,9 @@ pub(super) struct Subscription {
     pub(super) destination: PathBuf,
     /// Shares that have come.
     pub(super) fetched: u64,
+    /// Shares that did not have to come: this device had them.
+    #[serde(default)]
+    pub(super) here: u64,
     /// What was last wrong, if nothing has come since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) problem: Option<String>,
@@ -133,12 +136,22 @@ impl Subscriptions {
     }
 
     /// Adds one under the next number, which is returned. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When there is the same already, or the disk refuses.
     pub(super) fn add(&self, new: Subscription) -> Result<u64, Error> {
         let n = self.save(|stored| {
+            let is_same = |s: &&Subscription| {
+                (s.user, s.group_id, &s.glob, &s.destination) == (new.user, new.group_id, &new.glob, &new.destination)
+            };
+            if let Some(same) = stored.subscriptions.iter().find(is_same) {
+                let text = format!("subscription {} is the same; `unsubscribe {}` ends it", same.n, same.n);
+                return Err(Error::InvalidArgument(text));
+            }
             stored.last += 1;
             stored.subscriptions.push(Subscription { n: stored.last, ..new });
-            stored.last
-        })?;
+            Ok(stored.last)
+        })??;
         self.0.changed.send_replace(());
         Ok(n)
     }
@@ -193,6 +206,7 @@ mod tests {
             glob: Some("*.bin".to_owned()),
             destination: PathBuf::from("/x"),
             fetched: 0,
+            here: 0,
             problem: None,
             known: Known::default(),
             waiting: Vec::new(),
@@ -204,7 +218,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let all = Subscriptions::open(dir.path()).expect("opened");
         let (alice, bob) = (UserId::new([1; 16]), UserId::new([2; 16]));
-        assert_eq!((all.add(new(1)).expect("saved"), all.add(new(1)).expect("saved")), (1, 2));
+        let other = Subscription { glob: None, ..new(1) };
+        assert_eq!((all.add(new(1)).expect("saved"), all.add(other.clone()).expect("saved")), (1, 2));
+        let twice = all.add(other).expect_err("the same").to_string();
+        assert!(twice.contains("subscription 2 is the same"), "{twice}");
         assert!(all.remove(bob, 2).expect("not hers").is_none());
         assert!(all.remove(alice, 2).expect("saved").is_some());
         let item =
@@ -223,7 +240,8 @@ mod tests {
         let (alice, all) = (UserId::new([1; 16]), Subscriptions::open(dir.path()).expect("opened"));
         all.add(new(1)).expect("saved");
         dir.close().expect("removed");
-        assert!(all.add(new(1)).is_err() && all.change(1, |s| s.fetched = 9).is_err());
+        let other = Subscription { glob: None, ..new(1) };
+        assert!(all.add(other).is_err() && all.change(1, |s| s.fetched = 9).is_err());
         assert_eq!(all.of(alice), [Subscription { n: 1, ..new(1) }]);
     }
 

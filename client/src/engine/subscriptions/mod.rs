@@ -18,6 +18,7 @@ use super::arrange::Glob;
 use super::outcome::{Outcome, Subscribed, SubscriptionRow};
 use super::{Engine, Error};
 use crate::error::shown;
+use crate::own_files;
 use crate::share::blocking;
 
 /// Subscriptions that a user may have on one device.
@@ -50,14 +51,11 @@ impl Engine {
         let wanted = if existing { self.shares_since(group_id, &group, 0).await? } else { Vec::new() };
         let destination = blocking(move || directory(&destination)).await?;
         let text = glob.as_ref().map(ToString::to_string);
-        let is_same = |s: &&Subscription| s.group_id == group_id && s.glob == text && s.destination == destination;
-        if let Some(same) = self.subscriptions.of(user).iter().find(is_same) {
-            let text = format!("subscription {} is the same; `unsubscribe {}` ends it", same.n, same.n);
-            return Err(Error::InvalidArgument(text));
-        }
         let fits = |found: &Found| glob.as_ref().is_none_or(|glob| glob.fits(found.name.as_str()));
-        let here = self.here(group_id);
-        let waiting = wanted.into_iter().filter(|found| fits(found) && !here.contains(&found.file_id));
+        let has = self.here(group_id);
+        let (here, waiting): (Vec<_>, Vec<_>) =
+            wanted.into_iter().filter(fits).partition(|found| has.contains(&found.file_id));
+        let here = here.len() as u64;
         let new = Subscription {
             n: 0,
             user,
@@ -66,14 +64,15 @@ impl Engine {
             glob: text.clone(),
             destination: destination.clone(),
             fetched: 0,
+            here,
             problem: None,
             known,
-            waiting: waiting.map(Item::from).collect(),
+            waiting: waiting.into_iter().map(Item::from).collect(),
         };
         let waiting = new.waiting.len() as u64;
         let all = self.subscriptions.clone();
         let n = blocking(move || all.add(new)).await?;
-        Ok(Outcome::Subscribed(Subscribed { n, group, glob: text, destination, waiting, acts: self.stays() }))
+        Ok(Outcome::Subscribed(Subscribed { n, group, glob: text, destination, waiting, here, acts: self.stays() }))
     }
 
     pub(super) async fn list_subscriptions(&self) -> Result<Outcome, Error> {
@@ -86,6 +85,7 @@ impl Engine {
             destination: s.destination,
             fetched: s.fetched,
             waiting: s.waiting.len() as u64,
+            here: s.here,
             problem: s.problem,
         };
         Ok(Outcome::Subscriptions { subscriptions: self.subscriptions.of(user).into_iter().map(row).collect() })
@@ -118,5 +118,12 @@ fn directory(path: &Path) -> Result<PathBuf, Error> {
         return Err(Error::InvalidArgument(text));
     }
     std::fs::create_dir_all(path).map_err(|e| Error::from_io("make the directory", path, e))?;
-    path.canonicalize().map_err(|e| Error::from_io("open", path, e))
+    let path = path.canonicalize().map_err(|e| Error::from_io("open", path, e))?;
+    match own_files::around(&path) {
+        None => Ok(path),
+        Some((ours, why)) => {
+            let text = format!("nothing is fetched into {}: {why}; choose another directory", shown(&ours));
+            Err(Error::InvalidArgument(text))
+        }
+    }
 }

@@ -26,6 +26,7 @@ use crate::engine::missed::follow::concerns;
 use crate::engine::news::{Happening, News};
 use crate::engine::{Engine, Event};
 use crate::error::Error;
+use crate::own_files;
 use crate::share::blocking;
 
 /// Downloads that all subscriptions together have going at a time.
@@ -50,7 +51,9 @@ type Running = FuturesUnordered<BoxFuture<'static, (Key, End)>>;
 enum End {
     /// It is there now.
     Fetched,
-    /// It is there already, or nobody wants it any more.
+    /// It was there already.
+    Here,
+    /// It is not shared any more, or nobody wants it.
     Over,
     /// It can never come, for this reason.
     Never(Error),
@@ -167,16 +170,18 @@ impl Worker {
             waiting.iter().map(|item| (item.name.clone(), item.file_id)).collect();
         let wanted = |found: &Found| {
             glob.as_ref().is_none_or(|glob| glob.fits(found.name.as_str()))
-                && !here.contains(&found.file_id)
                 && seen.insert((found.name.clone(), found.file_id))
         };
         new.retain(wanted);
+        let (had, new): (Vec<Found>, Vec<Found>) = new.into_iter().partition(|found| here.contains(&found.file_id));
+        let had = had.len() as u64;
         let items: Vec<Item> = new.into_iter().map(Item::from).collect();
         let all = self.engine.subscriptions.clone();
         let n = *n;
         blocking(move || {
             all.change(n, |s| {
                 s.known = next;
+                s.here += had;
                 s.waiting.extend(items);
             })
         })
@@ -255,6 +260,13 @@ impl Worker {
                 })
                 .await;
             }
+            End::Here => {
+                self.note(n, move |s| {
+                    s.waiting.retain(|item| !is_it(item));
+                    s.here += 1;
+                })
+                .await;
+            }
             End::Over => self.note(n, move |s| s.waiting.retain(|item| !is_it(item))).await,
             End::Never(e) => {
                 let group = self.engine.shares.group_names().present(of.group_id, &of.group);
@@ -285,13 +297,18 @@ impl Worker {
 
 /// Fetches one item, to the end.
 async fn fetch(engine: &Engine, of: &Subscription, item: &Item) -> End {
-    // After a kill, or because it was fetched by hand.
+    // After a kill, or because it was fetched by hand or by another subscription.
     if engine.here(of.group_id).contains(&item.file_id) {
-        return End::Over;
+        return End::Here;
     }
     if !of.destination.is_dir() {
         let text = format!("there is no directory {} any more", crate::error::shown(&of.destination));
         return End::Later(Error::InvalidArgument(text));
+    }
+    if item.name.as_str() == own_files::TRACKER_INFO {
+        let text =
+            "a client that is started there would take it for its own list of trackers; `download_file` fetches it";
+        return End::Never(Error::InvalidArgument(text.to_owned()));
     }
     let path = of.destination.join(item.name.as_str());
     let is_paused = |row: &DownloadRow| row.path == path && row.progress.state == State::Paused;
@@ -313,8 +330,10 @@ async fn fetch(engine: &Engine, of: &Subscription, item: &Item) -> End {
             }
         }
         Err(e @ Error::DestinationExists(_)) => End::Never(e),
-        // Such as a directory of that name.
-        Err(e @ Error::InvalidArgument(_)) if of.destination.join(item.name.as_str()).exists() => End::Never(e),
+        // Such as a directory of that name, or a name of ours.
+        Err(e @ Error::InvalidArgument(_)) if own_files::is_refused(item.name.as_str()) || path.exists() => {
+            End::Never(e)
+        }
         Err(e) => End::Later(e),
     }
 }

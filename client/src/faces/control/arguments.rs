@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::command::{Argument, Line, MaxRate};
 use crate::error::Error;
-use crate::link::ShareLink;
+use crate::faces::linked;
 
 /// What a field may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,33 +98,26 @@ pub(in crate::faces) fn words(name: &str, fields: Map<String, Value>) -> Result<
     }
 }
 
-/// The field that takes a link in place of a group and a file.
+/// The field that takes a link in place of a group and a share.
 pub(super) const LINK: &str = "link";
 
-/// Whether a command takes a group and a file, and a link in their place.
-pub(super) fn takes_link(command: &clap::Command) -> bool {
-    let mut names = command.get_positionals().map(|arg| arg.get_id().as_str());
-    (names.next(), names.next()) == (Some("group"), Some("file_name"))
-}
-
-/// Group and file in place of a link.
+/// Group and share in place of a link.
 fn expand_link(command: &clap::Command, fields: &mut Map<String, Value>) -> Result<(), Error> {
-    if !takes_link(command) {
-        return Ok(());
-    }
+    let Some(share) = linked::share_argument(command) else { return Ok(()) };
     let Some(link) = fields.remove(LINK) else { return Ok(()) };
-    if fields.contains_key("group") || fields.contains_key("file_name") {
-        return Err(Error::Usage("a `link` stands for `group` and `file_name`; leave those out".to_owned()));
+    let names = ["group".to_owned(), field(share)];
+    if names.iter().any(|name| fields.contains_key(name)) {
+        let [group, share] = names;
+        return Err(Error::Usage(format!("a `{LINK}` stands for `{group}` and `{share}`; leave those out")));
     }
     let link = link.as_str().ok_or_else(|| Error::Usage(format!("`{LINK}` has to be text")))?;
-    let ShareLink { group, file_id } = link.parse().map_err(Error::InvalidArgument)?;
-    fields.insert("group".to_owned(), group.as_str().into());
-    fields.insert("file_name".to_owned(), format!("id:{file_id}").into());
+    let values = linked::expanded(link, share)?;
+    fields.extend(names.into_iter().zip(values.map(Value::from)));
     Ok(())
 }
 
 fn known(command: &clap::Command) -> String {
-    let link = takes_link(command).then(|| format!("or `{LINK}` for the first two"));
+    let link = linked::share_argument(command).map(|_| format!("or `{LINK}` for the first two"));
     let names: Vec<_> = command.get_arguments().map(|arg| format!("`{}`", field(arg))).chain(link).collect();
     if names.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", names.join(", ")) }
 }
@@ -214,6 +207,11 @@ mod tests {
                 "download_file lab src/a.rs /x --only=*.rs --only=-x --except y",
             ),
             ("list_files", json!({"group": "lab", "folder": "src"}), "list_files lab src"),
+            (
+                "list_files",
+                json!({"link": format!("shoal:lab/{}/a b", "ab".repeat(32)), "sort": "size"}),
+                &format!("list_files lab 'id:{}/a b' --sort size", "ab".repeat(32)),
+            ),
             ("pause_download", json!({"n": 3}), "pause_download 3"),
             ("pause_download", json!({"n": "3"}), "pause_download 3"),
         ] {
@@ -230,6 +228,7 @@ mod tests {
             ("login", json!({"User": "bob"}), "it takes `user`, `password`"),
             ("info", json!({"link": 3}), "`link` has to be text"),
             ("info", json!({"link": "shoal:lab/x", "group": "lab"}), "leave those out"),
+            ("list_files", json!({"link": "shoal:lab/x", "folder": "a"}), "`group` and `folder`; leave those out"),
             ("whoami", json!({"link": "shoal:lab/x"}), "it takes none"),
             ("login", json!({"user": 3}), "`user` has to be text"),
             ("login", json!({"user": ["bob"]}), "`user` has to be text"),
@@ -310,6 +309,7 @@ mod tests {
             "limit",
             "limit up 1M --group lab --at 08:00-18:00 --at 22:00-06:00",
             "limit down 1M --download 3",
+            "limit up 1M --download 3 --at 08:00-18:00",
             "set",
             "set seeding_slots 4",
             "show limit_up",

@@ -3,9 +3,10 @@
 use clap::{Arg, CommandFactory};
 use serde_json::{Map, Value, json};
 
-use super::arguments::{Kind, LINK, field, takes_link};
+use super::arguments::{Kind, LINK, field};
 use super::shapes;
 use crate::engine::command::Line;
+use crate::faces::linked;
 
 /// Names of the events, in the order in which they are described.
 const EVENTS: [&str; 5] = ["progress", "news", "download", "share", "status"];
@@ -37,11 +38,13 @@ fn operation(command: &clap::Command) -> Value {
     let mut body = json!({
         "type": "object", "properties": fields, "required": required, "additionalProperties": false,
     });
-    if takes_link(command) {
-        let others = required.iter().filter(|name| !["group", "file_name"].contains(&name.as_str()));
+    if let Some(share) = linked::share_argument(command) {
+        let share_field = field(share);
+        let others = required.iter().filter(|name| !["group", &share_field].contains(&name.as_str()));
         let instead: Vec<_> = std::iter::once(LINK).chain(others.map(String::as_str)).collect();
-        body["properties"][LINK] =
-            json!({ "type": "string", "description": "`shoal:<group>/<file id>`, in place of group and file_name" });
+        let path = if linked::takes_path(share) { ", perhaps with `/` and a path in a folder" } else { "" };
+        let text = format!("`shoal:<group>/<file id>`{path}, in place of group and {share_field}");
+        body["properties"][LINK] = json!({ "type": "string", "description": text });
         body["anyOf"] = json!([{ "required": required }, { "required": instead }]);
         body["required"] = json!([]);
     }
@@ -161,6 +164,8 @@ mod tests {
         let download = fields("download_file");
         assert_eq!(download["anyOf"][0]["required"], json!(["group", "file_name", "destination"]));
         assert_eq!(download["anyOf"][1]["required"], json!(["link", "destination"]));
+        let listing = fields("list_files");
+        assert_eq!(listing["anyOf"], json!([{ "required": ["group"] }, { "required": ["link"] }]));
         assert_eq!(download["properties"]["force"]["type"], "boolean");
         assert_eq!(download["properties"]["strategy"]["enum"], json!(["random", "rarest", "sequential"]));
         assert_eq!(fields("upload_file")["properties"]["piece_size"]["type"], json!(["integer", "string"]));

@@ -30,7 +30,8 @@ pub(super) fn data_of(command: &str) -> Option<Value> {
         "upload_file" => uploaded(),
         "list_files" => {
             let files = object(&[("files", json!({ "type": "array", "items": file_row() })), ("total", number())], &[]);
-            json!({ "oneOf": [files, tree()] })
+            // The one with more fields first: whoever takes the first that fits is right.
+            json!({ "oneOf": [tree(), files] })
         }
         "download_file" => json!({ "oneOf": [downloaded(), begun()] }),
         "show_downloads" => rows("downloads", &download_row()),
@@ -166,6 +167,21 @@ fn file_row() -> Value {
 }
 
 fn uploaded() -> Value {
+    with(
+        content(),
+        &[],
+        &[
+            ("replaced", flag()),
+            ("kind", words(&["folder"])),
+            ("entries", number()),
+            ("tree", text()),
+            ("skipped", json!({ "type": "array", "items": object(&[("path", text()), ("why", text())], &[]) })),
+        ],
+    )
+}
+
+/// What there is to know of a share from the start.
+fn content() -> Value {
     object(
         &[
             ("group", text()),
@@ -189,7 +205,10 @@ fn news_row() -> Value {
 }
 
 fn subscription() -> Value {
-    object(&[("n", number()), ("group", text()), ("destination", text()), ("waiting", number())], &[("glob", text())])
+    object(
+        &[("n", number()), ("group", text()), ("destination", text()), ("waiting", number()), ("here", number())],
+        &[("glob", text())],
+    )
 }
 
 fn hits() -> Value {
@@ -205,9 +224,15 @@ fn info() -> Value {
         &[("pieces", number()), ("reason", text())],
     );
     with(
-        uploaded(),
+        content(),
         &[("uploader", text()), ("here", flag()), ("seeders", json!({ "type": "array", "items": seeder }))],
-        &[("path", text()), ("kind", words(&["file", "folder"])), ("published", text())],
+        &[
+            ("path", text()),
+            ("kind", words(&["file", "folder"])),
+            ("entries", number()),
+            ("tree", text()),
+            ("published", text()),
+        ],
     )
 }
 
@@ -221,13 +246,7 @@ fn verified() -> Value {
             ("pieces", number()),
             ("file_id", text()),
         ],
-        &[
-            ("replaced", flag()),
-            ("kind", words(&["folder"])),
-            ("entries", number()),
-            ("tree", text()),
-            ("skipped", json!({ "type": "array", "items": object(&[("path", text()), ("why", text())], &[]) })),
-        ],
+        &[],
     )
 }
 
@@ -244,6 +263,7 @@ fn tree() -> Value {
             ("size", number()),
             ("entries", number()),
             ("files", json!({ "type": "array", "items": row })),
+            ("total", number()),
         ],
         &[],
     )
@@ -300,7 +320,7 @@ fn share_row() -> Value {
             ("peers", number()),
             ("sent", number()),
         ],
-        &[("reason", text()), ("entries", number())],
+        &[("reason", text()), ("entries", number()), ("changed", json!({ "type": "array", "items": text() }))],
     )
 }
 

@@ -11,6 +11,7 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Deserialize;
 
 use super::guard::cookie;
+use super::under_way::{Shown, Stage};
 use super::views::{self, View};
 use super::{Page, fields};
 use crate::download::DownloadId;
@@ -24,8 +25,9 @@ use crate::share::blocking;
 /// Where a link leads: a page that exchanges its token as soon as it is there. The link itself changes nothing, so that
 /// whatever looks at links beforehand does not use it up.
 pub(super) async fn enter(State(page): State<Arc<Page>>, headers: HeaderMap, Query(link): Query<Link>) -> Response {
-    // A link may be opened again where it has been.
-    if cookie(&page, &headers).is_some_and(|browser| page.entry.knows(browser)) {
+    // One that was used may be opened again where it has been. Another one is used up, also by a browser that is signed in.
+    let is_known = cookie(&page, &headers).is_some_and(|browser| page.entry.knows(browser));
+    if is_known && !page.entry.is_open(&link.token) {
         return go("/");
     }
     views::enter(&link.token)
@@ -38,8 +40,11 @@ pub(super) struct Link {
 }
 
 /// Exchanges the token of a link for a cookie.
-pub(super) async fn sign_in(State(page): State<Arc<Page>>, Form(link): Form<Link>) -> Response {
+pub(super) async fn sign_in(State(page): State<Arc<Page>>, headers: HeaderMap, Form(link): Form<Link>) -> Response {
     let Some(browser) = page.entry.sign_in(&link.token) else { return views::no_entry(StatusCode::UNAUTHORIZED) };
+    if let Some(before) = cookie(&page, &headers) {
+        page.entry.sign_out(before);
+    }
     // Without an age: it ends with the browser.
     let secure = if page.fingerprint.is_some() { "; Secure" } else { "" };
     let cookie = format!("{}={browser}; Path=/; HttpOnly; SameSite=Strict{secure}", page.cookie);
@@ -164,14 +169,36 @@ async fn open(folder: &FilePath) -> Result<(), Error> {
 
 /// Runs a command for the page: downloads go on in the background.
 pub(super) async fn execute(page: &Page, command: Line) -> Result<Outcome, Error> {
-    let outcome = page.engine.run(command, &Call::unwatched(false)).await;
+    let shown = begin(page, &command);
+    let unwatched = || Call::unwatched(false);
+    let call = shown.as_ref().map_or_else(unwatched, |shown| Call { wait: false, progress: shown.progress() });
+    let outcome = page.engine.run(command, &call).await;
+    if let Some(shown) = shown {
+        shown.end(&outcome, views::words);
+    }
     page.answers.forget();
     outcome
+}
+
+/// Shows how far a command is that reads files.
+fn begin(page: &Page, command: &Line) -> Option<Shown> {
+    let reading = Stage::Reading(0, 0);
+    match command {
+        Line::UploadFile { path, group, name, .. } => {
+            let last = || path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+            let name = name.as_ref().map_or_else(last, |name| name.as_str().to_owned());
+            Some(page.uploads.begin(group.clone(), name, reading))
+        }
+        Line::Verify { group, file_name } => Some(page.verifying.begin(group.clone(), file_name.to_string(), reading)),
+        _ => None,
+    }
 }
 
 /// What is shown after a command: an error beside the form; else the view as it is now, or another one.
 async fn answer(page: &Arc<Page>, headers: &HeaderMap, result: Result<Outcome, Error>) -> Response {
     match result {
+        // Without the script, the answer does not come into the form that it is about.
+        Err(e) if headers.contains_key("hx-request") => views::wrong_form(&e),
         Err(e) => views::wrong(&e),
         Ok(Outcome::Findings { findings }) => match views::findings(&findings) {
             Ok(list) => Html(list).into_response(),

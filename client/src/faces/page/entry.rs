@@ -41,6 +41,12 @@ impl Entry {
         Some(token)
     }
 
+    /// Whether a link with this token would sign a browser in.
+    pub(super) fn is_open(&self, link: &str) -> bool {
+        let hash = blake3::hash(link.as_bytes());
+        self.locked().links.contains(&hash)
+    }
+
     /// Whether this is the token of a browser that is signed in.
     pub(super) fn knows(&self, browser: &str) -> bool {
         let hash = blake3::hash(browser.as_bytes());
@@ -99,6 +105,7 @@ mod tests {
     fn links_and_browsers_are_bounded_and_the_oldest_go() {
         let entry = Entry::default();
         let first = entry.link();
+        assert!(entry.is_open(&first) && !entry.is_open("another"));
         (0..MAX_LINKS).for_each(|_| drop(entry.link()));
         assert_eq!(entry.sign_in(&first), None);
         let browsers: Vec<_> = (0..=MAX_BROWSERS).filter_map(|_| entry.sign_in(&entry.link())).collect();

@@ -8,8 +8,14 @@ use crate::faces::control::arguments;
 use crate::faces::parse;
 use crate::link::ShareLink;
 
+/// Fields that are switches: boxes to tick, and buttons.
+const SWITCHES: [&str; 4] = ["all", "existing", "force", "replace"];
+/// Fields that hold patterns, with blanks or ends of lines between them.
+const PATTERNS: [&str; 2] = ["except", "only"];
+
 /// The command `name` with these arguments. A field is named as it is in the local API; one that is left empty counts as
 /// left out. The field `id` is a file id, with or without `id:`, in place of `file_name`; or a link, which says the group as well.
+/// The field `under` is the path of a folder in a share, in place of a pattern that only what is in it fits.
 ///
 /// # Errors
 /// When there is no such command, or an argument is wrong.
@@ -26,10 +32,29 @@ pub(super) fn command(name: &str, fields: Vec<(String, String)>) -> Result<Comma
     parsed.command
 }
 
-/// A box that is ticked is a switch; all else is text.
+/// A switch, several texts, or text.
 fn value(field: String, text: String) -> (String, Value) {
-    let is_switch = ["existing", "all"].contains(&field.as_str()) && text == "true";
-    (field, if is_switch { Value::Bool(true) } else { Value::String(text) })
+    match field.as_str() {
+        "under" => ("only".to_owned(), Value::from(vec![exactly(&text)])),
+        name if PATTERNS.contains(&name) => {
+            let patterns: Vec<_> = text.split_whitespace().collect();
+            (field, Value::from(patterns))
+        }
+        name if SWITCHES.contains(&name) && text == "true" => (field, Value::Bool(true)),
+        _ => (field, Value::String(text)),
+    }
+}
+
+/// The pattern that this path in a share fits, with what is below it, and nothing else.
+fn exactly(path: &str) -> String {
+    let mut pattern = "/".to_owned();
+    for c in path.chars() {
+        if r"\*?[]{}".contains(c) {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
 }
 
 /// A limit that is left empty is none.
@@ -73,7 +98,26 @@ mod tests {
         let by_day = of("limit", &[("direction", "up"), ("rate", "1M"), ("at", "08:00-18:00")]);
         assert_eq!(by_day.expect("a command"), typed("limit up 1M --at 08:00-18:00"));
         assert_eq!(of("news", &[("all", "true")]).expect("a command"), typed("news --all"));
+        let version = [("path", "/x"), ("group", "lab"), ("name", "a b"), ("replace", "true")];
+        assert_eq!(of("upload_file", &version).expect("a command"), typed("upload_file /x lab --name 'a b' --replace"));
         assert_eq!(of("status", &[]).expect("a command"), Command::Status);
+    }
+
+    #[test]
+    fn of_a_folder_can_be_said_what_comes_and_how() {
+        let typed = |line: &str| parse::parse(line).expect("a line").command.expect("a command");
+        let with = |more: &[(&str, &str)]| {
+            let fields = [&[("group", "lab"), ("file_name", "src"), ("destination", "/x")][..], more].concat();
+            of("download_file", &fields).expect("a command")
+        };
+        assert_eq!(with(&[("only", ""), ("except", " "), ("strategy", "rarest")]), typed("download_file lab src /x"));
+        assert_eq!(
+            with(&[("only", " *.md\r\nsrc/**  -x"), ("except", "a.md"), ("strategy", "sequential"), ("force", "true")]),
+            typed(
+                "download_file lab src /x --only *.md --only src/** --only=-x --except a.md --strategy sequential --force"
+            )
+        );
+        assert_eq!(with(&[("under", "a b/[x]{y}")]), typed(r"download_file lab src /x --only '/a b/\[x\]\{y\}'"));
     }
 
     #[test]

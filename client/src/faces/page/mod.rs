@@ -21,7 +21,9 @@ mod live;
 mod log;
 mod opener;
 mod receive;
+mod replaced;
 mod tls_listener;
+mod under_way;
 mod uploads;
 mod views;
 
@@ -45,7 +47,7 @@ use self::certificate::Certificate;
 use self::entry::Entry;
 use self::log::{Log, SAMPLE};
 pub(crate) use self::opener::Opener;
-use self::uploads::Uploads;
+use self::under_way::UnderWay;
 use crate::engine::{Command, Engine, PageLink};
 use crate::error::Error;
 use crate::share::blocking;
@@ -83,7 +85,10 @@ pub(crate) struct Page {
     entry: Entry,
     answers: Answers,
     log: Log,
-    uploads: Uploads,
+    /// Files that are shared: those that come from browsers, and those that lie on this machine.
+    uploads: UnderWay,
+    /// Shares that are read again.
+    verifying: UnderWay,
     /// How many ask to join groups that the user administers, as far as is known.
     requests: watch::Sender<usize>,
     /// Where the last download went.
@@ -111,7 +116,8 @@ impl Page {
             cookie: format!("shoal-{}", address.port()),
             entry: Entry::default(),
             log: Log::default(),
-            uploads: Uploads::default(),
+            uploads: UnderWay::default(),
+            verifying: UnderWay::default(),
             requests: watch::Sender::default(),
             destination: Mutex::new(usual_destination()),
         });

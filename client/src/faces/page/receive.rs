@@ -1,6 +1,6 @@
 //! Files that the user chose or dropped: from the request to the disk to a share, one after the other.
 
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,18 @@ use axum::response::Response;
 use common::escape::Escaped;
 use common::id::{FileName, GroupName};
 
-use super::uploads::{Arriving, Shown, Stage};
+use super::replaced::Before;
+use super::under_way::{Shown, Stage};
+use super::uploads::Arriving;
 use super::{Page, views};
-use crate::engine::{Call, Command, Outcome, Progress};
+use crate::engine::{Call, Command, Outcome};
 use crate::error::Error;
 use crate::share::blocking;
 
 /// How often is shown how much has come.
 const SHOW: Duration = Duration::from_millis(250);
+/// Longest text of a field, in bytes: a name is shorter.
+const MAX_TEXT: usize = 1 << 10;
 
 /// Takes the files of a form.
 pub(super) async fn upload(
@@ -30,10 +34,19 @@ pub(super) async fn upload(
     match take_all(&page, &group, &headers, form).await {
         Ok(names) => {
             let text = format!("shared with {group}: {}", names.join(", "));
-            views::said(&page, &headers, Some(&text)).await
+            views::shared(&page, &headers, &text).await
         }
         Err(e) => views::wrong(&e),
     }
+}
+
+/// What a form says of the files that follow.
+#[derive(Default)]
+struct Wanted {
+    /// The name to share the file under; otherwise its own.
+    name: Option<String>,
+    /// Whether it takes the place of what has that name.
+    replace: bool,
 }
 
 async fn take_all(page: &Page, group: &str, headers: &HeaderMap, mut form: Multipart) -> Result<Vec<String>, Error> {
@@ -41,15 +54,35 @@ async fn take_all(page: &Page, group: &str, headers: &HeaderMap, mut form: Multi
     // Before anything is written: only members share.
     page.answers.members(&group).await?;
     let total = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    let mut come = Come { bytes: 0, total };
+    let (mut wanted, mut come) = (Wanted::default(), Come { bytes: 0, total });
     let mut names = Vec::new();
     while let Some(field) = form.next_field().await.map_err(|e| broken(&e))? {
-        names.push(take(page, &group, field, &mut come).await?);
+        match field.name() {
+            Some("name") => wanted.name = Some(text(field).await?.trim().to_owned()).filter(|name| !name.is_empty()),
+            Some("replace") => wanted.replace = text(field).await? == "true",
+            _ if wanted.name.is_some() && !names.is_empty() => {
+                let text = "the name is for one file, which is shared; choose the others without it";
+                return Err(Error::InvalidArgument(text.to_owned()));
+            }
+            _ => names.push(take(page, &group, field, &wanted, &mut come).await?),
+        }
     }
     if names.is_empty() {
         return Err(Error::InvalidArgument("no file was chosen".to_owned()));
     }
     Ok(names)
+}
+
+/// What a field holds that is no file.
+async fn text(mut field: Field<'_>) -> Result<String, Error> {
+    let mut bytes = Vec::new();
+    while let Some(more) = field.chunk().await.map_err(|e| broken(&e))? {
+        bytes.extend_from_slice(&more);
+        if bytes.len() > MAX_TEXT {
+            return Err(Error::InvalidArgument("a field of the form is longer than any name".to_owned()));
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| Error::InvalidArgument("a field of the form is not UTF-8".to_owned()))
 }
 
 /// How much of the request has come.
@@ -58,15 +91,20 @@ struct Come {
     total: Option<u64>,
 }
 
-async fn take(page: &Page, group: &GroupName, field: Field<'_>, come: &mut Come) -> Result<String, Error> {
+async fn take(
+    page: &Page,
+    group: &GroupName,
+    field: Field<'_>,
+    wanted: &Wanted,
+    come: &mut Come,
+) -> Result<String, Error> {
     // Some browsers send the path that the file had there.
-    let name = field.file_name().unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+    let own = field.file_name().unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default();
+    // Where none was chosen, a name does not make one.
+    let name = wanted.name.clone().filter(|_| !own.is_empty()).unwrap_or_else(|| own.to_owned());
     let shown = page.uploads.begin(group.clone(), name.clone(), Stage::Arriving(come.bytes, come.total));
-    let done = share(page, group, &name, field, come, &shown).await;
-    match &done {
-        Ok(()) => shown.set(Stage::Shared),
-        Err(e) => shown.set(Stage::Failed(e.to_string())),
-    }
+    let done = share(page, group, &name, wanted.replace, field, come, &shown).await;
+    shown.end(&done, views::words);
     done.map(|()| Escaped(&name).to_string())
 }
 
@@ -74,6 +112,7 @@ async fn share(
     page: &Page,
     group: &GroupName,
     name: &str,
+    replace: bool,
     mut field: Field<'_>,
     come: &mut Come,
     shown: &Shown,
@@ -81,8 +120,12 @@ async fn share(
     let wrong = |e| Error::InvalidArgument(format!("a file cannot be shared as `{}`: {e}", Escaped(name)));
     let name: FileName = name.parse().map_err(wrong)?;
     let directory = page.engine.copies().directory().join(group.as_str());
+    let (before, file_name) = match replace {
+        true => (Before::of(page, group, &name), free(&directory, &name).await),
+        false => (None, name.clone()),
+    };
     let expected = come.total.map_or(0, |total| total.saturating_sub(come.bytes));
-    let mut file = Arriving::create(&directory, &name, expected).await?;
+    let mut file = Arriving::create(&directory, &file_name, expected).await?;
     let mut told = Instant::now();
     while let Some(bytes) = field.chunk().await.map_err(|e| broken(&e))? {
         file.write(&bytes).await?;
@@ -94,27 +137,35 @@ async fn share(
     }
     let path = file.keep().await?;
     let mut copy = Unshared(Some(path.clone()));
-    let uploads = shown.clone();
-    let progress = move |progress: &Progress| {
-        if let Progress::Hashing(h) = progress {
-            uploads.set(Stage::Hashing(h.done, h.total));
-        }
-    };
-    let call = Call { wait: true, progress: Arc::new(progress) };
-    let (piece_size, replace) = (None, false);
-    let command =
-        Command::UploadFile { path: path.clone(), group: group.clone(), piece_size, name: Some(name), replace };
+    let call = Call { wait: true, progress: shown.progress() };
+    let (group, name) = (group.clone(), Some(name));
+    let command = Command::UploadFile { path: path.clone(), group, piece_size: None, name, replace };
     let outcome = page.engine.run(command, &call).await;
     page.answers.forget();
     match outcome {
         Ok(Outcome::Uploaded(shared)) => {
             copy.0 = None;
             let copies = Arc::clone(page.engine.copies());
-            blocking(move || copies.add(&path, shared.file_id)).await
+            blocking(move || copies.add(&path, shared.file_id)).await?;
+            if let Some(before) = before {
+                before.remove(&page.engine).await;
+            }
+            Ok(())
         }
         Ok(_) => Err(Error::Internal("the file was not shared".to_owned())),
         Err(e) => Err(e),
     }
+}
+
+/// What the file of a new version is called on the disk: the one before it may still lie there under `name`, and is seeded
+/// until the new one is.
+async fn free(directory: &FilePath, name: &FileName) -> FileName {
+    if tokio::fs::symlink_metadata(directory.join(name.as_str())).await.is_err() {
+        return name.clone();
+    }
+    let mark = format!("{:08x}", rand::random::<u32>());
+    let marked = format!("{mark}-{}", name.as_str()).parse().or_else(|_| mark.parse());
+    marked.unwrap_or_else(|_| name.clone())
 }
 
 /// A copy that nobody shares yet. It goes if that does not come to pass: also when the browser leaves meanwhile.

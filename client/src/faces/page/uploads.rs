@@ -3,14 +3,11 @@
 //! A file lies in `shared/<group>/` of the data directory, since it is seeded from there. Invariant: what has not arrived
 //! whole is removed, nothing is overwritten, and the disk is never filled to the last byte.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use common::id::{FileName, GroupName};
+use common::id::FileName;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt;
 
@@ -20,87 +17,6 @@ use crate::error::{Error, shown};
 const RESERVE: u64 = 256 << 20;
 /// How often the free space is looked at, in bytes written.
 const LOOK: u64 = 16 << 20;
-/// How long a finished or failed one is shown.
-const SHOWN: Duration = Duration::from_secs(20);
-
-/// How far a file is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// So many bytes of the request have come; with its length, if the browser told.
-    Arriving(u64, Option<u64>),
-    /// So many bytes of so many are hashed.
-    Hashing(u64, u64),
-    /// It is shared.
-    Shared,
-    /// It is not, and why.
-    Failed(String),
-}
-
-/// A file on its way.
-#[derive(Debug, Clone)]
-pub(super) struct Upload {
-    pub(super) group: GroupName,
-    pub(super) name: String,
-    pub(super) stage: Stage,
-    ended: Option<Instant>,
-}
-
-/// All files on their way. Clones are the same.
-#[derive(Clone, Default)]
-pub(super) struct Uploads(Arc<Mutex<(u64, BTreeMap<u64, Upload>)>>);
-
-impl Uploads {
-    /// Those of `group`, in the order in which they began.
-    pub(super) fn of(&self, group: &GroupName) -> Vec<(u64, Upload)> {
-        let mut all = self.locked();
-        all.1.retain(|_, u| u.ended.is_none_or(|at| at.elapsed() < SHOWN));
-        all.1.iter().filter(|(_, u)| u.group == *group).map(|(n, u)| (*n, u.clone())).collect()
-    }
-
-    /// Shows a further one, until what is returned is dropped or ended.
-    pub(super) fn begin(&self, group: GroupName, name: String, stage: Stage) -> Shown {
-        let mut all = self.locked();
-        all.0 += 1;
-        let n = all.0;
-        all.1.insert(n, Upload { group, name, stage, ended: None });
-        Shown(Arc::new(Watched { uploads: self.clone(), n }))
-    }
-
-    fn locked(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Upload>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One that is shown. When its last clone is dropped before its end, it has been broken off.
-#[derive(Clone)]
-pub(super) struct Shown(Arc<Watched>);
-
-struct Watched {
-    uploads: Uploads,
-    n: u64,
-}
-
-impl Shown {
-    /// Shows how far it is.
-    pub(super) fn set(&self, stage: Stage) {
-        let over = matches!(stage, Stage::Shared | Stage::Failed(_));
-        if let Some(upload) = self.0.uploads.locked().1.get_mut(&self.0.n) {
-            upload.stage = stage;
-            upload.ended = over.then(Instant::now);
-        }
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        if let Some(upload) = self.uploads.locked().1.get_mut(&self.n)
-            && upload.ended.is_none()
-        {
-            upload.stage = Stage::Failed("it was broken off".to_owned());
-            upload.ended = Some(Instant::now());
-        }
-    }
-}
 
 /// A file that arrives. It is removed when this is dropped before [`Arriving::keep`].
 pub(super) struct Arriving {
@@ -122,7 +38,8 @@ impl Arriving {
         let path = directory.join(name.as_str());
         if tokio::fs::symlink_metadata(&path).await.is_ok() {
             return Err(Error::InvalidArgument(format!(
-                "{} exists already, from an earlier upload; rename your file, or share that one by its path",
+                "{} exists already, from an earlier upload; share yours as a new version or under another name, or that one by its \
+                 path",
                 shown(&path)
             )));
         }

@@ -4,11 +4,11 @@
 use std::path::{MAIN_SEPARATOR, Path};
 
 use clap::{Arg, CommandFactory};
+use common::home::expand;
 use common::id::GroupName;
 
 use super::names::{List, Names};
 use crate::engine::command::{Argument, Line};
-use crate::engine::paths::expand;
 
 /// Most candidates that are offered.
 const MOST: usize = 500;

@@ -11,7 +11,7 @@ mod secrecy;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::id::UserName;
+use common::id::{GroupName, UserName};
 use common::invitation::Invitation;
 use common::task::TaskGroup;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -39,7 +39,7 @@ const ON_ITS_WAY: Duration = Duration::from_millis(250);
 /// What one Ctrl-C is answered.
 const ONCE_MORE: &str = "(Ctrl-C once more, Ctrl-D or `quit` leaves)";
 
-/// What is asked before others are left alone.
+/// What is asked before others are left alone, here and in a group.
 const LEAVE: &str = "leave all the same? [y/N] ";
 
 /// What the prompt works with.
@@ -156,10 +156,38 @@ impl Interactive {
         self.console.message(&format!("{who} with it. A client that stays by itself is started with `client --stay`"));
         self.console.flush();
         match self.typed(LEAVE, Vec::new(), &mut Interrupts::default(), signals).await {
-            Ok(Answer::Typed(typed)) => ["y", "yes"].contains(&typed.trim().to_ascii_lowercase().as_str()),
+            Ok(Answer::Typed(typed)) => is_yes(&typed),
             Ok(Answer::Interrupted) => false,
             // The terminal is gone, or whoever presses Ctrl-D twice means it.
             Ok(Answer::End) | Err(_) => true,
+        }
+    }
+
+    /// Whether the user means to leave a group that is theirs to decide in.
+    async fn means_to_leave(&self, group: &GroupName, signals: &mut Signals) -> Result<bool, Next> {
+        let listed = self.service.run(Command::ListMembers { group: group.clone() }, Call::unwatched(false)).await;
+        // What is wrong is said of the command itself.
+        let Ok(Outcome::Members { members }) = listed else { return Ok(true) };
+        let me = self.service.user();
+        if !members.iter().any(|member| member.admin && Some(&member.user) == me.as_ref()) {
+            return Ok(true);
+        }
+        let text = match members.len() {
+            1 => format!("you are the only member of `{group}`: it ends when you leave, with all that is shared there"),
+            _ => format!(
+                "you are the admin of `{group}`: whoever has been a member for longest takes over; \
+                 `make_admin {group} <user>` chooses"
+            ),
+        };
+        self.console.message(&text);
+        self.console.flush();
+        match self.typed(LEAVE, Vec::new(), &mut Interrupts::default(), signals).await? {
+            Answer::Typed(typed) => Ok(is_yes(&typed)),
+            Answer::Interrupted => Ok(false),
+            Answer::End => {
+                end_typing();
+                Ok(false)
+            }
         }
     }
 
@@ -265,6 +293,16 @@ impl Interactive {
             },
             command => command,
         };
+        if let Ok(Command::LeaveGroup { group }) = &command {
+            match self.means_to_leave(group, signals).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.console.message(&format!("you are still in `{group}`"));
+                    return Next::Prompt;
+                }
+                Err(next) => return next,
+            }
+        }
         let result = match command {
             Ok(command) => match self.carry_out(command, signals).await {
                 Ok(result) => result,
@@ -303,6 +341,11 @@ impl Interactive {
 
     /// Asks for the password that a command lacks.
     async fn with_password(&self, command: Command, signals: &mut Signals) -> Result<Result<Command, Error>, Next> {
+        // Pressed after the line was: nothing is asked any more.
+        if signals.take_back().is_some() {
+            self.console.message("interrupted");
+            return Err(Next::Interrupted);
+        }
         let mut asked = std::pin::pin!(ask(&self.prompt, &self.console, command));
         loop {
             tokio::select! {
@@ -344,6 +387,10 @@ pub(super) fn spawn_listeners(
     let followed = downloads::follow(Arc::clone(service), service.events(), console.clone(), bars.clone());
     tasks.spawn("prompt downloads", followed);
     tasks.spawn("prompt news", tell_news(Arc::clone(service), events, console.clone(), names.clone()));
+}
+
+fn is_yes(typed: &str) -> bool {
+    ["y", "yes"].contains(&typed.trim().to_ascii_lowercase().as_str())
 }
 
 /// When Ctrl-C was last pressed.

@@ -137,14 +137,16 @@ pub(super) fn invites_table(invites: &[InviteRow]) -> String {
 
 pub(super) fn subscriptions_table(subscriptions: &[SubscriptionRow]) -> String {
     table(
-        ["N", "GROUP", "NAMES", "FETCHED", "WAITING", "DESTINATION"],
+        ["N", "GROUP", "NAMES", "FETCHED", "HERE", "WAITING", "DESTINATION"],
         subscriptions.iter().map(|s| {
             let glob = s.glob.as_ref().map_or_else(|| "all".to_owned(), |glob| Escaped(glob).to_string());
             let destination = match &s.problem {
                 Some(problem) => format!("{}  ({problem})", shown(&s.destination)),
                 None => shown(&s.destination),
             };
-            [s.n.to_string(), s.group.to_string(), glob, s.fetched.to_string(), s.waiting.to_string(), destination]
+            let counts = [s.fetched, s.here, s.waiting].map(|n| n.to_string());
+            let [fetched, here, waiting] = counts;
+            [s.n.to_string(), s.group.to_string(), glob, fetched, here, waiting, destination]
         }),
     )
 }

@@ -12,7 +12,7 @@ use cap_std::fs::Dir;
 use common::tree::{MAX_DEPTH, MAX_ENTRIES, TreePath, folded};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use crate::private_file::{secret_file, secret_folder};
+use crate::own_files;
 use crate::transfer::beneath::Beneath;
 use crate::transfer::stamp::Stamp;
 
@@ -54,7 +54,7 @@ pub(crate) struct Walked {
 pub(crate) fn walk(root: &Beneath, stop: &AtomicBool) -> io::Result<Walked> {
     let mut walk = Walk { walked: Walked::default(), stop };
     let names = names(root.root())?;
-    if let Some(why) = secret_folder(names.iter().map(Vec::as_slice)) {
+    if let Some(why) = data_directory(&names) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     walk.folder(root.root(), "", names, 1)?;
@@ -129,7 +129,7 @@ impl Walk<'_> {
             }
         };
         let why = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => match secret_file(name.as_bytes()) {
+            FileType::RegularFile => match own_files::key(name) {
                 Some(why) => why,
                 None => {
                     let stamp = Stamp::of_stat(&stat);
@@ -163,7 +163,7 @@ impl Walk<'_> {
                 return Ok(false);
             }
         };
-        if let Some(why) = secret_folder(names.iter().map(Vec::as_slice)) {
+        if let Some(why) = data_directory(&names) {
             self.skip(path.as_str(), why.to_owned());
             return Ok(false);
         }
@@ -184,6 +184,11 @@ impl Walk<'_> {
     fn skip(&mut self, path: &str, why: String) {
         self.walked.skipped.push(Skipped { path: path.to_owned(), why });
     }
+}
+
+/// Why a folder of these entries is never shared.
+fn data_directory(names: &[Vec<u8>]) -> Option<&'static str> {
+    own_files::data_directory(|name| names.iter().any(|n| n == name.as_bytes()))
 }
 
 /// The names in a folder, in the order of their bytes.
@@ -257,20 +262,28 @@ mod tests {
     #[test]
     fn keys_of_shoal_are_left_out_wherever_they_lie() {
         let dir = tempfile::tempdir().expect("a directory");
-        for path in
-            ["own.txt", "cluster.secret", "data/client-1/device.key", "data/client-1/session", "data/client-1/copies/x"]
-        {
+        for path in [
+            "own.txt",
+            "cluster.secret",
+            "certs/device.key",
+            "certs/other.pem",
+            "db/tracker.db",
+            "data/client-1/device.key",
+            "data/client-1/lock",
+            "data/client-1/session",
+            "data/client-1/copies/x",
+            "data/tracker-1/tracker.db",
+            "data/tracker-1/tracker.lock",
+        ] {
             let path = dir.path().join(path);
             fs::create_dir_all(path.parent().expect("a parent")).expect("made");
             fs::write(path, "x").expect("written");
         }
-        fs::create_dir_all(dir.path().join("data/tracker-1")).expect("made");
-        fs::write(dir.path().join("data/tracker-1/tracker.db"), "x").expect("written");
         let all = walked(dir.path());
         let files: Vec<_> = all.files.iter().map(|f| f.path.as_str()).collect();
-        assert_eq!(files, ["own.txt"]);
+        assert_eq!(files, ["certs/other.pem", "db/tracker.db", "own.txt"]);
         let left_out: Vec<_> = all.skipped.iter().map(|s| s.path.as_str()).collect();
-        assert_eq!(left_out, ["cluster.secret", "data/client-1", "data/tracker-1"]);
+        assert_eq!(left_out, ["certs/device.key", "cluster.secret", "data/client-1", "data/tracker-1"]);
         let root = Beneath::open(&dir.path().join("data/client-1")).expect("opened");
         assert!(walk(&root, &AtomicBool::new(false)).is_err(), "nor as such");
     }

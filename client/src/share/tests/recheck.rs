@@ -146,6 +146,30 @@ async fn a_file_that_is_modified_while_it_is_shared_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_shared_before_is_withdrawn() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    for path in ["home/lock", "home/session", "folder/in/x"] {
+        fs::create_dir_all(alice.path(path).parent().expect("a folder")).expect("made");
+        fs::write(alice.path(path), path).expect("written");
+    }
+    let session = alice.try_upload(alice.path("home/session")).await.expect("no data directory yet");
+    let folder = alice.try_upload(alice.path("home")).await.expect("uploaded");
+    let plain = alice.try_upload(alice.path("folder")).await.expect("uploaded");
+    assert!(alice.offers(&session) && alice.offers(&folder) && alice.offers(&plain));
+    fs::write(alice.path("home/device.key"), "key").expect("written");
+    let alice = alice.restart().await;
+    let mut notices = alice.shares.notices();
+    alice.shares.restore().await;
+    assert!(!alice.offers(&session) && alice.offers(&plain));
+    let notice = notices.try_recv().expect("told");
+    assert!(
+        matches!(notice.reason, Withdrawal::Secret(_)) && notice.to_string().contains("data directory"),
+        "{notice}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_who_is_removed_seeds_nothing_there_and_keeps_the_share() {
     let tracker = FakeTracker::new();
     let alice = Device::new(&tracker).await;

@@ -76,7 +76,11 @@ impl<'a> UploadSession<'a> {
             host,
             connection_slot,
             connected: host.stats.connect(offer.key),
-            up: RateLimits::of([host.limits.of(hello.group).up, host.limits.up.clone()]),
+            up: RateLimits::of([
+                host.limits.up_of((hello.group, hello.file_id)),
+                host.limits.of(hello.group).up,
+                host.limits.up.clone(),
+            ]),
             offer,
             device,
             user: ticket.user,

@@ -6,13 +6,12 @@ use askama::Template;
 use common::id::GroupName;
 use serde::{Deserialize, Serialize};
 
+use super::names::{MAX_TEXT, Names};
 use crate::engine::outcome::FileRow;
 use crate::units;
 
 /// Rows on a page.
 const ROWS: usize = 100;
-/// Longest text to filter by, in bytes: no name is longer.
-const MAX_TEXT: usize = 255;
 
 /// How files can be sorted: as in the address, and as people read it.
 pub(super) const SORTS: &[(&str, &str)] = &[
@@ -31,7 +30,7 @@ const COLUMNS: &[(&str, &str)] =
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(in crate::faces::page) struct Filter {
-    /// A part of the name, in any case.
+    /// A part of the name, or a pattern; see [`Names`].
     #[serde(rename = "match")]
     pub(super) text: String,
     /// One of [`SORTS`].
@@ -125,9 +124,8 @@ pub(super) fn listing<'a>(
     filter: &Filter,
     here: impl Fn(&FileRow) -> Here,
 ) -> Listing<'a> {
-    let wanted = filter.text.trim().to_lowercase();
-    let mut matching: Vec<_> =
-        files.iter().filter(|f| wanted.is_empty() || f.name.as_str().to_lowercase().contains(&wanted)).collect();
+    let wanted = Names::of(&filter.text);
+    let mut matching: Vec<_> = files.iter().filter(|f| wanted.has(f.name.as_str())).collect();
     match filter.sort.as_str() {
         "size" => matching.sort_by_key(|f| Reverse(f.size)),
         "age" => matching.sort_by_key(|f| Reverse(f.published)),
@@ -212,6 +210,7 @@ mod tests {
         assert_eq!(names(&files, "sort=age"), ["Alpha.txt", "beta.txt", "b.bin"]);
         assert_eq!(names(&files, "sort=seeders&match=b"), ["beta.txt", "b.bin"]);
         assert_eq!(names(&files, "match=ALPHA&page=99&sort=nonsense"), ["Alpha.txt"]);
+        assert_eq!(names(&files, "match=%5BAb%5D*.txt"), ["Alpha.txt", "beta.txt"]);
         assert_eq!(names(&files, "page=minus"), names(&files, ""));
     }
 

@@ -1,4 +1,6 @@
-//! What is in a folder that a group shares: one level of it, a page at a time.
+//! What is in a folder that a group shares: one level of it, filtered, sorted, and a page at a time.
+
+use std::cmp::Reverse;
 
 use askama::Template;
 use common::escape::Escaped;
@@ -7,6 +9,7 @@ use common::tree::TreePath;
 use serde::Deserialize;
 
 use super::files::encoded;
+use super::names::{MAX_TEXT, Names};
 use super::{Rendered, html};
 use crate::engine::Outcome;
 use crate::engine::outcome::{Kind, TreeRow};
@@ -17,19 +20,27 @@ use crate::units;
 /// Rows on a page.
 const ROWS: usize = 200;
 
+/// How a level can be sorted: as in the address, and as people read it.
+const SORTS: &[(&str, &str)] = &[("name", "Name"), ("size", "Largest first")];
+
 /// Which part of a folder is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(in crate::faces::page) struct Level {
     /// A folder in it; empty for the whole.
     under: String,
+    /// What the names are to be like; see [`Names`].
+    #[serde(rename = "match")]
+    text: String,
+    /// One of [`SORTS`].
+    sort: String,
     /// From 1.
     page: usize,
 }
 
 impl Default for Level {
     fn default() -> Self {
-        Self { under: String::new(), page: 1 }
+        Self { under: String::new(), text: String::new(), sort: "name".to_owned(), page: 1 }
     }
 }
 
@@ -38,7 +49,18 @@ impl Level {
     pub(super) fn of(query: &str) -> Self {
         let uri = format!("/?{query}").parse::<axum::http::Uri>().ok();
         let level = uri.and_then(|uri| axum::extract::Query::<Self>::try_from_uri(&uri).ok()).map(|q| q.0);
+        let level = level.filter(|l| l.text.len() <= MAX_TEXT);
         level.filter(|l| l.under.is_empty() || l.under.parse::<TreePath>().is_ok()).unwrap_or_default()
+    }
+
+    /// Only what fits, in the order that is wanted; folders first, as people are used to.
+    fn arrange(&self, items: &mut Vec<Item<'_>>) {
+        let wanted = Names::of(&self.text);
+        items.retain(|item| wanted.has(item.name));
+        if self.sort == "size" {
+            items.sort_by_key(|item| Reverse(item.size));
+        }
+        items.sort_by_key(|item| item.entries.is_none());
     }
 }
 
@@ -50,7 +72,11 @@ struct View<'a> {
     name: String,
     destination: String,
     above: Vec<Above>,
+    level: &'a Level,
+    sorts: &'static [(&'static str, &'static str)],
     rows: Vec<Row>,
+    /// How many rows there are without the filter.
+    total: usize,
     shown: String,
     number: usize,
     pages: usize,
@@ -67,14 +93,14 @@ struct Above {
 struct Row {
     name: String,
     size: String,
+    /// Where it is in the share.
+    path: String,
     /// What is in it, if it is a folder, and the level below for an address.
     folder: Option<(u64, String)>,
-    /// The file as a command takes it.
-    selector: String,
 }
 
 /// What one level has.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Item<'a> {
     name: &'a str,
     size: u64,
@@ -85,7 +111,9 @@ struct Item<'a> {
 pub(super) async fn render(page: &Page, group: &GroupName, id: FileId, level: &Level) -> Result<Rendered, Error> {
     let answer = page.answers.folder(group, id, &level.under).await?;
     let Outcome::Tree { name, files, .. } = &*answer else { return Err(Error::Internal("not a folder".to_owned())) };
-    let items = items(files, &level.under);
+    let mut items = items(files, &level.under);
+    let (total, size) = (items.len(), items.iter().map(|item| item.size).sum());
+    level.arrange(&mut items);
     let pages = items.len().div_ceil(ROWS).max(1);
     let number = level.page.clamp(1, pages);
     let row = |item: &Item<'_>| {
@@ -94,11 +122,10 @@ pub(super) async fn render(page: &Page, group: &GroupName, id: FileId, level: &L
             name: Escaped(item.name).to_string(),
             size: units::size(item.size),
             folder: item.entries.map(|n| (n, encoded(&path))),
-            selector: format!("id:{id}/{path}"),
+            path,
         }
     };
     let rows = items.iter().skip((number - 1) * ROWS).take(ROWS).map(row).collect();
-    let size: u64 = items.iter().map(|item| item.size).sum();
     let shown_text = format!("{}, {}", units::count(files.len() as u64, "file", "files"), units::size(size));
     let main = html(&View {
         group,
@@ -106,11 +133,14 @@ pub(super) async fn render(page: &Page, group: &GroupName, id: FileId, level: &L
         name: name.to_string(),
         destination: shown(&page.destination()),
         above: above(&level.under),
+        level,
+        sorts: SORTS,
         rows,
+        total,
         shown: shown_text,
         number,
         pages,
-        query: encoded(&level.under),
+        query: format!("under={}&match={}&sort={}", encoded(&level.under), encoded(&level.text), encoded(&level.sort)),
     })?;
     Ok(Rendered { title: name.to_string(), main, parts: Vec::new(), status: axum::http::StatusCode::OK })
 }
@@ -144,8 +174,6 @@ fn items<'a>(files: &'a [TreeRow], under: &str) -> Vec<Item<'a>> {
             _ => items.push(Item { name, size: file.size, entries: (!is_file).then_some(entries) }),
         }
     }
-    // Folders first, as people are used to.
-    items.sort_by_key(|item| item.entries.is_none());
     items
 }
 
@@ -168,14 +196,24 @@ mod tests {
         ];
         let folder = |name, size, n| Item { name, size, entries: Some(n) };
         let plain = |name, size| Item { name, size, entries: None };
+        let at = |query: &str| {
+            let level = Level::of(query);
+            let mut items = items(&files, &level.under);
+            level.arrange(&mut items);
+            items
+        };
         let all = [folder("empty", 0, 0), folder("src", 5, 2), plain("README", 1), plain("src-old", 4)];
-        assert_eq!(items(&files, ""), all);
-        assert_eq!(items(&files[2..4], "src"), [folder("deep", 3, 1), plain("a.rs", 2)]);
+        assert_eq!(at(""), all);
+        assert_eq!(items(&files[2..4], "src"), [plain("a.rs", 2), folder("deep", 3, 1)]);
+        assert_eq!(at("sort=size"), [all[1], all[0], all[3], all[2]]);
+        assert_eq!(at("match=SRC"), [all[1], all[3]]);
+        assert_eq!(at("match=src*old&sort=nonsense"), [all[3]]);
     }
 
     #[test]
     fn an_address_says_which_level() {
-        assert_eq!(Level::of("under=a%2Fb&page=2"), Level { under: "a/b".to_owned(), page: 2 });
+        let second = Level { under: "a/b".to_owned(), page: 2, ..Level::default() };
+        assert_eq!(Level::of("under=a%2Fb&page=2"), second);
         for wrong in ["", "under=..%2Fx", "under=a&page=minus", "under=%2Fetc"] {
             assert_eq!(Level::of(wrong), Level::default(), "{wrong}");
         }

@@ -7,14 +7,16 @@ use common::id::{FileId, GroupName};
 use common::wire::client::InviteState;
 
 use super::files::{Filter, Here, SORTS};
-use super::{Part, Rendered, html, limits, partial};
+use super::{Part, Rendered, html, limits, partial, subscriptions};
 use crate::download::State;
-use crate::engine::outcome::{Moment, NewInvite};
-use crate::engine::{Call, Command, Outcome};
+use crate::engine::outcome::{InviteRow, Moment, NewInvite, invite_word};
 use crate::error::{Error, shown};
 use crate::faces::page::Page;
-use crate::faces::page::uploads::Stage;
+use crate::faces::page::under_way::{Stage, Work};
 use crate::units;
+
+/// Invitations that let nobody in any more that are shown.
+const PAST_INVITES: usize = 100;
 
 #[derive(Template)]
 #[template(path = "group.html")]
@@ -26,25 +28,9 @@ struct Group<'a> {
     uploads: &'a Part,
     files: &'a Part,
     subscriptions: &'a Part,
+    upload_options: String,
     limit: String,
     people: &'a [Part],
-}
-
-#[derive(Template)]
-#[template(path = "subscriptions.html")]
-struct Subscriptions<'a> {
-    group: &'a GroupName,
-    destination: &'a str,
-    rows: Vec<Subscription>,
-}
-
-struct Subscription {
-    n: u64,
-    glob: Option<String>,
-    destination: String,
-    fetched: u64,
-    waiting: u64,
-    problem: String,
 }
 
 #[derive(Template)]
@@ -82,14 +68,19 @@ struct Invited<'a> {
 #[template(path = "invites.html")]
 struct Invites<'a> {
     group: &'a GroupName,
-    open: Vec<OpenInvite>,
+    open: Vec<Invitation>,
+    /// Those that let nobody in any more, the last first.
+    past: Vec<Invitation>,
+    /// How many there are of these.
+    total: usize,
 }
 
-struct OpenInvite {
+struct Invitation {
     n: u64,
     used: String,
     until: String,
     by: String,
+    state: String,
 }
 
 struct Member {
@@ -118,7 +109,7 @@ pub(super) async fn render(page: &Page, group: &GroupName, filter: &Filter) -> R
     let people = people(page, group).await?;
     let uploads = uploads(page, group)?;
     let destination = shown(&page.destination());
-    let subscriptions = subscriptions(page, group, &destination).await?;
+    let subscriptions = subscriptions::of_group(page, group, &destination).await?;
     let main = html(&Group {
         group,
         filter,
@@ -127,6 +118,7 @@ pub(super) async fn render(page: &Page, group: &GroupName, filter: &Filter) -> R
         uploads: &uploads,
         files: &files,
         subscriptions: &subscriptions,
+        upload_options: upload_options()?,
         limit: limits::of_group(group)?,
         people: &people,
     })?;
@@ -183,20 +175,25 @@ async fn people(page: &Page, group: &GroupName) -> Result<Vec<Part>, Error> {
     Ok(parts)
 }
 
-/// The invitations that are good. A tracker of an older release knows none.
+/// The invitations, those that are good first. A tracker of an older release knows none.
 async fn invites(page: &Page, group: &GroupName) -> Result<Option<Part>, Error> {
     let rows = match page.answers.invites(group).await {
         Ok(rows) => rows,
         Err(Error::OldTracker) => return Ok(None),
         Err(e) => return Err(e),
     };
-    let open = rows.iter().filter(|i| i.state == InviteState::Open).map(|i| OpenInvite {
+    let invitation = |i: &InviteRow| Invitation {
         n: i.n,
         used: format!("{} of {} used", i.used, i.uses),
         until: minute(i.expires),
         by: i.by.to_string(),
-    });
-    Part::new("invites", &Invites { group, open: open.collect() }).map(Some)
+        state: invite_word(i.state).replace('_', " "),
+    };
+    let (open, past): (Vec<_>, Vec<_>) = rows.iter().partition(|i| i.state == InviteState::Open);
+    let total = past.len();
+    let open = open.into_iter().map(invitation).collect();
+    let past = past.into_iter().rev().take(PAST_INVITES).map(invitation).collect();
+    Part::new("invites", &Invites { group, open, past, total }).map(Some)
 }
 
 /// A new invitation for its maker, and the list with it.
@@ -208,35 +205,27 @@ pub(super) async fn invited(page: &Page, invite: &NewInvite) -> Result<String, E
     Ok(shown + &list.map(|part| partial("invites", "outerMorph", &part.html)).unwrap_or_default())
 }
 
-/// What comes from the group by itself.
-async fn subscriptions(page: &Page, group: &GroupName, destination: &str) -> Result<Part, Error> {
-    let outcome = page.engine.run(Command::ListSubscriptions, &Call::unwatched(false)).await?;
-    let all = if let Outcome::Subscriptions { subscriptions } = outcome { subscriptions } else { Vec::new() };
-    let row = |s: crate::engine::outcome::SubscriptionRow| Subscription {
-        n: s.n,
-        glob: s.glob.map(|glob| common::escape::Escaped(&glob).to_string()),
-        destination: shown(&s.destination),
-        fetched: s.fetched,
-        waiting: s.waiting,
-        problem: s.problem.unwrap_or_default().replace('`', ""),
-    };
-    let rows = all.into_iter().filter(|s| s.group == *group).map(row).collect();
-    Part::new("subscriptions", &Subscriptions { group, destination, rows })
-}
-
 fn uploads(page: &Page, group: &GroupName) -> Result<Part, Error> {
-    let upload = |(n, upload): (u64, crate::faces::page::uploads::Upload)| {
+    let upload = |(n, upload): (u64, Work)| {
         let (class, text, done, total) = match upload.stage {
             Stage::Arriving(done, Some(total)) => {
                 let text = format!("{} of {} copied", units::size(done), units::size(total));
                 ("arriving", text, done, total)
             }
             Stage::Arriving(done, None) => ("arriving", format!("{} copied", units::size(done)), 0, 0),
-            Stage::Hashing(done, total) => ("hashing", "hashing".to_owned(), done, total),
-            Stage::Shared => ("shared", "shared".to_owned(), 0, 0),
+            Stage::Reading(done, total) => ("hashing", "hashing".to_owned(), done, total),
+            Stage::Done => ("shared", "shared".to_owned(), 0, 0),
             Stage::Failed(why) => ("failed", why, 0, 0),
         };
         Upload { n, name: common::escape::Escaped(&upload.name).to_string(), class, text, done, total }
     };
     Part::new("uploads", &Uploads { uploads: page.uploads.of(group).into_iter().map(upload).collect() })
+}
+
+/// What the next files from the browser are to be: fresh after each, so that nothing is replaced that was not meant to be.
+pub(super) fn upload_options() -> Result<String, Error> {
+    #[derive(Template)]
+    #[template(path = "upload_options.html")]
+    struct Options;
+    html(&Options)
 }

@@ -1,9 +1,9 @@
-//! How the client is: trackers, mode, addresses, limits.
+//! How the client is: trackers, mode, addresses, limits, settings.
 
 use askama::Template;
 use common::wire::client::Mode;
 
-use super::{Part, Rendered, html, limits, log};
+use super::{Part, Rendered, html, limits, log, settings};
 use crate::engine::outcome::{Finding, Status};
 use crate::error::Error;
 use crate::faces::page::Page;
@@ -20,6 +20,7 @@ struct Health<'a> {
     limits: &'a [Limit],
     limit_rows: &'a Part,
     slots: String,
+    settings: &'a Part,
     log: &'a Part,
 }
 
@@ -78,12 +79,19 @@ pub(super) async fn render(page: &Page) -> Result<Rendered, Error> {
         rate: rate.map(units::exact).unwrap_or_default(),
     });
     let limit_rows = limits::rows(page)?;
-    let slots = page.engine.seeding_slots();
-    let main = html(&Health { state: &state, limits: &fields, limit_rows: &limit_rows, slots, log: &log })?;
+    let (slots, settings) = (page.engine.seeding_slots(), settings::part(page).await?);
+    let main = html(&Health {
+        state: &state,
+        limits: &fields,
+        limit_rows: &limit_rows,
+        slots,
+        settings: &settings,
+        log: &log,
+    })?;
     Ok(Rendered {
         title: "Health".to_owned(),
         main,
-        parts: vec![state, limit_rows, log],
+        parts: vec![state, limit_rows, settings, log],
         status: axum::http::StatusCode::OK,
     })
 }

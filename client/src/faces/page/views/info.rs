@@ -1,5 +1,8 @@
 //! One file of a group, looked at closely: what it is, a link to it, and who has how much.
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use askama::Template;
 use common::id::{FileId, GroupName};
 
@@ -7,6 +10,7 @@ use super::{Part, Rendered, html};
 use crate::engine::outcome::{Info, SeederRow};
 use crate::error::{Error, shown};
 use crate::faces::page::Page;
+use crate::faces::page::under_way::Stage;
 use crate::units;
 
 #[derive(Template)]
@@ -17,7 +21,17 @@ struct View<'a> {
     piece_size: String,
     path: String,
     destination: String,
+    verifying: &'a Part,
     seeders: &'a Part,
+}
+
+#[derive(Template)]
+#[template(path = "info_verifying.html")]
+struct Verifying {
+    name: String,
+    /// Bytes that have been read, and of how many, while it is read.
+    read: Option<(u64, u64)>,
+    text: String,
 }
 
 #[derive(Template)]
@@ -42,9 +56,35 @@ pub(super) async fn render(page: &Page, group: &GroupName, file_id: FileId) -> R
     let seeders = Part::new("seeders", &Seeders { rows })?;
     let path = i.path.as_deref().map(shown).unwrap_or_default();
     let (size, piece_size) = (units::size(i.size), units::size(i.piece_size));
-    let destination = shown(&page.destination());
-    let main = html(&View { i, size, piece_size, path, destination, seeders: &seeders })?;
-    Ok(Rendered { title: i.name.to_string(), main, parts: vec![seeders], status: axum::http::StatusCode::OK })
+    let (destination, verifying) = (destination(page, i), Part::new("verifying", &verifying(page, i))?);
+    let main = html(&View { i, size, piece_size, path, destination, verifying: &verifying, seeders: &seeders })?;
+    // What is here can be verified.
+    let parts = [seeders].into_iter().chain(i.here.then_some(verifying)).collect();
+    Ok(Rendered { title: i.name.to_string(), main, parts, status: axum::http::StatusCode::OK })
+}
+
+/// Where a download goes: to what is here of a folder already, so that more of it comes to the rest.
+fn destination(page: &Page, i: &Info) -> String {
+    let known = i.path.as_deref().filter(|path| {
+        let is_same_name = path.file_name() == Some(OsStr::new(i.name.as_str()));
+        i.entries.is_some() && is_same_name
+    });
+    known.and_then(Path::parent).map_or_else(|| shown(&page.destination()), shown)
+}
+
+/// How far the reading is that somebody has asked for on the page.
+fn verifying(page: &Page, i: &Info) -> Verifying {
+    let asked_for = format!("id:{}", i.file_id);
+    let all = page.verifying.of(&i.group);
+    let read = all.into_iter().find_map(|(_, work)| match work.stage {
+        Stage::Reading(done, all) if work.name == asked_for => Some((done, all.max(1))),
+        _ => None,
+    });
+    let text = match read {
+        Some((done, all)) => format!("Reading: {}% of {}", units::percent(done, all), units::size(i.size)),
+        None => "Reads all of it again, and compares it with what was published.".to_owned(),
+    };
+    Verifying { name: i.name.to_string(), read, text }
 }
 
 fn row(seeder: &SeederRow, all: u32) -> Seeder {

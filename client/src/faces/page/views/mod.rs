@@ -11,8 +11,11 @@ mod groups;
 mod health;
 mod info;
 mod limits;
+mod names;
 mod pieces;
 mod search;
+mod settings;
+mod subscriptions;
 mod transfer;
 mod transfers;
 
@@ -36,7 +39,7 @@ use self::search::Query;
 use super::Page;
 use super::log::Line;
 use crate::engine::outcome::NewInvite;
-use crate::error::Error;
+use crate::error::{Error, shown};
 use crate::units;
 
 /// A view.
@@ -54,7 +57,7 @@ pub(super) enum View {
     Folder(GroupName, FileId, Level),
     /// What was found.
     Search(Query),
-    /// Downloads, shares, and what happened.
+    /// Downloads, shares, subscriptions, and what happened.
     Transfers,
     /// One download.
     Transfer(u64),
@@ -136,7 +139,7 @@ impl View {
             Self::File(group, file_id) => info::render(page, group, *file_id).await,
             Self::Folder(group, file_id, level) => folder::render(page, group, *file_id, level).await,
             Self::Search(query) => search::render(page, query).await,
-            Self::Transfers => transfers::render(page),
+            Self::Transfers => transfers::render(page).await,
             Self::Transfer(n) => transfer::render(page, *n),
             Self::Health => health::render(page).await,
             Self::Account => account::render(page).await,
@@ -221,7 +224,41 @@ pub(super) fn enter(token: &str) -> Response {
 
 /// What went wrong, for the place beside the form.
 pub(super) fn wrong(error: &Error) -> Response {
-    (StatusCode::UNPROCESSABLE_ENTITY, Html(said_html(&error.to_string(), true))).into_response()
+    (StatusCode::UNPROCESSABLE_ENTITY, Html(said_html(&words(error), true))).into_response()
+}
+
+/// The same, within a form that can be sent again: where something has the name, with a button that does it all the same.
+pub(super) fn wrong_form(error: &Error) -> Response {
+    #[derive(Template)]
+    #[template(path = "again.html")]
+    struct Again {
+        text: String,
+        field: &'static str,
+        label: &'static str,
+    }
+    let (field, label) = match error {
+        Error::DestinationExists(_) => ("force", "Replace what is there"),
+        Error::Refused(Refusal::FileExists { .. }) => ("replace", "Share as a new version"),
+        _ => return wrong(error),
+    };
+    let again = html(&Again { text: words(error), field, label }).unwrap_or_default();
+    (StatusCode::UNPROCESSABLE_ENTITY, Html(again)).into_response()
+}
+
+/// An error in the words of the page: elsewhere some name what to type next.
+pub(super) fn words(error: &Error) -> String {
+    match error {
+        Error::DestinationExists(path) => format!(
+            "{} exists already; choose another place, or replace what is there: of a folder only files that are in the share",
+            shown(path)
+        ),
+        Error::Refused(Refusal::FileExists { group, name }) => {
+            format!(
+                "{group} has another file named {name} already; share yours as a new version, or under another name"
+            )
+        }
+        error => error.to_string(),
+    }
 }
 
 /// A new invitation, for the place beside the form, and the list with it.
@@ -232,14 +269,24 @@ pub(super) async fn invited(page: &Page, invite: &NewInvite) -> Response {
     }
 }
 
+/// Files from the browser are shared: the same as [`said`], and their options are fresh for the next ones.
+pub(super) async fn shared(page: &Page, headers: &HeaderMap, text: &str) -> Response {
+    let fresh = group::upload_options().map(|options| partial("upload-options", "outerHTML", &options));
+    said_with(page, headers, Some(text), &fresh.unwrap_or_default()).await
+}
+
 /// What was done: the view that the browser shows as it is now, and a word about it.
 pub(super) async fn said(page: &Page, headers: &HeaderMap, text: Option<&str>) -> Response {
+    said_with(page, headers, text, "").await
+}
+
+async fn said_with(page: &Page, headers: &HeaderMap, text: Option<&str>, more: &str) -> Response {
     let url = headers.get("hx-current-url").and_then(|url| url.to_str().ok()).and_then(|url| url.parse::<Uri>().ok());
     let Some(url) = url else { return super::act::go("/") };
     let view = View::at(page, url.path(), url.query().unwrap_or_default());
     let rendered = view.render(page).await;
     let news = text.map(|text| partial("news", "innerHTML", &said_html(text, false))).unwrap_or_default();
-    Html(partial("main", "innerMorph", &rendered.main) + &news).into_response()
+    Html(partial("main", "innerMorph", &rendered.main) + more + &news).into_response()
 }
 
 /// HTML for the element with this id.

@@ -1,4 +1,4 @@
-//! All downloads, what this device shares, and what happened.
+//! All downloads, what this device shares, what comes by itself, and what happened.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use askama::Template;
 use common::escape::Escaped;
 
-use super::{Part, Rendered, html, log, rate};
+use super::{Part, Rendered, html, log, rate, subscriptions};
 use crate::download::{DownloadRow, State};
 use crate::error::Error;
 use crate::faces::page::Page;
@@ -23,6 +23,7 @@ const SHARES: usize = 200;
 struct Transfers<'a> {
     downloads: &'a [Part],
     shares: &'a Part,
+    subscriptions: &'a Part,
     log: &'a Part,
 }
 
@@ -112,14 +113,15 @@ impl Transfer {
     }
 }
 
-pub(super) fn render(page: &Page) -> Result<Rendered, Error> {
+pub(super) async fn render(page: &Page) -> Result<Rendered, Error> {
+    let subscriptions = subscriptions::all(page).await?;
     let mut rows = page.engine.downloads().list();
     // What goes on comes first, and of the rest the newest.
     rows.sort_by_key(|row| (row.progress.state == State::Complete, Reverse(row.n)));
     let downloads = rows.iter().map(|row| part(&Transfer::of(row))).collect::<Result<Vec<_>, _>>()?;
     let (shares, log) = (shares(page)?, log(page, LINES)?);
-    let main = html(&Transfers { downloads: &downloads, shares: &shares, log: &log })?;
-    let parts = downloads.into_iter().chain([shares, log]).collect();
+    let main = html(&Transfers { downloads: &downloads, shares: &shares, subscriptions: &subscriptions, log: &log })?;
+    let parts = downloads.into_iter().chain([shares, subscriptions, log]).collect();
     Ok(Rendered { title: "Transfers".to_owned(), main, parts, status: axum::http::StatusCode::OK })
 }
 

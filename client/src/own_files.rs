@@ -1,0 +1,183 @@
+//! Shoal's own files: which are never shared, and which are never taken from others. Pure, but for looking what lies where.
+//!
+//! Whoever has a key or a data directory acts as its owner. A file is told to be one by its name; a directory, by two
+//! names that lie in it together. One of the two is never taken from others ([`is_refused`]): so nobody makes the directory of
+//! somebody else into one, and no plain file of such a name keeps others from being shared.
+
+use std::path::{Path, PathBuf};
+
+use common::tree::folded;
+
+/// The file of this device's key, in the data directory of every client.
+pub(crate) const DEVICE_KEY: &str = "device.key";
+/// The file whose lock says that a client's data directory is in use.
+pub(crate) const CLIENT_LOCK: &str = "lock";
+/// What is in every data directory of a tracker.
+const TRACKER_DATABASE: &str = "tracker.db";
+const TRACKER_LOCK: &str = "tracker.lock";
+/// What trackers keep for each other beside their list, unless they are told another place.
+const CLUSTER_SECRET: &str = "cluster.secret";
+/// What says where the trackers are, and by which key to know them.
+pub(crate) const TRACKER_INFO: &str = "tracker_info.txt";
+
+/// What a client keeps, besides its key, of what it was told to do.
+const KEPT: [&str; 8] = [
+    "downloads",
+    "shares.json",
+    "folders.json",
+    "subscriptions.json",
+    "copies.json",
+    "news.json",
+    "known_trackers",
+    "session",
+];
+
+/// Why a file of this name is never shared, wherever it lies: copies, and what was left of one that was being made, have the
+/// name with something before or behind it.
+pub(crate) fn key(name: &str) -> Option<&'static str> {
+    let is_of = |kept: &str| {
+        let rest = name.strip_prefix('.').unwrap_or(name).strip_prefix(kept);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '~', '-', '_', ' ']))
+    };
+    if is_of(CLUSTER_SECRET) {
+        Some("by its name it is the secret of a cluster of trackers; under another name it can be shared")
+    } else if is_of(DEVICE_KEY) {
+        Some("by its name it is the key of a device; under another name it can be shared")
+    } else {
+        None
+    }
+}
+
+/// Why a directory with these entries is never shared, nor anything in it.
+pub(crate) fn data_directory(has: impl Fn(&str) -> bool) -> Option<&'static str> {
+    if has(DEVICE_KEY) && has(CLIENT_LOCK) {
+        Some("it is the data directory of a client, with its keys and logins")
+    } else if has(TRACKER_DATABASE) && has(TRACKER_LOCK) {
+        Some("it is the data directory of a tracker, with what everybody's passwords are checked by")
+    } else {
+        None
+    }
+}
+
+/// Why the file at `path` is never shared. Looks at the directory that it is in.
+pub(crate) fn secret(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str().unwrap_or_default();
+    let in_ours = || path.parent().and_then(|dir| Some(format!("{}: {}", crate::error::shown(dir), directory(dir)?)));
+    key(name).map(str::to_owned).or_else(in_ours)
+}
+
+/// Which of `paths`, files of a folder, are never shared.
+pub(crate) fn secrets<'a>(paths: impl Iterator<Item = &'a str> + Clone) -> Vec<&'a str> {
+    let split = |path: &'a str| path.rsplit_once('/').unwrap_or(("", path));
+    let mut marked: std::collections::HashMap<&str, Vec<&str>> = std::collections::HashMap::new();
+    for (dir, name) in paths.clone().map(split) {
+        if [DEVICE_KEY, CLIENT_LOCK, TRACKER_DATABASE, TRACKER_LOCK].contains(&name) {
+            marked.entry(dir).or_default().push(name);
+        }
+    }
+    let ours: Vec<&str> = marked
+        .into_iter()
+        .filter(|(_, names)| data_directory(|name| names.contains(&name)).is_some())
+        .map(|(dir, _)| dir)
+        .collect();
+    let is_below =
+        |path: &str, dir: &str| dir.is_empty() || path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
+    let is_secret = |path: &&'a str| key(split(path).1).is_some() || ours.iter().any(|dir| is_below(path, dir));
+    paths.filter(is_secret).collect()
+}
+
+/// Whether nothing of this name, a file's or a folder's, is taken from others: it would make its directory one of ours.
+pub(crate) fn is_refused(name: &str) -> bool {
+    [DEVICE_KEY, TRACKER_LOCK, CLUSTER_SECRET].contains(&folded(name).as_str())
+}
+
+/// The data directory that `path` is, or lies in, and why it is one.
+pub(crate) fn around(path: &Path) -> Option<(PathBuf, &'static str)> {
+    path.ancestors().find_map(|dir| Some((dir.to_owned(), directory(dir)?)))
+}
+
+/// Whether what is at `path` looks as if a client had kept it, and no client has: it has come from elsewhere.
+pub(crate) fn is_planted(path: &Path) -> bool {
+    !is_there(path, DEVICE_KEY) && KEPT.iter().any(|name| is_there(path, name))
+}
+
+/// Whether clients keep their data below `data`, each in a directory of its own.
+pub(crate) fn has_clients(data: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(data) else { return false };
+    entries.flatten().any(|entry| is_there(&entry.path(), DEVICE_KEY))
+}
+
+fn directory(path: &Path) -> Option<&'static str> {
+    data_directory(|name| is_there(path, name))
+}
+
+fn is_there(dir: &Path, name: &str) -> bool {
+    dir.join(name).symlink_metadata().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_told_by_their_names_and_by_those_of_copies() {
+        for name in [
+            "device.key",
+            "cluster.secret",
+            "cluster.secret~",
+            ".cluster.secret.0123456789abcdef.new",
+            "device.key.bak",
+        ] {
+            assert!(key(name).is_some(), "{name}");
+        }
+        for name in ["device.keys", "my-device.key", "session", "tracker.db", "lock", "cluster.secrets"] {
+            assert_eq!(key(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_ours_by_two_names_of_which_one_never_comes_from_others() {
+        let of = |names: &[&str]| data_directory(|name| names.contains(&name)).is_some();
+        assert!(of(&["device.key", "lock"]) && of(&["tracker.db", "tracker.lock"]));
+        for others in [&["device.key"][..], &["lock"], &["tracker.db"], &["tracker.db", "lock"], &["session", "lock"]] {
+            assert!(!of(others), "{others:?}");
+        }
+        for refused in ["device.key", "DEVICE.Key", "tracker.lock", "cluster.secret"] {
+            assert!(is_refused(refused), "{refused}");
+        }
+        assert!(!is_refused("tracker.db") && !is_refused("lock"));
+    }
+
+    #[test]
+    fn what_is_never_shared_is_found_in_a_list_of_paths() {
+        let paths = [
+            "a.txt",
+            "certs/device.key",
+            "certs/other.pem",
+            "data/c/copies/x",
+            "data/c/device.key",
+            "data/c/lock",
+            "data/c-2/y",
+            "db/tracker.db",
+        ];
+        let found = secrets(paths.iter().copied());
+        assert_eq!(found, ["certs/device.key", "data/c/copies/x", "data/c/device.key", "data/c/lock"]);
+    }
+
+    #[test]
+    fn what_lies_in_a_data_directory_is_told_and_what_was_planted_too() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ours = dir.path().join("data/client-1");
+        fs::create_dir_all(ours.join("shared/lab")).expect("made");
+        for name in ["device.key", "lock", "shares.json"] {
+            fs::write(ours.join(name), "x").expect("written");
+        }
+        assert_eq!(around(&ours.join("shared/lab")).expect("in it").0, ours);
+        assert!(around(dir.path()).is_none() && has_clients(&dir.path().join("data")) && !has_clients(dir.path()));
+        assert!(secret(&ours.join("shares.json")).is_some() && !is_planted(&ours));
+        fs::remove_file(ours.join("device.key")).expect("removed");
+        assert!(is_planted(&ours) && !is_planted(dir.path()));
+    }
+}
