@@ -62,8 +62,9 @@ pub(crate) fn data_directory(has: impl Fn(&str) -> bool) -> Option<&'static str>
 /// Why the file at `path` is never shared. Looks at the directory that it is in.
 pub(crate) fn secret(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str().unwrap_or_default();
-    let in_ours = || path.parent().and_then(|dir| Some(format!("{}: {}", crate::error::shown(dir), directory(dir)?)));
-    key(name).map(str::to_owned).or_else(in_ours)
+    let in_ours =
+        path.parent().and_then(|dir| Some(format!("it lies in {}; {}", crate::error::shown(dir), directory(dir)?)));
+    in_ours.or_else(|| key(name).map(str::to_owned))
 }
 
 /// Which of `paths`, files of a folder, are never shared.

@@ -50,10 +50,13 @@ impl Engine {
     }
 }
 
+/// Tells by its path whether a file is wanted.
+type Fits = Box<dyn Fn(&str) -> bool + Send>;
+
 /// Which files of a folder are wanted, and in which order.
 struct WantedFiles {
     largest_first: bool,
-    fits: Option<Box<dyn Fn(&str) -> bool + Send>>,
+    fits: Option<Fits>,
     wanted: Wanted,
 }
 
