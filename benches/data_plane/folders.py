@@ -51,6 +51,11 @@ class Run(dp.Run):
     def out(self):
         return self.dir / "out"
 
+    def copy(self):
+        """where the tree lies; rqbit puts it below its name"""
+        below = self.out() / "tree"
+        return below if below.is_dir() else self.out()
+
 
 def rsync(r):
     n = dp.port()
@@ -209,7 +214,7 @@ def main():
                     try:
                         SYSTEMS[name](r)
                         r.sender_anon = max([dp.mem(p.pid, True)[1] for p in r.servers if p.poll() is None] or [0])
-                        if digest(r.out()) != want:
+                        if digest(r.copy()) != want:
                             raise RuntimeError("the copy differs")
                         row = dict(tree=spec, system=name, publish=r.publish, download=r.wall, cpu=r.cpu,
                                    receiver_anon=r.panon, sender_anon=r.sender_anon)

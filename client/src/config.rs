@@ -30,6 +30,8 @@ const USUAL_ADDRESS: &str = "0.0.0.0:7000";
 /// Where the list of trackers is if nobody says otherwise.
 const USUAL_LIST: &str = TRACKER_INFO;
 
+const USAGE: &str = "client [OPTIONS] <IP:PORT> <TRACKER_INFO>\n       client [OPTIONS] [IP:PORT] --invite <LINE>";
+
 /// What stands below the options in `--help`.
 const AFTER_HELP: &str = "\
 Exit status: 0 all well; 1 a command failed; 2 wrong usage, or the client could not start (address or data \
@@ -45,7 +47,7 @@ from --password-fd, or else from the variable SHOAL_PASSWORD, and a person at a 
 /// Lines that are piped in are run as a script. Started in the background of a terminal it reads nothing and seeds.
 /// Where a client runs already on the same data directory, this one attaches to it: the lines are run there, and `shutdown` ends it.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "client", version = VERSION, max_term_width = 80, after_help = AFTER_HELP)]
+#[command(name = "client", version = VERSION, override_usage = USAGE, max_term_width = 80, after_help = AFTER_HELP)]
 pub struct Args {
     /// Where this client serves pieces to others: an address of this machine, or a name for one, such as localhost:7000.
     /// Port 0 lets the system choose. May be left out with --invite: then it is 0.0.0.0:7000, all addresses of this machine.
@@ -219,7 +221,9 @@ impl std::fmt::Debug for Pasted {
 
 fn parse_address(text: &str) -> Result<HostPort, String> {
     let port = text.rsplit_once(':').map_or("", |(_, port)| port);
-    text.parse().map_err(|e: NotAnAddress| match port {
+    // One address, one data directory, however it is written.
+    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    local.as_deref().unwrap_or(text).parse().map_err(|e: NotAnAddress| match port {
         "" => format!("`{}` has no port; write IP:PORT, for example 127.0.0.1:7000", Escaped(text)),
         _ => format!("`{}` is {e}", Escaped(text)),
     })
@@ -381,6 +385,8 @@ mod tests {
     fn an_address_may_be_a_name_and_needs_a_port() {
         let listen = |address: &str| args(&format!("{address} t.txt")).map(|a| a.listen_at().expect("known"));
         assert_eq!(listen("localhost:7000").expect("good"), SocketAddr::from(([127, 0, 0, 1], 7000)));
+        let data_dir = |address: &str| args(&format!("{address} t.txt")).expect("good").data_dir();
+        assert_eq!(data_dir("localhost:7000"), data_dir("127.0.0.1:7000"), "one client, however it is written");
         for (bad, what) in [("127.0.0.1", "has no port"), ("localhost", "has no port"), ("127.0.0:1", "not an address")]
         {
             let refused = listen(bad).expect_err(bad).to_string();

@@ -215,6 +215,25 @@ fn the_same_subscription_is_made_once() {
 }
 
 #[test]
+fn of_two_subscriptions_that_fit_one_share_the_second_counts_it_as_here() {
+    let cluster = Cluster::start(1);
+    let (alice, bob) = lab(&cluster);
+    let (mut seeds, mut stays) = (alice.live(), bob.live());
+    let (one, two) = (bob.home().join("one"), bob.home().join("two"));
+    stays.ok(&format!("subscribe lab '*.bin' {}", one.display()));
+    stays.ok(&format!("subscribe lab {}", two.display()));
+    seeds.ok(&format!("upload_file {} lab", file(&alice, "a.bin")));
+    let counts = |data: &Value, what: &str| -> Vec<u64> {
+        data["subscriptions"].as_array().unwrap().iter().map(|row| row[what].as_u64().unwrap()).collect()
+    };
+    until(&mut stays, "list_subscriptions", |data| {
+        counts(data, "fetched").iter().sum::<u64>() == 1 && counts(data, "here").iter().sum::<u64>() == 1
+    });
+    assert!(one.join("a.bin").exists() != two.join("a.bin").exists());
+    assert!(stays.stop() && seeds.stop());
+}
+
+#[test]
 fn a_subscription_takes_what_is_there_if_it_is_asked_to_and_ends_when_it_is_told() {
     let cluster = Cluster::start(1);
     let (alice, bob) = lab(&cluster);

@@ -285,6 +285,36 @@ fn a_wrong_line_is_recalled_unless_it_may_hold_a_password() {
 }
 
 #[test]
+fn an_admin_is_asked_before_leaving() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    alice.ok(&["create_group lab"]);
+    let mut t = AtPrompt::open(&alice);
+    for (answer, said) in
+        [("n\r", "you are still in `lab`"), ("\x03", "you are still in `lab`"), ("y\r", "no longer in `lab`")]
+    {
+        t.enter("leave_group lab");
+        t.until("the question", |t| t.line().trim_end().ends_with("[y/N]"));
+        assert!(t.text().contains("only member of `lab`"), "{}", t.text());
+        t.press(answer);
+        t.until_prompt();
+        t.until_text(said);
+    }
+    t.press("\x04");
+    assert_eq!(t.exit_code(), 0);
+}
+
+#[test]
+fn an_invitation_is_not_asked_for_where_nobody_is_logged_in() {
+    let cluster = Cluster::start(1);
+    let mut t = AtPrompt::open(&cluster.client("alice"));
+    t.enter("accept_invite");
+    t.until_text("or `create_user <user>` if you have no account");
+    t.press("\x04");
+    assert_eq!(t.exit_code(), 0);
+}
+
+#[test]
 fn in_a_dumb_terminal_an_interrupted_password_swallows_no_line() {
     let cluster = Cluster::start(1);
     let alice = cluster.client("alice");

@@ -143,6 +143,9 @@ async fn run_trial(arguments: &Arguments) -> Result<ExitCode, Refused> {
     for (i, server) in trial.servers.iter().enumerate() {
         println!("tracker {} ready on {}", i + 1, server.local_addr());
     }
+    if trial.follows_another {
+        println!("what an earlier trial left here is removed: its accounts and groups, and what clients kept of it");
+    }
     println!("{}", trial.welcome());
     let failed = futures::future::select_all(trial.servers.iter().map(|server| Box::pin(server.failed())));
     tokio::select! {

@@ -21,6 +21,8 @@ const MARKER: &str = "trial.lock";
 const LIST: &str = "tracker_info.txt";
 const SECRET: &str = "cluster.secret";
 const DATA: &str = "data";
+/// Held locked by a client that keeps its things beside it.
+const CLIENT_LOCK: &str = "lock";
 
 /// A running trial.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(crate) struct Trial {
     directory: PathBuf,
     /// Held while it runs.
     _marker: File,
+    /// Whether an earlier one had been killed there, and what it left is removed.
+    pub(crate) follows_another: bool,
     /// Both trackers.
     pub(crate) servers: Vec<Server>,
 }
@@ -43,10 +47,10 @@ impl Trial {
         create_private(&directory).map_err(unusable)?;
         let directory = directory.canonicalize().map_err(unusable)?;
         check_directory(&directory).map_err(|e| unusable(io::Error::other(e)))?;
-        let marker = claim(&directory).map_err(unusable)?;
+        let (marker, follows_another) = claim(&directory).map_err(unusable)?;
         let list: String = free_addresses().map_err(unusable)?.iter().map(|a| format!("{a}\n")).collect();
         fs::write(directory.join(LIST), list).map_err(unusable)?;
-        let mut trial = Self { directory, _marker: marker, servers: Vec::new() };
+        let mut trial = Self { directory, _marker: marker, follows_another, servers: Vec::new() };
         for number in 1..=2 {
             match trial.start_tracker(arguments, number).await {
                 Ok(server) => trial.servers.push(server),
@@ -113,8 +117,9 @@ fn create_private(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)
 }
 
-/// Takes the directory, and tidies up after a trial that was killed there. Trackers of another kind are left alone.
-fn claim(directory: &Path) -> io::Result<File> {
+/// Takes the directory, and tidies up after a trial that was killed there, which is told. Trackers of another kind are left
+/// alone, and so is all while a client of that trial runs.
+fn claim(directory: &Path) -> io::Result<(File, bool)> {
     let path = directory.join(MARKER);
     let was_trial = path.exists();
     if let Some(other) = [LIST, SECRET, DATA].into_iter().find(|n| !was_trial && directory.join(n).exists()) {
@@ -130,7 +135,15 @@ fn claim(directory: &Path) -> io::Result<File> {
     }
     let marker = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
     match marker.try_lock() {
-        Ok(()) => tidy(directory).map(|()| marker),
+        Ok(()) => {
+            if let Some(person) = people(directory)?.into_iter().find(|person| is_running(person)) {
+                return Err(io::Error::other(format!(
+                    "a client of an earlier trial still runs in {}; `quit` there, or `shutdown`, ends it, and then a new trial begins",
+                    person.display()
+                )));
+            }
+            tidy(directory).map(|()| (marker, was_trial))
+        }
         Err(TryLockError::WouldBlock) => {
             Err(io::Error::other("another trial runs there; use that one, or name another --data-dir"))
         }
@@ -138,8 +151,14 @@ fn claim(directory: &Path) -> io::Result<File> {
     }
 }
 
-/// Removes what the trackers keep, and what clients in directories within keep.
+/// Removes what the trackers keep, and what clients in directories within keep, with the lists that invitations have brought.
 fn tidy(directory: &Path) -> io::Result<()> {
+    let trackers = fs::read_to_string(directory.join(LIST)).unwrap_or_default();
+    let is_of_trial = |list: &Path| {
+        let is_file = list.symlink_metadata().is_ok_and(|m| m.is_file());
+        let names = |text: String| !trackers.is_empty() && trackers.lines().all(|t| text.lines().any(|line| line == t));
+        is_file && fs::read_to_string(list).is_ok_and(names)
+    };
     for file in [LIST, SECRET] {
         remove(fs::remove_file(directory.join(file)))?;
     }
@@ -151,6 +170,9 @@ fn tidy(directory: &Path) -> io::Result<()> {
             if is_clients(&kept) {
                 remove(fs::remove_dir_all(kept.path()))?;
             }
+        }
+        if is_of_trial(&person.join(LIST)) {
+            remove(fs::remove_file(person.join(LIST)))?;
         }
         // These stay if anything else is in them.
         let _ = fs::remove_dir(&data).and_then(|()| fs::remove_dir(&person));
@@ -168,6 +190,16 @@ fn people(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// Whether a client keeps something there.
 fn keeps(person: &Path) -> bool {
     fs::read_dir(person.join(DATA)).is_ok_and(|mut kept| kept.any(|entry| entry.is_ok_and(|e| is_clients(&e))))
+}
+
+/// Whether a client that keeps its things there is running: it holds a lock.
+fn is_running(person: &Path) -> bool {
+    let Ok(kept) = fs::read_dir(person.join(DATA)) else { return false };
+    let is_held = |entry: fs::DirEntry| {
+        let lock = File::open(entry.path().join(CLIENT_LOCK));
+        is_clients(&entry) && lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    };
+    kept.flatten().any(is_held)
 }
 
 fn is_clients(kept: &fs::DirEntry) -> bool {
@@ -204,14 +236,21 @@ mod tests {
         {
             fs::create_dir_all(at(kept)).expect("made");
         }
-        for file in [LIST, SECRET, "bob/results.tar", "data/tracker-1/tracker.db"] {
+        for file in [LIST, SECRET, "bob/results.tar", "data/tracker-1/tracker.db", "bob/data/client-127.0.0.1-0/lock"] {
             fs::write(at(file), "x").expect("written");
         }
+        fs::write(at("bob/tracker_info.txt"), "# from an invitation\nx\ncluster y\n").expect("written");
         let other = claim(dir.path()).expect_err("trackers that are no trial's").to_string();
         assert!(other.contains("tracker_info.txt") && other.contains("--data-dir"), "{other}");
         assert!(at(LIST).exists());
         fs::write(at(MARKER), "").expect("written");
-        let held = claim(dir.path()).expect("what a killed trial left");
+        let client = File::open(at("bob/data/client-127.0.0.1-0/lock")).expect("opened");
+        client.lock().expect("locked");
+        let runs = claim(dir.path()).expect_err("a client runs").to_string();
+        assert!(runs.contains("bob") && at(LIST).exists() && at("alice").exists(), "{runs}");
+        drop(client);
+        let (held, follows_another) = claim(dir.path()).expect("what a killed trial left");
+        assert!(follows_another && !at("bob/tracker_info.txt").exists());
         assert!(!at(LIST).exists() && !at(SECRET).exists() && !at(DATA).exists() && !at("alice").exists());
         assert!(at("bob/results.tar").exists() && at("bob/data/other").exists());
         assert!(!at("bob/data/client-127.0.0.1-0").exists());

@@ -156,7 +156,7 @@ fn damaged(v: &Verified, damage: &Damage) -> String {
     };
     format!(
         "{files} of `{name}` at {path} {are} not what was published; {goes_on}. `download_file` with --force fetches {them} again \
-         from others, `upload_file --replace` shares what is there now"
+         from others; `upload_file --replace`, by whoever shared it or the admin, shares what is there now"
     )
 }
 

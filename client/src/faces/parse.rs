@@ -35,6 +35,15 @@ pub(crate) fn parse(line: &str) -> Option<Parsed> {
 /// Parses the words of a line, or gives `None` if there are none.
 pub(crate) fn parse_words(words: &[String]) -> Option<Parsed> {
     let typed = words.first()?.clone();
+    // A message that an invitation stands in may be pasted as it is.
+    let joined;
+    let words = match words {
+        [accept, message @ ..] if accept == "accept_invite" && message.len() > 1 => {
+            joined = [typed.clone(), message.join(" ")];
+            &joined[..]
+        }
+        words => words,
+    };
     let mut table = Line::command();
     let expanded = match table.find_subcommand(&typed).map(|command| with_link(command, words)) {
         Some(Err(e)) => return Some(Parsed { name: typed, command: Err(e) }),
@@ -191,6 +200,9 @@ fn choices(error: &clap::Error) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use common::invitation::InviteSecret;
+    use common::secret::ClusterPin;
+
     use super::*;
 
     fn error(line: &str) -> Error {
@@ -316,6 +328,16 @@ mod tests {
             let error = error(line);
             assert!(error.code() == "usage" && error.to_string().contains(what), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn an_invitation_may_be_pasted_with_the_message_around_it() {
+        let trackers = vec!["127.0.0.1:5000".parse().expect("an address")];
+        let (pin, secret) = (ClusterPin::from_bytes([7; 32]), InviteSecret::new([9; 16]));
+        let line = Invitation { trackers, pin, secret }.to_line();
+        let typed = format!("accept_invite Come in, bob: {} see you there", *line);
+        let command = parse(&typed).expect("a command").command.expect("found");
+        assert!(matches!(command, Command::AcceptInvite { line: Some(found) } if found.0.to_line() == line));
     }
 
     #[test]

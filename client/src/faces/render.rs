@@ -248,7 +248,7 @@ fn hint(outcome: &Outcome) -> Option<String> {
         }
         Outcome::Uploaded(u) => Some(format!("list_files {}", u.group)),
         Outcome::Files { group, files, .. } => {
-            let missing = files.iter().find(|file| !file.here);
+            let missing = files.iter().find(|file| !file.here && file.seeders > 0);
             missing.map(|file| format!("download_file {group} {} .", as_argument(file.name.as_str())))
         }
         Outcome::Tree { group, name, files, .. } => files.iter().find(|row| row.kind == Kind::File).map(|first| {

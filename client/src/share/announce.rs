@@ -160,7 +160,14 @@ impl Shares {
         let mut notices = Vec::new();
         for share in shares {
             let present = self.0.names.present(share.group_id, &share.group);
-            let why = refusal.clone().about_group(&present).to_string();
+            let why = match refusal {
+                Refusal::NoSuchFile { .. } => {
+                    format!(
+                        "a newer version took its place, or it was withdrawn; `list_files {present}` shows what there is"
+                    )
+                }
+                refusal => refusal.clone().about_group(&present).to_string(),
+            };
             if share.refused.is_none() {
                 let (name, path) = (share.name.clone(), share.path.clone());
                 notices.push(Notice { group: present, name, path, reason: Withdrawal::Refused(why.clone()) });

@@ -147,7 +147,14 @@ impl Shares {
     pub async fn open(config: ShareConfig) -> Result<Self, Error> {
         let ShareConfig { data_dir, listen, device, trackers, tasks, limits } = config;
         let about = || format!("listen on {listen}");
-        let socket = TcpListener::bind(listen).await.map_err(|e| Error::from_io_about(about(), e))?;
+        let socket = TcpListener::bind(listen).await.map_err(|e| match e.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                let free = SocketAddr::new(listen.ip(), listen.port().checked_add(1).unwrap_or_default());
+                let why = "another program does already; stop that one, or write another IP:PORT";
+                Error::InUse(format!("cannot {}: {why}, such as {free}", about()))
+            }
+            _ => Error::from_io_about(about(), e),
+        })?;
         let listen = socket.local_addr().map_err(|e| Error::from_io_about(about(), e))?;
         let acceptor = PeerAcceptor::new(&device).map_err(|e| Error::Internal(format!("cannot serve: {e}")))?;
         let (trouble, troubles) = mpsc::channel(TROUBLES);

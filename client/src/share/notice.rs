@@ -42,6 +42,10 @@ pub enum Withdrawal {
     Refused(String),
 }
 
+/// What helps where what is there is not what was shared.
+const MENDS: &str = "`upload_file --replace`, by whoever shared it or the admin, shares what is there now, and `download_file --force` \
+                     brings back what was shared";
+
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { group, name, path, reason } = self;
@@ -53,7 +57,7 @@ impl fmt::Display for Notice {
         match reason {
             Withdrawal::FilesModified(..) => Ok(()),
             Withdrawal::Modified => {
-                write!(f, "{path} was modified; `upload_file --replace` shares what is there now")
+                write!(f, "{path} was modified; {MENDS}")
             }
             Withdrawal::Unreadable(why) => write!(f, "{path} cannot be read ({why})"),
             Withdrawal::Secret(which) => write!(
@@ -63,7 +67,7 @@ impl fmt::Display for Notice {
             ),
             Withdrawal::Left => f.write_str("you left the group"),
             Withdrawal::Refused(why) => {
-                write!(f, "{why}. It is kept, and shared again when that is over; `stop_share` forgets it")
+                write!(f, "{why}. What is here stays, and is shared again if that ends; `stop_share` forgets it")
             }
         }
     }
@@ -72,5 +76,5 @@ impl fmt::Display for Notice {
 /// Which files of a folder are no longer what was shared, and what to do.
 pub(super) fn modified(files: &NamedFiles) -> String {
     let were = if files.count() == 1 { "was" } else { "were" };
-    format!("{files} {were} modified; `upload_file --replace` shares what is there now")
+    format!("{files} {were} modified; {MENDS}")
 }

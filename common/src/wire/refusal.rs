@@ -18,7 +18,7 @@ pub enum Refusal {
         theirs: u16,
     },
     /// The command needs a login.
-    #[error("you are not logged in; use `login <user>`")]
+    #[error("you are not logged in; use `login <user>`, or `create_user <user>` if you have no account")]
     NotLoggedIn,
     /// Unknown user or wrong password: never says which.
     #[error("wrong user or password")]

@@ -47,7 +47,7 @@ impl Choice {
         let chosen = Chosen::new(tree.iter().map(|node| fits(node.path)));
         if !self.is_all() && chosen.count() == 0 {
             return Err(Error::InvalidArgument(
-                "no file of the folder fits; `list_files <group> <folder>` shows them".to_owned(),
+                "no file of the folder fits; `list_files` with group and folder shows them".to_owned(),
             ));
         }
         Ok(chosen)
@@ -78,7 +78,7 @@ fn one_file(tree: &Tree, path: &str) -> Result<Chosen, Error> {
     let Some(index) = index.filter(|index| tree.get(*index).is_some_and(|n| matches!(n.entry, Entry::File { .. })))
     else {
         let text = if tree.under(path).is_empty() {
-            format!("there is no file `{}` in the folder; `list_files <group> <folder>` shows them", Escaped(path))
+            format!("there is no file `{}` in the folder; `list_files` with group and folder shows them", Escaped(path))
         } else {
             format!("`{0}` is a folder; fetch what is in it with `--only '{0}/**'`", Escaped(path))
         };

@@ -4,11 +4,11 @@
 //! Every item stays kept until its file is there. What fails is tried again, ever more rarely; only what can never succeed
 //! is given up, and told.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::id::{FileId, FileName, GroupName, UserId};
+use common::id::{FileId, FileName, GroupId, GroupName, UserId};
 use common::wire::client::FileSelector;
 use common::wire::refusal::Refusal;
 use futures::StreamExt;
@@ -217,7 +217,9 @@ impl Worker {
     async fn fill(&mut self) -> Option<Duration> {
         let now = crate::engine::missed::now();
         let mut next = None;
-        for subscription in self.subscriptions() {
+        let all = self.subscriptions();
+        let groups: HashMap<u64, GroupId> = all.iter().map(|s| (s.n, s.group_id)).collect();
+        for subscription in all {
             // What has failed waits for what has not been tried.
             let mut waiting: Vec<&Item> = subscription.waiting.iter().collect();
             waiting.sort_by_key(|item| item.tries);
@@ -226,7 +228,11 @@ impl Worker {
                 if self.running.len() >= AT_ONCE {
                     return None;
                 }
-                if self.begun.contains(&key) {
+                // What another subscription is fetching is here when that has ended.
+                let comes_already = |(n, _, file_id): &Key| {
+                    *file_id == item.file_id && (*n == subscription.n || groups.get(n) == Some(&subscription.group_id))
+                };
+                if self.begun.iter().any(comes_already) {
                     continue;
                 }
                 // A clock that was ahead is not waited for.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use common::id::{GroupName, UserName};
 use common::invitation::Invitation;
 use common::task::TaskGroup;
+use common::wire::refusal::Refusal;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use self::editor::{Answer, Prompt};
@@ -287,6 +288,9 @@ impl Interactive {
 
     async fn line(&self, parsed: Parsed, signals: &mut Signals) -> Next {
         let command = match parsed.command {
+            Ok(Command::AcceptInvite { line: None }) if self.service.user().is_none() => {
+                Err(Error::Refused(Refusal::NotLoggedIn))
+            }
             Ok(command) if needs_password(&command) => match self.with_password(command, signals).await {
                 Ok(command) => command,
                 Err(next) => return next,

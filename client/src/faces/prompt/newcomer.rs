@@ -35,7 +35,10 @@ impl Interactive {
         };
         match joined {
             // In the browser meanwhile, or with the same line before.
-            Ok(Err(e)) if e.code() == "already_member" => Next::Prompt,
+            Ok(Err(e)) if e.code() == "already_member" => {
+                self.console.message(&e.to_string());
+                Next::Prompt
+            }
             Ok(Ok(outcome)) => {
                 show(&self.console, &outcome, true);
                 self.names.note(None, &outcome);
@@ -84,10 +87,15 @@ impl Interactive {
                     if self.log_in(user, password, signals).await?.is_ok() {
                         return Ok(true);
                     }
-                    self.console.message(&render::error(&e));
                     if e.code() == "no_such_invite" {
+                        self.console.message(&render::error(&e));
+                        self.console
+                            .hint("create_user <user>, and join_group <group>; or accept_invite with another line");
                         return Ok(false); // The same line would be refused again.
                     }
+                    let text = "error: somebody here has that name, and another password: give the name again with its password, \
+                                or choose another name";
+                    self.console.message(text);
                     continue;
                 }
                 Err(e) => {
