@@ -310,6 +310,7 @@ fn an_invitation_is_not_asked_for_where_nobody_is_logged_in() {
     let mut t = AtPrompt::open(&cluster.client("alice"));
     t.enter("accept_invite");
     t.until_text("or `create_user <user>` if you have no account");
+    t.until_prompt();
     t.press("\x04");
     assert_eq!(t.exit_code(), 0);
 }
