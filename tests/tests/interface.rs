@@ -389,7 +389,7 @@ fn a_client_may_be_called_by_a_name_of_this_machine() {
     let (said, status) = json_of(&mut command);
     assert_eq!(status, Some(0), "{said}");
     assert!(said["data"]["listen"].as_str().unwrap().starts_with("127.0.0.1:"), "{said}");
-    assert!(cluster.dir().join("data/client-localhost-0").is_dir());
+    assert!(cluster.dir().join("data/client-127.0.0.1-0").is_dir());
 }
 
 #[test]

@@ -77,6 +77,20 @@ impl Wire {
         self.queue.pop_front().map(|(_, conn, what)| (conn, what))
     }
 
+    /// The side that receives has closed `conn`, and the side that sends has heard of it: what it has not yet sent of that is sent
+    /// no more, and what is behind it comes so much sooner.
+    pub(crate) fn forget(&mut self, now: Duration, conn: u64) {
+        self.queue.retain(|(_, of, _)| *of != conn);
+        let earliest = now + self.quality.delay;
+        let sooner = match self.queue.front() {
+            Some((first, ..)) => first.saturating_sub(earliest),
+            None => self.free_at.saturating_sub(now),
+        };
+        self.queue.iter_mut().for_each(|(at, ..)| *at -= sooner);
+        self.free_at = self.free_at.saturating_sub(sooner).max(now);
+        self.last = self.queue.back().map_or(earliest, |(at, ..)| *at);
+    }
+
     /// A process that dies takes what it had not yet put on the wire with it.
     pub(crate) fn lose(&mut self) {
         self.queue.clear();

@@ -63,6 +63,9 @@ impl World {
 
     pub(super) fn arrival(&mut self, i: usize) {
         let Some((conn, what)) = self.wires[i].take() else { return };
+        if matches!(what, Arrival::Closed) {
+            self.wires[1 - i].forget(self.now, conn);
+        }
         if self.nodes[i].process.as_ref().is_none_or(|p| p.conn != Some(conn)) {
             return;
         }
