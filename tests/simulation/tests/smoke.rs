@@ -77,6 +77,19 @@ fn a_manifest_that_neither_has_does_not_keep_them_apart() {
     run(&Plan::random(), 401);
 }
 
+/// A name was claimed on both sides, and one of the two groups closed while the votes on it were under way: each side waited for
+/// the other to say something more.
+#[test]
+fn a_vote_that_met_a_group_which_has_closed_since_is_told_again() {
+    run(&Plan::random_lines(), 504);
+}
+
+/// What a closed connection had not sent held up the next ones for good.
+#[test]
+fn a_slow_line_is_free_for_the_next_connection() {
+    run(&Plan::random_lines(), 275);
+}
+
 #[test]
 fn by_chance_over_lines_of_any_rate() {
     for seed in 1..=50 {

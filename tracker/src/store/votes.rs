@@ -65,7 +65,10 @@ pub(super) fn on_vote(state: &State, theirs: &NameVote) -> Option<Cast> {
     let mine = state.vote(kind, &name);
     let alike = mine.is_some_and(|m| m.claim.owner == vote.claim.owner);
     if !alike && is_void(state, kind, vote) {
-        return None;
+        // It met the own vote while that group was open there, and has not kept it: nobody would say anything more. So the own
+        // one is sent again, behind the events that close the group.
+        let again = mine.filter(|m| m.stage != VoteStage::Confirmed && !is_void(state, kind, *m));
+        return again.map(|vote| Cast { kind, name, vote, lost: None });
     }
     let base = match mine {
         Some(m) if alike || !is_void(state, kind, m) => m,
