@@ -222,8 +222,11 @@ impl std::fmt::Debug for Pasted {
 fn parse_address(text: &str) -> Result<HostPort, String> {
     let port = text.rsplit_once(':').map_or("", |(_, port)| port);
     // One address, one data directory, however it is written.
-    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    local.as_deref().unwrap_or(text).parse().map_err(|e: NotAnAddress| match port {
+    let local = |parsed: HostPort| {
+        let port = parsed.to_string().strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+        port.map_or(Ok(parsed), |local| local.parse())
+    };
+    text.parse().and_then(local).map_err(|e: NotAnAddress| match port {
         "" => format!("`{}` has no port; write IP:PORT, for example 127.0.0.1:7000", Escaped(text)),
         _ => format!("`{}` is {e}", Escaped(text)),
     })
@@ -386,7 +389,7 @@ mod tests {
         let listen = |address: &str| args(&format!("{address} t.txt")).map(|a| a.listen_at().expect("known"));
         assert_eq!(listen("localhost:7000").expect("good"), SocketAddr::from(([127, 0, 0, 1], 7000)));
         let data_dir = |address: &str| args(&format!("{address} t.txt")).expect("good").data_dir();
-        assert_eq!(data_dir("localhost:7000"), data_dir("127.0.0.1:7000"), "one client, however it is written");
+        assert_eq!(data_dir("LocalHost:7000"), data_dir("127.0.0.1:7000"), "one client, however it is written");
         for (bad, what) in [("127.0.0.1", "has no port"), ("localhost", "has no port"), ("127.0.0:1", "not an address")]
         {
             let refused = listen(bad).expect_err(bad).to_string();

@@ -35,6 +35,8 @@ const KEPT: [&str; 8] = [
 /// Why a file of this name is never shared, wherever it lies: copies, and what was left of one that was being made, have the
 /// name with something before or behind it.
 pub(crate) fn key(name: &str) -> Option<&'static str> {
+    let name = folded(name);
+    let name = name.as_str();
     let is_of = |kept: &str| {
         let rest = name.strip_prefix('.').unwrap_or(name).strip_prefix(kept);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '~', '-', '_', ' ']))
@@ -43,6 +45,8 @@ pub(crate) fn key(name: &str) -> Option<&'static str> {
         Some("by its name it is the secret of a cluster of trackers; under another name it can be shared")
     } else if is_of(DEVICE_KEY) {
         Some("by its name it is the key of a device; under another name it can be shared")
+    } else if is_of(TRACKER_DATABASE) {
+        Some("by its name it is the database of a tracker; under another name it can be shared")
     } else {
         None
     }
@@ -50,7 +54,7 @@ pub(crate) fn key(name: &str) -> Option<&'static str> {
 
 /// Why a directory with these entries is never shared, nor anything in it.
 pub(crate) fn data_directory(has: impl Fn(&str) -> bool) -> Option<&'static str> {
-    if has(DEVICE_KEY) && has(CLIENT_LOCK) {
+    if has(DEVICE_KEY) && (has(CLIENT_LOCK) || KEPT.iter().any(|kept| has(kept))) {
         Some("it is the data directory of a client, with its keys and logins")
     } else if has(TRACKER_DATABASE) && has(TRACKER_LOCK) {
         Some("it is the data directory of a tracker, with what everybody's passwords are checked by")
@@ -72,7 +76,7 @@ pub(crate) fn secrets<'a>(paths: impl Iterator<Item = &'a str> + Clone) -> Vec<&
     let split = |path: &'a str| path.rsplit_once('/').unwrap_or(("", path));
     let mut marked: std::collections::HashMap<&str, Vec<&str>> = std::collections::HashMap::new();
     for (dir, name) in paths.clone().map(split) {
-        if [DEVICE_KEY, CLIENT_LOCK, TRACKER_DATABASE, TRACKER_LOCK].contains(&name) {
+        if [DEVICE_KEY, CLIENT_LOCK, TRACKER_DATABASE, TRACKER_LOCK].contains(&name) || KEPT.contains(&name) {
             marked.entry(dir).or_default().push(name);
         }
     }
@@ -89,12 +93,29 @@ pub(crate) fn secrets<'a>(paths: impl Iterator<Item = &'a str> + Clone) -> Vec<&
 
 /// Whether nothing of this name, a file's or a folder's, is taken from others: it would make its directory one of ours.
 pub(crate) fn is_refused(name: &str) -> bool {
-    [DEVICE_KEY, TRACKER_LOCK, CLUSTER_SECRET].contains(&folded(name).as_str())
+    key(name).is_some() || folded(name) == TRACKER_LOCK
 }
 
 /// The data directory that `path` is, or lies in, and why it is one.
 pub(crate) fn around(path: &Path) -> Option<(PathBuf, &'static str)> {
     path.ancestors().find_map(|dir| Some((dir.to_owned(), directory(dir)?)))
+}
+
+/// A data directory below `root` that files at these `paths` would go into, and why it is one.
+pub(crate) fn within<'a>(root: &Path, paths: impl Iterator<Item = &'a str>) -> Option<(PathBuf, &'static str)> {
+    let mut seen = std::collections::HashSet::new();
+    for path in paths {
+        // From the innermost folder outwards; what is above one that was looked at was as well.
+        let mut folder = path;
+        while let Some((above, _)) = folder.rsplit_once('/').filter(|(above, _)| seen.insert(*above)) {
+            let dir = root.join(above);
+            if let Some(why) = directory(&dir) {
+                return Some((dir, why));
+            }
+            folder = above;
+        }
+    }
+    None
 }
 
 /// Whether what is at `path` looks as if a client had kept it, and no client has: it has come from elsewhere.
@@ -126,6 +147,8 @@ mod tests {
     fn keys_are_told_by_their_names_and_by_those_of_copies() {
         for name in [
             "device.key",
+            "Device.KEY",
+            "tracker.db-wal",
             "cluster.secret",
             "cluster.secret~",
             ".cluster.secret.0123456789abcdef.new",
@@ -133,7 +156,7 @@ mod tests {
         ] {
             assert!(key(name).is_some(), "{name}");
         }
-        for name in ["device.keys", "my-device.key", "session", "tracker.db", "lock", "cluster.secrets"] {
+        for name in ["device.keys", "my-device.key", "session", "tracker.dbs", "lock", "cluster.secrets"] {
             assert_eq!(key(name), None, "{name}");
         }
     }
@@ -141,14 +164,14 @@ mod tests {
     #[test]
     fn a_directory_is_ours_by_two_names_of_which_one_never_comes_from_others() {
         let of = |names: &[&str]| data_directory(|name| names.contains(&name)).is_some();
-        assert!(of(&["device.key", "lock"]) && of(&["tracker.db", "tracker.lock"]));
+        assert!(of(&["device.key", "lock"]) && of(&["device.key", "session"]) && of(&["tracker.db", "tracker.lock"]));
         for others in [&["device.key"][..], &["lock"], &["tracker.db"], &["tracker.db", "lock"], &["session", "lock"]] {
             assert!(!of(others), "{others:?}");
         }
         for refused in ["device.key", "DEVICE.Key", "tracker.lock", "cluster.secret"] {
             assert!(is_refused(refused), "{refused}");
         }
-        assert!(!is_refused("tracker.db") && !is_refused("lock"));
+        assert!(!is_refused("tracker.txt") && !is_refused("lock") && !is_refused("session"));
     }
 
     #[test]
@@ -161,7 +184,7 @@ mod tests {
             "data/c/device.key",
             "data/c/lock",
             "data/c-2/y",
-            "db/tracker.db",
+            "db/tracker.txt",
         ];
         let found = secrets(paths.iter().copied());
         assert_eq!(found, ["certs/device.key", "data/c/copies/x", "data/c/device.key", "data/c/lock"]);
@@ -177,6 +200,9 @@ mod tests {
         }
         assert_eq!(around(&ours.join("shared/lab")).expect("in it").0, ours);
         assert!(around(dir.path()).is_none() && has_clients(&dir.path().join("data")) && !has_clients(dir.path()));
+        let paths = ["a", "data/client-1/shared/x", "data/other/y"];
+        assert_eq!(within(dir.path(), paths.into_iter()).expect("it would go there").0, ours);
+        assert!(within(dir.path(), ["a", "data/other/y"].into_iter()).is_none());
         assert!(secret(&ours.join("shares.json")).is_some() && !is_planted(&ours));
         fs::remove_file(ours.join("device.key")).expect("removed");
         assert!(is_planted(&ours) && !is_planted(dir.path()));

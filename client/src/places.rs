@@ -46,6 +46,12 @@ impl Places<'_> {
         }
         let name = format!("client-{}", file_name(address));
         let beside = Path::new("data").join(&name);
+        // So it was called where the address was given as localhost.
+        let before = Path::new("data").join(name.replace("client-127.0.0.1-", "client-localhost-"));
+        let is_there = |path: &Path| self.here.join(path).exists();
+        if is_there(&before) && !is_there(&beside) {
+            return before;
+        }
         let Some(home) = self.data_home().filter(|_| !(self.has_clients)(&self.here.join("data"))) else {
             return beside;
         };
@@ -127,6 +133,8 @@ mod tests {
         ] {
             assert_eq!(of(at), Path::new(expected));
         }
+        fs::create_dir_all(dir.path().join("data/client-localhost-1")).expect("made");
+        assert_eq!(of("127.0.0.1:1"), Path::new("data/client-localhost-1"), "what it was called before");
         let said = dir.path().join("elsewhere");
         assert_eq!(data_dir(dir.path(), dir.path(), &[("SHOAL_DATA_DIR", &said)], "127.0.0.1:1", "t.txt"), said);
     }

@@ -136,7 +136,9 @@ fn claim(directory: &Path) -> io::Result<(File, bool)> {
     let marker = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
     match marker.try_lock() {
         Ok(()) => {
-            if let Some(person) = people(directory)?.into_iter().find(|person| is_running(person)) {
+            if let Some(person) =
+                people(directory)?.into_iter().chain([directory.to_owned()]).find(|person| is_running(person))
+            {
                 return Err(io::Error::other(format!(
                     "a client of an earlier trial still runs in {}; `quit` there, or `shutdown`, ends it, and then a new trial begins",
                     person.display()
@@ -248,6 +250,11 @@ mod tests {
         client.lock().expect("locked");
         let runs = claim(dir.path()).expect_err("a client runs").to_string();
         assert!(runs.contains("bob") && at(LIST).exists() && at("alice").exists(), "{runs}");
+        drop(client);
+        fs::create_dir_all(at("data/client-127.0.0.1-1")).expect("made");
+        let client = File::create(at("data/client-127.0.0.1-1/lock")).expect("made");
+        client.lock().expect("locked");
+        assert!(claim(dir.path()).is_err() && at(LIST).exists(), "in the trial's own directory");
         drop(client);
         let (held, follows_another) = claim(dir.path()).expect("what a killed trial left");
         assert!(follows_another && !at("bob/tracker_info.txt").exists());

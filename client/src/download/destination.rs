@@ -51,7 +51,7 @@ impl Destination {
             split(path)?
         };
         let destination = Self::open(&dir, name)?;
-        if let Some((ours, why)) = own_files::around(destination.directory()) {
+        if let Some((ours, why)) = own_files::around(&destination.path()) {
             let text = format!("nothing is downloaded into {}: {why}; choose another directory", shown(&ours));
             return Err(Error::InvalidArgument(text));
         }

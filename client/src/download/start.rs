@@ -18,7 +18,7 @@ use super::manifest::{Sought, manifest, tree};
 use super::spec::{Draft, FolderSpec, Spec};
 use super::swarm::Seeded;
 use super::{DownloadId, Downloads, Strategy};
-use crate::error::Error;
+use crate::error::{Error, shown};
 use crate::own_files;
 use crate::share::blocking;
 use crate::trackers::unexpected;
@@ -113,6 +113,9 @@ impl Downloads {
         let specs = self.0.specs.clone();
         let made = plan.clone();
         let (spec, disk, manifest) = blocking(move || {
+            if let Some(plan) = made.as_ref().filter(|plan| plan.merge || force) {
+                refuse_ours(&destination.path(), plan)?;
+            }
             let mut spec = draft.finish(n, destination.directory().to_owned(), destination.name().to_owned());
             // Stopped in between, it is on the list, and begins anew.
             let note = |part: &OsStr| specs.save(&Spec { part: part.to_owned(), ..spec.clone() });
@@ -205,6 +208,21 @@ impl Downloads {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Refuses to put anything into a data directory that lies in the folder that is added to.
+///
+/// # Errors
+/// When there is such a one, with its path.
+fn refuse_ours(root: &Path, plan: &FolderPlan) -> Result<(), Error> {
+    let paths = plan.tree.iter().enumerate().filter(|(index, _)| plan.chosen.has(*index)).map(|(_, node)| node.path);
+    match own_files::within(root, paths) {
+        None => Ok(()),
+        Some((ours, why)) => Err(Error::InvalidArgument(format!(
+            "nothing is downloaded into {}: {why}; leave it out with --except, or choose another destination",
+            shown(&ours)
+        ))),
     }
 }
 

@@ -91,7 +91,7 @@ pub(super) fn apply(
     }
     if out.done == events.len() {
         for vote in theirs {
-            if let Some(cast) = votes::on_vote(batch.state, vote) {
+            if let Some(cast) = votes::on_vote(batch.state, vote, batch.log.quarantined().is_empty()) {
                 batch.cast(cast.kind, cast.name, cast.vote);
                 out.votes = true;
                 out.facts.extend(cast.lost);

@@ -58,7 +58,9 @@ pub(super) fn on_claim(state: &State, fact: &Fact, stamp: Stamp) -> Option<Cast>
 }
 
 /// What the sibling's current vote makes of the own one.
-pub(super) fn on_vote(state: &State, theirs: &NameVote) -> Option<Cast> {
+///
+/// `knows_all` says that the sibling takes in every event of ours.
+pub(super) fn on_vote(state: &State, theirs: &NameVote, knows_all: bool) -> Option<Cast> {
     let (kind, name) = (theirs.kind, theirs.name.as_str().to_ascii_lowercase());
     let stamp = Stamp { hlc: Hlc::from_stored(theirs.hlc.cast_signed()), origin: theirs.origin };
     let vote = Vote { claim: Claim { stamp, owner: theirs.owner }, stage: theirs.stage };
@@ -67,7 +69,7 @@ pub(super) fn on_vote(state: &State, theirs: &NameVote) -> Option<Cast> {
     if !alike && is_void(state, kind, vote) {
         // It met the own vote while that group was open there, and has not kept it: nobody would say anything more. So the own
         // one is sent again, behind the events that close the group.
-        let again = mine.filter(|m| m.stage != VoteStage::Confirmed && !is_void(state, kind, *m));
+        let again = mine.filter(|m| knows_all && m.stage != VoteStage::Confirmed && !is_void(state, kind, *m));
         return again.map(|vote| Cast { kind, name, vote, lost: None });
     }
     let base = match mine {

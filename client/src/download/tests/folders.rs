@@ -284,6 +284,16 @@ async fn what_would_pass_for_our_own_does_not_come() {
         fs::remove_dir_all(bob.files()).expect("removed");
         fs::create_dir(bob.files()).expect("made");
     }
+    // A folder over one in which a client keeps its things.
+    tracker.publish_tree("src", tree.id(), tree.encode());
+    for file in ["device.key", "lock"] {
+        put(&bob.files(), &format!("src/mixed/{file}"), b"mine");
+    }
+    let refused = fetch_some(&bob, Choice::default(), true).await.expect_err("ours").to_string();
+    assert!(refused.contains("nothing is downloaded into") && refused.contains("src/mixed"), "{refused}");
+    let spared = Choice { except: vec!["mixed/**".to_owned()], ..Choice::default() };
+    fetch_some(&bob, spared, true).await.expect("the rest comes");
+    assert!(!bob.files().join("src/mixed/changed.bin").exists() && bob.files().join("src/large.bin").exists());
     for (name, at) in [("device.key", bob.files()), ("x", bob.home.path().join("ours"))] {
         for file in ["device.key", "lock"] {
             put(&bob.home.path().join("ours"), file, b"");

@@ -157,6 +157,7 @@ impl Worker {
         let now = self.engine.looked_at(known.at());
         let (rows, cut) = self.engine.published(*group_id, group).await?;
         let Look { mut new, missed_since, known: next } = known.look(&rows, cut, now);
+        let fresh: HashSet<FileId> = new.iter().map(|found| found.file_id).collect();
         if let Some(since) = missed_since {
             // Clocks differ, and what was published at the same moment counts.
             new.extend(self.engine.shares_since(*group_id, group, since.saturating_sub(60)).await?);
@@ -174,7 +175,8 @@ impl Worker {
         };
         new.retain(wanted);
         let (had, new): (Vec<Found>, Vec<Found>) = new.into_iter().partition(|found| here.contains(&found.file_id));
-        let had = had.len() as u64;
+        // What is named once more was perhaps fetched by this one.
+        let had = had.iter().filter(|found| fresh.contains(&found.file_id)).count() as u64;
         let items: Vec<Item> = new.into_iter().map(Item::from).collect();
         let all = self.engine.subscriptions.clone();
         let n = *n;
@@ -322,6 +324,14 @@ async fn fetch(engine: &Engine, of: &Subscription, item: &Item) -> End {
         return End::Later(paused());
     }
     let group = name_of(engine, of).await;
+    let is_coming = |row: &DownloadRow| {
+        let is_alive = matches!(row.progress.state, State::Downloading | State::Waiting);
+        is_alive && row.path != path && row.name == item.name && row.group == group
+    };
+    if let Some(row) = engine.downloads.list().into_iter().find(is_coming) {
+        let text = format!("it is coming to {} already", crate::error::shown(&row.path));
+        return End::Later(Error::InvalidArgument(text));
+    }
     let file = FileSelector::Name(item.name.clone());
     engine.trackers.serve_at(engine.shares.listen_addr());
     let started =

@@ -267,7 +267,7 @@ mod tests {
             "cluster.secret",
             "certs/device.key",
             "certs/other.pem",
-            "db/tracker.db",
+            "db/tracker.txt",
             "data/client-1/device.key",
             "data/client-1/lock",
             "data/client-1/session",
@@ -281,7 +281,7 @@ mod tests {
         }
         let all = walked(dir.path());
         let files: Vec<_> = all.files.iter().map(|f| f.path.as_str()).collect();
-        assert_eq!(files, ["certs/other.pem", "db/tracker.db", "own.txt"]);
+        assert_eq!(files, ["certs/other.pem", "db/tracker.txt", "own.txt"]);
         let left_out: Vec<_> = all.skipped.iter().map(|s| s.path.as_str()).collect();
         assert_eq!(left_out, ["certs/device.key", "cluster.secret", "data/client-1", "data/tracker-1"]);
         let root = Beneath::open(&dir.path().join("data/client-1")).expect("opened");
