@@ -11,12 +11,13 @@ use clap::Parser;
 use clap::builder::ArgPredicate;
 use common::address::{HostPort, NotAnAddress};
 use common::escape::Escaped;
+use common::file_names::{CLIENT_LOCK, DEVICE_KEY, TRACKER_INFO};
 use common::invitation::{Invitation, NotAnInvitation};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::invited::{self, Listed};
-use crate::own_files::{self, CLIENT_LOCK, TRACKER_INFO};
+use crate::own_files;
 use crate::places::Places;
 use crate::private_file;
 use crate::settings::limit::MaxRate;
@@ -27,8 +28,6 @@ const VERSION: &str = env!("SHOAL_VERSION");
 
 /// Where an invited client serves if nobody says otherwise.
 const USUAL_ADDRESS: &str = "0.0.0.0:7000";
-/// Where the list of trackers is if nobody says otherwise.
-const USUAL_LIST: &str = TRACKER_INFO;
 
 const USAGE: &str = "client [OPTIONS] <IP:PORT> <TRACKER_INFO>\n       client [OPTIONS] [IP:PORT] --invite <LINE>";
 
@@ -141,7 +140,7 @@ impl Args {
         match (&self.tracker_info, &self.invite) {
             (Some(named), None) => here(|places| places.list(named)),
             (Some(named), Some(_)) => named.clone(),
-            (None, _) => PathBuf::from(USUAL_LIST),
+            (None, _) => PathBuf::from(TRACKER_INFO),
         }
     }
 
@@ -289,7 +288,7 @@ impl DataDir {
                 "{} has what a client keeps, but no {}: no client here has made it, and what is in it may be somebody else's wish. \
                  Look at where it comes from; --data-dir names another place",
                 crate::error::shown(path),
-                own_files::DEVICE_KEY
+                DEVICE_KEY
             )));
         }
         create_private(path)?;

@@ -6,19 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
+use common::file_names::{CLIENT_LOCK, CLUSTER_SECRET, DEVICE_KEY, TRACKER_DATABASE, TRACKER_LOCK};
 use common::tree::folded;
 
-/// The file of this device's key, in the data directory of every client.
-pub(crate) const DEVICE_KEY: &str = "device.key";
-/// The file whose lock says that a client's data directory is in use.
-pub(crate) const CLIENT_LOCK: &str = "lock";
-/// What is in every data directory of a tracker.
-const TRACKER_DATABASE: &str = "tracker.db";
-const TRACKER_LOCK: &str = "tracker.lock";
-/// What trackers keep for each other beside their list, unless they are told another place.
-const CLUSTER_SECRET: &str = "cluster.secret";
-/// What says where the trackers are, and by which key to know them.
-pub(crate) const TRACKER_INFO: &str = "tracker_info.txt";
+use crate::error::{Error, shown};
 
 /// What a client keeps, besides its key, of what it was told to do.
 const KEPT: [&str; 8] = [
@@ -66,8 +57,7 @@ pub(crate) fn data_directory(has: impl Fn(&str) -> bool) -> Option<&'static str>
 /// Why the file at `path` is never shared. Looks at the directory that it is in.
 pub(crate) fn secret(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str().unwrap_or_default();
-    let in_ours =
-        path.parent().and_then(|dir| Some(format!("it lies in {}; {}", crate::error::shown(dir), directory(dir)?)));
+    let in_ours = path.parent().and_then(|dir| Some(format!("it lies in {}; {}", shown(dir), directory(dir)?)));
     in_ours.or_else(|| key(name).map(str::to_owned))
 }
 
@@ -96,13 +86,29 @@ pub(crate) fn is_refused(name: &str) -> bool {
     key(name).is_some() || folded(name) == TRACKER_LOCK
 }
 
-/// The data directory that `path` is, or lies in, and why it is one.
-pub(crate) fn around(path: &Path) -> Option<(PathBuf, &'static str)> {
-    path.ancestors().find_map(|dir| Some((dir.to_owned(), directory(dir)?)))
+/// Refuses to put anything at `path` if that is a data directory, or lies in one.
+///
+/// # Errors
+/// With the data directory.
+pub(crate) fn refuse_at(path: &Path) -> Result<(), Error> {
+    refuse(path.ancestors().find_map(|dir| Some((dir.to_owned(), directory(dir)?))), "choose another directory")
+}
+
+/// Refuses to put files at these `paths` below `root`, if one of them would go into a data directory.
+///
+/// # Errors
+/// With the data directory.
+pub(crate) fn refuse_below<'a>(root: &Path, paths: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+    refuse(within(root, paths), "leave it out with --except, or choose another destination")
+}
+
+fn refuse(ours: Option<(PathBuf, &str)>, remedy: &str) -> Result<(), Error> {
+    let text = |(ours, why): (PathBuf, &str)| format!("nothing is put into {}: {why}; {remedy}", shown(&ours));
+    ours.map_or(Ok(()), |ours| Err(Error::InvalidArgument(text(ours))))
 }
 
 /// A data directory below `root` that files at these `paths` would go into, and why it is one.
-pub(crate) fn within<'a>(root: &Path, paths: impl Iterator<Item = &'a str>) -> Option<(PathBuf, &'static str)> {
+fn within<'a>(root: &Path, paths: impl Iterator<Item = &'a str>) -> Option<(PathBuf, &'static str)> {
     let mut seen = std::collections::HashSet::new();
     for path in paths {
         // From the innermost folder outwards; what is above one that was looked at was as well.
@@ -198,11 +204,13 @@ mod tests {
         for name in ["device.key", "lock", "shares.json"] {
             fs::write(ours.join(name), "x").expect("written");
         }
-        assert_eq!(around(&ours.join("shared/lab")).expect("in it").0, ours);
-        assert!(around(dir.path()).is_none() && has_clients(&dir.path().join("data")) && !has_clients(dir.path()));
+        let refused = refuse_at(&ours.join("shared/lab")).expect_err("in it").to_string();
+        assert!(refused.contains(&shown(&ours)), "{refused}");
+        assert!(refuse_at(dir.path()).is_ok() && has_clients(&dir.path().join("data")) && !has_clients(dir.path()));
         let paths = ["a", "data/client-1/shared/x", "data/other/y"];
-        assert_eq!(within(dir.path(), paths.into_iter()).expect("it would go there").0, ours);
-        assert!(within(dir.path(), ["a", "data/other/y"].into_iter()).is_none());
+        let refused = refuse_below(dir.path(), paths.into_iter()).expect_err("it would go there").to_string();
+        assert!(refused.contains(&shown(&ours)) && refused.contains("--except"), "{refused}");
+        assert!(refuse_below(dir.path(), ["a", "data/other/y"].into_iter()).is_ok());
         assert!(secret(&ours.join("shares.json")).is_some() && !is_planted(&ours));
         fs::remove_file(ours.join("device.key")).expect("removed");
         assert!(is_planted(&ours) && !is_planted(dir.path()));

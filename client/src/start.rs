@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, FromArgMatches};
 use common::escape::Escaped;
+use common::file_names::DEVICE_KEY;
 use common::task::TaskGroup;
 use common::tls::DeviceKey;
 use common::tracker_info::TrackerInfo;
@@ -29,7 +30,6 @@ use crate::faces::script::{DONE, INTERRUPTED, TERMINATED, USAGE};
 use crate::faces::{self, Service, Signals, fatal, fatal_data};
 use crate::generate;
 use crate::invited::Listed;
-use crate::own_files;
 use crate::settings::{self, SettingName, Settings, Values};
 use crate::share::{ShareConfig, Shares};
 use crate::trackers::{Trackers, TrackersConfig};
@@ -352,7 +352,7 @@ async fn open_engine(
     let given = args.given(|name| std::env::var_os(name))?;
     // Until the engine says what they are.
     let limits = Limits::default();
-    let device = DeviceKey::load_or_create(&path.join(own_files::DEVICE_KEY))
+    let device = DeviceKey::load_or_create(&path.join(DEVICE_KEY))
         .map_err(|e| Error::from_io_about("use this device's key", io::Error::other(e)))?;
     let (trackers, notices) = Trackers::start(TrackersConfig {
         data_dir: path.clone(),

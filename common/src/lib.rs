@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod codec;
 pub mod connection;
 pub mod escape;
+pub mod file_names;
 pub mod home;
 pub mod id;
 pub mod invitation;

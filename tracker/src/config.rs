@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use common::address::HostPort;
 use common::escape::Escaped;
+use common::file_names::{CLUSTER_SECRET, TRACKER_INFO};
 use common::secret::{ClusterKey, ClusterPin, ClusterSecret, SecretError};
 use common::tracker_info::{TrackerInfo, TrackerInfoError};
 
@@ -105,7 +106,7 @@ impl Refused {
 impl Arguments {
     /// The list of trackers. There is always one, except for a trial, which makes its own.
     fn list(&self) -> &Path {
-        self.tracker_info.as_deref().unwrap_or(Path::new("tracker_info.txt"))
+        self.tracker_info.as_deref().unwrap_or(Path::new(TRACKER_INFO))
     }
 
     /// Which tracker of the list this is.
@@ -119,7 +120,7 @@ impl Arguments {
     }
 
     fn secret_path(&self) -> PathBuf {
-        let beside = || self.list().parent().unwrap_or(Path::new("")).join("cluster.secret");
+        let beside = || self.list().parent().unwrap_or(Path::new("")).join(CLUSTER_SECRET);
         self.cluster_secret.clone().unwrap_or_else(beside)
     }
 

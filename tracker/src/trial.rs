@@ -8,6 +8,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use common::file_names::{CLIENT_LOCK, CLUSTER_SECRET as SECRET, TRACKER_INFO as LIST};
 use common::secret::check_directory;
 
 use crate::config::{Arguments, Refused};
@@ -17,12 +18,8 @@ use crate::server::{Config, Server};
 const DIRECTORY: &str = "trial";
 /// Held locked while the trial runs; what is left of one that was killed is known by it.
 const MARKER: &str = "trial.lock";
-/// What the trial makes beside it.
-const LIST: &str = "tracker_info.txt";
-const SECRET: &str = "cluster.secret";
+/// Where trackers and clients keep their things, in the directory of whoever started them.
 const DATA: &str = "data";
-/// Held locked by a client that keeps its things beside it.
-const CLIENT_LOCK: &str = "lock";
 
 /// A running trial.
 #[derive(Debug)]

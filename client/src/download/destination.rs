@@ -51,14 +51,11 @@ impl Destination {
             split(path)?
         };
         let destination = Self::open(&dir, name)?;
-        if let Some((ours, why)) = own_files::around(&destination.path()) {
-            let text = format!("nothing is downloaded into {}: {why}; choose another directory", shown(&ours));
-            return Err(Error::InvalidArgument(text));
-        }
+        own_files::refuse_at(&destination.path())?;
         let name = destination.name().to_string_lossy();
         if own_files::is_refused(&name) {
             return Err(Error::InvalidArgument(format!(
-                "nothing is downloaded under the name `{}`, by which clients and trackers know their own keys; write another name \
+                "nothing is put down under the name `{}`, by which clients and trackers know their own keys; write another name \
                  into the destination",
                 Escaped(&name)
             )));

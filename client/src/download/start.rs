@@ -12,13 +12,13 @@ use common::wire::client::{FileInfo, FileSelector, OpenedFile, OpenedShare, Requ
 
 use super::destination::Destination;
 use super::disk::Disk;
-use super::folder::{Choice, Chosen, FolderPlan};
+use super::folder::{Choice, FolderPlan};
 use super::job::{Job, Opened};
 use super::manifest::{Sought, manifest, tree};
 use super::spec::{Draft, FolderSpec, Spec};
 use super::swarm::Seeded;
 use super::{DownloadId, Downloads, Strategy};
-use crate::error::{Error, shown};
+use crate::error::Error;
 use crate::own_files;
 use crate::share::blocking;
 use crate::trackers::unexpected;
@@ -114,7 +114,7 @@ impl Downloads {
         let made = plan.clone();
         let (spec, disk, manifest) = blocking(move || {
             if let Some(plan) = made.as_ref().filter(|plan| plan.merge || force) {
-                refuse_ours(&destination.path(), plan)?;
+                own_files::refuse_below(&destination.path(), plan.paths())?;
             }
             let mut spec = draft.finish(n, destination.directory().to_owned(), destination.name().to_owned());
             // Stopped in between, it is on the list, and begins anew.
@@ -150,8 +150,9 @@ impl Downloads {
     async fn plan(&self, group: &GroupName, info: &FileInfo, folder: &FolderSpec) -> Result<FolderPlan, Error> {
         let tree = tree(&self.0.ground, group, info.group_id, folder.tree, info.layout.len()).await?;
         let chosen = folder.choice.clone().among(Arc::clone(&tree)).await?;
-        refuse_keys(&tree, &chosen)?;
-        Ok(FolderPlan { tree, chosen, single: folder.choice.path.is_some(), merge: folder.merge })
+        let plan = FolderPlan { tree, chosen, single: folder.choice.path.is_some(), merge: folder.merge };
+        refuse_keys(&plan)?;
+        Ok(plan)
     }
 
     /// Whether the destination is this very folder, of which this device has shared something from there: what is missing
@@ -211,28 +212,12 @@ impl Downloads {
     }
 }
 
-/// Refuses to put anything into a data directory that lies in the folder that is added to.
-///
-/// # Errors
-/// When there is such a one, with its path.
-fn refuse_ours(root: &Path, plan: &FolderPlan) -> Result<(), Error> {
-    let paths = plan.tree.iter().enumerate().filter(|(index, _)| plan.chosen.has(*index)).map(|(_, node)| node.path);
-    match own_files::within(root, paths) {
-        None => Ok(()),
-        Some((ours, why)) => Err(Error::InvalidArgument(format!(
-            "nothing is downloaded into {}: {why}; leave it out with --except, or choose another destination",
-            shown(&ours)
-        ))),
-    }
-}
-
 /// Refuses files that would make the folder that they come to one of our own.
 ///
 /// # Errors
 /// When there is such a one, with its path.
-fn refuse_keys(tree: &Tree, chosen: &Chosen) -> Result<(), Error> {
-    let mut paths = tree.iter().enumerate().filter(|(index, _)| chosen.has(*index)).map(|(_, node)| node.path);
-    match paths.find(|path| path.split('/').any(own_files::is_refused)) {
+fn refuse_keys(plan: &FolderPlan) -> Result<(), Error> {
+    match plan.paths().find(|path| path.split('/').any(own_files::is_refused)) {
         None => Ok(()),
         Some(path) => Err(Error::InvalidArgument(format!(
             "`{}` has a name by which clients and trackers know their own keys, and does not come; leave it out with --except",

@@ -1,5 +1,7 @@
 //! A closer look at one share: what it is, who has how much of it, and whether what lies here is right.
 
+use std::path::PathBuf;
+
 use common::id::{FileId, GroupId, GroupName};
 use common::ticket::{Signed, Ticket};
 use common::wire::client::{
@@ -36,15 +38,17 @@ impl Engine {
         self.who().await?;
         let (share, known) = self.look_up(&group, file).await?;
         let info = &share.file;
+        let own = self.own(info.group_id, info.file_id);
+        let path = own.as_ref().map(|own| own.path.clone());
         let seeders = match known {
             Some((peers, ticket)) => {
                 let inquiry = Inquiry { group: info.group_id, file_id: info.file_id, layout: info.layout, ticket };
-                self.seeders(&inquiry, peers).await
+                self.seeders(&inquiry, own, peers).await
             }
             None => Vec::new(),
         };
         let group = self.shares.group_names().present(info.group_id, &group);
-        Ok(Outcome::Info(self.described(share, group, seeders)))
+        Ok(Outcome::Info(described(share, group, path, seeders)))
     }
 
     /// A share, and who seeds it where the trackers say so at once.
@@ -71,41 +75,17 @@ impl Engine {
         }
     }
 
-    fn described(&self, share: Described, group: GroupName, seeders: Vec<SeederRow>) -> Info {
-        let Described { file, tree, published } = share;
-        let FileInfo { group_id, name, file_id, layout, sha1, uploader } = file;
-        let path = self.own(group_id, file_id).map(|own| own.path);
-        Info {
-            link: ShareLink::new(group.clone(), file_id).to_string(),
-            group,
-            name,
-            kind: if tree.is_some() { Kind::Folder } else { Kind::File },
-            entries: tree.map(|tree| tree.entries),
-            tree: tree.map(|tree| tree.id.to_string()),
-            published,
-            size: layout.len(),
-            piece_size: layout.piece_len(),
-            pieces: layout.count(),
-            sha1: sha1.to_string(),
-            file_id,
-            uploader,
-            here: path.is_some(),
-            path,
-            seeders,
-        }
-    }
-
     /// A share, as this device has it.
     fn own(&self, group: GroupId, file_id: FileId) -> Option<ShareRow> {
         let own = self.shares.list().unwrap_or_default();
         own.into_iter().find(|s| s.group_id == group && s.file_id == file_id)
     }
 
-    async fn seeders(&self, inquiry: &Inquiry, peers: Vec<PeerRow>) -> Vec<SeederRow> {
+    async fn seeders(&self, inquiry: &Inquiry, own: Option<ShareRow>, peers: Vec<PeerRow>) -> Vec<SeederRow> {
         // Nobody dials himself, and trackers name only others.
         let others = peers.into_iter().filter(|peer| peer.device != self.device).collect();
         let all = inquiry.layout.count();
-        let own = self.own(inquiry.group, inquiry.file_id).zip(self.user()).map(|(share, user)| {
+        let own = own.zip(self.user()).map(|(share, user)| {
             let pieces = share.pieces.unwrap_or(all);
             SeederRow {
                 device: self.device.to_string(),
@@ -133,6 +113,29 @@ impl Engine {
         }
         let (group, name, path, size) = (v.group, v.name, v.path, v.size);
         Ok(Outcome::Verified(VerifiedRow { group, name, path, size, pieces: v.pieces, file_id: v.file_id }))
+    }
+}
+
+fn described(share: Described, group: GroupName, path: Option<PathBuf>, seeders: Vec<SeederRow>) -> Info {
+    let Described { file, tree, published } = share;
+    let FileInfo { name, file_id, layout, sha1, uploader, .. } = file;
+    Info {
+        link: ShareLink::new(group.clone(), file_id).to_string(),
+        group,
+        name,
+        kind: if tree.is_some() { Kind::Folder } else { Kind::File },
+        entries: tree.map(|tree| tree.entries),
+        tree: tree.map(|tree| tree.id.to_string()),
+        published,
+        size: layout.len(),
+        piece_size: layout.piece_len(),
+        pieces: layout.count(),
+        sha1: sha1.to_string(),
+        file_id,
+        uploader,
+        here: path.is_some(),
+        path,
+        seeders,
     }
 }
 

@@ -44,7 +44,7 @@ pub enum Withdrawal {
 
 /// What helps where what is there is not what was shared.
 const MENDS: &str = "`upload_file --replace`, by whoever shared it or the admin, shares what is there now, and `download_file --force` \
-                     brings back what was shared";
+                     brings back what was shared, from others who have it";
 
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,10 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use common::file_names::TRACKER_DATABASE;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::open::{BUSY, FILE, connect};
+use super::open::{BUSY, connect};
 
 /// How long to wait before a page that somebody has locked is tried again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -58,7 +59,7 @@ pub fn back_up(data_dir: &Path, to: &Path) -> Result<u64, BackupError> {
     };
     // Mode 0600, and removed if it does not get its name.
     let unnamed = tempfile::Builder::new().prefix(".backup-").tempfile_in(directory).map_err(failed)?;
-    let from = data_dir.join(FILE);
+    let from = data_dir.join(TRACKER_DATABASE);
     copy(&from, unnamed.path()).map_err(|reason| BackupError::Copy { from, to: to.to_owned(), reason })?;
     unnamed.as_file().sync_all().map_err(failed)?;
     let file = unnamed.persist_noclobber(to).map_err(|e| match e.error.kind() {

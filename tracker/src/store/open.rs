@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use common::file_names::{TRACKER_DATABASE, TRACKER_LOCK};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
@@ -16,10 +17,6 @@ mod embedded {
     refinery::embed_migrations!("../migrations");
 }
 
-/// Name of the database within the data directory.
-pub(super) const FILE: &str = "tracker.db";
-/// Held locked while a tracker uses the directory.
-const LOCK: &str = "tracker.lock";
 /// How long a statement waits for another connection's lock.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Prepared statements that a connection keeps.
@@ -96,7 +93,7 @@ impl DataDir {
     pub(super) fn lock(path: &Path) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Directory { path: path.to_owned(), source };
         create_private_dir(path).map_err(failed)?;
-        let lock = private().open(path.join(LOCK)).map_err(failed)?;
+        let lock = private().open(path.join(TRACKER_LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
@@ -105,7 +102,7 @@ impl DataDir {
     }
 
     fn file(&self) -> PathBuf {
-        self.path.join(FILE)
+        self.path.join(TRACKER_DATABASE)
     }
 
     /// The one connection that writes, to a database that is up to date; and whether every page of it was looked at, as
@@ -224,7 +221,7 @@ fn durable(conn: &Connection) -> rusqlite::Result<()> {
 
 /// Reads every page of the database in `data_dir` once, which takes a while.
 pub(super) fn check_behind(data_dir: &Path) -> Result<(), OpenError> {
-    let path = data_dir.join(FILE);
+    let path = data_dir.join(TRACKER_DATABASE);
     let conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|e| sort(&path, e))?;
     check(&path, &conn)
 }
@@ -232,7 +229,7 @@ pub(super) fn check_behind(data_dir: &Path) -> Result<(), OpenError> {
 /// Why the state cannot be read.
 pub(super) fn unreadable(data_dir: &Path, e: &StoreError) -> OpenError {
     match e {
-        StoreError::Sqlite(e) if is_damage(e) => damaged(&data_dir.join(FILE), e.to_string()),
+        StoreError::Sqlite(e) if is_damage(e) => damaged(&data_dir.join(TRACKER_DATABASE), e.to_string()),
         e => OpenError::Migration { path: data_dir.to_owned(), reason: e.to_string() },
     }
 }
@@ -299,7 +296,7 @@ mod tests {
         drop(opened(&data).expect("opened"));
         drop(opened(&data).expect("opened again"));
         #[cfg(unix)]
-        for file in [FILE, LOCK] {
+        for file in [TRACKER_DATABASE, TRACKER_LOCK] {
             use std::os::unix::fs::PermissionsExt;
             let mode = fs::metadata(data.join(file)).expect("file").permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{file}");
@@ -332,7 +329,7 @@ mod tests {
     #[tokio::test]
     async fn a_database_of_the_first_release_is_carried_over() {
         let dir = tempfile::tempdir().expect("directory");
-        let mut conn = Connection::open(dir.path().join(FILE)).expect("made");
+        let mut conn = Connection::open(dir.path().join(TRACKER_DATABASE)).expect("made");
         embedded::migrations::runner().set_target(refinery::Target::Version(3)).run(&mut conn).expect("its schema");
         conn.execute_batch(
             "INSERT INTO users VALUES (zeroblob(16), 'alice', 1, zeroblob(16));
@@ -384,7 +381,7 @@ mod tests {
     async fn a_damaged_database_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().expect("directory");
         drop(opened(dir.path()).expect("opened"));
-        let file = dir.path().join(FILE);
+        let file = dir.path().join(TRACKER_DATABASE);
         let good = fs::read(&file).expect("read");
         let mut torn = good.clone();
         torn[4096..12_288].fill(0x5a);
@@ -404,7 +401,7 @@ mod tests {
             .expect("opened")
             .execute_batch("CREATE TABLE t AS SELECT randomblob(9999) b")
             .expect("filled");
-        let file = dir.path().join(FILE);
+        let file = dir.path().join(TRACKER_DATABASE);
         let mut bytes = fs::read(&file).expect("read");
         let end = bytes.len() - 8192;
         bytes[end..].fill(0x5a);
@@ -420,7 +417,7 @@ mod tests {
         drop(opened(&data).expect("opened"));
         super::super::back_up(&data, &backup).expect("saved");
         let change = |sql, keep| {
-            let conn = Connection::open(data.join(FILE)).expect("opened");
+            let conn = Connection::open(data.join(TRACKER_DATABASE)).expect("opened");
             keep_log(&conn, keep).expect("set");
             conn.execute_batch(sql).expect("written");
         };
@@ -428,7 +425,7 @@ mod tests {
         change("CREATE TABLE later AS SELECT randomblob(39999) AS b", false);
         // What is written from here on stays in the log, as after a kill.
         change("CREATE TABLE last AS SELECT 1 AS b", true);
-        let file = data.join(FILE);
+        let file = data.join(TRACKER_DATABASE);
         let log = data.join("tracker.db-wal");
         let old_log = fs::read(&log).expect("a log");
         let good = fs::read(&backup).expect("a backup");

@@ -15,6 +15,7 @@ use super::part::FILES;
 use super::{Chosen, FolderPart, LyingTree};
 use crate::download::destination::Destination;
 use crate::error::{Error, shown};
+use crate::own_files;
 use crate::share::{hash_file, pieces_touching};
 use crate::transfer::beneath::{Beneath, split};
 use crate::transfer::stamp::Stamp;
@@ -84,7 +85,7 @@ impl FolderPart {
             match destination.commit_folder(part, FILES) {
                 Ok(()) => return self.stamp().map_err(failed),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && (force || self.merge) => {
-                    self.refuse_ours(&destination.path())?;
+                    own_files::refuse_below(&destination.path(), self.plan().paths())?;
                     self.add_to(destination.open_folder().map_err(failed)?);
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
@@ -101,19 +102,6 @@ impl FolderPart {
         let failed = |e| failure(e, &destination.path());
         crate::download::durable_io::sync_file_system(target.root()).map_err(failed)?;
         Ok(Stamp::of_stat(&rustix::fs::fstat(target.root()).map_err(|e| failed(e.into()))?))
-    }
-
-    /// Refuses to put anything into a data directory that lies in the folder.
-    fn refuse_ours(&self, root: &std::path::Path) -> Result<(), Error> {
-        let chosen =
-            self.tree.iter().enumerate().filter(|(index, _)| self.chosen.has(*index)).map(|(_, node)| node.path);
-        match crate::own_files::within(root, chosen) {
-            None => Ok(()),
-            Some((ours, why)) => Err(Error::InvalidArgument(format!(
-                "nothing is downloaded into {}: {why}; leave it out with --except, or choose another destination",
-                crate::error::shown(&ours)
-            ))),
-        }
     }
 
     fn place_into(&self, target: &Beneath, index: usize, node: &Node<'_>, force: bool) -> io::Result<()> {

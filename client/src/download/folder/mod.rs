@@ -38,6 +38,11 @@ impl FolderPlan {
         self.chosen.count()
     }
 
+    /// Their paths.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.tree.iter().enumerate().filter(|(index, _)| self.chosen.has(*index)).map(|(_, node)| node.path)
+    }
+
     /// Bytes of the files that are fetched.
     pub(crate) fn bytes(&self) -> u64 {
         let chosen = self.tree.iter().enumerate().filter(|(index, _)| self.chosen.has(*index));

@@ -92,6 +92,13 @@ async fn alice(tracker: &FakeTracker) -> Device {
     alice
 }
 
+/// The tree of the one folder that a device shares.
+fn tree_of(device: &Device) -> Tree {
+    let trees = fs::read_dir(device.home.path().join("data/trees")).expect("listed");
+    let mut trees = trees.filter_map(|e| Tree::decode(&fs::read(e.expect("an entry").path()).expect("read")).ok());
+    trees.next().expect("a tree")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_arrives_as_it_was_and_is_passed_on() {
     let tracker = FakeTracker::new();
@@ -267,9 +274,7 @@ async fn what_would_pass_for_our_own_does_not_come() {
     let tracker = FakeTracker::new();
     let alice = alice(&tracker).await;
     let bob = Device::new(&tracker, "bob").await;
-    let trees = fs::read_dir(alice.home.path().join("data/trees")).expect("listed");
-    let tree = trees.filter_map(|e| Tree::decode(&fs::read(e.expect("an entry").path()).expect("read")).ok()).next();
-    let tree = tree.expect("alice's tree");
+    let tree = tree_of(&alice);
     for planted in ["mixed/Device.KEY", "tracker.lock/x", "cluster.secret"] {
         let path = |path: &str| if path == "large.bin" { planted } else { path }.parse().expect("a path");
         let hostile = Tree::new(tree.iter().map(|node| (path(node.path), node.entry))).expect("a tree");
@@ -290,7 +295,7 @@ async fn what_would_pass_for_our_own_does_not_come() {
         put(&bob.files(), &format!("src/mixed/{file}"), b"mine");
     }
     let refused = fetch_some(&bob, Choice::default(), true).await.expect_err("ours").to_string();
-    assert!(refused.contains("nothing is downloaded into") && refused.contains("src/mixed"), "{refused}");
+    assert!(refused.contains("nothing is put into") && refused.contains("src/mixed"), "{refused}");
     let spared = Choice { except: vec!["mixed/**".to_owned()], ..Choice::default() };
     fetch_some(&bob, spared, true).await.expect("the rest comes");
     assert!(!bob.files().join("src/mixed/changed.bin").exists() && bob.files().join("src/large.bin").exists());
@@ -308,11 +313,7 @@ async fn a_tree_that_lies_is_refused_and_nothing_gets_its_name() {
     let tracker = FakeTracker::new();
     let alice = alice(&tracker).await;
     let bob = Device::new(&tracker, "bob").await;
-    let trees = fs::read_dir(alice.home.path().join("data/trees")).expect("listed");
-    let tree = trees
-        .filter_map(|e| Tree::decode(&fs::read(e.expect("an entry").path()).expect("read")).ok())
-        .next()
-        .expect("alice's tree");
+    let tree = tree_of(&alice);
     // Not what its id says.
     tracker.publish_tree("src", tree.id(), b"rubbish".to_vec());
     assert_eq!(fetch_some(&bob, Choice::default(), false).await.expect_err("rubbish").code(), "integrity");

@@ -5,17 +5,19 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use common::file_names::DEVICE_KEY;
+
 use crate::download::DownloadRow;
 use crate::engine::outcome::Finding;
 use crate::error::shown;
+use crate::private_file;
 use crate::settings::Settings;
 use crate::units::size;
-use crate::{own_files, private_file};
 
 /// Room below which a disk counts as full, in bytes.
 const ENOUGH: u64 = 64 << 20;
 /// Files that nobody else may read, as far as they are there.
-const SECRETS: [&str; 3] = [own_files::DEVICE_KEY, "session", "known_trackers"];
+const SECRETS: [&str; 3] = [DEVICE_KEY, "session", "known_trackers"];
 /// The name of a file that is written to see whether that is possible.
 const TRIAL: &str = "doctor";
 

@@ -119,11 +119,6 @@ fn directory(path: &Path) -> Result<PathBuf, Error> {
     }
     std::fs::create_dir_all(path).map_err(|e| Error::from_io("make the directory", path, e))?;
     let path = path.canonicalize().map_err(|e| Error::from_io("open", path, e))?;
-    match own_files::around(&path) {
-        None => Ok(path),
-        Some((ours, why)) => {
-            let text = format!("nothing is fetched into {}: {why}; choose another directory", shown(&ours));
-            Err(Error::InvalidArgument(text))
-        }
-    }
+    own_files::refuse_at(&path)?;
+    Ok(path)
 }

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::file_names::TRACKER_INFO;
 use common::id::{FileId, FileName, GroupId, GroupName, UserId};
 use common::wire::client::FileSelector;
 use common::wire::refusal::Refusal;
@@ -231,9 +232,8 @@ impl Worker {
                     return None;
                 }
                 // What another subscription is fetching is here when that has ended.
-                let comes_already = |(n, _, file_id): &Key| {
-                    *file_id == item.file_id && (*n == subscription.n || groups.get(n) == Some(&subscription.group_id))
-                };
+                let comes_already =
+                    |(n, _, file_id): &Key| *file_id == item.file_id && groups.get(n) == Some(&subscription.group_id);
                 if self.begun.iter().any(comes_already) {
                     continue;
                 }
@@ -313,22 +313,24 @@ async fn fetch(engine: &Engine, of: &Subscription, item: &Item) -> End {
         let text = format!("there is no directory {} any more", crate::error::shown(&of.destination));
         return End::Later(Error::InvalidArgument(text));
     }
-    if item.name.as_str() == own_files::TRACKER_INFO {
+    if item.name.as_str() == TRACKER_INFO {
         let text =
             "a client that is started there would take it for its own list of trackers; `download_file` fetches it";
         return End::Never(Error::InvalidArgument(text.to_owned()));
     }
     let path = of.destination.join(item.name.as_str());
+    let group = name_of(engine, of).await;
+    let downloads = engine.downloads.list();
     let is_paused = |row: &DownloadRow| row.path == path && row.progress.state == State::Paused;
-    if engine.downloads.list().iter().any(is_paused) {
+    if downloads.iter().any(is_paused) {
         return End::Later(paused());
     }
-    let group = name_of(engine, of).await;
-    let is_coming = |row: &DownloadRow| {
+    // To another subscription's directory, say, and nobody who has it is there.
+    let is_coming = |row: &&DownloadRow| {
         let is_alive = matches!(row.progress.state, State::Downloading | State::Waiting);
         is_alive && row.path != path && row.name == item.name && row.group == group
     };
-    if let Some(row) = engine.downloads.list().into_iter().find(is_coming) {
+    if let Some(row) = downloads.iter().find(is_coming) {
         let text = format!("it is coming to {} already", crate::error::shown(&row.path));
         return End::Later(Error::InvalidArgument(text));
     }
