@@ -1,9 +1,13 @@
 //! Requests to stop, from the terminal and from the system.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// How long a line that was typed may take from the line editor to whoever asked, on a busy machine.
+const ON_ITS_WAY: Duration = Duration::from_millis(250);
 
 /// Listens to what asks this process to stop. Keep one for as long as it runs: a signal that comes
 /// while nobody waits is delivered to the next wait.
@@ -43,9 +47,19 @@ impl Signals {
         self.ended = ended;
     }
 
-    /// What comes next is this one, which was meant for somebody else.
-    pub(crate) const fn put_back(&mut self, stop: Stop) {
-        self.put_back = Some(stop);
+    /// What was typed at a terminal, after an interrupt has come as a signal. While a line is edited Ctrl-C is a key, so it was
+    /// pressed between Enter and the line's arrival here: if the line `begins` something it is meant for that, and comes next
+    /// again. `None` when no line arrives.
+    pub(crate) async fn on_its_way<T>(
+        &mut self,
+        line: impl Future<Output = T>,
+        begins: impl FnOnce(&T) -> bool,
+    ) -> Option<T> {
+        let typed = tokio::time::timeout(ON_ITS_WAY, line).await.ok()?;
+        if begins(&typed) {
+            self.put_back = Some(Stop::Interrupt);
+        }
+        Some(typed)
     }
 
     /// What was put back, if it was, and is then forgotten.
@@ -64,5 +78,33 @@ impl Signals {
             _ = self.hang_up.recv() => Stop::Terminate,
             () = self.ended.cancelled() => Stop::Ended,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_interrupt_between_enter_and_the_line_is_for_what_the_line_begins() {
+        let mut signals = Signals::listen().unwrap();
+        let line = async {
+            tokio::task::yield_now().await;
+            "upload_file big lab"
+        };
+        assert_eq!(signals.on_its_way(line, |_| true).await, Some("upload_file big lab"));
+        assert_eq!(signals.next().await, Stop::Interrupt);
+        assert_eq!(signals.take_back(), None, "once");
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_while_nothing_was_entered_is_told_by_whoever_took_it() {
+        let mut signals = Signals::listen().unwrap();
+        assert_eq!(signals.on_its_way(async { "" }, |line| !line.is_empty()).await, Some(""));
+        assert_eq!(signals.take_back(), None);
+        assert_eq!(signals.on_its_way(pending::<()>(), |()| true).await, None);
+        assert_eq!(signals.take_back(), None);
     }
 }

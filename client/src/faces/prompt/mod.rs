@@ -35,8 +35,6 @@ use crate::units::count;
 
 /// Two Ctrl-C within this time leave.
 const TWICE: Duration = Duration::from_millis(1500);
-/// How long a line that was typed may take from the line editor to here, on a busy machine.
-const ON_ITS_WAY: Duration = Duration::from_millis(250);
 /// What one Ctrl-C is answered.
 const ONCE_MORE: &str = "(Ctrl-C once more, Ctrl-D or `quit` leaves)";
 
@@ -244,13 +242,9 @@ impl Interactive {
                 }
                 stop = signals.next() => stop,
             };
-            // While a line is read, Ctrl-C is a key. As a signal it may come between Enter and the line's arrival here.
             if stop == Stop::Interrupt
-                && let Ok(typed) = tokio::time::timeout(ON_ITS_WAY, &mut line).await
+                && let Some(typed) = signals.on_its_way(line.as_mut(), |typed| matches!(typed, Answer::Typed(_))).await
             {
-                if matches!(typed, Answer::Typed(_)) {
-                    signals.put_back(stop);
-                }
                 taken(&typed);
                 return Ok(typed);
             }
@@ -353,6 +347,7 @@ impl Interactive {
         let mut asked = std::pin::pin!(ask(&self.prompt, &self.console, command));
         loop {
             tokio::select! {
+                biased;
                 command = &mut asked => return command.ok_or(Next::Interrupted),
                 stop = signals.next() => match stop {
                     Stop::Terminate => return Err(Next::Stopped),
@@ -361,7 +356,11 @@ impl Interactive {
                         self.console.message("");
                         return Err(Next::Interrupted);
                     }
-                    Stop::Interrupt => {}
+                    Stop::Interrupt => {
+                        if let Some(command) = signals.on_its_way(asked.as_mut(), Option::is_some).await {
+                            return command.ok_or(Next::Interrupted);
+                        }
+                    }
                 },
             }
         }
