@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rand::Rng;
+use rand::{Rng, RngExt};
 use tempfile::TempDir;
 
 use crate::process::{PATIENCE, Process};
@@ -119,6 +119,33 @@ impl Cluster {
         self.trackers[number - 1].as_mut().expect("a running tracker")
     }
 
+    /// Waits until both trackers run together, and each has all that the other has.
+    ///
+    /// # Panics
+    /// When that does not come to pass.
+    pub fn until_level(&mut self) {
+        let answers = |tracker: &Tracker| -> Vec<String> {
+            tracker.process.stdout.lines().into_iter().filter(|line| line.contains(" · mode ")).collect()
+        };
+        let deadline = Instant::now() + PATIENCE;
+        for number in [1, 2] {
+            let tracker = self.tracker(number);
+            let mut seen = answers(tracker).len();
+            tracker.process.type_line("status");
+            loop {
+                assert!(Instant::now() < deadline, "tracker {number} is alone: {:?}", answers(tracker));
+                std::thread::sleep(Duration::from_millis(20));
+                let answers = answers(tracker);
+                let Some(answer) = answers.get(seen) else { continue };
+                if answer.contains("mode dual") {
+                    break;
+                }
+                seen += 1;
+                tracker.process.type_line("status");
+            }
+        }
+    }
+
     /// Kills tracker `number` with SIGKILL.
     pub fn kill_tracker(&mut self, number: usize) {
         self.trackers[number - 1] = None;
@@ -192,9 +219,16 @@ impl Tracker {
     }
 }
 
-/// `n` different addresses of this machine that nobody listens on at the moment.
-fn free_addresses(n: usize) -> io::Result<Vec<SocketAddr>> {
-    let listeners: Vec<_> = (0..n).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+/// `n` different addresses of this machine that nobody listens on at the moment, and that nobody gets who asks for any port:
+/// systems give those from above, so that a tracker may be started there again.
+///
+/// # Errors
+/// When there are none.
+pub fn free_addresses(n: usize) -> io::Result<Vec<SocketAddr>> {
+    const TRIES: u32 = 1000;
+    let bind = || TcpListener::bind(("127.0.0.1", rand::rng().random_range(12_000..32_000))).ok();
+    let free = || (0..TRIES).find_map(|_| bind()).ok_or_else(|| io::Error::other("no free port"));
+    let listeners: Vec<_> = (0..n).map(|_| free()).collect::<Result<_, _>>()?;
     listeners.iter().map(TcpListener::local_addr).collect()
 }
 

@@ -18,7 +18,7 @@ mod tls;
 
 pub use binaries::{binary, failing_tracker};
 pub use client::{Client, Live, Script};
-pub use cluster::{Cluster, Tracker, random_file};
+pub use cluster::{Cluster, Tracker, free_addresses, random_file};
 pub use crowd::Crowd;
 pub use history::{Asker, History, Verdict, groups_at, until_dual, until_level};
 pub use interrupted::{Interrupted, Kind, folder_digest, random_folder};

@@ -41,7 +41,7 @@ impl Resumed {
         let file = cluster.dir().join("file");
         random_file(&file, len).expect("a file");
         // So slow that it can be stopped in the middle.
-        let mut seeder = alice.live_with(&["--limit-up", &(len / 4).to_string()]);
+        let mut seeder = alice.live_with(&["--limit-up", &(len / 8).to_string()]);
         seeder.ok("create_group lab");
         let upload = seeder.send(&format!("upload_file {} lab", file.display()));
         assert!(seeder.result(upload, PATIENCE * 20).is_some_and(|r| r["ok"] == true), "uploaded");

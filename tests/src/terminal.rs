@@ -13,6 +13,9 @@ use crate::PATIENCE;
 /// Lines that have left the screen and can still be found.
 const SCROLLBACK: usize = 1000;
 
+/// How long a completion may take before Tab is pressed again.
+const TAB_AGAIN: Duration = Duration::from_secs(2);
+
 /// What a program has written, and what that comes to on the screen.
 struct Screen {
     parser: vt100::Parser,
@@ -56,6 +59,23 @@ impl Terminal {
     pub fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
         self.keys.flush().unwrap();
+    }
+
+    /// Presses Tab until what is typed is completed to this. On a busy machine a listing comes too late for the first time.
+    ///
+    /// # Panics
+    /// When it does not become so.
+    pub fn completes(&mut self, wanted: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.line().ends_with(wanted) {
+            assert!(Instant::now() < deadline, "never: {wanted}\n{}", self.text());
+            self.press("\t");
+            let again = Instant::now() + TAB_AGAIN;
+            while !self.line().ends_with(wanted) && Instant::now() < again {
+                let guard = self.screen.0.lock().unwrap();
+                drop(self.screen.1.wait_timeout(guard, Duration::from_millis(50)).unwrap());
+            }
+        }
     }
 
     /// Puts `text` on the screen, as if the program had written it.

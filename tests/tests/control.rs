@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use harness::{Client, Cluster, Live, PATIENCE, random_file};
 use serde_json::{Value, json};
@@ -235,8 +236,11 @@ fn every_command_answers_as_the_description_says() {
     let listed = call("list_files", json!({"link": folder["link"], "sort": "size", "rows": 1}));
     assert_eq!((&listed["total"], &listed["files"][0]["path"]), (&json!(2), &json!("in/b.rs")), "{listed}");
     call("info", json!({"link": folder["link"]}));
-    let hits = call("search", json!({"words": "a.b"}));
-    assert_eq!(hits["hits"][0]["name"], "a.bin", "{hits}");
+    let begun = Instant::now();
+    // The index follows.
+    while call("search", json!({"words": "a.b"}))["hits"][0]["name"] != "a.bin" {
+        assert!(begun.elapsed() < PATIENCE, "never found");
+    }
     let info = call("info", json!({"group": "lab", "file_name": "a.bin"}));
     assert_eq!(
         (&info["seeders"][0]["user"], &info["seeders"][0]["complete"]),

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 #![cfg(unix)]
 
-use std::net::TcpListener;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -114,9 +113,8 @@ fn lines(section: &str) -> Vec<(usize, String)> {
             lines.push((terminal, line.to_owned()));
         }
     }
-    let listeners: Vec<_> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    for (port, free) in ["5000", "5001", "7000", "7001"].iter().zip(&listeners) {
-        let free = free.local_addr().unwrap().port().to_string();
+    for (port, free) in ["5000", "5001", "7000", "7001"].iter().zip(harness::free_addresses(4).unwrap()) {
+        let free = free.port().to_string();
         lines.iter_mut().for_each(|(_, line)| *line = line.replace(&format!(":{port}"), &format!(":{free}")));
     }
     lines

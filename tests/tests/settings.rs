@@ -8,6 +8,8 @@ use harness::{Client, Cluster, Live, PATIENCE, Process, random_file};
 use serde_json::{Value, json};
 
 const MIB: u64 = 1 << 20;
+/// The longest look at who gets something; a slot is handed over after a second.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// Alice, who seeds a file of `len` bytes in `lab` and in `other`, and bob as a member of both.
 fn sharing(cluster: &Cluster, len: u64) -> (Live, Client) {
@@ -286,6 +288,7 @@ fn from_one_slot_everybody_gets_all() {
     // Whoever has the slot gets something, and the other nothing until it is handed over.
     let (mut before, mut alone, mut together) = ([0; 2], 0, 0);
     let deadline = Instant::now() + PATIENCE;
+    let mut looked = Instant::now();
     while before != [4 * MIB; 2] {
         assert!(Instant::now() < deadline, "{before:?}");
         std::thread::sleep(Duration::from_millis(200));
@@ -294,10 +297,12 @@ fn from_one_slot_everybody_gets_all() {
             listed["downloads"][0]["have"].as_u64().unwrap_or_default()
         });
         match have.iter().zip(before).filter(|(have, before)| **have > before + MIB / 16).count() {
+            // In so long a look each may have had the slot.
+            _ if looked.elapsed() > LOOK => {}
             2 => together += 1,
             grew => alone += grew,
         }
-        before = have;
+        (before, looked) = (have, Instant::now());
     }
     assert!(together * 3 <= alone, "both at once in {together} of {} moments", together + alone);
     assert!(one.wait(PATIENCE).success() && two.wait(PATIENCE).success(), "{one:?} {two:?}");

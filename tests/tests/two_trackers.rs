@@ -8,7 +8,8 @@ use harness::{Asker, Client, Cluster, Live, PATIENCE, groups_at, until_dual, unt
 use rusqlite::{Connection, OpenFlags};
 
 /// How long a client may wait for the answer to a command whose tracker dies.
-const FAILOVER: Duration = Duration::from_secs(3);
+/// Three seconds are promised; the rest is for starting programs on a busy machine.
+const FAILOVER: Duration = Duration::from_secs(8);
 
 #[test]
 fn what_one_acknowledges_the_other_knows() {

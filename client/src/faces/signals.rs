@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// How long a line that was typed may take from the line editor to whoever asked, on a busy machine.
-const ON_ITS_WAY: Duration = Duration::from_millis(250);
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
 /// Listens to what asks this process to stop. Keep one for as long as it runs: a signal that comes
 /// while nobody waits is delivered to the next wait.

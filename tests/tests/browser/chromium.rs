@@ -7,6 +7,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use fantoccini::elements::Element;
+use fantoccini::error::CmdError;
 use fantoccini::{Client as Driver, ClientBuilder, Locator};
 use harness::{PATIENCE, Page, Process};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -82,10 +84,22 @@ impl Browser {
         begun.elapsed()
     }
 
+    /// Does something to an element, once it is there. Between the two commands that this takes the page may have drawn the
+    /// element anew; then nothing was done, and it is done to the new one.
+    async fn on(&self, css: &str, act: impl AsyncFn(Element) -> Result<(), CmdError>) {
+        let begun = Instant::now();
+        loop {
+            let done = async { act(self.driver.find(Locator::Css(css)).await?).await };
+            let Err(e) = done.await else { return };
+            assert!(begun.elapsed() < PATIENCE, "{css}: {e}");
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
     /// Types into an element.
     pub(super) async fn types(&self, css: &str, text: &str) {
         self.typed.fetch_add(text.chars().count(), Ordering::Relaxed);
-        self.driver.find(Locator::Css(css)).await.expect(css).send_keys(text).await.unwrap();
+        self.on(css, async |element: Element| element.send_keys(text).await).await;
     }
 
     /// Clicks on an element.
@@ -93,12 +107,12 @@ impl Browser {
         // Out from under the bar at the top, as somebody would scroll.
         let script = "document.querySelector(arguments[0])?.scrollIntoView({ block: 'center' })";
         self.js(script, vec![css.into()]).await;
-        self.driver.find(Locator::Css(css)).await.expect(css).click().await.expect(css);
+        self.on(css, async |element: Element| element.click().await).await;
     }
 
     /// Puts other text into a field.
     pub(super) async fn fills(&self, css: &str, text: &str) {
-        self.driver.find(Locator::Css(css)).await.expect(css).clear().await.unwrap();
+        self.on(css, async |element: Element| element.clear().await).await;
         self.types(css, text).await;
     }
 

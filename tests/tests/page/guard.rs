@@ -134,8 +134,9 @@ fn the_browser_is_told_to_run_and_frame_nothing_of_others() {
 
 #[test]
 fn the_page_shows_what_a_doctor_finds() {
-    let cluster = Cluster::start(2);
+    let mut cluster = Cluster::start(2);
     let (_alice, _live, page, cookie) = alice(&cluster);
+    cluster.until_level();
     assert!(page.get("/health", &cookie).body.contains("/run/doctor"));
     let found = page.post("/run/doctor", &cookie, "");
     assert!(found.status == 200 && found.body.contains("both trackers have everything"), "{}", found.body);

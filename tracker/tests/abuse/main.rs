@@ -32,6 +32,8 @@ use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 
 const MIB: u64 = 1 << 20;
+/// How long a login may take beside a flood; without optimisation, and beside another test, it takes longer.
+const LOGIN: Duration = Duration::from_secs(if cfg!(debug_assertions) { 8 } else { 2 });
 /// What the idle tracker and its threads may take besides.
 const SLACK: u64 = 24 * MIB;
 
@@ -232,7 +234,7 @@ async fn slow_connections(count: u32) {
         begun.elapsed(),
         grown >> 10
     );
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(slowest < LOGIN, "{slowest:?}");
     assert!(grown < 128 * MIB, "{grown} bytes");
 }
 
@@ -426,7 +428,7 @@ async fn a_flood_of_right_passwords_keeps_nobody_else_out() {
     }
     flood.stop().await;
     println!("a flood of right passwords from one address: elsewhere {slowest:?} (slowest of 20)");
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(slowest < LOGIN, "{slowest:?}");
 }
 
 /// As many connections as one address may have and more, all logged in.

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 
 use common::terminal;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -131,13 +132,17 @@ fn run(
     for line in lines {
         let _ = editor.add_history_entry(line); // In memory: it cannot fail.
     }
-    let printer = editor.create_external_printer().ok().map(|p| Box::new(Above(p)) as Box<dyn Printer>);
+    let printing = Arc::new(Mutex::new(()));
+    let above = |p| Box::new(Above { printer: p, printing: Arc::clone(&printing) }) as Box<dyn Printer>;
+    let printer = editor.create_external_printer().ok().map(above);
     if ready.send(Ok(printer)).is_err() {
         return;
     }
     // The line that was typed when nobody waited for an answer any more.
     let mut early = None;
     while let Ok((ask, answer)) = asked.recv() {
+        // What began to be written when no line was edited is not written behind the prompt.
+        drop(printing.lock());
         let typed = match ask {
             Ask::Line { prompt, remember } => {
                 remember.iter().for_each(|line| keep(&mut editor, file.as_ref(), line));
@@ -195,12 +200,17 @@ fn unseen(editor: &mut Line, prompt: &str) -> rustyline::Result<String> {
 }
 
 /// rustyline's printer.
-struct Above<P>(P);
+struct Above<P> {
+    printer: P,
+    /// Held while it prints: it first looks whether a line is edited, and then writes in one way or another.
+    printing: Arc<Mutex<()>>,
+}
 
 impl<P: ExternalPrinter + Send> Printer for Above<P> {
     fn print(&mut self, text: String) {
+        let _printing = self.printing.lock();
         // The terminal is gone: there is nobody to tell.
-        let _ = self.0.print(text);
+        let _ = self.printer.print(text);
     }
 }
 
