@@ -49,6 +49,10 @@ const PROBE_EVERY: Duration = Duration::from_secs(15);
 /// Times that one user is asked to dial others, likewise.
 const PROBED_BURST: u32 = 8;
 const PROBED_EVERY: Duration = Duration::from_secs(4);
+/// Questions about invitations from one address: so many at once, then one per [`INVITE_CHECK_EVERY`]. A class that comes by one
+/// line behind one address asks a few times each.
+const INVITE_CHECK_BURST: u32 = 1000;
+const INVITE_CHECK_EVERY: Duration = Duration::from_millis(250);
 /// Entries of one kind that are remembered.
 const MAX_ENTRIES: usize = 1 << 16;
 
@@ -76,6 +80,7 @@ struct Inner {
     failures: HashMap<IpAddr, Instant>,
     accounts: HashMap<IpAddr, Instant>,
     checks: HashMap<IpAddr, Instant>,
+    invite_checks: HashMap<IpAddr, Instant>,
     /// Invitations that let nobody in, by who tried them.
     invites: HashMap<(UserId, IpAddr), Guesses>,
     /// By user, likewise.
@@ -166,6 +171,15 @@ impl Throttle {
             make_room(&mut inner.invites, |g| g.last + FORGET <= now);
             inner.invites.entry((user, address)).or_insert(Guesses { failed: 0, last: now }).fail(now);
         }
+    }
+
+    /// Counts a question from `address` about an invitation, whatever its answer.
+    ///
+    /// # Errors
+    /// How long to wait, when there have been too many.
+    pub fn check_invite(&self, address: IpAddr, now: Instant) -> Result<(), Wait> {
+        let rate = (INVITE_CHECK_BURST, INVITE_CHECK_EVERY);
+        take(&mut self.lock().invite_checks, subscriber(address), 1, rate, now)
     }
 
     /// Counts a new account from `address`.
@@ -337,6 +351,15 @@ mod tests {
         assert!(t.new_account(HOME, now).is_err());
         assert_eq!(t.new_account(HOME, now + ACCOUNT_EVERY), Ok(()));
         assert_eq!(t.new_account(AWAY, now), Ok(()));
+    }
+
+    #[test]
+    fn questions_about_invitations_are_charged_to_their_address_alone() {
+        let (t, now) = (Throttle::default(), Instant::now());
+        assert_eq!((0..).take_while(|_| t.check_invite(HOME, now).is_ok()).count(), INVITE_CHECK_BURST as usize);
+        assert_eq!(t.check_invite(HOME, now), Err(Wait { seconds: 1 }));
+        assert_eq!(t.check_invite(HOME, now + INVITE_CHECK_EVERY), Ok(()));
+        assert_eq!((t.check_invite(AWAY, now), t.may_redeem((None, HOME), now)), (Ok(()), Ok(())));
     }
 
     #[test]

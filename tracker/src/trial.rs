@@ -8,7 +8,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use common::file_names::{CLIENT_LOCK, CLUSTER_SECRET as SECRET, TRACKER_INFO as LIST};
+use common::file_names::{CLIENT_LOCK, CLUSTER_SECRET as SECRET, DEVICE_KEY, TRACKER_INFO as LIST};
 use common::secret::check_directory;
 
 use crate::config::{Arguments, Refused};
@@ -166,7 +166,7 @@ fn tidy(directory: &Path) -> io::Result<()> {
         let data = person.join(DATA);
         for kept in fs::read_dir(&data)? {
             let kept = kept?;
-            if is_clients(&kept) {
+            if is_made_by_client(&kept) {
                 remove(fs::remove_dir_all(kept.path()))?;
             }
         }
@@ -188,7 +188,7 @@ fn people(directory: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Whether a client keeps something there.
 fn keeps(person: &Path) -> bool {
-    fs::read_dir(person.join(DATA)).is_ok_and(|mut kept| kept.any(|entry| entry.is_ok_and(|e| is_clients(&e))))
+    fs::read_dir(person.join(DATA)).is_ok_and(|mut kept| kept.any(|entry| entry.is_ok_and(|e| is_made_by_client(&e))))
 }
 
 /// Whether a client that keeps its things there is running: it holds a lock.
@@ -196,12 +196,19 @@ fn is_running(person: &Path) -> bool {
     let Ok(kept) = fs::read_dir(person.join(DATA)) else { return false };
     let is_held = |entry: fs::DirEntry| {
         let lock = File::open(entry.path().join(CLIENT_LOCK));
-        is_clients(&entry) && lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+        is_named_as_clients(&entry) && lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
     };
     kept.flatten().any(is_held)
 }
 
-fn is_clients(kept: &fs::DirEntry) -> bool {
+/// Whether a client has made it: the name alone may be that of anybody's folder.
+fn is_made_by_client(kept: &fs::DirEntry) -> bool {
+    let is_file = |name| kept.path().join(name).symlink_metadata().is_ok_and(|m| m.is_file());
+    let is_directory = kept.file_type().is_ok_and(|t| t.is_dir());
+    is_named_as_clients(kept) && is_directory && [DEVICE_KEY, CLIENT_LOCK].into_iter().all(is_file)
+}
+
+fn is_named_as_clients(kept: &fs::DirEntry) -> bool {
     kept.file_name().as_encoded_bytes().starts_with(b"client-")
 }
 
@@ -227,6 +234,11 @@ fn beside_us(name: &str) -> PathBuf {
 mod tests {
     use super::*;
 
+    fn as_client_makes(directory: &Path) {
+        fs::create_dir_all(directory).expect("made");
+        [DEVICE_KEY, CLIENT_LOCK].into_iter().for_each(|name| fs::write(directory.join(name), "x").expect("written"));
+    }
+
     #[test]
     fn only_what_programs_keep_is_tidied_up() {
         let dir = tempfile::tempdir().expect("directory");
@@ -235,8 +247,11 @@ mod tests {
         {
             fs::create_dir_all(at(kept)).expect("made");
         }
-        for file in [LIST, SECRET, "bob/results.tar", "data/tracker-1/tracker.db", "bob/data/client-127.0.0.1-0/lock"] {
+        for file in [LIST, SECRET, "bob/results.tar", "data/tracker-1/tracker.db"] {
             fs::write(at(file), "x").expect("written");
+        }
+        for client in ["alice", "bob"] {
+            as_client_makes(&at(client).join("data/client-127.0.0.1-0"));
         }
         fs::write(at("bob/tracker_info.txt"), "# from an invitation\nx\ncluster y\n").expect("written");
         let other = claim(dir.path()).expect_err("trackers that are no trial's").to_string();
@@ -267,10 +282,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("directory");
         let (trial, elsewhere) = (dir.path().join("trial"), dir.path().join("elsewhere/data/client-0.0.0.0-7000"));
         let own = trial.join("alice/data/client-127.0.0.1-0");
-        for kept in [&own, &elsewhere] {
-            fs::create_dir_all(kept).expect("made");
-            fs::write(kept.join("device.key"), "x").expect("written");
-        }
+        [&own, &elsewhere].into_iter().for_each(|kept| as_client_makes(kept));
         let refused = claim(&trial).expect_err("a client's own directory").to_string();
         assert!(refused.contains("alice") && refused.contains("--data-dir"), "{refused}");
         assert!(own.join("device.key").exists() && !trial.join(MARKER).exists());
@@ -280,6 +292,31 @@ mod tests {
             fs::write(trial.join(MARKER), "").expect("written");
             claim(&trial).expect("what a killed trial left");
             assert!(!own.exists() && elsewhere.join("device.key").exists());
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_only_named_as_a_clients_is_left_alone() {
+        let dir = tempfile::tempdir().expect("directory");
+        let data = dir.path().join("alice/data");
+        let (client, notes, key) =
+            (data.join("client-127.0.0.1-0"), data.join("client-notes"), data.join("client-keys"));
+        as_client_makes(&client);
+        for folder in [&notes, &key] {
+            fs::create_dir_all(folder).expect("made");
+        }
+        fs::write(notes.join("monday.txt"), "x").expect("written");
+        fs::write(key.join(DEVICE_KEY), "x").expect("written");
+        tidy(dir.path()).expect("tidied up");
+        assert!(notes.join("monday.txt").exists() && key.join(DEVICE_KEY).exists() && !client.exists());
+        // Nor do they keep a trial from being begun there.
+        assert!(claim(dir.path()).is_ok());
+        #[cfg(unix)]
+        {
+            as_client_makes(&dir.path().join("elsewhere"));
+            std::os::unix::fs::symlink(dir.path().join("elsewhere"), &client).expect("linked");
+            tidy(dir.path()).expect("tidied up");
+            assert!(client.join(DEVICE_KEY).exists(), "a link is a person's");
         }
     }
 }

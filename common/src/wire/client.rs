@@ -29,9 +29,9 @@ use crate::wire::sync::VersionVector;
 pub use self::argument::{FileSelector, IdPrefix, Password, Words};
 pub use self::push::Push;
 pub use self::rows::{
-    ClusterStatus, DeviceRow, FileInfo, FileRow, GroupRow, Happened, HitRow, InviteRow, InviteState, MemberRow,
-    NewsMark, NewsPage, NewsRow, OpenedFile, OpenedShare, Page, PeerRow, ProbeOutcome, ProbeRow, Probed, Relation,
-    ShareInfo, ShareRow, TrackerStatus, TreeHead,
+    ClusterStatus, DeviceRow, FileInfo, FileRow, GroupRow, Happened, HitRow, InviteInfo, InviteRow, InviteState,
+    MemberRow, NewsMark, NewsPage, NewsRow, OpenedFile, OpenedShare, Page, PeerRow, ProbeOutcome, ProbeRow, Probed,
+    Relation, ShareInfo, ShareRow, TrackerStatus, TreeHead,
 };
 
 /// Version of this conversation.
@@ -39,8 +39,9 @@ pub const VERSION: u16 = 1;
 /// What a tracker of this version knows beyond the first release of it; see [`Welcome::revision`]. Later ones include earlier
 /// ones.
 ///
-/// 1: [`Request::OpenFile`]. 2: folders and finding, from [`Request::StageTree`] to [`Request::Search`]. 3: all after that.
-pub const REVISION: u8 = 3;
+/// 1: [`Request::OpenFile`]. 2: folders and finding, from [`Request::StageTree`] to [`Request::Search`]. 3: from there to
+/// [`Request::LoginWithCode`]. 4: all after that.
+pub const REVISION: u8 = 4;
 
 /// From client to tracker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -477,6 +478,20 @@ pub enum Request {
         /// The new password.
         new: Password,
     },
+    /// What an invitation is for, and whether it still lets anybody in; asked by whoever holds its secret. Needs no login. Only for
+    /// a tracker of [revision](Welcome::revision) 4. Answer: `Invitation`.
+    CheckInvite {
+        /// The invitation's secret.
+        secret: InviteSecret,
+    },
+    /// As `News`, by a client that knows [`Happened::NewVersion`]: `News` tells new versions as new shares. Only for a tracker
+    /// of [revision](Welcome::revision) 4. Answer: `News`.
+    NewsWithVersions {
+        /// Only the shares of this group (members), the caller's own included.
+        files_of: Option<GroupName>,
+        /// Only what was before this.
+        before: Option<NewsMark>,
+    },
 }
 
 /// What a client is answered.
@@ -559,6 +574,8 @@ pub enum Response {
     },
     /// What has happened.
     News(NewsPage),
+    /// What an invitation is for.
+    Invitation(InviteInfo),
 }
 
 const _: () = assert!(MAX_TEXT <= 1024, "texts fit frames before login");

@@ -68,10 +68,10 @@ listed! {
         GetManifest FindPeers StartSeeding StopSeeding Announce GetTicket Status Cluster ListDevices EndLogin OpenFile
         StageTree Publish FindShare OpenShare GetTree ListShares Search
         AnnounceAs ProbeMe ProbeResult Invite ListInvites RevokeInvite AcceptInvite CreateInvitedUser
-        News LoginWithCode;
+        News LoginWithCode CheckInvite NewsWithVersions;
     Response: Done LoggedIn Groups Users Members Files File ManifestPart Peers Ticket Left Status
         Provisional Cluster Devices Opened Published Share OpenedShare TreePart Shares Hits Probed Invited Invites
-        Joined News;
+        Joined News Invitation;
     Push: JoinRequested Accepted Rejected Removed MadeAdmin Revoked SeederUp SessionEnded UserRenamed GroupRenamed
         Probe NewsHint;
     Refusal: Version NotLoggedIn BadCredentials SessionEnded UserExists NoSuchUser GroupExists NoSuchGroup NotAMember
@@ -79,10 +79,10 @@ listed! {
         PasswordRule Invalid RateLimited Busy TrackerDiskFull Internal Stale OtherPieceSize NoSuchInvite
         NoSuchInviteNumber;
     Mode: Dual Solo;
-    Happened: JoinRequested Accepted Rejected Removed MadeAdmin FileShared InvitationUsed;
+    Happened: JoinRequested Accepted Rejected Removed MadeAdmin FileShared InvitationUsed NewVersion;
     Relation: Admin Member Pending None;
     ProbeOutcome: Reached Refused Silent Unreachable Other;
-    InviteState: Open UsedUp Expired Revoked;
+    InviteState: Open UsedUp Expired Revoked Closed;
     FileSelector: Name IdPrefix;
     LeecherFrame: Hello Request Cancel Renew Revoked Rest;
     SeederFrame: Bitfield Have Run Cancelled Lost Goodbye;
@@ -168,7 +168,7 @@ fn the_bytes_of_every_message_stay_as_they_are() {
     check.samples(vec![Mode::Dual, Mode::Solo]);
     check.samples(vec![Relation::Admin, Relation::Member, Relation::Pending, Relation::None]);
     check.samples(samples::probe_outcomes());
-    check.samples(vec![InviteState::Open, InviteState::UsedUp, InviteState::Expired, InviteState::Revoked]);
+    check.samples(samples::invite_states());
     check.samples(samples::leecher_frames());
     check.samples(samples::seeder_frames());
     check.samples(samples::goodbyes());

@@ -89,8 +89,11 @@ pub enum Refusal {
         /// What was asked for: a name, or `id:` and digits.
         name: Text,
     },
-    /// `id:` with digits that several shares begin with.
-    #[error("several files of `{group}` begin with that id; give more digits (`list_files {group}` shows them)")]
+    /// `id:` with digits that several shares begin with, or the id of several things with the same bytes.
+    #[error(
+        "several shares of `{group}` have that id, or begin with it: give a name, or more digits (`list_files {group}` \
+         shows them)"
+    )]
     AmbiguousId {
         /// The group.
         group: GroupName,

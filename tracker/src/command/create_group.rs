@@ -21,8 +21,8 @@ fn decide(state: &State, me: &Login, quota: Quota, mint: Mint, name: GroupName) 
     if let Some(made) = state.group_claim(group) {
         return super::asked_again(made == (name, user));
     }
-    if state.group_name_taken(&name) {
-        return Err(Refusal::GroupExists(name).into());
+    if let Some(taken) = state.group_name_like(&name) {
+        return Err(Refusal::GroupExists(taken).into());
     }
     if quota.applies() {
         quota.new_group(state.groups_run(me.user, quota::GROUPS_RUN), state.groups_made(me.user))?;
@@ -54,7 +54,10 @@ mod tests {
         let f = Fixture::new().await;
         let (a, b) = (f.user("alice").await, f.user("bob").await);
         a.create_group("lab").await.expect("created");
-        assert!(matches!(b.create_group("LAB").await, Err(Refusal::GroupExists(_))));
+        // The one that is there is named: the typed one is no group's, so that nobody could ask to join it.
+        for name in ["lab", "LAB"] {
+            assert_eq!(b.create_group(name).await, Err(Refusal::GroupExists(group("lab"))));
+        }
         let row = &a.groups().await[0];
         assert_eq!((row.admin.as_str(), row.members, row.relation), ("alice", 1, Relation::Admin));
         assert_eq!(b.groups().await[0].relation, Relation::None);

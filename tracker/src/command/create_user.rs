@@ -56,7 +56,7 @@ fn standing(state: &State, mint: Mint, name: &UserName, by: By) -> Result<Standi
         return super::asked_again(made == *name).map(|_| Standing::Made);
     }
     sponsor(state, by)?;
-    if state.user_name_taken(name) { Err(Refusal::UserExists(name.clone()).into()) } else { Ok(Standing::Free) }
+    state.user_name_like(name).map_or(Ok(Standing::Free), |taken| Err(Refusal::UserExists(taken).into()))
 }
 
 /// The invitation that an account is made by, if that has not made enough. The use is counted when its holder joins.
@@ -92,7 +92,7 @@ mod tests {
         assert!(a.create("alice", "password1").await.is_ok());
         for taken in ["alice", "ALICE", "Alice"] {
             let refused = f.device().create(taken, "password2").await;
-            assert!(matches!(refused, Err(Refusal::UserExists(_))), "{taken}");
+            assert_eq!(refused, Err(Refusal::UserExists(user("alice"))), "{taken}: the name that logs in");
         }
         assert!(a.login("alice", "password1").await.is_ok());
         assert_eq!(a.login("ALICE", "password1").await, Err(Refusal::BadCredentials), "look-ups are exact");

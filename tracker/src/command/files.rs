@@ -99,10 +99,11 @@ pub(super) fn select(state: &State, group: GroupId, name: &GroupName, file: &Fil
             let (low, high) =
                 prefix_range(digits.as_str()).ok_or(StoreError::Content("digits that are not hexadecimal"))?;
             let first = state.shares_between(group, low, high, 1).pop().ok_or_else(none)?;
-            // The same content under several names, however many, is not ambiguous.
+            // The same content under several names, however many, is not ambiguous; but a folder may have the bytes of a
+            // file, or of another folder.
             let others = after(first.file).filter(|next| *next <= high);
             let other = others.map(|next| state.shares_between(group, next, high, 1)).unwrap_or_default();
-            match other.is_empty() {
+            match other.is_empty() && state.is_one_thing(group, first.file) {
                 true => Ok(first),
                 false => Err(Refusal::AmbiguousId { group: name.clone() }.into()),
             }

@@ -21,8 +21,12 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileId) 
     Ok(Effect::plain(Response::Peers(some_of(call.read(me, query).await?))))
 }
 
-/// The devices that seed `file` in `group` and are here, but for the one of `me`.
+/// The devices that seed `file` in `group` and are here, but for the one of `me`. Nobody seeds what is not shared any more, such
+/// as a version that was replaced.
 pub(super) fn seeders(state: &State, presence: &Presence, me: &Login, group: GroupId, file: FileId) -> Vec<PeerRow> {
+    if !state.is_shared(group, file) {
+        return Vec::new();
+    }
     let here = presence.here(now());
     let here = |s: Seeder| {
         let address = here.address(s.device, s.user)?;

@@ -25,7 +25,8 @@ fn row(state: &State, entry: &InvitationEntry, now: UnixSeconds) -> Option<Invit
     Some(InviteRow { number, by, uses, used, expires, state: state_of(entry, now) })
 }
 
-const fn state_of(entry: &InvitationEntry, now: UnixSeconds) -> InviteState {
+/// Whether an invitation lets anybody in, if its group is open.
+pub(super) const fn state_of(entry: &InvitationEntry, now: UnixSeconds) -> InviteState {
     if entry.revoked {
         InviteState::Revoked
     } else if entry.used >= entry.uses {

@@ -14,7 +14,14 @@ use crate::store::{NewsQuery, State};
 /// How long news are told, in seconds: 30 days, by this tracker's clock.
 const TOLD_FOR: u64 = 30 * 24 * 3600;
 
-pub(super) async fn run(call: &Call, me: &Login, files_of: Option<GroupName>, before: Option<NewsMark>) -> Outcome {
+/// `versions`: whether the client can be told that a share is a new version.
+pub(super) async fn run(
+    call: &Call,
+    me: &Login,
+    files_of: Option<GroupName>,
+    before: Option<NewsMark>,
+    versions: bool,
+) -> Outcome {
     let since = match files_of {
         Some(_) => Hlc::default(),
         None => Hlc::at_millis(ticket::now().saturating_sub(TOLD_FOR) * 1000),
@@ -26,7 +33,7 @@ pub(super) async fn run(call: &Call, me: &Login, files_of: Option<GroupName>, be
     };
     let page = call.read(me, query).await?;
     Ok(Effect::plain(Response::News(NewsPage {
-        rows: List::first_of(page.rows.into_iter().map(row)),
+        rows: List::first_of(page.rows.into_iter().map(|news| row(news, versions))),
         before: page.before.map(to_wire),
         cut: page.cut.map(to_wire),
     })))
@@ -40,7 +47,7 @@ const fn to_wire((at, key): Mark) -> NewsMark {
     NewsMark { stamp: at.to_stored().cast_unsigned(), key }
 }
 
-fn row(News { mark, group, what }: News) -> NewsRow {
+fn row(News { mark, group, what }: News, versions: bool) -> NewsRow {
     let what = match what {
         What::Requested(user) => Happened::JoinRequested { user },
         What::Accepted => Happened::Accepted,
@@ -48,7 +55,14 @@ fn row(News { mark, group, what }: News) -> NewsRow {
         What::Removed => Happened::Removed,
         What::MadeAdmin => Happened::MadeAdmin,
         What::CameIn(user) => Happened::InvitationUsed { user },
-        What::Shared(share) => Happened::FileShared {
+        What::NewVersion(share) if versions => Happened::NewVersion {
+            size: share.layout.len(),
+            file_id: share.file,
+            user: share.uploader,
+            entries: share.folder.map(|folder| folder.entries),
+            name: share.name,
+        },
+        What::Shared(share) | What::NewVersion(share) => Happened::FileShared {
             size: share.layout.len(),
             file_id: share.file,
             user: share.uploader,
@@ -67,12 +81,17 @@ mod tests {
     use common::wire::limits::MAX_NEWS;
     use common::wire::refusal::Refusal;
 
+    use crate::command::publish_tests::sync;
     use crate::command::tests::{Device, Fixture, group};
     use crate::fact::Fact;
     use crate::store::{State, StoreError};
 
     async fn page(device: &Device, files_of: Option<&str>, before: Option<NewsMark>) -> Result<NewsPage, Refusal> {
-        match device.ask(Request::News { files_of: files_of.map(group), before }).await? {
+        asked(device, Request::NewsWithVersions { files_of: files_of.map(group), before }).await
+    }
+
+    async fn asked(device: &Device, request: Request) -> Result<NewsPage, Refusal> {
+        match device.ask(request).await? {
             Response::News(page) => Ok(page),
             other => panic!("no news: {other:?}"),
         }
@@ -83,6 +102,7 @@ mod tests {
         let word = |what: &Happened| match what {
             Happened::JoinRequested { user } => format!("request {user}"),
             Happened::FileShared { name, user, .. } => format!("file {name} {user}"),
+            Happened::NewVersion { name, user, .. } => format!("version {name} {user}"),
             Happened::InvitationUsed { user } => format!("came {user}"),
             other => format!("{other:?}"),
         };
@@ -161,8 +181,34 @@ mod tests {
         f.admit(&a, &b, "lab").await;
         a.put_folder("project", &[("x", "1")]).await.expect("published");
         a.put_again("project", &[("x", "2")]).await.expect("replaced");
-        assert_eq!(told(&b).await, ["lab Accepted", "lab file project alice"], "one of them");
+        assert_eq!(told(&b).await, ["lab Accepted", "lab version project alice"], "one of them");
         assert_eq!(page(&a, Some("lab"), None).await.expect("his own, too").rows.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn both_trackers_say_what_is_a_new_version_to_clients_that_know_the_word() {
+        let [f, g] = Fixture::pair().await;
+        let (a, b) = (f.user("alice").await, f.user("bob").await);
+        a.create_group("lab").await.expect("created");
+        f.admit(&a, &b, "lab").await;
+        let there = b.twin(&g);
+        a.put_folder("project", &[("x", "1")]).await.expect("published");
+        a.put_folder("other", &[("y", "1")]).await.expect("published");
+        sync(&g, &f).await;
+        a.put_again("project", &[("x", "2")]).await.expect("replaced");
+        a.put_again("third", &[("z", "1")]).await.expect("nothing to replace");
+        let news = ["lab Accepted", "lab file other alice", "lab version project alice", "lab file third alice"];
+        assert_eq!(told(&b).await, news);
+        sync(&g, &f).await;
+        assert_eq!(told(&there).await, news);
+        // And back again: the first content is a version like any other.
+        a.put_again("project", &[("x", "1")]).await.expect("replaced");
+        assert_eq!(told(&b).await.last().map(String::as_str), Some("lab version project alice"));
+        let old = asked(&b, Request::News { files_of: None, before: None }).await.expect("news");
+        assert!(matches!(&old.rows[0].what, Happened::FileShared { name, .. } if name.as_str() == "project"));
+        assert!(old.rows.iter().all(|row| !matches!(row.what, Happened::NewVersion { .. })), "{old:?}");
+        let rows = page(&b, None, None).await.expect("news").rows;
+        assert!(rows.iter().map(|row| row.mark).eq(old.rows.iter().map(|row| row.mark)), "known by the same marks");
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ mod announce;
 mod answer;
 mod catch_up;
 mod change_password;
+mod check_invite;
 mod create_group;
 mod create_user;
 mod end_login;
@@ -287,6 +288,7 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, handed: H
     if let Some(me) = &login {
         charge(call, me, &request)?;
     }
+    let user = login.as_ref().map(|me| me.user);
     let me = || login.ok_or(Halt::Refused(Refusal::NotLoggedIn));
     match request {
         Request::CreateUser { user, password } => create_user::run(call, user, password, None).await,
@@ -349,8 +351,10 @@ async fn dispatch(call: &Call, login: Option<Login>, request: Request, handed: H
         Request::CreateInvitedUser { user, password, secret } => {
             create_user::run(call, user, password, Some(secret)).await
         }
-        Request::News { files_of, before } => list_news::run(call, &me()?, files_of, before).await,
+        Request::News { files_of, before } => list_news::run(call, &me()?, files_of, before, false).await,
+        Request::NewsWithVersions { files_of, before } => list_news::run(call, &me()?, files_of, before, true).await,
         Request::LoginWithCode { user, code, new } => login_with_code::run(call, user, code, new).await,
+        Request::CheckInvite { secret } => check_invite::run(call, user, secret).await,
     }
 }
 

@@ -71,7 +71,8 @@ pub(crate) const fn properties(request: &Request) -> Properties {
         | Request::ListShares { .. }
         | Request::ListInvites { .. }
         | Request::Search { .. }
-        | Request::News { .. } => LISTING,
+        | Request::News { .. }
+        | Request::NewsWithVersions { .. } => LISTING,
         Request::CreateUser { .. }
         | Request::CreateInvitedUser { .. }
         | Request::CreateGroup { .. }
@@ -80,6 +81,7 @@ pub(crate) const fn properties(request: &Request) -> Properties {
         | Request::StartSeeding { .. }
         | Request::StopSeeding { .. }
         | Request::ListDevices
+        | Request::CheckInvite { .. }
         | Request::GetTicket { .. } => PLAIN,
     }
 }

@@ -292,7 +292,7 @@ async fn a_tree_goes_with_the_last_share_of_it() {
 }
 
 /// What was decided at `from` is here, with manifests and trees, as the link brings them.
-async fn sync(to: &Fixture, from: &Fixture) {
+pub(super) async fn sync(to: &Fixture, from: &Fixture) {
     let (to, from) = (&to.services().store, &from.services().store);
     let out = from.outbox((*to.versions()).clone(), (u64::MAX >> 1, 0), usize::MAX).await.expect("read");
     let mut at = 0;
@@ -365,4 +365,41 @@ async fn a_sibling_that_does_not_know_folders_is_told_that_there_is_none() {
     assert_eq!(store.manifest_frame(id, 0, 10, false).await.expect("read"), SyncFrame::NoManifest(id));
     let known = store.manifest_frame(id, 0, 10, true).await.expect("read");
     assert!(matches!(known, SyncFrame::FolderManifest { tree, .. } if Some(tree) == share[0].folder.map(|f| f.tree)));
+}
+
+#[tokio::test]
+async fn nobody_seeds_what_was_replaced() {
+    let f = Fixture::new().await;
+    let (a, b) = (f.user("alice").await, f.user("bob").await);
+    a.create_group("lab").await.expect("created");
+    f.admit(&a, &b, "lab").await;
+    let old = a.upload("lab", "f", b"old").await.expect("uploaded");
+    a.announce(1).await.expect("announced");
+    assert_eq!(b.peers("lab", old).await, ["alice"]);
+    a.put("f", (None, b"new"), true).await.expect("published");
+    assert!(b.peers("lab", old).await.is_empty());
+    let new = a.share("f").await.expect("there").file.file_id;
+    assert_eq!(b.peers("lab", new).await, ["alice"]);
+}
+
+#[tokio::test]
+async fn an_id_that_several_things_have_with_the_same_bytes_is_ambiguous() {
+    let f = Fixture::new().await;
+    let a = f.user("alice").await;
+    a.create_group("lab").await.expect("created");
+    a.put_folder("one", &[("a", "AAA"), ("b", "BBB")]).await.expect("published");
+    let id = a.share("one").await.expect("there").file.file_id;
+    let by_id = format!("id:{id}");
+    a.put_folder("the same", &[("a", "AAA"), ("b", "BBB")]).await.expect("published");
+    assert_eq!(a.share(&by_id).await.expect("either is right").file.name.as_str(), "one");
+    a.put_folder("another", &[("x", "AAA"), ("y", "BBB")]).await.expect("published");
+    assert_eq!(a.share("another").await.expect("there").file.file_id, id);
+    assert_eq!(a.share(&by_id).await.err(), Some(Refusal::AmbiguousId { group: group("lab") }));
+    assert_eq!(a.open_share(&by_id).await.err(), Some(Refusal::AmbiguousId { group: group("lab") }));
+    // A folder, and a file with its bytes.
+    a.put_folder("of one", &[("c", "CCC")]).await.expect("published");
+    let id = a.share("of one").await.expect("there").file.file_id;
+    assert!(a.share(&format!("id:{id}")).await.is_ok());
+    a.put("c", (None, b"CCC"), false).await.expect("published");
+    assert_eq!(a.share(&format!("id:{id}")).await.err(), Some(Refusal::AmbiguousId { group: group("lab") }));
 }

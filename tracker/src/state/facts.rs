@@ -222,6 +222,7 @@ impl State {
         all.extend(self.open.iter().map(|(name, group)| format!("open {name:?} {:?}", self.groups[*group].id)));
         all.extend(self.ended.iter().map(|(at, m)| format!("ended {at:?} {:?}", self.memberships[*m].id)));
         all.extend(self.logouts.iter().map(|(at, s)| format!("logout {at:?} {:?}", self.sessions[*s].id)));
+        all.extend(self.withdrawals.iter().map(|(at, p)| format!("withdrawal {at:?} {:?}", self.publications[*p].id)));
         all.extend(self.passwords.iter().map(|(at, u)| format!("password {at:?} {:?}", self.users[*u].id)));
         all
     }

@@ -45,7 +45,9 @@ pub use undo::Undo;
 
 use crate::fact::{Hlc, Stamp};
 use crate::vote::{NameKind, Vote};
-use keys::{GroupKey, Index, KickKey, ManifestKey, MembershipKey, SessionKey, ShareKey, Table, UserKey};
+use keys::{
+    GroupKey, Index, KickKey, ManifestKey, MembershipKey, PublicationKey, SessionKey, ShareKey, Table, UserKey,
+};
 use rows::{
     At, CredentialRow, DeviceRow, FileRow, GroupRow, KickRow, ManifestRow, MembershipRow, PublicationRow, RunRow,
     ShareRow, Tally, UserRow,
@@ -89,6 +91,8 @@ pub struct State {
     ended: BTreeSet<(Hlc, MembershipKey)>,
     /// Ends of logins, by time.
     logouts: BTreeSet<(Hlc, SessionKey)>,
+    /// Publications that were withdrawn, by when.
+    withdrawals: BTreeSet<(Hlc, PublicationKey)>,
     /// Passwords, by time: whose.
     passwords: BTreeSet<(Hlc, UserKey)>,
     /// Shares of a user in a group.

@@ -157,9 +157,11 @@ impl State {
         row.claim.as_ref().filter(|_| row.votes == 0).map(|claim| claim.name.clone())
     }
 
-    /// Whether a name that differs at most in case is taken.
-    pub fn user_name_taken(&self, name: &UserName) -> bool {
-        self.claimants(name.as_str()).next().is_some()
+    /// The name in the way of a new user's: it differs at most in case. The one by which somebody logs in before one that is only told
+    /// apart.
+    pub fn user_name_like(&self, name: &UserName) -> Option<UserName> {
+        let first = self.claimants(name.as_str()).map(|user| &self.users[user]).min_by_key(|row| row.votes == 0)?;
+        Some(first.shown.clone().unwrap_or_else(|| name.clone()))
     }
 
     /// The name of a user, as it is shown.
@@ -251,8 +253,12 @@ impl State {
         Some((claim.name.clone(), self.users[claim.creator].id))
     }
 
-    /// Whether an open group has a name that differs at most in case.
-    pub fn group_name_taken(&self, name: &GroupName) -> bool {
-        self.group_claimants(name.as_str()).any(|group| !self.groups[group].live.is_empty())
+    /// The name in the way of a new group's: an open group has it, and it differs at most in case. The owner's before one that is only told
+    /// apart.
+    pub fn group_name_like(&self, name: &GroupName) -> Option<GroupName> {
+        let open =
+            self.group_claimants(name.as_str()).map(|group| &self.groups[group]).filter(|row| !row.live.is_empty());
+        let first = open.min_by_key(|row| row.votes == 0)?;
+        Some(first.shown.clone().unwrap_or_else(|| name.clone()))
     }
 }

@@ -70,6 +70,8 @@ pub enum What {
     CameIn(UserName),
     /// There is a share that was not there before.
     Shared(Box<Share>),
+    /// There is one in the place of what had its name.
+    NewVersion(Box<Share>),
 }
 
 /// A page of news.
@@ -301,7 +303,8 @@ impl State {
         let (publication, row) = self.publications.get(&id)?;
         let fact = row.fact.filter(|fact| row.listed && (own || fact.user != user))?;
         let share = self.share_first_by(group, fact.share, publication)?;
-        Some((self.groups[group].shown.clone()?, What::Shared(Box::new(share))))
+        let what = if self.took_a_place(publication) { What::NewVersion } else { What::Shared };
+        Some((self.groups[group].shown.clone()?, what(Box::new(share))))
     }
 }
 

@@ -18,6 +18,8 @@ use crate::fact::{Hlc, ManifestId, Stamp};
 const MAX_SHOWN_BYTES: usize = 246;
 /// To so many characters.
 const CUT_CHARS: usize = 60;
+/// So many names of one content are compared.
+const MOST_COMPARED: usize = 1000;
 
 /// A share: one file under one name in one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,8 +218,22 @@ impl State {
 
     pub(super) fn set_withdrawn(&mut self, publication: PublicationKey, withdrawn: Option<At>) -> Undo {
         let before = std::mem::replace(&mut self.publications[publication].withdrawn, withdrawn);
+        if let Some(before) = before {
+            self.withdrawals.remove(&(before.hlc(), publication));
+        }
+        if let Some(withdrawn) = withdrawn {
+            self.withdrawals.insert((withdrawn.hlc(), publication));
+        }
         self.refresh_publication(publication);
         Undo(Earlier::Withdrawn(publication, before))
+    }
+
+    /// Whether the event that published this has withdrawn something: what had its name, and nothing else is ever withdrawn.
+    pub(super) fn took_a_place(&self, publication: PublicationKey) -> bool {
+        let Some(Publication { at, .. }) = self.publications[publication].fact else { return false };
+        let at_the_time =
+            self.withdrawals.range((at.hlc(), PublicationKey::MIN)..).take_while(|(hlc, _)| *hlc == at.hlc());
+        at_the_time.map(|(_, other)| self.publications[*other].withdrawn).any(|withdrawn| withdrawn == Some(at))
     }
 
     /// Finds out anew whether a publication stands, and is seen.
@@ -458,6 +474,23 @@ impl State {
             }
         }
         page
+    }
+
+    /// Whether a group shares this content.
+    pub fn is_shared(&self, group: GroupId, file: FileId) -> bool {
+        let key = self.groups.find(&group).and_then(|group| self.files.find(&(group, file)));
+        key.is_some_and(|file| self.first_shares(file, 1).next().is_some())
+    }
+
+    /// Whether all shares of a content are one file, or folders of one tree. Of very many only the first are looked at.
+    pub fn is_one_thing(&self, group: GroupId, file: FileId) -> bool {
+        let Some(group) = self.groups.find(&group) else { return true };
+        let Some(file) = self.files.find(&(group, file)) else { return true };
+        let manifest = |publication: PublicationKey| Some(self.publications[publication].fact?.manifest);
+        let mut manifests =
+            self.first_shares(file, MOST_COMPARED).filter_map(|((_, publication), _)| manifest(publication));
+        let first = manifests.next();
+        manifests.all(|manifest| Some(manifest) == first)
     }
 
     /// The first `room` shares of a content, and those of the same time as the last: one content may have very many names.

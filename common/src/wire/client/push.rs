@@ -80,7 +80,7 @@ pub enum Push {
         address: SocketAddr,
     },
     /// There are news of a group of the receiver's: a hint to ask which ([`Request::News`](super::Request::News)). Only on connections where
-    /// that was asked before: others do not know it.
+    /// that was asked before, with versions or without: others do not know it.
     NewsHint {
         /// The group.
         group_id: GroupId,

@@ -216,6 +216,25 @@ pub enum InviteState {
     Expired,
     /// An admin has ended it.
     Revoked,
+    /// Its group has no member any more. Only told to whoever holds its secret, by a tracker of
+    /// [revision](super::Welcome::revision) 4.
+    Closed,
+}
+
+/// An invitation, as whoever holds its secret may see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+pub struct InviteInfo {
+    /// Where to.
+    pub group: GroupName,
+    /// Who made it.
+    pub by: UserName,
+    /// How many may still come by it, if it is open.
+    pub left: u32,
+    /// Until when it is good.
+    pub expires: UnixSeconds,
+    /// Whether it is.
+    pub state: InviteState,
 }
 
 /// A device on which the caller is logged in.
@@ -354,6 +373,20 @@ pub enum Happened {
     InvitationUsed {
         /// Who.
         user: UserName,
+    },
+    /// Something was shared in the place of what had its name, and is there. Told only to who asks for it
+    /// ([`Request::NewsWithVersions`](super::Request::NewsWithVersions)); others are told `FileShared`.
+    NewVersion {
+        /// Its name.
+        name: FileName,
+        /// Its length, in bytes.
+        size: u64,
+        /// Its id.
+        file_id: FileId,
+        /// Whoever shared it.
+        user: UserName,
+        /// Files and empty folders in it, if it is a folder.
+        entries: Option<u32>,
     },
 }
 

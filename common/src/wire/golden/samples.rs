@@ -12,10 +12,10 @@ use crate::reset_code::ResetCode;
 use crate::secret::{ClusterKey, ClusterSecret};
 use crate::ticket::{Revocation, Revoked, SessionToken, Signed, Statement, Ticket};
 use crate::wire::client::{
-    Call, ClientFrame, FileInfo, FileRow, FileSelector, GroupRow, Happened, Hello, HitRow, IdPrefix, InviteRow,
-    InviteState, MemberRow, Mode, NewsMark, NewsPage, NewsRow, OpenedFile, OpenedShare, Page, Password, PeerRow,
-    ProbeOutcome, ProbeRow, Probed, Push, Relation, Reply, Request, Response, ServerFrame, ShareInfo, ShareRow,
-    TrackerStatus, TreeHead, Welcome, Words,
+    Call, ClientFrame, FileInfo, FileRow, FileSelector, GroupRow, Happened, Hello, HitRow, IdPrefix, InviteInfo,
+    InviteRow, InviteState, MemberRow, Mode, NewsMark, NewsPage, NewsRow, OpenedFile, OpenedShare, Page, Password,
+    PeerRow, ProbeOutcome, ProbeRow, Probed, Push, Relation, Reply, Request, Response, ServerFrame, ShareInfo,
+    ShareRow, TrackerStatus, TreeHead, Welcome, Words,
 };
 use crate::wire::limits::{List, Text};
 use crate::wire::peer::{self, Goodbye, LeecherFrame, SeederFrame};
@@ -201,6 +201,8 @@ pub(super) fn requests() -> Vec<Request> {
         Request::News { files_of: None, before: None },
         Request::News { files_of: Some(lab()), before: Some(mark()) },
         Request::LoginWithCode { user: alice(), code: code(), new: password("battery staple") },
+        Request::CheckInvite { secret: invite_secret() },
+        Request::NewsWithVersions { files_of: Some(lab()), before: Some(mark()) },
     ]
 }
 
@@ -224,6 +226,7 @@ pub(super) fn happened() -> Vec<Happened> {
         shared(None),
         shared(Some(300)),
         Happened::InvitationUsed { user: bob() },
+        Happened::NewVersion { name: paper(), size: 1_000_000, file_id: file_id(), user: alice(), entries: Some(300) },
     ]
 }
 
@@ -322,7 +325,18 @@ pub(super) fn responses() -> Vec<Response> {
             before: Some(mark()),
             cut: None,
         }),
+        Response::Invitation(InviteInfo {
+            group: lab(),
+            by: alice(),
+            left: 300,
+            expires: 1_700_604_800,
+            state: InviteState::Revoked,
+        }),
     ]
+}
+
+pub(super) fn invite_states() -> Vec<InviteState> {
+    vec![InviteState::Open, InviteState::UsedUp, InviteState::Expired, InviteState::Revoked, InviteState::Closed]
 }
 
 fn invite_row() -> InviteRow {

@@ -172,7 +172,7 @@ impl<'a> Look<'a> {
         }
         self.found.truncate(exact);
         self.seen = self.found.iter().map(|(_, id, _)| *id).collect();
-        for class in [Class::NameStart, Class::WordStart, Class::Within] {
+        for class in self.query.classes() {
             for (part, terms) in parts.iter().zip(&chosen) {
                 let mut terms = terms.clone();
                 terms.extend(self.query.terms_of(class));

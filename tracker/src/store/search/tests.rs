@@ -95,6 +95,26 @@ async fn it_goes_on_where_it_was_and_is_made_anew_when_it_is_lost() {
     run(6, &["share 2", "share 3", "share 4", "share 5", "share 6"]).await;
 }
 
+/// A word of two letters was found only where a word begins, also beside one that says well enough where to look.
+#[tokio::test]
+async fn a_short_word_beside_a_longer_one_may_stand_anywhere() {
+    let dir = tempfile::tempdir().expect("directory");
+    let (store, tasks) = (open(dir.path()), TaskGroup::new());
+    begin(&store).await;
+    let following = tasks.spawn("search", store.clone().follow_search());
+    for (n, name) in (1..).zip(["report-7q.bin", "report of qualms.bin", "report.bin", "sequel.bin"]) {
+        publish(&store, n, name).await;
+    }
+    finds(&store, "sequel", &["sequel.bin"]).await;
+    finds(&store, "report q", &["report of qualms.bin", "report-7q.bin"]).await;
+    finds(&store, "epor 7q", &["report-7q.bin"]).await;
+    finds(&store, "epor q", &["report of qualms.bin", "report-7q.bin"]).await;
+    finds(&store, "q", &["report of qualms.bin"]).await;
+    finds(&store, "report qx", &[]).await;
+    store.close().await;
+    let _ = tokio::time::timeout(Duration::from_secs(20), following).await.expect("it ends with the database");
+}
+
 #[test]
 fn one_folder_under_many_names_has_its_paths_in_the_index_a_few_times() {
     use common::tree::{Entry, Tree};
@@ -168,6 +188,9 @@ async fn a_million_names_are_searched_in_twenty_milliseconds() {
         "report invoice holiday",
         "xyz archive",
         "archive txt file 9999999",
+        "0123456- x",
+        "report q",
+        "archive zq",
     ] {
         let query = Query::new(typed).expect("words");
         let mut times: Vec<Duration> = (0..5)

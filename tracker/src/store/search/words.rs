@@ -28,6 +28,8 @@ pub(super) enum Class {
     NameStart,
     /// Each word begins a word.
     WordStart,
+    /// Each word is in it, and those of one or two letters begin words.
+    ShortStart,
     /// Each word is in it.
     Within,
 }
@@ -101,13 +103,15 @@ impl Query {
     }
 
     /// Of a plain text, how well it has what is looked for; `None` if it does not. Words of one or two letters have to begin
-    /// a word.
+    /// a word, unless a longer one stands beside them.
     pub(super) fn class_of(&self, plain: &str) -> Option<Class> {
         let begins = |word: &String| words_of(plain).any(|rest| rest.starts_with(word.as_str()));
         let name = name_of(plain);
-        let has =
-            |word: &String| if is_short(word) { begins(word) || name.starts_with(word) } else { plain.contains(word) };
-        if !self.words.iter().all(has) {
+        if !self.words.iter().all(|word| plain.contains(word)) {
+            return None;
+        }
+        let shorts_begin = self.shorts().all(|word| begins(word) || name.starts_with(word));
+        if !shorts_begin && !self.has_long() {
             return None;
         }
         Some(if name == self.whole {
@@ -116,26 +120,43 @@ impl Query {
             Class::NameStart
         } else if self.words.iter().all(begins) {
             Class::WordStart
+        } else if shorts_begin && self.shorts().next().is_some() {
+            Class::ShortStart
         } else {
             Class::Within
         })
     }
 
+    /// The classes to ask for one after the other, besides that of names.
+    pub(super) fn classes(&self) -> impl Iterator<Item = Class> {
+        let (short, within) = (self.shorts().next().is_some(), self.has_long());
+        let last = [(Class::ShortStart, short), (Class::Within, within)].into_iter();
+        [Class::NameStart, Class::WordStart].into_iter().chain(last.filter_map(|(class, asked)| asked.then_some(class)))
+    }
+
+    /// Words that the index knows only as beginnings.
+    fn shorts(&self) -> impl Iterator<Item = &String> {
+        self.words.iter().filter(|word| is_short(word))
+    }
+
+    fn has_long(&self) -> bool {
+        self.words.iter().any(|word| !is_short(word))
+    }
+
     /// What the index may be asked of every text that has what is looked for, word by word.
     pub(super) fn terms(&self) -> Vec<Vec<String>> {
-        let begins =
-            |word: &str| if word.starts_with(char::is_alphanumeric) { beginning(&WORD, word) } else { Vec::new() };
-        self.words.iter().map(|word| if is_short(word) { begins(word) } else { three_by_three(word) }).collect()
+        // Beside a longer word a short one may stand anywhere, which the index does not know: it is seen in the text.
+        let is_alone = !self.has_long();
+        let short = |word: &str| if is_alone { begun(word) } else { Vec::new() };
+        self.words.iter().map(|word| if is_short(word) { short(word) } else { three_by_three(word) }).collect()
     }
 
     /// What it may be asked besides of texts of a class.
     pub(super) fn terms_of(&self, class: Class) -> Vec<String> {
         match class {
             Class::Name | Class::NameStart => beginning(&NAME, &self.whole),
-            Class::WordStart => {
-                let words = self.words.iter().filter(|word| word.starts_with(char::is_alphanumeric));
-                words.flat_map(|word| beginning(&WORD, word)).collect()
-            }
+            Class::WordStart => self.words.iter().flat_map(|word| begun(word)).collect(),
+            Class::ShortStart => self.shorts().flat_map(|word| begun(word)).collect(),
             Class::Within => Vec::new(),
         }
     }
@@ -158,6 +179,11 @@ fn three_by_three(word: &str) -> Vec<String> {
     threes.sort_unstable();
     threes.dedup();
     threes
+}
+
+/// The marked pairs of a text with a word that begins with `word`; none, if that begins no word.
+fn begun(word: &str) -> Vec<String> {
+    if word.starts_with(char::is_alphanumeric) { beginning(&WORD, word) } else { Vec::new() }
 }
 
 /// The marked pairs with which `text` begins.
@@ -197,6 +223,11 @@ mod tests {
             ("r", "docs/readme.txt", Some(Class::NameStart)),
             ("t", "docs/readme.txt", Some(Class::WordStart)),
             ("e", "docs/readme.txt", None),
+            ("e x", "docs/readme.txt", None),
+            ("readme s", "docs/readme.txt", Some(Class::Within)),
+            ("adme t", "docs/readme.txt", Some(Class::ShortStart)),
+            ("readme t", "docs/readme.txt", Some(Class::WordStart)),
+            ("readme q", "docs/readme.txt", None),
             (".g", "a/.git", Some(Class::NameStart)),
         ] {
             assert_eq!(class(typed, text), expected, "{typed} in {text}");
@@ -208,7 +239,8 @@ mod tests {
     #[test]
     fn what_is_asked_is_quoted() {
         let query = Query::new("a\"bc OR").expect("words");
-        assert_eq!(query.terms(), [vec!["\"bc".to_owned(), "a\"b".to_owned()], vec!["\u{1}or".to_owned()]]);
+        assert_eq!(query.terms(), [vec!["\"bc".to_owned(), "a\"b".to_owned()], vec![]]);
+        assert_eq!(query.terms_of(Class::ShortStart), ["\u{1}or"]);
         assert_eq!(all_of(&query.terms()[0]), "\"\"\"bc\" AND \"a\"\"b\"");
         let starts = query.terms_of(Class::NameStart);
         assert_eq!(starts, ["\u{3}a\"", "\u{4}\"b", "\u{5}bc", "\u{6}c "]);
