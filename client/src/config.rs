@@ -105,7 +105,7 @@ pub struct Args {
     pub print_config: bool,
     /// Open the page for a browser on this machine, and print a link to it: at 127.0.0.1:7080, or at ADDR:PORT. An address
     /// is written after the other arguments, or as --web=ADDR:PORT.
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_page_address)]
     pub web: Option<Option<SocketAddr>>,
     /// Let --web=ADDR:PORT be an address that others can reach: encrypted, and open to whoever has a link.
     #[arg(long, requires = "web")]
@@ -216,6 +216,17 @@ impl std::fmt::Debug for Pasted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Pasted(…)")
     }
+}
+
+/// An IP address, or `localhost`: a page that others can reach is asked for by the very address.
+fn parse_page_address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || {
+        format!(
+            "`{}` is not an IP address and a port, such as 127.0.0.1:7080; `localhost` serves as well",
+            Escaped(text)
+        )
+    };
+    parse_address(text).map_err(|_| wrong())?.to_string().parse().map_err(|_| wrong())
 }
 
 fn parse_address(text: &str) -> Result<HostPort, String> {
@@ -396,6 +407,17 @@ mod tests {
         }
         let nowhere = args("no-such-machine.invalid:1 t.txt").expect("a name").listen_at().expect_err("RFC 2606");
         assert_eq!(nowhere.code(), "invalid_argument");
+    }
+
+    #[test]
+    fn the_page_has_an_address_that_may_be_called_localhost() {
+        let web = |text: &str| args(&format!("127.0.0.1:0 t.txt --web={text}")).map(|a| a.web);
+        assert_eq!(web("LocalHost:7444").expect("good"), Some(Some(SocketAddr::from(([127, 0, 0, 1], 7444)))));
+        assert_eq!(web("[::1]:0").expect("good"), Some(Some("[::1]:0".parse().expect("an address"))));
+        for bad in ["localhost", "tracker.example:1", "7444"] {
+            let refused = web(bad).expect_err(bad).to_string();
+            assert!(refused.contains("is not an IP address and a port"), "{refused}");
+        }
     }
 
     #[test]

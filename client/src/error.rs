@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use common::address::HostPort;
 use common::escape::Escaped;
+use common::id::GroupName;
 use common::secret::ClusterPin;
 use common::wire::refusal::Refusal;
 
@@ -37,6 +38,11 @@ pub enum Error {
     /// The group has the file, but this device does not seed it.
     #[error("this device does not share `{0}`, so there is nothing to stop here")]
     NotShared(String),
+    /// What a download fetches is not shared any more.
+    #[error(
+        "`{0}` does not share this any more; a newer version may have taken its place: `list_files {0}` shows what there is"
+    )]
+    Withdrawn(GroupName),
     /// The content or the manifest is not what was announced.
     #[error("{0}")]
     Integrity(String),
@@ -85,9 +91,23 @@ pub enum Error {
     /// The tracker in use is of a release that does not know the question; there is another way to ask.
     #[error("the tracker is of an older release; install the present one there")]
     OldTracker,
+    /// No tracker that was asked knows an invitation.
+    #[error("{}", unknown_invite(*.all))]
+    UnknownInvite {
+        /// Whether all trackers of the list were asked.
+        all: bool,
+    },
     /// The answer did not come in time.
     #[error("{0}")]
     Timeout(String),
+    /// A change was sent to a tracker, and no answer has come: it may have been carried out all the same.
+    #[error("{}", in_doubt(.cause, .look.as_deref()))]
+    InDoubt {
+        /// Why there is no answer.
+        cause: Box<Self>,
+        /// The line that shows what has become of it.
+        look: Option<String>,
+    },
     /// The data directory or the port belongs to another process.
     #[error("{0}")]
     InUse(String),
@@ -155,7 +175,7 @@ impl Error {
             Self::InvalidArgument(_) => "invalid_argument",
             Self::BadCode => "bad_credentials",
             Self::NoSeeders(_) => "no_seeders",
-            Self::NotShared(_) => "no_such_file",
+            Self::NotShared(_) | Self::Withdrawn(_) => "no_such_file",
             Self::Integrity(_) => "integrity",
             Self::DiskFull { .. } => "disk_full",
             Self::Io { .. } => "io",
@@ -164,11 +184,27 @@ impl Error {
             Self::TrackersUnreachable(_) => "trackers_unreachable",
             Self::UntrustedTracker { .. } => "untrusted_tracker",
             Self::OldTracker => "internal",
+            Self::UnknownInvite { .. } => "no_such_invite",
             Self::Timeout(_) => "timeout",
+            Self::InDoubt { cause, .. } => cause.code(),
             Self::InUse(_) => "in_use",
             Self::Interrupted | Self::ClientEnded => "interrupted",
             Self::Told { code, .. } => code,
             Self::Internal(_) => "internal",
+        }
+    }
+
+    /// The same, of a change that was sent to a tracker.
+    pub(crate) fn in_doubt(self) -> Self {
+        Self::InDoubt { cause: Box::new(self), look: None }
+    }
+
+    /// With the line that shows what has become of the command, if that is in doubt.
+    #[must_use]
+    pub(crate) fn seen_by(self, line: Option<String>) -> Self {
+        match self {
+            Self::InDoubt { cause, look: None } => Self::InDoubt { cause, look: line },
+            other => other,
         }
     }
 
@@ -198,6 +234,25 @@ impl Error {
     }
 }
 
+/// That a change may have been carried out, and how to find out.
+fn in_doubt(cause: &Error, look: Option<&str>) -> String {
+    let look = look.map(|line| format!(": `{line}` shows it, once a tracker answers")).unwrap_or_default();
+    let cause = cause.to_string();
+    let stop = if cause.ends_with(['.', '?', '!']) { "" } else { "." };
+    format!("{cause}{stop} What was asked had been sent, and may have been done all the same{look}")
+}
+
+/// That an invitation is not known, at `all` trackers or at those that answer: it may be good all the same.
+const fn unknown_invite(all: bool) -> &'static str {
+    if all {
+        "this invitation is not known here, or not yet: if it was made just now, try again in a minute; if that is of no use, ask \
+         whoever sent it for another"
+    } else {
+        "this invitation is not known at the tracker that answers; the other one, which cannot be asked now, may know it: try \
+         again when it is back, or ask whoever sent it for another"
+    }
+}
+
 /// The error for an answer that does not fit its question.
 pub(crate) fn unexpected() -> Error {
     Error::Internal("the tracker's answer does not fit the question; install the same release on both".to_owned())
@@ -222,10 +277,12 @@ mod tests {
         let ours = [
             Error::Refused(Refusal::TrackerDiskFull),
             Error::NotShared(String::new()),
+            Error::UnknownInvite { all: true },
             Error::AccountUnknown(String::new()),
             Error::ClientEnded,
             Error::DiskFull { action: String::new() },
             Error::TrackersUnreachable(String::new()),
+            Error::Timeout(String::new()).in_doubt(),
         ];
         assert!(ours.iter().all(|e| CODES.contains(&e.code())));
     }

@@ -56,6 +56,7 @@ pub use self::inquiry::{Inquiry, SeederAnswer};
 use self::job::{Job, Opened, Wanted};
 use self::journal::Journal;
 pub use self::picker::{PieceState, Strategy};
+pub(crate) use self::progress::label;
 pub use self::progress::{DownloadId, DownloadRow, Downloaded, PeerProgress, Progress, State};
 use self::spec::{Spec, Specs};
 use self::swarm::Ground;

@@ -35,6 +35,8 @@ pub(crate) enum News {
     Ticket(Signed<Ticket>),
     /// The trackers cannot be asked at the moment.
     Trouble(Error),
+    /// It is not shared any more: only who has begun to serve it goes on.
+    Withdrawn(Error),
     /// There is no use in going on.
     Fatal(Error),
 }
@@ -129,11 +131,24 @@ impl PeerDiscovery {
         let group = self.group.reference(self.group_id);
         let request = Request::FindPeers { group, file_id: self.file_id };
         let news = match self.directory.call(request).await {
+            Ok(Response::Peers(peers)) if peers.is_empty() && self.is_withdrawn().await => {
+                News::Withdrawn(Error::Withdrawn(self.names.present(self.group_id, &self.group)))
+            }
             Ok(Response::Peers(peers)) => News::Peers(peers.into_vec()),
             Ok(_) => News::Trouble(unexpected()),
             Err(e) => self.judged(e),
         };
         self.tell(news).await;
+    }
+
+    /// Whether the group does not share the file any more, by the word of both trackers: then nobody who has it will come.
+    async fn is_withdrawn(&self) -> bool {
+        if self.directory.is_apart() || !self.wishes.borrow().hungry {
+            return false;
+        }
+        let Ok(file) = format!("id:{}", self.file_id).parse() else { return false };
+        let request = Request::FindShare { group: self.group.reference(self.group_id), file };
+        matches!(self.directory.call(request).await, Err(Error::Refused(Refusal::NoSuchFile { .. })))
     }
 
     /// The user is no longer in a group that was called `group` by then. The end of the membership says which group that

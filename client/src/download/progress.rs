@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use common::escape::Escaped;
 use common::id::{DeviceId, FileId, FileName, GroupName, UserName};
 use serde::{Deserialize, Serialize};
 
@@ -159,8 +160,22 @@ pub struct DownloadRow {
     pub group: GroupName,
     /// The share's name.
     pub name: FileName,
+    /// The path in that folder, if it is one file of a folder.
+    pub within: Option<String>,
     /// Where the file is, or will be.
     pub path: PathBuf,
     /// How it stands.
     pub progress: Progress,
+}
+
+impl DownloadRow {
+    /// What people call it.
+    pub fn label(&self) -> String {
+        label(&self.name, self.within.as_deref())
+    }
+}
+
+/// A share, or with a path the file of a folder that is there: `folder/path`. Escaped.
+pub(crate) fn label(name: &FileName, within: Option<&str>) -> String {
+    within.map_or_else(|| name.to_string(), |path| format!("{name}/{}", Escaped(path)))
 }

@@ -66,9 +66,11 @@ impl Downloads {
             move || Destination::resolve(&path, &name)
         })
         .await?;
-        if let Some(job) = self.at(&destination.path()) {
-            return self.go_on(&job, &info, &choice).await;
-        }
+        let outdated = match self.at(&destination.path()) {
+            Some(job) if is_outdated(&job, &info) => Some(job),
+            Some(job) => return self.go_on(&job, &info, &choice).await,
+            None => None,
+        };
         let merges = |folder: &TreeHead| self.is_known_copy(&info, folder, &destination) || force;
         let is_whole_folder = head.is_some() && choice.path.is_none();
         let may_merge = is_whole_folder && head.as_ref().is_some_and(merges);
@@ -97,6 +99,9 @@ impl Downloads {
             Some(folder) => Some(self.plan(&group, &info, folder).await?),
             None => None,
         };
+        if let Some(job) = outdated {
+            self.cancel(DownloadId(job.spec.n)).await?;
+        }
         let draft = Draft {
             user,
             group,
@@ -155,10 +160,11 @@ impl Downloads {
         Ok(plan)
     }
 
-    /// Whether the destination is this very folder, of which this device has shared something from there: what is missing
+    /// Whether the destination is this very folder, of which this device shares something from there: what is missing
     /// may be added.
     fn is_known_copy(&self, info: &FileInfo, head: &TreeHead, destination: &Destination) -> bool {
         let share = self.0.ground.shares.folder_at(info.group_id, &destination.path());
+        let share = share.filter(|share| share.unsound.is_none());
         share.is_some_and(|share| share.folder.is_some_and(|folder| folder.tree == head.id))
     }
 
@@ -210,6 +216,13 @@ impl Downloads {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a download was of a version that nobody shares any more, and this is what has its name now.
+fn is_outdated(job: &Job, info: &FileInfo) -> bool {
+    let is_of_name =
+        (job.spec.group_id, &job.spec.name) == (info.group_id, &info.name) && job.spec.file_id != info.file_id;
+    is_of_name && matches!(job.progress.borrow().error, Some(Error::Withdrawn(_)))
 }
 
 /// Refuses files that would make the folder that they come to one of our own.

@@ -47,6 +47,9 @@ impl Glob {
 impl FromStr for Glob {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("a pattern is empty, and fits nothing; write one like *.bin or run-[0-9]*".to_owned());
+        }
         let wrong = |e: globset::Error| {
             format!("`{}` is no pattern: {}; write one like *.bin or run-[0-9]*", Escaped(text), e.kind())
         };
@@ -171,5 +174,6 @@ mod tests {
         assert_eq!(names(&Wanted { page: number(1), ..Wanted::default() }).len(), 3);
         let refused = "[a".parse::<Glob>().expect_err("not closed");
         assert!(refused.contains("`[a` is no pattern"), "{refused}");
+        assert!("".parse::<Glob>().is_err_and(|e| e.contains("empty")));
     }
 }

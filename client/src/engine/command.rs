@@ -4,6 +4,7 @@
 //! `Argument::of`). Knows no terminal and no network.
 
 mod argument;
+mod effect;
 pub(crate) mod guide;
 
 use std::num::NonZeroU32;
@@ -16,7 +17,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use self::argument::{DevicePrefix, Hours, InviteLine, Lifetime, MaxRate, Order, Secret, ShareFile};
-use self::argument::{download_number, invitation_number, joined, positive, selector, subscription_number, uses};
+use self::argument::{
+    download_number, invitation_number, joined, pattern, positive, selector, share, subscription_number, uses,
+};
 use super::arrange::{Glob, SortBy};
 use super::paths;
 use crate::settings::{Direction, SettingName};
@@ -170,6 +173,12 @@ pub enum Command {
         #[arg(value_name = "line")]
         line: Option<InviteLine>,
     },
+    /// See which group an invitation is for, and whether it is still good; needs no login
+    CheckInvite {
+        /// The line that you were sent: `shoal-invite:…`; asked for when left out
+        #[arg(value_name = "line")]
+        line: Option<InviteLine>,
+    },
     /// List a group's invitations: how often each was used, and whether it is still good (admin)
     ListInvites {
         /// Which group
@@ -245,10 +254,10 @@ pub enum Command {
         #[arg(long)]
         force: bool,
         /// Of a folder only what this pattern fits; repeatable
-        #[arg(long, value_name = "glob", allow_hyphen_values = true)]
+        #[arg(long, value_name = "glob", allow_hyphen_values = true, value_parser = pattern)]
         only: Vec<String>,
         /// Of a folder not what this pattern fits; repeatable
-        #[arg(long, value_name = "glob", allow_hyphen_values = true)]
+        #[arg(long, value_name = "glob", allow_hyphen_values = true, value_parser = pattern)]
         except: Vec<String>,
     },
     /// Show downloads: state, progress, rate and peers
@@ -279,11 +288,13 @@ pub enum Command {
         #[arg(value_name = "group")]
         group: GroupName,
         /// Its name, or `id:` and at least 8 digits of its id
-        #[arg(value_name = "file_name")]
+        #[arg(value_name = "file_name", value_parser = share)]
         #[serde(serialize_with = "selector")]
         file_name: FileSelector,
     },
     /// Find shares, and files in folders, in all your groups
+    ///
+    /// A word of one or two letters is found where a word begins; beside a longer one, anywhere in the name.
     Search {
         /// What the name has to contain: words, or parts of them
         #[arg(value_name = "words", required = true, num_args = 1..)]
@@ -299,7 +310,7 @@ pub enum Command {
         #[arg(value_name = "group")]
         group: GroupName,
         /// Its name, or `id:` and at least 8 digits of its id
-        #[arg(value_name = "file_name")]
+        #[arg(value_name = "file_name", value_parser = share)]
         #[serde(serialize_with = "selector")]
         file_name: FileSelector,
     },
@@ -309,7 +320,7 @@ pub enum Command {
         #[arg(value_name = "group")]
         group: GroupName,
         /// Its name, or `id:` and at least 8 digits of its id
-        #[arg(value_name = "file_name")]
+        #[arg(value_name = "file_name", value_parser = share)]
         #[serde(serialize_with = "selector")]
         file_name: FileSelector,
     },
@@ -333,7 +344,7 @@ pub enum Command {
         /// The directory where it goes; made if it is missing
         #[arg(value_name = "destination", value_parser = paths::parser())]
         destination: PathBuf,
-        /// What is shared already, too
+        /// What is shared already, too; added to one that is there
         #[arg(long)]
         existing: bool,
     },
@@ -438,6 +449,7 @@ impl Command {
             Self::MakeAdmin { .. } => "make_admin",
             Self::Invite { .. } => "invite",
             Self::AcceptInvite { .. } => "accept_invite",
+            Self::CheckInvite { .. } => "check_invite",
             Self::ListInvites { .. } => "list_invites",
             Self::RevokeInvite { .. } => "revoke_invite",
             Self::UploadFile { .. } => "upload_file",
@@ -490,7 +502,7 @@ impl Command {
             Self::Login { password, code, new_password, .. } => {
                 password.is_some() || code.is_some() || new_password.is_some()
             }
-            Self::AcceptInvite { line } => line.is_some(),
+            Self::AcceptInvite { line } | Self::CheckInvite { line } => line.is_some(),
             Self::ChangePassword { old, new } => old.is_some() || new.is_some(),
             _ => false,
         }
@@ -562,6 +574,7 @@ mod tests {
             "make_admin",
             "invite",
             "accept_invite",
+            "check_invite",
             "list_invites",
             "revoke_invite",
             "upload_file",

@@ -220,9 +220,9 @@ mod tests {
 
     fn change(n: u64, state: State, have: u64) -> DownloadChange {
         let (group, name) = ("lab".parse().expect("a name"), "a.bin".parse().expect("a name"));
-        let (files, files_have) = (None, None);
+        let (within, files, files_have, reason) = (None, None, None, None);
         let row =
-            DownloadRow { n, group, name, state, have, size: 9, files_have, files, rate: 0, peers: 0, reason: None };
+            DownloadRow { n, group, name, within, state, have, size: 9, files_have, files, rate: 0, peers: 0, reason };
         DownloadChange { row, done: None, removed: false }
     }
 

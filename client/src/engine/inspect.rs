@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use common::id::{FileId, GroupId, GroupName};
+use common::id::GroupName;
 use common::ticket::{Signed, Ticket};
 use common::wire::client::{
     FileInfo, FileSelector, OpenedFile, OpenedShare, PeerRow, Request, Response, ShareInfo, TreeHead,
@@ -38,7 +38,7 @@ impl Engine {
         self.who().await?;
         let (share, known) = self.look_up(&group, file).await?;
         let info = &share.file;
-        let own = self.own(info.group_id, info.file_id);
+        let own = self.own(&share);
         let path = own.as_ref().map(|own| own.path.clone());
         let seeders = match known {
             Some((peers, ticket)) => {
@@ -75,10 +75,14 @@ impl Engine {
         }
     }
 
-    /// A share, as this device has it.
-    fn own(&self, group: GroupId, file_id: FileId) -> Option<ShareRow> {
+    /// A share, as this device has it, under whatever name. A file is not the folder that holds only it.
+    fn own(&self, share: &Described) -> Option<ShareRow> {
+        let (file, is_folder) = (&share.file, share.tree.is_some());
+        let is_it = |s: &ShareRow| {
+            s.here && (s.group_id, s.file_id, s.entries.is_some()) == (file.group_id, file.file_id, is_folder)
+        };
         let own = self.shares.list().unwrap_or_default();
-        own.into_iter().find(|s| s.group_id == group && s.file_id == file_id)
+        own.into_iter().filter(is_it).min_by_key(|s| s.name != file.name)
     }
 
     async fn seeders(&self, inquiry: &Inquiry, own: Option<ShareRow>, peers: Vec<PeerRow>) -> Vec<SeederRow> {
@@ -176,6 +180,8 @@ fn seeder_row(SeederAnswer { peer, pieces }: SeederAnswer, all: u32) -> SeederRo
 
 #[cfg(test)]
 mod tests {
+    use common::id::FileId;
+
     use super::*;
     use crate::share::NamedFiles;
 

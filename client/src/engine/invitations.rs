@@ -7,11 +7,11 @@ use std::sync::{MutexGuard, PoisonError};
 
 use common::id::GroupName;
 use common::invitation::{Invitation, InviteSecret};
-use common::wire::client::{self, Request, Response};
+use common::wire::client::{self, InviteInfo, InviteState, Request, Response};
 use common::wire::refusal::Refusal;
 
 use super::command::{InviteLine, Lifetime};
-use super::outcome::{Group, InviteEnd, InviteRow, Moment, NewInvite, Outcome};
+use super::outcome::{CheckedInvite, Group, InviteEnd, InviteRow, Moment, NewInvite, Outcome};
 use super::{Engine, Error, unexpected};
 use crate::error::Error::InvalidArgument;
 
@@ -51,6 +51,30 @@ impl Engine {
             }
             _ => Err(unexpected()),
         }
+    }
+
+    /// What an invitation is for, and whether it is good. The trackers may be apart: what one does not know, and of a group that has no
+    /// member for it, the others are asked.
+    pub(super) async fn check_invite(&self, line: Option<InviteLine>) -> Result<Outcome, Error> {
+        let none = || {
+            Error::Usage("an invitation is needed: `check_invite <line>`, with the line that you were sent".to_owned())
+        };
+        let InviteLine(invitation) = line.ok_or_else(none)?;
+        self.is_ours(&invitation).await?;
+        let request = Request::CheckInvite { secret: invitation.secret };
+        let first = match self.trackers.call(request.clone()).await {
+            Ok(Response::Invitation(info)) if info.state != InviteState::Closed => return Ok(info.into()),
+            Ok(Response::Invitation(info)) => Some(info),
+            Ok(_) => return Err(unexpected()),
+            Err(Error::Refused(Refusal::NoSuchInvite)) => None,
+            Err(e) => return Err(e),
+        };
+        let others = self.trackers.ask_others(&request).await;
+        let all = others.iter().all(|said| matches!(said, Ok(_) | Err(Error::Refused(Refusal::NoSuchInvite))));
+        let known = |said| if let Ok(Response::Invitation(info)) = said { Some(info) } else { None };
+        let mut known: Vec<_> = first.into_iter().chain(others.into_iter().filter_map(known)).collect();
+        known.sort_by_key(|info| info.state == InviteState::Closed);
+        known.into_iter().next().map(Outcome::from).ok_or(Error::UnknownInvite { all })
     }
 
     /// What this client was started with.
@@ -112,5 +136,12 @@ impl From<client::InviteRow> for InviteRow {
     fn from(row: client::InviteRow) -> Self {
         let client::InviteRow { number, by, uses, used, expires, state } = row;
         Self { n: number.into(), uses, used, expires: Moment(expires), by, state }
+    }
+}
+
+impl From<InviteInfo> for Outcome {
+    fn from(info: InviteInfo) -> Self {
+        let InviteInfo { group, by, left, expires, state } = info;
+        Self::Checked(CheckedInvite { group, by, left, expires: Moment(expires), state })
     }
 }

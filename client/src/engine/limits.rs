@@ -88,6 +88,11 @@ impl Engine {
         LimitTable { up, down, limits }
     }
 
+    /// Those of the whole client, whatever the clock says.
+    pub(crate) fn client_limits(&self) -> Ways<Limit> {
+        self.controls.active().limit
+    }
+
     /// How many are served at a time, as it is typed.
     pub(crate) fn seeding_slots(&self) -> String {
         self.controls.active().value(SettingName::SeedingSlots)

@@ -54,7 +54,7 @@ impl Engine {
     /// What this device has whole and shares in a group.
     fn shared_in(&self, group: &GroupName) -> HashSet<FileId> {
         let own = self.shares.list().unwrap_or_default();
-        own.into_iter().filter(|share| share.group == *group).map(|share| share.file_id).collect()
+        own.into_iter().filter(|share| share.here && share.group == *group).map(|share| share.file_id).collect()
     }
 
     /// All rows: each page begins after the last row of the one before.

@@ -58,7 +58,7 @@ use crate::download::{Choice, Downloads};
 use crate::error::Error;
 use crate::settings::{Given, Settings, Values};
 use crate::share::{Shares, UploadAs};
-use crate::trackers::{self, LoggedIn, Notice, Trackers, unexpected};
+use crate::trackers::{self, LoggedIn, Notice, Trackers, acknowledged, unexpected};
 use crate::transfer::Limits;
 
 /// The handles that commands work with.
@@ -232,6 +232,13 @@ impl Engine {
     /// # Errors
     /// Whatever keeps it from succeeding.
     pub async fn run(&self, command: Command, call: &Call) -> Result<Outcome, Error> {
+        let shown_by = command.shown_by();
+        let (done, is_solo) = acknowledged::noted(self.carry_out(command, call)).await;
+        let done = done.map_err(|e| e.seen_by(shown_by))?;
+        Ok(if is_solo { done.of_one_tracker() } else { done })
+    }
+
+    async fn carry_out(&self, command: Command, call: &Call) -> Result<Outcome, Error> {
         match command {
             Command::CreateUser { user, password, invite } => {
                 let password = new_password(password)?;
@@ -291,6 +298,7 @@ impl Engine {
             }
             Command::Invite { group, uses, expires } => self.invite(group, uses.get(), expires).await,
             Command::AcceptInvite { line } => self.accept_invite(line).await,
+            Command::CheckInvite { line } => self.check_invite(line).await,
             Command::ListInvites { group } => self.list_invites(group).await,
             Command::RevokeInvite { group, n } => self.revoke_invite(group, n).await,
             Command::ListGroups => self.list_groups().await,

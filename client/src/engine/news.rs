@@ -26,6 +26,9 @@ pub struct News {
     /// The name that went to somebody else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed: Option<String>,
+    /// Whether what was shared has taken the place of what had its name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new_version: bool,
     /// All of it as a sentence; what came from the network is escaped.
     pub text: String,
 }
@@ -122,7 +125,7 @@ impl Happening {
 impl News {
     /// News that are about no group and no user.
     pub(crate) fn of(event: Happening, text: String) -> Self {
-        Self { event, group: None, user: None, claimed: None, text }
+        Self { event, group: None, user: None, claimed: None, new_version: false, text }
     }
 
     pub(super) fn in_group(event: Happening, group: &GroupName, text: String) -> Self {

@@ -82,8 +82,9 @@ impl Engine {
             // `id:` and digits stand for a name.
             let row = self.downloads.row(id);
             let name = row.as_ref().map_or(asked_for, |row| row.name.as_str().to_owned());
+            let within = row.as_ref().and_then(|row| row.within.clone());
             let group = row.map_or(group, |row| row.group);
-            return Ok(Outcome::Downloading { n: id.0, group, name });
+            return Ok(Outcome::Downloading { n: id.0, group, name, within });
         }
         let done = tokio::select! {
             done = self.downloads.finished(id) => done?,

@@ -5,7 +5,7 @@ use common::escape::Escaped;
 use super::console::Console;
 use super::prompt::editor::{Answer, Prompt};
 use crate::engine::Command;
-use crate::engine::command::Secret;
+use crate::engine::command::{InviteLine, Secret};
 use crate::error::Error;
 
 /// Whether a password or an invitation was left out.
@@ -17,6 +17,7 @@ pub(super) fn needs_password(command: &Command) -> bool {
             | Command::Login { code: Some(_), new_password: None, .. }
             | Command::ChangePassword { old: None, .. }
             | Command::AcceptInvite { line: None }
+            | Command::CheckInvite { line: None }
     )
 }
 
@@ -43,13 +44,14 @@ pub(super) async fn ask(prompt: &Prompt, console: &Console, command: Command) ->
                 Err(e) => return Some(Err(e)),
             }
         }
-        Command::AcceptInvite { line: None } => {
-            let typed = one(prompt, console, "the line that you were sent: ").await?;
-            match typed.as_str().parse() {
-                Ok(line) => Command::AcceptInvite { line: Some(line) },
-                Err(e) => return Some(Err(Error::InvalidArgument(e))),
-            }
-        }
+        Command::AcceptInvite { line: None } => match line_sent(prompt, console).await? {
+            Ok(line) => Command::AcceptInvite { line: Some(line) },
+            Err(e) => return Some(Err(e)),
+        },
+        Command::CheckInvite { line: None } => match line_sent(prompt, console).await? {
+            Ok(line) => Command::CheckInvite { line: Some(line) },
+            Err(e) => return Some(Err(e)),
+        },
         Command::ChangePassword { old: None, .. } => {
             let old = Some(one(prompt, console, "present password: ").await?);
             match twice(prompt, console, "new password: ").await? {
@@ -60,6 +62,12 @@ pub(super) async fn ask(prompt: &Prompt, console: &Console, command: Command) ->
         other => other,
     };
     Some(Ok(filled))
+}
+
+/// An invitation, or the message that it stands in.
+async fn line_sent(prompt: &Prompt, console: &Console) -> Option<Result<InviteLine, Error>> {
+    let typed = one(prompt, console, "the line that you were sent: ").await?;
+    Some(typed.as_str().parse().map_err(Error::InvalidArgument))
 }
 
 async fn one(prompt: &Prompt, console: &Console, question: &str) -> Option<Secret> {

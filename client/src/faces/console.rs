@@ -18,13 +18,15 @@ use unicode_width::UnicodeWidthStr;
 const WAITING: usize = 64;
 /// How long a command's output may take to appear before the next prompt is drawn all the same.
 const FLUSH: Duration = Duration::from_millis(300);
+/// Ends with a line break, and leaves the cursor in its row.
+const UP_AND_DOWN: &str = "\u{1b}[1A\n";
 /// Size of a terminal that is not known.
 const COLUMNS: usize = 80;
 const ROWS: usize = 24;
 
 /// Writes to the terminal while a line is being typed.
 pub(super) trait Printer: Send {
-    /// Writes `text`, which ends with a line break, above the line being typed.
+    /// Writes `text` above the line being typed. It ends with a line break: the editor adds one where it is missing.
     fn print(&mut self, text: String);
 }
 
@@ -190,7 +192,8 @@ impl Live {
         }
         let erase = self.erase(size);
         self.lines = lines;
-        Some(erase + &self.draw())
+        let drawn = if self.lines.is_empty() { UP_AND_DOWN.to_owned() } else { self.draw() };
+        Some(erase + &drawn)
     }
 
     /// What to write so that the live lines go away from above a line that was typed in so many `rows`: it stays, as
@@ -200,7 +203,11 @@ impl Live {
         self.lines.clear();
         // What has left the screen is out of reach.
         let in_reach = live > 0 && live + rows < size.rows;
-        in_reach.then(|| format!("\r\u{1b}[{}A\u{1b}[{live}M\u{1b}[{rows}B", live + rows))
+        in_reach.then(|| {
+            // One row less: the line break is the last.
+            let down = if rows > 1 { format!("\u{1b}[{}B", rows - 1) } else { String::new() };
+            format!("\r\u{1b}[{}A\u{1b}[{live}M{down}\n", live + rows)
+        })
     }
 
     /// What to write so that there are no live lines any more.
@@ -326,7 +333,7 @@ mod tests {
         assert_eq!(live.replace(lines(&["a 1%"]), SIZE), None, "nothing has changed");
         assert_eq!(live.replace(lines(&["a 2%", "b"]), SIZE).as_deref(), Some("\u{1b}[1A\r\u{1b}[Ja 2%\nb\n"));
         assert_eq!(live.insert("news", SIZE), "\u{1b}[2A\r\u{1b}[Jnews\na 2%\nb\n");
-        assert_eq!(live.end(SIZE).as_deref(), Some("\u{1b}[2A\r\u{1b}[J"));
+        assert_eq!(live.end(SIZE).as_deref(), Some("\u{1b}[2A\r\u{1b}[J\u{1b}[1A\n"));
         assert_eq!(live.replace(lines(&["a 3%"]), SIZE), None, "it is over");
     }
 
@@ -343,9 +350,29 @@ mod tests {
         let mut live = Live::default();
         assert!(live.lift(1, SIZE).is_none(), "there are none");
         let _ = live.replace(lines(&["a", "b"]), SIZE);
-        assert_eq!(live.lift(1, SIZE).as_deref(), Some("\r\u{1b}[3A\u{1b}[2M\u{1b}[1B"));
+        assert_eq!(live.lift(1, SIZE).as_deref(), Some("\r\u{1b}[3A\u{1b}[2M\n"));
         assert_eq!(live.replace(lines(&["a"]), SIZE).as_deref(), Some("a\n"), "and begin anew");
         assert!(live.lift(30, SIZE).is_none(), "out of reach");
+        let _ = live.replace(lines(&["a"]), SIZE);
+        assert_eq!(live.lift(3, SIZE).as_deref(), Some("\r\u{1b}[4A\u{1b}[1M\u{1b}[2B\n"));
+    }
+
+    /// The editor adds a line break to what has none: once for each row that had gone, there was an empty one.
+    #[test]
+    fn whatever_is_written_while_a_line_is_typed_ends_with_a_line_break() {
+        let mut live = Live::default();
+        let written = [
+            live.replace(lines(&["a 1%"]), SIZE),
+            Some(live.insert("news", SIZE)),
+            live.replace(Vec::new(), SIZE),
+            live.replace(lines(&["b"]), SIZE),
+            live.lift(2, SIZE),
+            live.replace(lines(&["b"]), SIZE),
+            live.end(SIZE),
+        ];
+        for text in written {
+            assert!(text.as_deref().is_some_and(|text| text.ends_with('\n')), "{text:?}");
+        }
     }
 
     #[test]

@@ -38,7 +38,9 @@ pub(crate) fn parse_words(words: &[String]) -> Option<Parsed> {
     // A message that an invitation stands in may be pasted as it is.
     let joined;
     let words = match words {
-        [accept, message @ ..] if accept == "accept_invite" && message.len() > 1 => {
+        [command, message @ ..]
+            if ["accept_invite", "check_invite"].contains(&command.as_str()) && message.len() > 1 =>
+        {
             joined = [typed.clone(), message.join(" ")];
             &joined[..]
         }
@@ -285,7 +287,13 @@ mod tests {
             ("join_group ../etc", "not a valid name"),
             ("create_user -x password1", "usage"),
             ("download_file lab id:12 .", "8 to 64 hexadecimal"),
-            ("download_file lab a/../b .", "names a directory"),
+            ("download_file lab a/../b .", "`..` in it"),
+            ("info lab a/b", "path separator"),
+            ("upload_file '' lab", "a path is empty"),
+            ("subscribe lab '*' ''", "a path is empty"),
+            ("subscribe lab '' /x", "a pattern is empty"),
+            ("download_file lab a . --only ''", "a pattern is empty"),
+            ("download_file lab a . --except=", "a pattern is empty"),
             ("upload_file f lab --piece-size big", "not a size"),
             ("pause_download x", "`x` is not the number of a download; `show_downloads` shows them"),
             ("pause_download -- -1", "not the number of a download"),

@@ -148,7 +148,7 @@ impl Drawn {
         let (drawn, bar) = (self.clone(), OnceLock::new());
         Arc::new(move |progress| {
             let label = || match progress {
-                Progress::Download(row) => row.name.to_string(),
+                Progress::Download(row) => row.label(),
                 Progress::Hashing(hashing) => format!("hashing {}", hashing.name),
                 Progress::Verifying(reading) => format!("verifying {}", reading.name),
             };

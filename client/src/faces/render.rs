@@ -17,8 +17,8 @@ use self::tables::{
 };
 use crate::engine::Outcome;
 use crate::engine::outcome::{
-    Downloaded, FileRow, Finding, GroupRow, HitRow, Info, Kind, LimitTable, Limits, Moment, NewInvite, NewsRow,
-    PageLink, Reach, ReachState, Status, Subscribed, TrackerRow, TreeRow, Uploaded, mode_word,
+    CheckedInvite, Downloaded, FileRow, Finding, GroupRow, HitRow, Info, Kind, LimitTable, Limits, Moment, NewInvite,
+    NewsRow, PageLink, Reach, ReachState, Status, Subscribed, TrackerRow, TreeRow, Uploaded, mode_word,
 };
 use crate::error::{Error, shown};
 use crate::units::{ago, count, duration, percent, rate, size};
@@ -26,6 +26,13 @@ use crate::units::{ago, count, duration, percent, rate, size};
 /// What is said of a name that only one tracker has confirmed so far.
 const PROVISIONAL: &str = ". The other tracker is away: if the name was claimed there before, \
                            yours gets a suffix when they meet again";
+
+/// What is said of anything else that only one tracker has so far.
+const OF_ONE_TRACKER: &str = "the other tracker is away and has not heard of this yet: it will when both are back";
+
+/// That nothing was found by words of one or two letters alone.
+pub(super) const NO_BEGINNING: &str = "no name in your groups has words that begin so; a word of one or two letters is looked for within \
+                                       others only beside a longer one";
 
 /// What people see of an outcome.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,6 +48,7 @@ pub(crate) struct Text {
 /// An outcome, for people.
 pub(crate) fn text(outcome: &Outcome) -> Text {
     let (data, message) = match outcome {
+        Outcome::OfOneTracker(done) => return of_one_tracker(done),
         Outcome::UserCreated { user, provisional } => {
             said(format!("account `{user}` created{}", if *provisional { PROVISIONAL } else { "" }))
         }
@@ -59,6 +67,7 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         Outcome::AdminMade(m) => said(format!("{} is the admin of `{}` now", m.user, m.group)),
         Outcome::Invited(invite) => (invite.invite.0.to_line().to_string(), invited(invite)),
         Outcome::Joined(g) => said(format!("you are a member of `{}` now", g.group)),
+        Outcome::Checked(i) => (checked(i), String::new()),
         Outcome::Invites { group, invites } => {
             rows(invites_table(invites), &format!("there are no invitations into `{group}`"))
         }
@@ -72,7 +81,10 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
             let copy = removed.as_ref().map(|path| format!("; the copy of it at {} is removed", shown(path)));
             said(format!("`{name}` in `{group}` is no longer seeded from here{}", copy.unwrap_or_default()))
         }
-        Outcome::Downloading { n, group, name } => said(format!("download {n}: `{}` from `{group}`", Escaped(name))),
+        Outcome::Downloading { n, group, name, within } => {
+            let within = within.as_ref().map(|path| format!("/{}", Escaped(path))).unwrap_or_default();
+            said(format!("download {n}: `{}{within}` from `{group}`", Escaped(name)))
+        }
         Outcome::Whoami(u) => (u.user.to_string(), String::new()),
         Outcome::Groups { groups } => rows(groups_table(groups), "there are no groups yet"),
         Outcome::Requests { requests, group } => {
@@ -99,7 +111,7 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         Outcome::Unsubscribed { n, group } => {
             said(format!("subscription {n} has ended; what came from `{group}` stays"))
         }
-        Outcome::Hits { hits, more } => found(hits, *more),
+        Outcome::Hits { hits, more, short } => found(hits, *more, *short),
         Outcome::Info(i) => (info(i), String::new()),
         Outcome::Verified(v) => said(format!(
             "`{}` in `{}`: all of it at {} is what was published, {} in {}",
@@ -119,6 +131,19 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         Outcome::ShutDown {} => said("the client was shut down".to_owned()),
     };
     Text { data, message, hint: hint(outcome) }
+}
+
+/// What only one of two trackers has so far.
+fn of_one_tracker(done: &Outcome) -> Text {
+    let all = text(done);
+    let meanwhile = match done {
+        Outcome::Removed(m) => {
+            format!(". Members that reach only that one may go on sharing with {} until then", m.user)
+        }
+        _ => String::new(),
+    };
+    let before = if all.message.is_empty() { String::new() } else { format!("{}\n", all.message) };
+    Text { message: format!("{before}{OF_ONE_TRACKER}{meanwhile}"), ..all }
 }
 
 fn said(message: String) -> (String, String) {
@@ -149,25 +174,28 @@ fn minute(at: Moment) -> String {
 
 fn subscribed(s: &Subscribed) -> String {
     let which = s.glob.as_ref().map(|glob| format!(" and fits `{}`", Escaped(glob))).unwrap_or_default();
-    let waiting = match s.waiting {
-        0 => String::new(),
-        n => format!("; and {}", count(n, "share that is there", "shares that are there")),
-    };
     let here = match s.here {
         0 => String::new(),
         n => format!("; {} here already", count(n, "share is", "shares are")),
     };
     let acts = if s.acts { "" } else { ". It acts while a client runs here: at the prompt, or with `client --stay`" };
-    format!(
-        "subscription {}: what is shared in `{}` from now on{which} comes to {}{waiting}{here}{acts}",
-        s.n,
-        s.group,
-        shown(&s.destination)
-    )
+    let (n, group, to) = (s.n, &s.group, shown(&s.destination));
+    if s.extended {
+        let waiting = match s.waiting {
+            0 => "what is there has come, or is on its way".to_owned(),
+            n => format!("{} to {to} as well", count(n, "share that is there comes", "shares that are there come")),
+        };
+        return format!("subscription {n} was there before, and goes on; {waiting}{here}{acts}");
+    }
+    let waiting = match s.waiting {
+        0 => String::new(),
+        n => format!("; and {}", count(n, "share that is there", "shares that are there")),
+    };
+    format!("subscription {n}: what is shared in `{group}` from now on{which} comes to {to}{waiting}{here}{acts}")
 }
 
 /// What was found, or a page of it.
-fn found(hits: &[HitRow], more: bool) -> (String, String) {
+fn found(hits: &[HitRow], more: bool, short: bool) -> (String, String) {
     let table = table(
         ["SIZE", "GROUP", "ID", "NAME"],
         hits.iter().map(|h| {
@@ -179,6 +207,7 @@ fn found(hits: &[HitRow], more: bool) -> (String, String) {
         }),
     );
     let message = match (hits.is_empty(), more) {
+        (true, _) if short => NO_BEGINNING,
         (true, _) => "nothing in your groups has all of these words in its name",
         (false, true) => "there is more: `--page` shows others, and a further word fewer",
         (false, false) => "",
@@ -226,6 +255,7 @@ fn left(group: &GroupName, was: Relation, withdrawn: u64) -> String {
 /// The natural next command.
 fn hint(outcome: &Outcome) -> Option<String> {
     match outcome {
+        Outcome::OfOneTracker(done) => hint(done),
         Outcome::UserCreated { user, .. } => Some(format!("login {user}")),
         Outcome::LoggedIn(_) => Some("list_groups".to_owned()),
         Outcome::LoggedOut {} => Some("login <user>".to_owned()),
@@ -242,6 +272,8 @@ fn hint(outcome: &Outcome) -> Option<String> {
         Outcome::Invited(i) => Some(format!("list_invites {}", i.group)),
         Outcome::Joined(g) => Some(format!("list_files {}", g.group)),
         Outcome::InviteRevoked(i) => Some(format!("list_invites {}", i.group)),
+        Outcome::Checked(i) if i.state == InviteState::Open => Some("accept_invite".to_owned()),
+        Outcome::Checked(i) => (i.state != InviteState::Closed).then(|| format!("join_group {}", i.group)),
         Outcome::Invites { group, invites } => {
             let open = invites.iter().find(|i| i.state == InviteState::Open);
             Some(open.map_or_else(|| format!("invite {group}"), |_| format!("list_members {group}")))
@@ -301,6 +333,24 @@ fn after_groups(groups: &[GroupRow]) -> String {
         (None, Some(other)) => format!("join_group {}", other.group),
         (None, None) => "create_group <group>".to_owned(),
     }
+}
+
+/// Where an invitation leads that is good, by whom, and for how long.
+pub(super) fn invited_to(i: &CheckedInvite) -> String {
+    format!("`{}` by {} ({} left, until {})", i.group, i.by, count(i.left.into(), "use", "uses"), minute(i.expires))
+}
+
+/// What an invitation is for, or why it is over.
+pub(super) fn checked(i: &CheckedInvite) -> String {
+    let why = match i.state {
+        InviteState::Open => return format!("an invitation to {}", invited_to(i)),
+        InviteState::UsedUp => "is used up".to_owned(),
+        InviteState::Expired => format!("has expired ({})", minute(i.expires)),
+        InviteState::Revoked => "was revoked".to_owned(),
+        InviteState::Closed => "is over, as the group is: its last member has left".to_owned(),
+    };
+    let remedy = if i.state == InviteState::Closed { String::new() } else { format!("; ask {} for another", i.by) };
+    format!("the invitation to `{}` by {} {why}{remedy}", i.group, i.by)
 }
 
 /// What there is to know of an invitation besides its line.

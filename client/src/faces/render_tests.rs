@@ -12,8 +12,8 @@ use crate::engine::Progress;
 use crate::engine::command::InviteLine;
 use crate::engine::news::{Happening, News};
 use crate::engine::outcome::{
-    DeviceRow, DownloadRow, InviteEnd, InviteRow, LimitRow, LimitTable, Member, MemberRow, PeerShare, SettingRow,
-    ShareRow, ShareState, Skipped, State, SubscriptionRow, TreeRow, UploadedFolder, User,
+    CheckedInvite, DeviceRow, DownloadRow, InviteEnd, InviteRow, LimitRow, LimitTable, Member, MemberRow, PeerShare,
+    SettingRow, ShareRow, ShareState, Skipped, State, SubscriptionRow, TreeRow, UploadedFolder, User,
 };
 use crate::units::age;
 
@@ -53,6 +53,7 @@ fn download_row(state: State) -> DownloadRow {
         n: 1,
         group: name("lab"),
         name: name::<FileName>("a.bin"),
+        within: None,
         state,
         have: 999,
         size: 1000,
@@ -73,6 +74,14 @@ fn downloaded_row() -> Downloaded {
 /// Accepts the invitation of [`new_invite`].
 static ACCEPT: std::sync::LazyLock<String> =
     std::sync::LazyLock::new(|| format!("accept_invite {}", *new_invite(false).invite.0.to_line()));
+
+/// Asks what it is for.
+static CHECK: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| ACCEPT.replace("accept", "check"));
+
+fn checked_invite(state: InviteState) -> CheckedInvite {
+    let left = if state == InviteState::Open { 3 } else { 0 };
+    CheckedInvite { group: name("lab"), by: name("alice"), left, expires: Moment(1_700_000_000), state }
+}
 
 fn new_invite(local: bool) -> NewInvite {
     let pin = common::secret::ClusterPin::from_bytes([7; 32]);
@@ -117,6 +126,11 @@ fn json_has_the_shapes_of_the_interface() {
         (Outcome::Whoami(user("alice")), r#"{"user":"alice"}"#.to_owned()),
         (Outcome::LoggedOut {}, "{}".to_owned()),
         (Outcome::Quit {}, "{}".to_owned()),
+        (Outcome::LoggedOut {}.of_one_tracker(), r#"{"provisional":true}"#.to_owned()),
+        (
+            Outcome::Removed(Member { group: name("lab"), user: name("bob") }).of_one_tracker(),
+            r#"{"group":"lab","user":"bob","provisional":true}"#.to_owned(),
+        ),
         (
             Outcome::Left { group: name("lab"), was: Relation::Pending, withdrawn: 0 },
             r#"{"group":"lab","was":"pending","withdrawn":0}"#.to_owned(),
@@ -488,6 +502,7 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         name: Some("a.bin".to_owned()),
         size: Some(5),
         file_id: Some(file_id()),
+        new_version: false,
         text: "bob shared a.bin".to_owned(),
     };
     let (event, text) = (Happening::Downloaded, "it has come".to_owned());
@@ -500,7 +515,9 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         waiting: 2,
         here: u64::from(glob.is_some()),
         acts,
+        extended: false,
     };
+    let extended = |waiting| Subscribed { extended: true, waiting, ..subscribed(None, true) };
     let subscription = SubscriptionRow {
         n: 1,
         group: group(),
@@ -541,7 +558,12 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         row(State::Waiting, Some("nobody")),
         row(State::Complete, None),
         row(State::Failed, Some("why")),
+        DownloadRow { within: Some("in/a\u{1b}.bin".to_owned()), name: name("src"), ..download_row(State::Waiting) },
     ];
+    let begun = |name: &str, within: Option<&str>| {
+        let (name, within) = (name.to_owned(), within.map(str::to_owned));
+        Outcome::Downloading { n: 3, group: group(), name, within }
+    };
     let relations = [Relation::Admin, Relation::Member, Relation::Pending, Relation::None];
     let lost = MemberRow { user: name("bob~0a1b2c3d"), admin: true };
     let published = Some(crate::engine::outcome::Moment(1_700_000_000));
@@ -551,6 +573,8 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("create_user bob secret99", Outcome::UserCreated { user: name("bob"), provisional: true }),
         ("login bob secret99", Outcome::LoggedIn(user("bob"))),
         ("logout", Outcome::LoggedOut {}),
+        ("logout", Outcome::LoggedOut {}.of_one_tracker()),
+        ("login bob secret99", Outcome::LoggedIn(user("bob")).of_one_tracker()),
         ("whoami", Outcome::Whoami(user("bob~0a1b2c3d"))),
         ("change_password one-secret two-secret", Outcome::PasswordChanged {}),
         ("create_group lab", Outcome::GroupCreated { group: group(), provisional: false }),
@@ -563,10 +587,17 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("reject_request lab bob", Outcome::Rejected(member())),
         ("list_members lab", Outcome::Members { members: vec![lost] }),
         ("remove_member lab bob", Outcome::Removed(member())),
+        ("remove_member lab bob", Outcome::Removed(member()).of_one_tracker()),
         ("make_admin lab bob", Outcome::AdminMade(member())),
         ("invite lab --uses 3", Outcome::Invited(new_invite(false))),
         ("invite lab", Outcome::Invited(new_invite(true))),
+        ("invite lab", Outcome::Invited(new_invite(false)).of_one_tracker()),
         (ACCEPT.as_str(), Outcome::Joined(crate::engine::outcome::Group { group: group() })),
+        (CHECK.as_str(), Outcome::Checked(checked_invite(InviteState::Open))),
+        (CHECK.as_str(), Outcome::Checked(checked_invite(InviteState::UsedUp))),
+        (CHECK.as_str(), Outcome::Checked(checked_invite(InviteState::Expired))),
+        (CHECK.as_str(), Outcome::Checked(checked_invite(InviteState::Revoked))),
+        (CHECK.as_str(), Outcome::Checked(checked_invite(InviteState::Closed))),
         ("list_invites lab", Outcome::Invites { group: group(), invites: invite_rows() }),
         ("list_invites lab", Outcome::Invites { group: group(), invites: Vec::new() }),
         ("revoke_invite lab 2", Outcome::InviteRevoked(InviteEnd { group: group(), n: 2 })),
@@ -584,7 +615,8 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ),
         ("list_files lab", Outcome::Files { group: group(), files: Vec::new(), total: 0, filtered: false }),
         ("list_files lab --match x", Outcome::Files { group: group(), files: Vec::new(), total: 0, filtered: true }),
-        ("download_file lab a /x", Outcome::Downloading { n: 3, group: group(), name: "a\u{1b}".to_owned() }),
+        ("download_file lab a /x", begun("a\u{1b}", None)),
+        ("download_file lab src/in/a /x", begun("src", Some("in/a\u{1b}"))),
         ("download_file lab a /x", Outcome::Downloaded(downloaded_row())),
         ("show_downloads", Outcome::Downloads { downloads }),
         ("pause_download 3", Outcome::Paused { n: 3 }),
@@ -593,8 +625,9 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("list_shares", Outcome::Shares { shares: vec![share, changed] }),
         ("stop_share lab a", Outcome::Stopped { group: group(), name: name("a"), removed: None }),
         ("stop_share lab a", Outcome::Stopped { group: group(), name: name("a"), removed: Some(PathBuf::from("/x")) }),
-        ("search a b", Outcome::Hits { hits: vec![hit(None), hit(Some("in/a\u{1b}.txt"))], more: true }),
-        ("search a", Outcome::Hits { hits: Vec::new(), more: false }),
+        ("search a b", Outcome::Hits { hits: vec![hit(None), hit(Some("in/a\u{1b}.txt"))], more: true, short: true }),
+        ("search a", Outcome::Hits { hits: Vec::new(), more: false, short: true }),
+        ("search abc", Outcome::Hits { hits: Vec::new(), more: false, short: false }),
         ("info lab a.bin", Outcome::Info(info(None))),
         ("info lab a.bin", Outcome::Info(Info { seeders: Vec::new(), ..info(Some("/x/a.bin")) })),
         (
@@ -613,6 +646,8 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("news --all", Outcome::News { news: Vec::new(), since: None, all: true }),
         ("subscribe lab '*.bin' /x", Outcome::Subscribed(subscribed(Some("*.bin"), false))),
         ("subscribe lab /x", Outcome::Subscribed(subscribed(None, true))),
+        ("subscribe lab /x --existing", Outcome::Subscribed(extended(2))),
+        ("subscribe lab /x --existing", Outcome::Subscribed(extended(0))),
         ("list_subscriptions", Outcome::Subscriptions { subscriptions: vec![subscription] }),
         ("list_subscriptions", Outcome::Subscriptions { subscriptions: Vec::new() }),
         ("unsubscribe 1", Outcome::Unsubscribed { n: 1, group: group() }),

@@ -5,12 +5,12 @@
 //! then. Requests name a group by its [reference](common::id::GroupName::reference), so that another group of the same
 //! name is never asked about.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use common::backoff::Backoff;
-use common::id::{GroupId, GroupName, MembershipId};
+use common::id::{FileId, FileName, GroupId, GroupName, MembershipId};
 use common::wire::client::Request;
 use common::wire::refusal::Refusal;
 use futures::StreamExt;
@@ -36,6 +36,8 @@ pub(super) struct Unsettled {
     shares: HashSet<Key>,
     /// Groups that the user is no member of, as far as the trackers know.
     groups: BTreeSet<GroupId>,
+    /// Perhaps replaced by a new version, or ended with another place of the same content.
+    doubtful: HashSet<Key>,
 }
 
 /// When the trackers are to be asked again.
@@ -109,9 +111,16 @@ impl Shares {
 
     /// The share, if it was refused and no longer is.
     async fn bring_back(&self, share: Share) -> Option<Share> {
-        let Sound { share, have } = self.checked(share).await?;
-        match self.0.host.offers.get(key_of(&share)) {
-            Some(offer) if share.folder.is_some() => offer.set(have),
+        let (group, key, was_unsound) = (share.group.clone(), key_of(&share), share.unsound.is_some());
+        let Some(Sound { share, have }) = self.checked(share).await else {
+            // This client may have ended before it could tell.
+            if was_unsound && let Err(error) = self.tell_withdrawn(&group, key).await {
+                tracing::debug!(%error, "the tracker could not be told of a withheld share");
+            }
+            return None;
+        };
+        match self.0.host.offers.get(key) {
+            Some(offer) if share.folder.is_some() && offer.source().is_folder() => offer.set(have),
             Some(_) => {}
             None => drop(self.0.host.offers.put(self.offer_of(&share, have))),
         }
@@ -236,6 +245,51 @@ impl Shares {
         (retry.at, retry.connection) = (None, connection);
         self.unsettled(|u| u.groups.clear());
         self.bring_back_those(|s| shares.contains(&key_of(s)) || groups.contains(&s.group_id)).await;
+    }
+
+    /// These names are those of other contents now. What this device offers under them may have been replaced: the trackers are
+    /// asked at once, as they would be after a login.
+    pub(crate) fn doubt<'a>(&self, named: impl Iterator<Item = (&'a GroupName, &'a FileName, FileId)>) {
+        let Ok(user) = self.user() else { return };
+        let mut now: HashMap<&FileName, Vec<(&GroupName, FileId)>> = HashMap::new();
+        named.for_each(|(group, name, file_id)| now.entry(name).or_default().push((group, file_id)));
+        if now.is_empty() {
+            return;
+        }
+        let is_other = |s: &Share, (group, file_id): &(&GroupName, FileId)| {
+            s.file_id != *file_id && self.0.names.means(group, s.group_id, &s.group)
+        };
+        let is_doubtful = |s: &&Share| {
+            s.user == user && now.get(&s.name).is_some_and(|all| all.iter().any(|other| is_other(s, other)))
+        };
+        let keys: Vec<Key> = self.registry(|r| r.shares().iter().filter(is_doubtful).map(key_of).collect());
+        self.has_become_doubtful(keys.into_iter().filter(|key| self.offers(*key)));
+    }
+
+    /// The trackers are to be asked about these as soon as possible.
+    pub(super) fn has_become_doubtful(&self, keys: impl Iterator<Item = Key>) {
+        let is_any = self.unsettled(|u| {
+            u.doubtful.extend(keys);
+            !u.doubtful.is_empty()
+        });
+        if is_any {
+            self.0.doubts.notify_one();
+        }
+    }
+
+    /// Asks the trackers about what is doubtful. The disk is not asked about what is on offer; what is not is brought back.
+    pub(super) async fn ask_about_doubts(&self) {
+        let doubtful = self.unsettled(|u| std::mem::take(&mut u.doubtful));
+        let Ok(user) = self.user() else { return };
+        let _one = self.0.rechecking.lock().await;
+        let is_meant = |s: &&Share| s.user == user && s.unsound.is_none() && doubtful.contains(&key_of(s));
+        let shares: Vec<Share> = self.registry(|r| r.shares().iter().filter(is_meant).cloned().collect());
+        let (offered, ended): (Vec<_>, Vec<_>) = shares.into_iter().partition(|share| self.offers(key_of(share)));
+        let asked = futures::stream::iter(offered).map(|share| async move { self.announce(&share).await });
+        asked.buffer_unordered(ANNOUNCE).for_each(|_| std::future::ready(())).await;
+        if !ended.is_empty() {
+            self.bring_back_all(ended).await;
+        }
     }
 
     async fn bring_back_those(&self, which: impl Fn(&Share) -> bool) {

@@ -6,14 +6,12 @@ use std::time::Instant;
 use common::id::{FileId, FileName, GroupId, GroupName};
 use serde::{Deserialize, Serialize};
 
-use super::notice::{NAMED, modified};
+use super::notice::{NAMED, modified, modified_whole, unreadable};
 use super::recheck::Looks;
 use super::stats::Given;
+use super::unsound::{MAX_CHANGED, Unsound};
 use super::{NamedFiles, Share, Shares, key_of};
-use crate::error::Error;
-
-/// Most changed files that a row lists.
-const MAX_CHANGED: usize = 100;
+use crate::error::{Error, shown};
 
 /// What becomes of a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,10 +19,12 @@ const MAX_CHANGED: usize = 100;
 pub enum ShareState {
     /// The group can fetch it from here.
     Seeding,
-    /// This client does not offer it (yet), or the trackers could not be told; see the reason.
+    /// This client does not offer it (yet), nothing can be read where it lies, or the trackers could not be told; see the reason.
     Waiting,
     /// The trackers do not let this device seed it; see the reason.
     Refused,
+    /// What is there is not what was shared, so that nothing of it can be given; see the reason.
+    Changed,
 }
 
 /// A share in a listing.
@@ -50,6 +50,8 @@ pub struct ShareRow {
     pub entries: Option<u64>,
     /// The first files of a folder that are no longer what was shared, by their paths in it.
     pub changed: Vec<String>,
+    /// Whether anything of it is here as it was shared, as far as the last look has found.
+    pub here: bool,
     /// Pieces that are here, where the share is offered.
     pub pieces: Option<u32>,
     /// What it has given.
@@ -80,7 +82,12 @@ impl Shares {
             reason,
             given: self.0.host.stats.given(key, Instant::now()),
             entries: share.folder.as_ref().map(|f| f.entries),
-            changed: self.changed(&share, |looks| looks.changed().take(MAX_CHANGED).map(str::to_owned).collect()),
+            changed: match &share.unsound {
+                Some(Unsound::Changed { files, .. }) => files.first.clone(),
+                Some(Unsound::Away(_)) => Vec::new(),
+                None => self.changed(&share, |looks| looks.changed().take(MAX_CHANGED).map(str::to_owned).collect()),
+            },
+            here: share.unsound.is_none(),
             pieces: self.0.host.offers.get(key).map(|offer| offer.pieces().borrow().ones()),
             name: share.name,
             file_id: share.file_id,
@@ -90,6 +97,13 @@ impl Shares {
 
     fn state(&self, share: &Share) -> (ShareState, Option<String>) {
         let waiting = |why: &str| (ShareState::Waiting, Some(why.to_owned()));
+        match &share.unsound {
+            Some(Unsound::Changed { files, .. }) => {
+                return (ShareState::Changed, Some(modified_whole(&shown(&share.path), &files.at_most(NAMED))));
+            }
+            Some(Unsound::Away(why)) => return waiting(&unreadable(&shown(&share.path), why)),
+            None => {}
+        }
         if share.refused.is_some() {
             return (ShareState::Refused, share.refused.clone());
         }
@@ -111,7 +125,11 @@ impl Shares {
     }
 
     /// What the last look at a folder has found to be changed, as `told` has it.
-    fn changed<T: Default>(&self, share: &Share, told: impl FnOnce(&Looks) -> T) -> T {
-        self.looks(|looks| looks.get(&share.path).map(told).unwrap_or_default())
+    pub(super) fn changed<T>(&self, share: &Share, told: impl FnOnce(&Looks) -> T) -> T {
+        let place = share.folder.as_ref().map(|folder| (folder.tree, share.path.clone()));
+        self.looks(|looks| match place.and_then(|place| looks.get(&place)) {
+            Some(looks) => told(looks),
+            None => told(&Looks::default()),
+        })
     }
 }

@@ -26,6 +26,7 @@ mod recheck;
 mod registry;
 mod slots;
 mod stats;
+mod unsound;
 mod upload;
 mod verify;
 
@@ -38,13 +39,13 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use common::id::{FileId, GroupName, TreeId, UserId};
+use common::id::{FileId, FileName, GroupName, TreeId, UserId};
 use common::pieces::{Bitfield, PieceLayout};
 use common::task::TaskGroup;
 use common::tls::{DeviceKey, PeerAcceptor};
 use common::wire::client::{FileSelector, Request};
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 
 use self::announce::Unsettled;
 use self::connection_limiter::ConnectionLimiter;
@@ -113,6 +114,8 @@ struct Inner {
     trees: Trees,
     host: Arc<Host>,
     notices: broadcast::Sender<Notice>,
+    /// One publication at a time, from what is staged until it is kept here.
+    publishing: tokio::sync::Mutex<()>,
     /// One restore or recheck at a time.
     rechecking: tokio::sync::Mutex<()>,
     /// Shared by those who tell the trackers that a share is seeded, held alone by who tells that it is not: the last
@@ -122,8 +125,10 @@ struct Inner {
     names: GroupNames,
     registry: Mutex<Registry>,
     unsettled: Mutex<Unsettled>,
+    /// Something on offer has become doubtful.
+    doubts: Notify,
     /// What is known of the folders that are looked at now and then.
-    looks: Mutex<HashMap<PathBuf, Looks>>,
+    looks: Mutex<HashMap<(TreeId, PathBuf), Looks>>,
 }
 
 /// A share that this device has stopped seeding.
@@ -166,10 +171,12 @@ impl Shares {
             names: GroupNames::open(&data_dir)?,
             registry: Mutex::new(Registry::open(&data_dir)?),
             unsettled: Mutex::default(),
+            doubts: Notify::new(),
             looks: Mutex::default(),
             directory: trackers,
             host: Arc::clone(&host),
             notices: broadcast::Sender::new(NOTICES),
+            publishing: tokio::sync::Mutex::default(),
             rechecking: tokio::sync::Mutex::default(),
             telling: tokio::sync::RwLock::default(),
         };
@@ -220,9 +227,9 @@ impl Shares {
             self.find(group.clone(), file.clone()).await?;
             return Err(Error::NotShared(file.to_string()));
         };
-        let others =
-            self.registry(|r| r.shares().iter().filter(|s| s.user == user && key_of(s) == key_of(&share)).count());
-        if others <= 1 {
+        let is_twin =
+            |s: &Share| s.user == user && key_of(s) == key_of(&share) && !s.same_place(&share) && s.unsound.is_none();
+        if !self.registry(|r| r.shares().iter().any(is_twin)) {
             let _alone = self.0.telling.write().await;
             let group = share.group.reference(share.group_id);
             let request = Request::StopSeeding { group, file_id: share.file_id };
@@ -233,12 +240,7 @@ impl Shares {
             }
         }
         self.forget(|s| s.same_place(&share))?;
-        // What is offered may have been read from the path that goes.
-        let twin =
-            self.registry(|r| r.shares().iter().find(|s| s.user == user && key_of(s) == key_of(&share)).cloned());
-        if let Some(twin) = twin.filter(|twin| twin.folder.is_none()) {
-            self.0.host.offers.put(self.whole_offer(&twin));
-        }
+        self.offer_twin(user, key_of(&share));
         Ok(self.stopped(share))
     }
 
@@ -313,9 +315,10 @@ impl Shares {
         Ok(())
     }
 
-    /// Remembers a share; returns another version that it has taken the place of. Blocks on the disk.
+    /// Remembers a share; returns another version, or the same elsewhere, that it has taken the place of. Blocks on the disk.
     fn put(&self, share: Share) -> Result<Option<Share>, Error> {
-        let is_before = |s: &&Share| s.same_place(&share) && (key_of(s), &s.folder) != (key_of(&share), &share.folder);
+        let what = |s: &Share| (key_of(s), s.folder.clone(), s.path.clone());
+        let is_before = |s: &&Share| s.same_place(&share) && what(s) != what(&share);
         let before = self.registry(|r| r.shares().iter().find(is_before).cloned());
         self.registry(|r| r.put(share))?;
         Ok(before)
@@ -348,7 +351,8 @@ impl Shares {
         let before = self.0.trees.marks(tree, path).unwrap_or_default();
         self.0.trees.save_marks(tree, path, marks)?;
         let is_as_before = |index| before.get(index).is_some_and(|mark| marks.get(index) == Some(mark));
-        self.looks(|looks| looks.get_mut(path).map(|looks| looks.keep_changed(is_as_before)));
+        let place = (tree, path.to_owned());
+        self.looks(|looks| looks.get_mut(&place).map(|looks| looks.keep_changed(is_as_before)));
         Ok(())
     }
 
@@ -357,6 +361,15 @@ impl Shares {
         let user = self.user().ok()?;
         let is = |s: &&Share| s.user == user && s.group_id == group && s.path == *path && s.folder.is_some();
         self.registry(|r| r.shares().iter().find(is).cloned())
+    }
+
+    /// Where another version of a share of `group` lies that this device has as it was shared, and whether that is only a part.
+    pub(crate) fn other_version(&self, group: &GroupName, name: &FileName, file_id: FileId) -> Option<(PathBuf, bool)> {
+        let user = self.user().ok()?;
+        let is_named = |s: &Share| s.name == *name && self.0.names.means(group, s.group_id, &s.group);
+        let is = |s: &&Share| s.user == user && s.file_id != file_id && s.unsound.is_none() && is_named(s);
+        let is_part = |s: &Share| s.folder.as_ref().is_some_and(|folder| folder.partial);
+        self.registry(|r| r.shares().iter().find(is).map(|s| (s.path.clone(), is_part(s))))
     }
 
     /// Ends an offer of a download that does not go on.
@@ -433,12 +446,12 @@ impl Shares {
             }
             if kept.iter().all(|s| tree_of(s) != Some(folder.tree) || s.path != share.path) {
                 self.0.trees.remove_marks(folder.tree, &share.path);
-                self.looks(|looks| looks.remove(&share.path));
+                self.looks(|looks| looks.remove(&(folder.tree, share.path.clone())));
             }
         }
     }
 
-    fn looks<T>(&self, use_it: impl FnOnce(&mut HashMap<PathBuf, Looks>) -> T) -> T {
+    fn looks<T>(&self, use_it: impl FnOnce(&mut HashMap<(TreeId, PathBuf), Looks>) -> T) -> T {
         use_it(&mut self.0.looks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

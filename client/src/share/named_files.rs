@@ -3,11 +3,12 @@
 use std::fmt;
 
 use common::escape::Escaped;
+use serde::{Deserialize, Serialize};
 
 use crate::units::count;
 
 /// Files of a folder, of which only the first are named.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NamedFiles {
     /// The paths of the first.
     pub first: Vec<String>,
@@ -20,6 +21,12 @@ impl NamedFiles {
     pub(crate) fn of<'a>(paths: impl ExactSizeIterator<Item = &'a str>, most: usize) -> Self {
         let others = paths.len().saturating_sub(most);
         Self { first: paths.take(most).map(str::to_owned).collect(), others }
+    }
+
+    /// The same, of which at most so many are named.
+    pub(crate) fn at_most(&self, most: usize) -> Self {
+        let first: Vec<_> = self.first.iter().take(most).cloned().collect();
+        Self { others: self.count() - first.len(), first }
     }
 
     /// How many there are.
@@ -52,6 +59,8 @@ mod tests {
         let said = |n: usize| NamedFiles::of(["a", "b\u{1b}", "c", "d"][..n].iter().copied(), 2).to_string();
         assert_eq!([0, 1, 2].map(said), ["", "`a`", "`a` and `b\\u{1b}`"]);
         assert_eq!([3, 4].map(said), ["`a`, `b\\u{1b}` and 1 other file", "`a`, `b\\u{1b}` and 2 other files"]);
-        assert_eq!(NamedFiles::of(["a", "b", "c"].into_iter(), 2).count(), 3);
+        let three = NamedFiles::of(["a", "b", "c"].into_iter(), 2);
+        assert_eq!((three.count(), three.at_most(1).count(), three.at_most(1).first.len()), (3, 3, 1));
+        assert_eq!(three.at_most(5), three);
     }
 }

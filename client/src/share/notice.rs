@@ -27,8 +27,8 @@ pub struct Notice {
 /// Why a share is no longer seeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Withdrawal {
-    /// The file's content is not what was shared.
-    Modified,
+    /// The file's content is not what was shared; or these files of a folder are not, and nothing can be given without them.
+    Modified(NamedFiles),
     /// Some files of the folder are not what was shared. The rest is seeded.
     FilesModified(NamedFiles),
     /// The file is gone or cannot be read; what the system said.
@@ -56,10 +56,8 @@ impl fmt::Display for Notice {
         write!(f, "`{name}` is no longer shared in `{group}`: ")?;
         match reason {
             Withdrawal::FilesModified(..) => Ok(()),
-            Withdrawal::Modified => {
-                write!(f, "{path} was modified; {MENDS}")
-            }
-            Withdrawal::Unreadable(why) => write!(f, "{path} cannot be read ({why})"),
+            Withdrawal::Modified(files) => write!(f, "{}", modified_whole(&path, files)),
+            Withdrawal::Unreadable(why) => write!(f, "{}", unreadable(&path, why)),
             Withdrawal::Secret(which) => write!(
                 f,
                 "{which}. Members may have fetched it: who was logged in there has to log in anew with another password, and of a \
@@ -71,6 +69,20 @@ impl fmt::Display for Notice {
             }
         }
     }
+}
+
+/// That nothing can be given of what lies at `path`, for these files of a folder, and what to do.
+pub(super) fn modified_whole(path: &str, files: &NamedFiles) -> String {
+    match files.count() {
+        0 => format!("{path} was modified; {MENDS}"),
+        1 => format!("{files} was modified, and no piece of the folder is without it; {MENDS}"),
+        _ => format!("{files} were modified, and no piece of the folder is without them; {MENDS}"),
+    }
+}
+
+/// That nothing can be read at `path`, and what becomes of that.
+pub(super) fn unreadable(path: &str, why: &str) -> String {
+    format!("{path} cannot be read ({why}). It is shared again once it is back as it was; `stop_share` forgets it")
 }
 
 /// Which files of a folder are no longer what was shared, and what to do.

@@ -153,6 +153,7 @@ impl Shares {
                 path: content.path.clone(),
                 stamp: content.stamp,
                 refused: None,
+                unsound: None,
                 folder: folder.map(|f| FolderShare { tree: f.tree, entries: f.entries, partial: false }),
             };
             match self.publish(share, content, wanted.replace).await {
@@ -172,8 +173,9 @@ impl Shares {
 
     /// Offered first, so that whoever hears of it finds it; taken back if the trackers refuse.
     async fn publish(&self, share: Share, content: Content, replace: bool) -> Result<Uploaded, Error> {
+        // One at a time: a tracker keeps one thing that is staged, and what is published last is what is kept last here.
+        let _publishing = self.0.publishing.lock().await;
         let key = key_of(&share);
-        let offered_before = self.0.host.offers.get(key).is_some_and(|o| o.is_full());
         let Content { manifest, folder, .. } = content;
         let (folder, skipped) = match folder {
             Some(FolderContent { encoded, marks, skipped, tree, .. }) => {
@@ -188,6 +190,7 @@ impl Shares {
             }
             None => (None, Vec::new()),
         };
+        let offered_before = self.0.host.offers.get(key).is_some_and(|o| o.is_full());
         if !offered_before {
             self.0.host.offers.put(self.whole_offer(&share));
         }
@@ -209,8 +212,17 @@ impl Shares {
         }
         blocking(move || {
             shares.0.manifests.save(&manifest)?;
+            // A file may be offered as it was before somebody touched it, or from another path, which may go.
+            let is_elsewhere = |s: &Share| key_of(s) == key && (&s.path, s.stamp) != (&share.path, share.stamp);
+            let is_stale = share.folder.is_none() && shares.registry(|r| r.shares().iter().any(is_elsewhere));
+            let renewed = is_stale.then(|| shares.whole_offer(&share));
             let before = shares.put(share)?;
+            renewed.into_iter().for_each(|offer| drop(shares.0.host.offers.put(offer)));
             before.iter().for_each(|before| shares.end_replaced(before));
+            if !shares.offers(key) {
+                // What was there before was found changed meanwhile.
+                shares.has_become_doubtful(std::iter::once(key));
+            }
             Ok(())
         })
         .await?;

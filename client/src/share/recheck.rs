@@ -1,12 +1,13 @@
-//! Looking after the shares: brought back after a login, looked at every few seconds, withdrawn when
-//! their file is not what it was, ended with the login or the membership they stand on. What the trackers say to them is in
+//! Looking after the shares: brought back after a login, looked at every few seconds, [withheld](super::unsound) while
+//! what is there is not what was shared, ended with the login or the membership they stand on. What the trackers say to them is in
 //! [`announce`](super::announce).
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use common::id::{GroupId, GroupName, UserId};
+use common::id::{GroupId, GroupName, TreeId, UserId};
 use common::pieces::Bitfield;
 use common::task::TaskGroup;
 use common::wire::client::Push;
@@ -17,6 +18,7 @@ use super::folder::{Change, changes, lose, pieces_of};
 use super::notice::{NAMED, Notice, Withdrawal};
 use super::offer::Key;
 use super::publish::{blocking, is_still};
+use super::unsound::Unsound;
 use super::{FolderShare, NamedFiles, Share, Shares, Stopped, key_of};
 use crate::error::shown;
 use crate::own_files;
@@ -25,7 +27,7 @@ use crate::transfer::stamp::Stamp;
 
 /// How often the metadata of shared files is compared.
 const LOOK: Duration = Duration::from_secs(5);
-/// A folder is looked at so seldom that it takes no more than one part in this many of the time.
+/// A folder is looked at, and a changed file read again, so seldom that it takes no more than one part in this many of the time.
 const LOOK_SHARE: u32 = 100;
 /// The same where something of it could not be read: who asks for that again and again costs no more.
 const TROUBLE_SHARE: u32 = 10;
@@ -36,7 +38,21 @@ pub(super) struct Sound {
     pub(super) have: Bitfield,
 }
 
-/// What is known of a folder from the looks at it.
+/// What a look has found where nothing can be given.
+enum Bad {
+    /// The share is kept.
+    Unsound(Unsound),
+    /// The share is forgotten, for this [secret](Withdrawal::Secret).
+    Secret(String),
+}
+
+impl From<Unsound> for Bad {
+    fn from(unsound: Unsound) -> Self {
+        Self::Unsound(unsound)
+    }
+}
+
+/// What is known of a folder, or of a changed file, from the looks at it.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     /// When it is to be looked at again.
@@ -48,6 +64,12 @@ pub(super) struct Looks {
 }
 
 impl Looks {
+    /// It was looked at just now, which took so long.
+    fn looked(&mut self, took: Duration) {
+        let now = Instant::now();
+        (self.next, self.after_trouble) = (Some(now + LOOK.max(took * LOOK_SHARE)), Some(now + took * TROUBLE_SHARE));
+    }
+
     /// The paths of the files that have changed, in the order of the folder.
     pub(super) fn changed(&self) -> impl ExactSizeIterator<Item = &str> {
         self.changed.values().map(|(_, path)| path.as_str())
@@ -64,9 +86,15 @@ impl Looks {
     }
 }
 
+/// By what looks are known: where it lies, and what it is; of a file the content stands for the tree.
+fn looked_at(share: &Share) -> (TreeId, PathBuf) {
+    let tree = share.folder.as_ref().map_or_else(|| TreeId::new(*share.file_id.as_bytes()), |folder| folder.tree);
+    (tree, share.path.clone())
+}
+
 impl Shares {
     /// Brings back the shares of the user who is logged in: those whose file is unchanged are offered
-    /// and announced; one that looks changed is read again, and withdrawn if it is.
+    /// and announced; one that looks changed is read again, and withheld if it is.
     pub async fn restore(&self) {
         let Ok(user) = self.user() else { return };
         let _one = self.0.rechecking.lock().await;
@@ -74,7 +102,7 @@ impl Shares {
         self.bring_back_all(shares).await;
     }
 
-    /// The share with its present stamp, if its file is what was shared; otherwise it is withdrawn.
+    /// The share with its present stamp, if its file is what was shared; otherwise nothing of it is offered.
     pub(super) async fn checked(&self, share: Share) -> Option<Sound> {
         let shares = self.clone();
         let looked = blocking({
@@ -83,9 +111,13 @@ impl Shares {
         });
         match looked.await {
             Ok(Ok(sound)) => Some(sound),
-            Ok(Err(reason)) => {
+            Ok(Err(Bad::Unsound(found))) => {
+                self.withhold(&share, found).await;
+                None
+            }
+            Ok(Err(Bad::Secret(which))) => {
                 self.0.host.offers.end(key_of(&share));
-                self.withdraw(&share, reason).await;
+                self.withdraw(&share, Withdrawal::Secret(which)).await;
                 None
             }
             Err(error) => {
@@ -96,45 +128,69 @@ impl Shares {
     }
 
     /// Blocks on the disk.
-    fn look(&self, share: Share) -> Result<Sound, Withdrawal> {
-        let unreadable = |e: io::Error| Withdrawal::Unreadable(e.to_string());
-        if let Some(folder) = share.folder.clone() {
-            return self.look_at_folder(share, &folder);
-        }
-        if let Some(which) = own_files::secret(&share.path) {
-            return Err(Withdrawal::Secret(format!("{}: {which}", shown(&share.path))));
-        }
-        let stamp = Stamp::of(&std::fs::metadata(&share.path).map_err(unreadable)?);
-        let have = Bitfield::full(share.layout);
-        if stamp == share.stamp {
+    fn look(&self, share: Share) -> Result<Sound, Bad> {
+        let (found, have) = match share.folder.clone() {
+            Some(folder) => {
+                let begun = Instant::now();
+                let have = self.look_at_folder(&share, &folder);
+                self.looks(|looks| looks.entry(looked_at(&share)).or_default().looked(begun.elapsed()));
+                (share.stamp, have?)
+            }
+            None => (self.look_at_file(&share)?, Bitfield::full(share.layout)),
+        };
+        if found == share.stamp && share.unsound.is_none() {
             return Ok(Sound { share, have });
         }
-        // Suspended while it is read: nobody gets a byte that might be wrong.
-        self.0.host.offers.end(key_of(&share));
-        let manifest = self.0.manifests.load(share.file_id, share.layout).ok_or(Withdrawal::Modified)?;
-        let stamp = is_still(&share.path, &manifest).map_err(unreadable)?.ok_or(Withdrawal::Modified)?;
-        let share = Share { stamp, ..share };
-        if let Err(error) = self.registry(|r| r.put(share.clone())) {
+        let share = Share { stamp: found, unsound: None, ..share };
+        if let Err(error) = self.registry(|r| r.note_look(&share)) {
             tracing::warn!(%error, "a share's new state could not be saved");
         }
         Ok(Sound { share, have })
     }
 
-    /// Blocks on the disk. It is offered meanwhile: each read compares the marks.
-    fn look_at_folder(&self, share: Share, folder: &FolderShare) -> Result<Sound, Withdrawal> {
+    /// Its stamp now, if it is what was shared. Blocks on the disk.
+    fn look_at_file(&self, share: &Share) -> Result<Stamp, Bad> {
+        let away = |e: io::Error| Unsound::Away(e.to_string());
+        if let Some(which) = own_files::secret(&share.path) {
+            return Err(Bad::Secret(format!("{}: {which}", shown(&share.path))));
+        }
+        let stamp = Stamp::of(&std::fs::metadata(&share.path).map_err(away)?);
+        if let Some(known) = share.unsound.as_ref().filter(|known| known.is_known_at(&stamp)) {
+            return Err(known.clone().into());
+        }
+        if stamp == share.stamp {
+            return Ok(stamp);
+        }
+        if share.unsound.is_none() {
+            // Suspended while it is read: nobody gets a byte that might be wrong.
+            self.0.host.offers.end(key_of(share));
+        }
+        let manifest = self.0.manifests.load(share.file_id, share.layout).ok_or_else(|| Unsound::file(stamp))?;
         let begun = Instant::now();
-        let root = Beneath::open(&share.path).map_err(|e| Withdrawal::Unreadable(e.to_string()))?;
+        let found = is_still(&share.path, &manifest);
+        self.looks(|looks| match &found {
+            Ok(Some(_)) => _ = looks.remove(&looked_at(share)),
+            _ => looks.entry(looked_at(share)).or_default().looked(begun.elapsed()),
+        });
+        Ok(found.map_err(away)?.ok_or_else(|| Unsound::file(stamp))?)
+    }
+
+    /// The pieces of it that are what was shared, if there are any. Blocks on the disk. It is offered meanwhile: each read
+    /// compares the marks.
+    fn look_at_folder(&self, share: &Share, folder: &FolderShare) -> Result<Bitfield, Bad> {
+        let root = Beneath::open(&share.path).map_err(|e| Unsound::Away(e.to_string()))?;
+        let lost = || Unsound::folder(std::iter::empty());
         let trees = &self.0.trees;
-        let tree = trees.load(folder.tree).ok_or(Withdrawal::Modified)?;
+        let tree = trees.load(folder.tree).ok_or_else(lost)?;
         let marks = trees.marks(folder.tree, &share.path).filter(|marks| marks.len() == tree.entries());
-        let mut marks = marks.ok_or(Withdrawal::Modified)?;
+        let mut marks = marks.ok_or_else(lost)?;
         let here = tree.iter().zip(&marks).filter(|(_, mark)| **mark != 0).map(|(node, _)| node.path);
         if let Some(path) = own_files::secrets(here).first() {
             let path = shown(&share.path.join(path));
-            return Err(Withdrawal::Secret(format!("in it is {path}, which belongs to a client or a tracker")));
+            return Err(Bad::Secret(format!("in it is {path}, which belongs to a client or a tracker")));
         }
         let known = self.looks(|looks| {
-            let known = looks.entry(share.path.clone()).or_default();
+            let known = looks.entry((folder.tree, share.path.clone())).or_default();
             known.changed.iter().map(|(index, (mark, _))| (*index, *mark)).collect::<BTreeMap<_, _>>()
         });
         let found = changes(&root, &tree, &marks, |index, mark| known.get(&index) == Some(&mark));
@@ -155,41 +211,44 @@ impl Shares {
             if let Err(error) = trees.save_marks(folder.tree, &share.path, &marks) {
                 tracing::warn!(%error, "a share's new state could not be saved");
             }
-            if let Some(offer) = self.0.host.offers.get(key_of(&share)) {
+            if let Some(offer) = self.0.host.offers.get(key_of(share)) {
                 offer.source().rest(true);
             }
         }
-        if !changed.is_empty() && have.ones() == 0 {
-            return Err(Withdrawal::Modified);
-        }
+        let unsound = (!changed.is_empty() && have.ones() == 0).then(|| nothing_left(&marks, &changed));
         let fresh: Vec<_> = changed.iter().filter(|(index, _)| !known.contains_key(index)).collect();
         let fresh = NamedFiles::of(fresh.iter().map(|(_, (_, path))| path.as_str()), NAMED);
-        let (now, took) = (Instant::now(), begun.elapsed());
-        let (next, after_trouble) = (Some(now + LOOK.max(took * LOOK_SHARE)), Some(now + took * TROUBLE_SHARE));
-        self.looks(|looks| looks.insert(share.path.clone(), Looks { next, after_trouble, changed }));
-        if fresh.count() > 0 {
-            self.notify(&share, Withdrawal::FilesModified(fresh));
+        self.looks(|looks| looks.entry((folder.tree, share.path.clone())).or_default().changed = changed);
+        if let Some(unsound) = unsound {
+            return Err(unsound.into());
         }
-        Ok(Sound { share, have })
+        if fresh.count() > 0 {
+            self.notify(share, Withdrawal::FilesModified(fresh));
+        }
+        Ok(have)
     }
 
-    /// Whether a folder is to be looked at now: as often as all are, or after `trouble` with it.
-    fn is_due(&self, share: &Share, trouble: bool) -> bool {
+    /// Whether a folder, or a changed file, is to be looked at now: as often as all are, or after `trouble` with it.
+    pub(super) fn is_due(&self, share: &Share, trouble: bool) -> bool {
         let next = |looks: &Looks| if trouble { looks.after_trouble } else { looks.next };
-        let next = self.looks(|looks| looks.get(&share.path).and_then(next));
+        let next = self.looks(|looks| looks.get(&looked_at(share)).and_then(next));
         next.is_none_or(|next| next <= Instant::now())
     }
 
-    /// Forgets a share and says so; the tracker is told as well as possible.
-    pub(super) async fn withdraw(&self, share: &Share, reason: Withdrawal) {
-        if let Err(error) = self.forget(|s| key_of(s) == key_of(share) && (s.same_place(share) || s.path == share.path))
-        {
+    /// Whether nothing has become of a share since it was `seen`. Of two names of one file a look at one is a look at both.
+    pub(super) fn is_as_before(&self, seen: &Share) -> bool {
+        self.registry(|r| r.shares().contains(seen))
+    }
+
+    /// Forgets a share whose offer has ended, and says so; the tracker is told as well as possible.
+    async fn withdraw(&self, share: &Share, reason: Withdrawal) {
+        let gone = |s: &Share| key_of(s) == key_of(share) && (s.same_place(share) || s.path == share.path);
+        let forgotten = self.forget(gone);
+        if let Err(error) = &forgotten {
             tracing::warn!(%error, "a withdrawn share could not be forgotten");
         }
         self.notify(share, reason);
-        if let Err(error) = self.tell_withdrawn(&share.group, key_of(share)).await {
-            tracing::debug!(%error, "the tracker could not be told of a withdrawn share");
-        }
+        self.has_ended(share, forgotten.is_ok()).await;
     }
 
     /// The group that the user knows as `name`, if this device shares anything there; to be asked before the group is
@@ -213,7 +272,7 @@ impl Shares {
         gone.into_iter().map(|share| self.stopped(share)).collect()
     }
 
-    fn notify(&self, share: &Share, reason: Withdrawal) {
+    pub(super) fn notify(&self, share: &Share, reason: Withdrawal) {
         let group = self.0.names.present(share.group_id, &share.group);
         self.tell(Notice { group, name: share.name.clone(), path: share.path.clone(), reason });
     }
@@ -233,9 +292,11 @@ impl Shares {
             tokio::select! {
                 _ = look.tick() => {
                     self.recheck(None).await;
+                    self.look_for_mended().await;
                     self.ask_again(&mut retry).await;
                 }
                 Some(key) = troubles.recv() => self.recheck(Some(key)).await,
+                () = self.0.doubts.notified() => self.ask_about_doubts().await,
             }
         }
     }
@@ -245,7 +306,8 @@ impl Shares {
         let Ok(user) = self.user() else { return };
         let _one = self.0.rechecking.lock().await;
         let offered = |s: &&Share| {
-            s.user == user && only.is_none_or(|k| k == key_of(s)) && self.0.host.offers.get(key_of(s)).is_some()
+            let is_meant = s.user == user && s.unsound.is_none() && only.is_none_or(|k| k == key_of(s));
+            is_meant && self.0.host.offers.get(key_of(s)).is_some()
         };
         let shares: Vec<Share> = self.registry(|r| r.shares().iter().filter(offered).cloned().collect());
         if shares.is_empty() {
@@ -254,6 +316,9 @@ impl Shares {
         let (folders, files): (Vec<_>, Vec<_>) = shares.into_iter().partition(|share| share.folder.is_some());
         let suspects = blocking(move || Ok(files.into_iter().filter(looks_changed).collect::<Vec<_>>()));
         for share in suspects.await.unwrap_or_default() {
+            if !self.is_as_before(&share) {
+                continue;
+            }
             tracing::info!(name = %share.name, "a shared file looks changed");
             if let Some(Sound { share, have }) = self.checked(share).await {
                 self.0.host.offers.put(self.offer_of(&share, have));
@@ -315,6 +380,16 @@ impl Shares {
             }
         }
     }
+}
+
+/// Why nothing of a folder can be given, if these of its files have changed and are in all pieces. Without any file it is as if the
+/// folder were away, as where a disk is to be mounted.
+fn nothing_left(marks: &[u64], changed: &BTreeMap<usize, (u64, String)>) -> Unsound {
+    let files = marks.iter().filter(|mark| **mark != 0).count();
+    if changed.len() == files && changed.values().all(|(mark, _)| *mark == 0) {
+        return Unsound::Away("none of its files is there".to_owned());
+    }
+    Unsound::folder(changed.values().map(|(_, path)| path.as_str()))
 }
 
 fn looks_changed(share: &Share) -> bool {

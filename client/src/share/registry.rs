@@ -1,8 +1,8 @@
 //! What this device shares, remembered over restarts: small versioned files, one for files and one for folders. A release
 //! from before there were folders leaves the second alone.
 //!
-//! Invariant: what [`Registry`] holds is what is on the disk; a change that cannot be saved is
-//! undone. Knows nothing about serving or trackers.
+//! Invariant: what [`Registry`] holds is what is on the disk, but for how a changed file was at the last look; a change that
+//! cannot be saved is undone. Knows nothing about serving or trackers.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,6 +13,7 @@ use common::pieces::PieceLayout;
 use common::wire::client::FileSelector;
 use serde::{Deserialize, Serialize};
 
+use super::unsound::Unsound;
 use crate::error::Error;
 use crate::private_file;
 use crate::transfer::saved::{path, text};
@@ -56,6 +57,9 @@ pub(crate) struct Share {
     /// Why the trackers do not let this device seed it, when they were asked last. It is kept all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refused: Option<String>,
+    /// Why nothing of it can be given, if so. It is kept all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unsound: Option<Unsound>,
     /// What there is to know of a folder. Its stamp is its own; those of its files are kept apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) folder: Option<FolderShare>,
@@ -131,6 +135,29 @@ impl Registry {
         if changed { self.replace(shares) } else { Ok(()) }
     }
 
+    /// Keeps what a look has found: the stamp of `looked`, and whether it is sound. All names of one content of a group at one path have
+    /// that in common. What was stopped or replaced meanwhile stays as it is. Returns what was there before, if it is there still.
+    /// Blocks on the disk if that changes anything. How a changed file is now is written with the next change: it may be another
+    /// every few seconds.
+    pub(crate) fn note_look(&mut self, looked: &Share) -> Result<Option<Share>, Error> {
+        let what = |s: &Share| (s.group_id, s.file_id, s.layout, s.folder.clone());
+        let is_meant = |s: &Share| s.path == looked.path && what(s) == what(looked);
+        let before = self.shares.iter().find(|s| s.same_place(looked) && is_meant(s)).cloned();
+        if before.is_none() {
+            return Ok(None);
+        }
+        let noted = |share: &Share| match is_meant(share) {
+            true => Share { stamp: looked.stamp, unsound: looked.unsound.clone(), ..share.clone() },
+            false => share.clone(),
+        };
+        let shares: Vec<Share> = self.shares.iter().map(noted).collect();
+        match self.shares.iter().zip(&shares).all(|(was, is)| is_same_look(was, is)) {
+            true => self.shares = shares,
+            false => self.replace(shares)?,
+        }
+        Ok(before)
+    }
+
     /// Removes the shares that `gone` picks, and returns them. Blocks on the disk if there are any.
     pub(crate) fn remove(&mut self, gone: impl Fn(&Share) -> bool) -> Result<Vec<Share>, Error> {
         let (removed, kept): (Vec<_>, Vec<_>) = self.shares.iter().cloned().partition(gone);
@@ -160,6 +187,16 @@ impl Registry {
     }
 }
 
+/// Whether two looks at one share have found the same, whenever that was.
+fn is_same_look(was: &Share, is: &Share) -> bool {
+    let is_same_finding = match (&was.unsound, &is.unsound) {
+        (Some(was), Some(is)) => was.is_same_finding(is),
+        (None, None) => true,
+        _ => false,
+    };
+    is_same_finding && was.stamp == is.stamp
+}
+
 fn read(file: &Path) -> Result<Vec<Share>, Error> {
     let text = private_file::read(file)?;
     text.map_or(Ok(Vec::new()), |text| parse(&text)).map_err(|e| Error::from_io("read", file, e))
@@ -182,6 +219,7 @@ fn parse(text: &str) -> io::Result<Vec<Share>> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::share::NamedFiles;
     use std::ffi::OsString;
     use std::fs;
     use std::os::unix::ffi::OsStringExt;
@@ -198,6 +236,7 @@ pub(crate) mod tests {
             path: OsString::from_vec(b"/tmp/not-\xff-text".to_vec()).into(),
             stamp: Stamp { len: 100, seconds: -1, nanos: 5, device: 6, inode: 7 },
             refused: None,
+            unsound: None,
             folder: None,
         }
     }
@@ -222,10 +261,51 @@ pub(crate) mod tests {
         let mut registry = Registry::open(dir.path()).expect("opened");
         registry.put(share("a")).expect("saved");
         let text = fs::read_to_string(dir.path().join("shares.json")).expect("read");
-        assert!(!text.contains("refused"), "as it was written before");
+        assert!(!text.contains("refused") && !text.contains("unsound"), "as it was written before");
         let refused = Share { refused: Some("why".to_owned()), ..share("a") };
         registry.put(refused.clone()).expect("saved");
         assert_eq!(Registry::open(dir.path()).expect("opened").shares(), [refused]);
+    }
+
+    #[test]
+    fn what_a_look_has_found_is_kept_of_what_is_still_there_and_of_nothing_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut registry = Registry::open(dir.path()).expect("opened");
+        let elsewhere = Share { path: "/elsewhere".into(), ..share("c") };
+        for share in [share("a"), share("b"), elsewhere.clone()] {
+            registry.put(share).expect("saved");
+        }
+        let stamp = Stamp { nanos: 6, ..share("a").stamp };
+        let changed = Unsound::Changed { at: Some(stamp), files: NamedFiles::default() };
+        for unsound in [Some(Unsound::Away("gone".to_owned())), Some(changed.clone()), None] {
+            let found = |name| Share { stamp, unsound: unsound.clone(), ..share(name) };
+            let before = registry.shares()[0].clone();
+            assert_eq!(registry.note_look(&found("a")).expect("saved"), Some(before));
+            assert_eq!(registry.shares(), [found("a"), found("b"), elsewhere.clone()], "two names of one file");
+            assert_eq!(Registry::open(dir.path()).expect("opened").shares(), registry.shares());
+        }
+        let replaced = Share { file_id: FileId::new([9; 32]), unsound: Some(changed.clone()), ..share("a") };
+        assert_eq!(registry.note_look(&replaced).expect("nothing to save"), None);
+        assert!(registry.shares().iter().all(|share| share.unsound.is_none()));
+    }
+
+    #[test]
+    fn nothing_is_written_where_a_changed_file_has_only_changed_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut registry = Registry::open(dir.path()).expect("opened");
+        registry.put(share("a")).expect("saved");
+        let at = |nanos| Stamp { nanos, ..share("a").stamp };
+        let mut look = |nanos| {
+            let found = Share { unsound: Some(Unsound::file(at(nanos))), ..share("a") };
+            registry.note_look(&found).expect("saved").expect("there");
+            let known = registry.shares()[0].unsound.clone().expect("changed");
+            assert!(known.is_known_at(&at(nanos)), "it is not read again before it changes");
+            fs::read_to_string(dir.path().join("shares.json")).expect("read")
+        };
+        let first = look(6);
+        assert!(first.contains("unsound") && look(7) == first);
+        registry.put(share("b")).expect("saved");
+        assert_eq!(Registry::open(dir.path()).expect("opened").shares(), registry.shares(), "with the next change");
     }
 
     #[test]

@@ -14,9 +14,9 @@ use rustix::fs::FileType;
 
 use super::folder::{hash_file, pieces_of, pieces_touching};
 use super::hash::{HashProgress, manifest_of};
-use super::notice::Withdrawal;
 use super::offer::{Space, open_regular};
 use super::publish::blocking;
+use super::unsound::Unsound;
 use super::{FolderShare, NamedFiles, Share, Shares, key_of};
 use crate::error::Error;
 use crate::transfer::beneath::Beneath;
@@ -52,13 +52,14 @@ pub struct Damage {
     pub pieces: u32,
     /// Of a folder, the files.
     pub files: NamedFiles,
-    /// How many pieces are seeded on; 0 where the share has ended.
+    /// How many pieces are seeded on; 0 where nothing is.
     pub left: u32,
 }
 
 impl Shares {
     /// Reads a share of this device again. What is not what was published is no longer seeded: a file not at all, a folder
-    /// without the files that are to blame. Reading ends when this is dropped.
+    /// without the files that are to blame. What could not be given before and is as it was published is seeded again. Reading ends
+    /// when this is dropped.
     ///
     /// # Errors
     /// When this device does not share it, or it cannot be read.
@@ -79,14 +80,22 @@ impl Shares {
         };
         let manifest = self.0.manifests.load(share.file_id, share.layout);
         let manifest = manifest.ok_or_else(|| Error::Integrity(lost(&share)))?;
-        let damage = match &share.folder {
+        let (damage, stamp) = match &share.folder {
             None => damage_of_file(&share, manifest, progress).await?,
-            Some(folder) => self.damage_of_folder(&share, folder, manifest, progress).await?,
+            Some(folder) => (self.damage_of_folder(&share, folder, manifest, progress).await?, share.stamp),
         };
-        if damage.as_ref().is_some_and(|damage| damage.left == 0) {
-            // Nobody gets a byte of it any more.
-            self.0.host.offers.end(key_of(&share));
-            self.withdraw(&share, Withdrawal::Modified).await;
+        match &damage {
+            Some(damage) if damage.left == 0 => {
+                // Not while somebody who took it for sound is about to offer it.
+                let _one = self.0.rechecking.lock().await;
+                let unsound = match &share.folder {
+                    None => Unsound::file(stamp),
+                    Some(_) => self.changed(&share, |looks| Unsound::folder(looks.changed())),
+                };
+                self.withhold(&share, unsound).await;
+            }
+            _ if share.unsound.is_some() => self.mended(Share { stamp, unsound: None, ..share.clone() }).await,
+            _ => {}
         }
         Ok(Verified {
             group: self.0.names.present(share.group_id, &share.group),
@@ -188,7 +197,7 @@ impl Shares {
         }
         self.0.trees.save_marks(folder.tree, &share.path, &marks).map_err(io::Error::other)?;
         self.looks(|looks| {
-            let looks = looks.entry(share.path.clone()).or_default();
+            let looks = looks.entry((folder.tree, share.path.clone())).or_default();
             blamed.iter().for_each(|(index, mark, path)| looks.has_changed(*index, *mark, path));
         });
         let have = pieces_of(&tree, layout, |index| marks.get(index).is_some_and(|mark| is_here(*mark)));
@@ -233,29 +242,30 @@ async fn damage_of_file(
     share: &Share,
     manifest: Manifest,
     progress: impl Fn(HashProgress) + Send + Sync + 'static,
-) -> Result<Option<Damage>, Error> {
+) -> Result<(Option<Damage>, Stamp), Error> {
     let stop = StopOnDrop::default();
     let (share, stopped) = (share.clone(), Arc::clone(&stop.0));
     let bad = blocking(move || {
         bad_pieces(&share, &manifest, &progress, &stopped).map_err(|e| Error::from_io("read", &share.path, e))
     });
-    let pieces = bad.await?;
-    Ok((pieces > 0).then(|| Damage { pieces, files: NamedFiles::default(), left: 0 }))
+    let (pieces, stamp) = bad.await?;
+    Ok(((pieces > 0).then(|| Damage { pieces, files: NamedFiles::default(), left: 0 }), stamp))
 }
 
-/// How many pieces of the file are not those of the manifest. Blocks on the disk.
+/// How many pieces of the file are not those of the manifest, and how it was before it was read. Blocks on the disk.
 fn bad_pieces(
     share: &Share,
     manifest: &Manifest,
     progress: &(dyn Fn(HashProgress) + Sync),
     stop: &AtomicBool,
-) -> std::io::Result<u32> {
+) -> std::io::Result<(u32, Stamp)> {
     let layout = manifest.layout();
     let file = open_regular(&share.path)?;
-    if Stamp::of(&file.metadata()?).len != layout.len() {
-        return Ok(layout.count().max(1));
+    let stamp = Stamp::of(&file.metadata()?);
+    if stamp.len != layout.len() {
+        return Ok((layout.count().max(1), stamp));
     }
     let found = manifest_of(&file, layout, progress, stop)?;
     let differ = found.pieces().iter().zip(manifest.pieces()).filter(|(found, wanted)| found != wanted).count();
-    Ok(u32::try_from(differ).unwrap_or(u32::MAX))
+    Ok((u32::try_from(differ).unwrap_or(u32::MAX), stamp))
 }

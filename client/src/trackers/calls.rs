@@ -28,6 +28,8 @@ pub(super) enum Purpose {
     Resume,
     /// A sign of life on one connection.
     Life,
+    /// Somebody wants to know what this one tracker says: no other is asked in its place.
+    There,
 }
 
 impl Purpose {
@@ -119,12 +121,16 @@ impl Calls {
     /// The frame for call `number`, which goes out on connection `on` now.
     ///
     /// A login is shown without what the client has seen: a tracker knows by itself whether it can judge the token, and
-    /// one that lacks something else is of use all the same, for news and signs of life.
+    /// one that lacks something else is of use all the same, for news and signs of life. So is what one tracker alone is asked: it is to
+    /// say what it has.
     pub(super) fn send(&mut self, now: Instant, number: u64, on: usize) -> Option<Call> {
         let gone_back = self.gone_back;
         let seen = || VersionVector(List::first_of(self.seen.iter().map(|(o, n)| (*o, *n))));
         let p = self.pending.get_mut(&number)?;
-        let seen = if p.purpose == Purpose::Resume { VersionVector::default() } else { seen() };
+        let seen = match p.purpose {
+            Purpose::Resume | Purpose::There => VersionVector::default(),
+            Purpose::Caller | Purpose::Ready | Purpose::Again | Purpose::Life => seen(),
+        };
         (p.on, p.gone_back, p.was_sent) = (Some((on, now)), gone_back, true);
         p.left.retain(|left| *left != on);
         Some(Call { number, request_id: p.request_id, seen, request: p.request.clone() })
@@ -339,7 +345,9 @@ pub(super) const fn changes_state(request: &Request) -> bool {
         | Request::ListShares { .. }
         | Request::Search { .. }
         | Request::ListInvites { .. }
+        | Request::CheckInvite { .. }
         | Request::News { .. }
+        | Request::NewsWithVersions { .. }
         | Request::ListFiles { .. }
         | Request::FindFile { .. }
         | Request::GetManifest { .. }
@@ -364,12 +372,13 @@ pub(super) const fn needs_login(request: &Request) -> bool {
             | Request::CreateInvitedUser { .. }
             | Request::Login { .. }
             | Request::LoginWithCode { .. }
+            | Request::CheckInvite { .. }
             | Request::Cluster
     )
 }
 
 /// The [revision](common::wire::client::Welcome::revision) that a tracker needs to know a request.
-const fn revision(request: &Request) -> u8 {
+pub(super) const fn revision(request: &Request) -> u8 {
     match request {
         Request::OpenFile { .. } => 1,
         Request::StageTree { .. }
@@ -389,6 +398,7 @@ const fn revision(request: &Request) -> u8 {
         | Request::CreateInvitedUser { .. }
         | Request::News { .. }
         | Request::LoginWithCode { .. } => 3,
+        Request::CheckInvite { .. } | Request::NewsWithVersions { .. } => 4,
         _ => 0,
     }
 }

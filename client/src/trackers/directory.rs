@@ -32,6 +32,9 @@ pub trait Directory: Send + Sync + 'static {
     /// connection only (staged manifests) has to be done again then.
     fn connection(&self) -> u64;
 
+    /// Whether there is another tracker that may know more than the one that answers.
+    fn is_apart(&self) -> bool;
+
     /// News from the trackers, from now on.
     fn pushes(&self) -> broadcast::Receiver<Push>;
 
@@ -79,6 +82,10 @@ impl Directory for Trackers {
 
     fn revocations(&self) -> Revocations {
         Self::revocations(self)
+    }
+
+    fn is_apart(&self) -> bool {
+        Self::is_apart(self)
     }
 
     fn clock(&self) -> TrackerClock {

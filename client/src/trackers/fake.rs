@@ -470,6 +470,10 @@ impl Directory for FakeDirectory {
         self.tracker.state().devices[&self.device].revocations.clone()
     }
 
+    fn is_apart(&self) -> bool {
+        false
+    }
+
     fn clock(&self) -> TrackerClock {
         TrackerClock::default()
     }

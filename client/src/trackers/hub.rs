@@ -2,7 +2,7 @@
 //!
 //! Decides nothing. One keeper per tracker of the list carries frames; files are saved beside it, one at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,13 +28,23 @@ const EVENTS: usize = 256;
 const CLOCK_OFF: u64 = 30;
 
 /// Where an answer is awaited.
-pub(super) type Answer = oneshot::Sender<Result<Response, Error>>;
+pub(super) type Answer = oneshot::Sender<Answered>;
+
+/// What a call came to.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) result: Result<Response, Error>,
+    /// Whether it has changed something that one of two trackers has not heard of.
+    pub(super) is_solo: bool,
+}
 
 /// What a handle wants.
 #[derive(Debug)]
 pub(super) enum Job {
     /// An answer.
     Call(Request, Answer),
+    /// What one tracker says, by its place in the list.
+    CallThere(usize, Request, Answer),
     /// To know when there is a tracker that has judged the login.
     Ready(Answer),
     /// A fresh look at trackers without a connection.
@@ -62,6 +72,8 @@ pub(super) struct Hub {
     notices: mpsc::Sender<Notice>,
     places: Vec<Place>,
     waiting: BTreeMap<u64, Answer>,
+    /// Of the calls whose answers are about to come, those whose change only one of two trackers has.
+    solo: BTreeSet<u64>,
     to_save: Option<(u64, Option<Session>)>,
     saving: Option<JoinHandle<(u64, Result<(), Error>)>>,
     /// Whether a person has been told that the clocks differ.
@@ -76,6 +88,7 @@ impl Hub {
             notices,
             places: shared.addresses.iter().map(|_| Place::default()).collect(),
             waiting: BTreeMap::new(),
+            solo: BTreeSet::new(),
             to_save: None,
             saving: None,
             told_of_clock: false,
@@ -133,6 +146,7 @@ impl Hub {
         let now = Instant::now();
         let (number, answer) = match job {
             Job::Call(request, answer) => (self.machine.call(now, request), answer),
+            Job::CallThere(index, request, answer) => (self.machine.ask_there(now, index, request), answer),
             Job::Ready(answer) => (self.machine.ready(now), answer),
             Job::Probe => return self.machine.probe(),
             Job::Say(index, request) => return self.machine.say(now, index, request),
@@ -202,9 +216,13 @@ impl Hub {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Answer(number, result) => {
+                let is_solo = self.solo.remove(&number);
                 if let Some(waits) = self.waiting.remove(&number) {
-                    let _ = waits.send(result); // Whoever asked may have gone away; what was done is done.
+                    let _ = waits.send(Answered { result, is_solo }); // Whoever asked may have gone away; what was done is done.
                 }
+            }
+            Effect::Solo(number) => {
+                self.solo.insert(number);
             }
             Effect::Close(index) => self.close(index),
             Effect::Redial(index) => self.places.get(index).into_iter().for_each(|place| place.wake.notify_one()),

@@ -8,6 +8,7 @@
 //!
 //! Does not know what the commands mean to the user, nor shares, downloads or the prompt.
 
+pub mod acknowledged;
 mod calls;
 mod clock;
 mod directory;
@@ -45,7 +46,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use self::clock::TrackerClock;
 pub use self::directory::Directory;
-use self::hub::{Answer, Hub, Job};
+use self::hub::{Answer, Answered, Hub, Job};
 use self::machine::View;
 pub(crate) use self::revocations::Known;
 pub use self::revocations::Revocations;
@@ -64,7 +65,7 @@ const PUSHES: usize = 1024;
 const PROBES: usize = 16;
 /// Notices that may wait to be shown; further ones are dropped.
 const NOTICES: usize = 64;
-/// How long [`Trackers::status`] waits for trackers that do not answer.
+/// How long [`Trackers::status`] and [`Trackers::ask_others`] wait for trackers that do not answer.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// What [`Trackers::start`] needs.
@@ -222,6 +223,22 @@ impl Trackers {
     /// there is none to ask; [`Error::Timeout`] when it does not answer.
     pub async fn call(&self, request: Request) -> Result<Response, Error> {
         self.ask(|answer| Job::Call(request, answer)).await
+    }
+
+    /// Asks each tracker but the current one; what each says, within a few seconds. Calls go on at one that has shown something: the
+    /// current one may lack it. A client that has just been started waits a moment for those it has not met yet.
+    pub async fn ask_others(&self, request: &Request) -> Vec<Result<Response, Error>> {
+        let mut view = self.shared.view.subscribe();
+        let met = view.wait_for(|v| v.up.iter().all(Option::is_some));
+        let _ = tokio::time::timeout(PROBE_TIMEOUT, met).await; // One that is not met does not answer.
+        let current = view.borrow().current;
+        let others = (0..self.shared.addresses.len()).filter(|index| Some(*index) != current);
+        let ask = |index| {
+            let asked = self.ask(move |answer| Job::CallThere(index, request.clone(), answer));
+            let late = |_| Err(Error::Timeout("the tracker did not answer in time".to_owned()));
+            async move { tokio::time::timeout(PROBE_TIMEOUT, asked).await.unwrap_or_else(late) }
+        };
+        futures::future::join_all(others.map(ask)).await
     }
 
     /// Waits until there is a current tracker and it has said whether the stored login still
@@ -382,11 +399,21 @@ impl Trackers {
         self.shared.view.borrow().mode
     }
 
+    /// Whether there is another tracker that may know more than the one that answers.
+    pub fn is_apart(&self) -> bool {
+        let view = self.shared.view.borrow();
+        self.shared.addresses.len() > 1 && (view.current.is_none() || view.mode != Some(Mode::Dual))
+    }
+
     async fn ask(&self, job: impl FnOnce(Answer) -> Job) -> Result<Response, Error> {
         let (answer, answered) = oneshot::channel();
         let ended = || Error::Internal("the client is about to stop".to_owned());
         self.jobs.send(job(answer)).await.map_err(|_| ended())?;
-        answered.await.map_err(|_| ended())?
+        let Answered { result, is_solo } = answered.await.map_err(|_| ended())?;
+        if is_solo {
+            acknowledged::by_one();
+        }
+        result
     }
 }
 

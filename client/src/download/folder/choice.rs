@@ -93,8 +93,8 @@ fn set(patterns: &[String]) -> Result<GlobSet, Error> {
     };
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
-        for pattern in forms(pattern) {
-            set.add(glob(&pattern).map_err(|e| wrong(&pattern, e))?);
+        for form in forms(pattern) {
+            set.add(glob(&form).map_err(|e| wrong(pattern, e))?);
         }
     }
     set.build().map_err(|e| wrong(&patterns.join(" "), e))

@@ -141,14 +141,15 @@ impl Job {
 
     /// Its line in the list.
     pub(crate) fn row(&self, names: &GroupNames) -> DownloadRow {
-        let Spec { n, group, group_id, name, .. } = &self.spec;
+        let Spec { n, group, group_id, name, folder, .. } = &self.spec;
         let group = names.present(*group_id, group);
         let mut progress = self.progress.borrow().clone();
         if !*self.driven.borrow() && progress.state == State::Downloading {
             progress.state = State::Waiting;
             progress.reason = Some("it goes on in a client that stays, or when it is asked for again".to_owned());
         }
-        DownloadRow { n: DownloadId(*n), group, name: name.clone(), path: self.spec.path(), progress }
+        let within = folder.as_ref().and_then(|folder| folder.choice.path.clone());
+        DownloadRow { n: DownloadId(*n), group, name: name.clone(), within, path: self.spec.path(), progress }
     }
 
     fn wanted(&self) -> Wanted {

@@ -183,7 +183,8 @@ impl Swarm<'_> {
                 self.ticket = Some(ticket);
             }
             News::Trouble(error) => self.stats.trouble(Some(error.to_string())),
-            News::Fatal(error) => return Err(error),
+            News::Withdrawn(_) if !self.connections.is_empty() => {}
+            News::Withdrawn(error) | News::Fatal(error) => return Err(error),
         }
         Ok(())
     }

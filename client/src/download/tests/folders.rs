@@ -8,7 +8,7 @@ use common::tree::{Entry, Tree};
 use super::*;
 use crate::download::Choice;
 use crate::download::destination::Destination;
-use crate::share::UploadAs;
+use crate::share::{ShareState, UploadAs};
 use crate::transfer::beneath::Beneath;
 
 const PIECE: u64 = 16 << 10;
@@ -463,7 +463,9 @@ async fn a_folder_without_a_good_piece_is_no_longer_shared_when_verify_says_so()
     let verified = alice.shares.verify(&FakeTracker::group(), &src, |_| ()).await.expect("read");
     let damage = verified.damage.expect("one is another");
     assert_eq!((damage.pieces, damage.left, damage.files.first), (1, 0, vec!["b".to_owned()]));
-    assert!(alice.shares.list().expect("listed").is_empty() && tracker.seeders(up.file_id).is_empty());
+    let row = &alice.shares.list().expect("listed")[0];
+    assert_eq!((row.state, &row.changed[..]), (ShareState::Changed, &["b".to_owned()][..]));
+    assert!(tracker.seeders(up.file_id).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

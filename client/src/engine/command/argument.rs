@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use common::escape::Escaped;
 use common::id::DeviceId;
 use common::invitation::{Invitation, MAX_SECONDS, MAX_USES, MIN_SECONDS, NotAnInvitation};
-use common::tree::TreePath;
+use common::tree::{TreeError, TreePath};
 use common::wire::client::FileSelector;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -135,9 +135,22 @@ impl std::str::FromStr for ShareFile {
         let Some((share, path)) = s.split_once('/') else { return s.parse().map(|share| Self { share, path: None }) };
         // A folder may be written as one, and a path as the shell leaves it.
         let path = path.trim_end_matches('/');
-        let path = if path.is_empty() { None } else { Some(path.parse::<TreePath>().map_err(|e| e.to_string())?) };
+        let path =
+            if path.is_empty() { None } else { Some(path.parse::<TreePath>().map_err(|e| not_within(path, e))?) };
         Ok(Self { share: share.parse()?, path })
     }
+}
+
+/// That no folder has something at this path.
+fn not_within(path: &str, error: TreeError) -> String {
+    let reason = match error {
+        TreeError::Path { .. } if path.split('/').any(|name| [".", ".."].contains(&name)) => {
+            "it has `.` or `..` in it; write it from the folder down".to_owned()
+        }
+        TreeError::Path { reason, .. } => reason.to_owned(),
+        error => error.to_string(),
+    };
+    format!("`{}` is not the path of anything in a shared folder: {reason}", Escaped(path))
 }
 
 impl fmt::Display for ShareFile {
@@ -158,6 +171,19 @@ impl Serialize for ShareFile {
             (id, Some(path)) => s.collect_str(&format_args!("{id}/{}", path.as_str())),
         }
     }
+}
+
+/// What is fetched of a folder, or not: an empty pattern would fit everything.
+pub(super) fn pattern(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("a pattern is empty; write one like '*.bin' or 'photos/**', or leave the option out".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A whole share. A folder may be written as one, as `list_files` shows it.
+pub(super) fn share(text: &str) -> Result<FileSelector, String> {
+    text.trim_end_matches('/').parse()
 }
 
 /// In which order pieces are fetched.
@@ -252,6 +278,25 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_may_be_written_as_one() {
+        let name: FileSelector = "host".parse().expect("a name");
+        for text in ["host", "host/", "host//"] {
+            assert_eq!(share(text), Ok(name.clone()), "{text}");
+        }
+        assert!(share("host/a").is_err_and(|e| e.contains("path separator")));
+        assert!(share("/").is_err_and(|e| e.contains("empty")));
+    }
+
+    #[test]
+    fn a_path_that_leads_out_of_a_folder_is_called_that() {
+        let refused = "host/../../etc/passwd".parse::<ShareFile>().expect_err("it leads out");
+        assert!(refused.contains("`../../etc/passwd`") && refused.contains("`..` in it"), "{refused}");
+        assert!(!refused.contains("rename"), "{refused}");
+        let refused = "host/a//b".parse::<ShareFile>().expect_err("no name");
+        assert!(refused.contains("it is empty"), "{refused}");
+    }
 
     #[test]
     fn times_are_read_and_written_with_a_unit() {

@@ -44,6 +44,7 @@ pub(crate) const SECTIONS: [Section; 6] = [
             ("make_admin", "make_admin lab bob"),
             ("invite", "invite lab --uses 5 --expires 2d"),
             ("accept_invite", "accept_invite"),
+            ("check_invite", "check_invite"),
             ("list_invites", "list_invites lab"),
             ("revoke_invite", "revoke_invite lab 3"),
         ],

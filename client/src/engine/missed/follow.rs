@@ -9,7 +9,7 @@ use common::id::{GroupName, UserId, UserName};
 use common::wire::client::{Happened, NewsRow as Row, Push};
 use tokio::sync::broadcast;
 
-use super::{now, told, told_files};
+use super::{now, shared, told, told_together};
 use crate::engine::news::{Happening, News};
 use crate::engine::{Engine, Event};
 use crate::error::Error;
@@ -176,6 +176,8 @@ async fn look(
     let new: Vec<&Row> = rows.iter().filter(|row| !known.keys.contains(&row.mark.key)).collect();
     let fresh: Vec<u64> = new.iter().map(|row| row.mark.key).collect();
     let is_cause = known.note_all(pushes);
+    let names = new.iter().filter_map(|row| shared(row).map(|of| (&row.group, of.name, of.file_id)));
+    engine.shares.doubt(names);
     let is_known = |row: &Row| matches!(row.what, Happened::Accepted) && engine.joined.take(user, &row.group);
     let (answered, new): (Vec<&Row>, Vec<&Row>) = new.into_iter().partition(|row| is_known(row));
     let mut told: Vec<u64> = answered.iter().map(|row| row.mark.key).collect();
@@ -219,14 +221,18 @@ fn tell_new(engine: &Engine, known: &Known, new: &[&Row]) -> Vec<Row> {
     let untold = known.late.iter().map(told).filter(|news| !known.was_told(news));
     untold.for_each(|news| engine.tell(Event::News(news)));
     // The last come first.
-    let (files, others): (Vec<&Row>, Vec<&Row>) =
-        new.iter().rev().copied().partition(|row| matches!(row.what, Happened::FileShared { .. }));
+    let (files, others): (Vec<&Row>, Vec<&Row>) = new.iter().rev().copied().partition(|row| shared(row).is_some());
     let mut groups: Vec<&GroupName> = files.iter().map(|row| &row.group).collect();
     groups.sort_unstable();
     groups.dedup();
-    for group in groups {
-        let of_group: Vec<&Row> = files.iter().filter(|row| row.group == *group).copied().collect();
-        told_files(group, &of_group).into_iter().for_each(|news| engine.tell(Event::News(news)));
+    for (group, new_version) in groups.into_iter().flat_map(|group| [(group, false), (group, true)]) {
+        let is_so = |row: &&&Row| row.group == *group && shared(row).is_some_and(|of| of.new_version == new_version);
+        let news = match files.iter().filter(is_so).copied().collect::<Vec<&Row>>()[..] {
+            [] => continue,
+            [one] => engine.told(one),
+            ref many => told_together(group, many.len(), new_version),
+        };
+        engine.tell(Event::News(news));
     }
     others.into_iter().filter(|row| !known.was_told(&told(row))).cloned().collect()
 }

@@ -156,7 +156,8 @@ mod tests {
 
     fn row(at: u64) -> NewsRow {
         let (group, user, name, size, file_id) = (None, None, None, None, None);
-        NewsRow { at: Moment(at), event: Happening::Downloaded, group, user, name, size, file_id, text: "x".to_owned() }
+        let (event, new_version, text) = (Happening::Downloaded, false, "x".to_owned());
+        NewsRow { at: Moment(at), event, group, user, name, size, file_id, new_version, text }
     }
 
     #[test]

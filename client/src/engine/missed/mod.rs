@@ -7,15 +7,18 @@
 pub(super) mod follow;
 mod joined;
 mod marks;
+mod shared;
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::id::{GroupName, UserId};
-use common::wire::client::{Happened, NewsPage, NewsRow as Row, Request, Response};
+use common::wire::client::{Happened, NewsMark, NewsPage, NewsRow as Row, Request, Response};
 
 pub(super) use self::joined::JoinedHere;
 pub use self::marks::ReadMarks;
+pub(super) use self::shared::{Shared, shared};
 use super::news::{Happening, News};
 use super::outcome::{DownloadRow, Downloaded, Moment, NewsRow, Outcome};
 use super::{Engine, Error, unexpected};
@@ -34,7 +37,12 @@ impl Engine {
         let (since, read) = (self.news.read_at(user), self.news.read(user));
         let own = self.news.own(user);
         let is_wanted = |key: u64| all || !read.contains(&key);
-        let mut news: Vec<NewsRow> = rows.iter().rev().filter(|row| is_wanted(row.mark.key)).map(of_tracker).collect();
+        let mut news: Vec<NewsRow> = rows
+            .iter()
+            .rev()
+            .filter(|row| is_wanted(row.mark.key))
+            .map(|row| of_tracker(row, self.told(row)))
+            .collect();
         news.extend(own.iter().filter(|(key, _)| is_wanted(*key)).map(|(_, row)| row.clone()));
         news.sort_by_key(|row| row.at);
         let shown = rows.iter().map(|row| row.mark.key).chain(own.iter().map(|(key, _)| *key)).collect();
@@ -59,15 +67,10 @@ impl Engine {
         &self,
         files_of: Option<&GroupName>,
         goes_on: impl Fn(&[Row]) -> bool,
-    ) -> Result<(Vec<Row>, Option<common::wire::client::NewsMark>), Error> {
+    ) -> Result<(Vec<Row>, Option<NewsMark>), Error> {
         let (mut rows, mut before) = (Vec::new(), None);
         loop {
-            let request = Request::News { files_of: files_of.cloned(), before };
-            let page = match self.trackers.call(request).await? {
-                Response::News(page) => page,
-                _ => return Err(unexpected()),
-            };
-            let NewsPage { rows: new, before: next, cut } = page;
+            let NewsPage { rows: new, before: next, cut } = self.news_page(files_of.cloned(), before).await?;
             let is_last = next.is_none() || next == before || !goes_on(&new);
             rows.extend(new.into_vec());
             if is_last || rows.len() >= MAX_ROWS {
@@ -78,12 +81,36 @@ impl Engine {
         }
     }
 
+    /// A page before `before`. A tracker of an older release does not say what is a new version.
+    async fn news_page(&self, files_of: Option<GroupName>, before: Option<NewsMark>) -> Result<NewsPage, Error> {
+        let request = Request::NewsWithVersions { files_of: files_of.clone(), before };
+        let answer = match self.trackers.call(request).await {
+            Err(Error::OldTracker) => self.trackers.call(Request::News { files_of, before }).await,
+            answer => answer,
+        };
+        match answer? {
+            Response::News(page) => Ok(page),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// A row as a sentence. Of a new version of what this device has, it says how to come by it.
+    fn told(&self, row: &Row) -> News {
+        let news = told(row);
+        let Some(Shared { name, file_id, .. }) = shared(row).filter(|shared| shared.new_version) else { return news };
+        let Some((older, part)) = self.shares.other_version(&row.group, name, file_id) else { return news };
+        // Of what came from a browser there is a copy that is not the user's.
+        let is_theirs = |older: &&Path| !older.starts_with(self.copies.directory());
+        let line = shared::how_to_fetch(&row.group, name, Some(older.as_path()).filter(is_theirs), part);
+        News { text: format!("{}: {line}", news.text), ..news }
+    }
+
     /// Keeps that a download is complete. Of a script it is told by the command.
     pub(super) async fn keep_download(&self, row: &DownloadRow, done: &Downloaded) {
         let session = self.trackers.session();
         let user = session.borrow().as_ref().map(|s| s.user_id).filter(|_| self.stays());
         if let Some(user) = user {
-            let text = format!("`{}` of `{}` has come: {}", row.name, row.group, shown(&done.path));
+            let text = format!("`{}` of `{}` has come: {}", row.label(), row.group, shown(&done.path));
             self.keep_news(user, &News::in_group(Happening::Downloaded, &row.group, text), Some(row.name.to_string()))
                 .await;
         }
@@ -99,6 +126,7 @@ impl Engine {
             name,
             size: None,
             file_id: None,
+            new_version: news.new_version,
             text: news.text.clone(),
         };
         let (marks, was_told) = (self.news.clone(), self.is_watched());
@@ -119,16 +147,20 @@ pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// A row, as it is told.
-fn of_tracker(row: &Row) -> NewsRow {
-    let News { event, group, user, text, .. } = told(row);
-    let (name, bytes, file_id) = match &row.what {
-        Happened::FileShared { name, size, file_id, .. } => {
-            (Some(name.as_str().to_owned()), Some(*size), Some(*file_id))
-        }
-        _ => (None, None, None),
-    };
-    NewsRow { at: Moment(row.mark.at()), event, group, user, name, size: bytes, file_id, text }
+/// A row, which is told so.
+fn of_tracker(row: &Row, News { event, group, user, new_version, text, .. }: News) -> NewsRow {
+    let shared = shared(row);
+    NewsRow {
+        at: Moment(row.mark.at()),
+        event,
+        group,
+        user,
+        name: shared.map(|shared| shared.name.to_string()),
+        size: shared.map(|shared| shared.size),
+        file_id: shared.map(|shared| shared.file_id),
+        new_version,
+        text,
+    }
 }
 
 /// A row as a sentence, as it would have been told at the time.
@@ -140,17 +172,18 @@ fn told(Row { group, what, .. }: &Row) -> News {
         Happened::Rejected => News::rejected(group),
         Happened::Removed => News::removed(group),
         Happened::MadeAdmin => News::made_admin(group),
-        Happened::FileShared { name, size: bytes, user, entries, .. } => {
-            let what = match entries {
+        Happened::FileShared { name, size: bytes, user, entries, .. }
+        | Happened::NewVersion { name, size: bytes, user, entries, .. } => {
+            let share = match entries {
                 Some(entries) => {
                     format!("the folder {name} ({}, {})", count((*entries).into(), "file", "files"), size(*bytes))
                 }
                 None => format!("{name} ({})", size(*bytes)),
             };
-            News {
-                user: Some(user.clone()),
-                ..in_group(Happening::FileShared, format!("{user} shared {what} in `{group}`"))
-            }
+            let new_version = matches!(what, Happened::NewVersion { .. });
+            let shared = if new_version { "has shared a new version of" } else { "shared" };
+            let text = format!("{user} {shared} {share} in `{group}`");
+            News { user: Some(user.clone()), new_version, ..in_group(Happening::FileShared, text) }
         }
         Happened::InvitationUsed { user } => {
             let text = format!("{user} has come to `{group}` by an invitation");
@@ -159,16 +192,11 @@ fn told(Row { group, what, .. }: &Row) -> News {
     }
 }
 
-/// New files of one group in one sentence.
-fn told_files(group: &GroupName, files: &[&Row]) -> Option<News> {
-    match files {
-        [] => None,
-        [one] => Some(told(one)),
-        many => {
-            let text = format!("{} new files in `{group}`: `list_files {group} --sort age` shows them", many.len());
-            Some(News::in_group(Happening::FileShared, group, text))
-        }
-    }
+/// Many new files of one group, or many new versions, in one sentence.
+fn told_together(group: &GroupName, many: usize, new_version: bool) -> News {
+    let what = if new_version { "new versions" } else { "new files" };
+    let text = format!("{many} {what} in `{group}`: `list_files {group} --sort age` shows them");
+    News { new_version, ..News::in_group(Happening::FileShared, group, text) }
 }
 
 #[cfg(test)]
@@ -180,20 +208,31 @@ mod tests {
 
     fn shared(name: &str, entries: Option<u32>) -> Row {
         let (name, user) = (name.parse().expect("a name"), "bob".parse().expect("a name"));
-        let what = Happened::FileShared { name, size: 2048, file_id: FileId::new([7; 32]), user, entries };
+        row(Happened::FileShared { name, size: 2048, file_id: FileId::new([7; 32]), user, entries })
+    }
+
+    fn new_version(name: &str, entries: Option<u32>) -> Row {
+        let (name, user) = (name.parse().expect("a name"), "bob".parse().expect("a name"));
+        row(Happened::NewVersion { name, size: 2048, file_id: FileId::new([7; 32]), user, entries })
+    }
+
+    fn row(what: Happened) -> Row {
         Row { mark: NewsMark { stamp: (1_700_000_000_000) << 16, key: 1 }, group: "lab".parse().expect("a name"), what }
     }
 
     #[test]
     fn a_row_is_a_sentence_and_many_files_are_one() {
+        let of_tracker = |row: &Row| of_tracker(row, told(row));
         let row = of_tracker(&shared("a b.bin", None));
         assert_eq!(row.text, "bob shared a b.bin (2.0 KiB) in `lab`");
         assert_eq!((row.at, row.event, row.size), (Moment(1_700_000_000), Happening::FileShared, Some(2048)));
         assert_eq!(of_tracker(&shared("src", Some(3))).text, "bob shared the folder src (3 files, 2.0 KiB) in `lab`");
-        let (a, b) = (shared("a", None), shared("b", None));
-        let text = told_files(&a.group, &[&a, &b]).expect("news").text;
-        assert_eq!(text, "2 new files in `lab`: `list_files lab --sort age` shows them");
-        assert_eq!(told_files(&a.group, &[&a]).expect("news").text, told(&a).text);
-        assert!(told_files(&a.group, &[]).is_none());
+        let version = of_tracker(&new_version("src", Some(3)));
+        assert_eq!(version.text, "bob has shared a new version of the folder src (3 files, 2.0 KiB) in `lab`");
+        assert!(version.new_version && !row.new_version && version.event == row.event && version.name.is_some());
+        let lab = "lab".parse().expect("a name");
+        let text = "2 new files in `lab`: `list_files lab --sort age` shows them";
+        assert_eq!(told_together(&lab, 2, false).text, text);
+        assert_eq!(told_together(&lab, 2, true).text, text.replace("files in", "versions in"));
     }
 }

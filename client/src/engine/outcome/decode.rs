@@ -6,6 +6,7 @@ use serde_json::{Result, Value};
 use super::Outcome;
 use super::json::relation;
 use crate::engine::Command;
+use crate::engine::search::are_short;
 
 impl Outcome {
     /// What `command` came to, from the `data` of its answer.
@@ -13,6 +14,12 @@ impl Outcome {
     /// # Errors
     /// When that is not what the command answers.
     pub(crate) fn decode(command: &Command, data: &Value) -> Result<Self> {
+        let done = Self::decode_done(command, data)?;
+        let is_provisional = data.get("provisional").and_then(Value::as_bool).unwrap_or_default();
+        Ok(if is_provisional { done.of_one_tracker() } else { done })
+    }
+
+    fn decode_done(command: &Command, data: &Value) -> Result<Self> {
         Ok(match command {
             Command::CreateUser { .. } => {
                 Self::UserCreated { user: get(data, "user")?, provisional: get(data, "provisional")? }
@@ -41,6 +48,7 @@ impl Outcome {
             Command::MakeAdmin { .. } => Self::AdminMade(all(data)?),
             Command::Invite { .. } => Self::Invited(all(data)?),
             Command::AcceptInvite { .. } => Self::Joined(all(data)?),
+            Command::CheckInvite { .. } => Self::Checked(all(data)?),
             Command::ListInvites { group } => Self::Invites { group: group.clone(), invites: get(data, "invites")? },
             Command::RevokeInvite { .. } => Self::InviteRevoked(all(data)?),
             Command::UploadFile { .. } => Self::Uploaded(all(data)?),
@@ -60,9 +68,12 @@ impl Outcome {
             },
             // Begun, or there.
             Command::DownloadFile { .. } => match data.get("n") {
-                Some(_) => {
-                    Self::Downloading { n: get(data, "n")?, group: get(data, "group")?, name: get(data, "name")? }
-                }
+                Some(_) => Self::Downloading {
+                    n: get(data, "n")?,
+                    group: get(data, "group")?,
+                    name: get(data, "name")?,
+                    within: get(data, "within")?,
+                },
                 None => Self::Downloaded(all(data)?),
             },
             Command::ShowDownloads => Self::Downloads { downloads: get(data, "downloads")? },
@@ -73,7 +84,9 @@ impl Outcome {
             Command::StopShare { .. } => {
                 Self::Stopped { group: get(data, "group")?, name: get(data, "name")?, removed: get(data, "removed")? }
             }
-            Command::Search { .. } => Self::Hits { hits: get(data, "hits")?, more: get(data, "more")? },
+            Command::Search { words, .. } => {
+                Self::Hits { hits: get(data, "hits")?, more: get(data, "more")?, short: are_short(words) }
+            }
             Command::Info { .. } => Self::Info(all(data)?),
             Command::Verify { .. } => Self::Verified(all(data)?),
             Command::News { all } => Self::News { news: get(data, "news")?, since: get(data, "since")?, all: *all },

@@ -6,7 +6,7 @@ use common::id::{FileId, FileName, GroupName, UserName};
 use serde::{Deserialize, Serialize};
 
 use super::{State, json};
-use crate::download::{DownloadRow as Row, Downloaded as DownloadedFile, PeerProgress, Progress};
+use crate::download::{DownloadRow as Row, Downloaded as DownloadedFile, PeerProgress, Progress, label};
 
 impl From<DownloadedFile> for Downloaded {
     fn from(done: DownloadedFile) -> Self {
@@ -31,7 +31,15 @@ impl From<Row> for DownloadRow {
         let Progress { state, have, size, rate, peers, reason, files, .. } = row.progress;
         let peers = peers.iter().filter(|p| p.rate > 0).count() as u64;
         let (files_have, files) = files.unzip();
-        Self { n: row.n.0, group: row.group, name: row.name, state, have, size, files_have, files, rate, peers, reason }
+        let Row { n, group, name, within, .. } = row;
+        Self { n: n.0, group, name, within, state, have, size, files_have, files, rate, peers, reason }
+    }
+}
+
+impl DownloadRow {
+    /// What people call it; escaped.
+    pub fn label(&self) -> String {
+        label(&self.name, self.within.as_deref())
     }
 }
 
@@ -82,6 +90,9 @@ pub struct DownloadRow {
     pub group: GroupName,
     /// Which share.
     pub name: FileName,
+    /// Of one file of a folder, its path in there; left out otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
     /// What it is doing.
     pub state: State,
     /// Verified bytes that are here.

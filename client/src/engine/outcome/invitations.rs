@@ -44,6 +44,22 @@ pub struct InviteRow {
     pub state: InviteState,
 }
 
+/// An invitation, as whoever holds its line may see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedInvite {
+    /// Where to.
+    pub group: GroupName,
+    /// Who made it.
+    pub by: UserName,
+    /// How many may still come by it.
+    pub left: u32,
+    /// Until when it is good.
+    pub expires: Moment,
+    /// Whether it is.
+    #[serde(with = "invite_state")]
+    pub state: InviteState,
+}
+
 /// `{"group","n"}`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InviteEnd {

@@ -102,6 +102,7 @@ pub(crate) const fn invite_word(state: InviteState) -> &'static str {
         InviteState::UsedUp => "used_up",
         InviteState::Expired => "expired",
         InviteState::Revoked => "revoked",
+        InviteState::Closed => "closed",
     }
 }
 
@@ -113,7 +114,8 @@ pub(super) mod invite_state {
     }
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<InviteState, D::Error> {
-        let all = [InviteState::Open, InviteState::UsedUp, InviteState::Expired, InviteState::Revoked];
+        let over = [InviteState::UsedUp, InviteState::Expired, InviteState::Revoked, InviteState::Closed];
+        let all = [InviteState::Open].into_iter().chain(over);
         meant(d, all.map(|state| (state, invite_word(state))))
     }
 }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::doctor::Finding;
 pub use self::downloads::{DownloadRow, Downloaded, PeerShare};
-pub use self::invitations::{InviteEnd, InviteRow, NewInvite};
+pub use self::invitations::{CheckedInvite, InviteEnd, InviteRow, NewInvite};
 pub(crate) use self::json::{invite_word, mode_word, relation_word};
 pub use self::moment::Moment;
 pub use self::news::{NewsRow, Subscribed, SubscriptionRow};
@@ -104,6 +104,8 @@ pub enum Outcome {
     Invited(NewInvite),
     /// A member, by an invitation.
     Joined(Group),
+    /// What an invitation is for.
+    Checked(CheckedInvite),
     /// Invitations.
     Invites {
         /// Where to.
@@ -152,6 +154,9 @@ pub enum Outcome {
         group: GroupName,
         /// Which share.
         name: String,
+        /// Of one file of a folder, its path in there.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        within: Option<String>,
     },
     /// Complete and verified.
     Downloaded(Downloaded),
@@ -208,6 +213,9 @@ pub enum Outcome {
         hits: Vec<HitRow>,
         /// Whether there is another page.
         more: bool,
+        /// Whether all words are of one or two letters: then they are looked for only where words begin.
+        #[serde(skip)]
+        short: bool,
     },
     /// What has happened.
     News {
@@ -263,12 +271,46 @@ pub enum Outcome {
     Quit {},
     /// The client is about to end.
     ShutDown {},
+    /// This, and only the tracker that has answered has it so far: the other one is away. Never of itself, nor of a name, which
+    /// says so by `provisional` of its own; in JSON, [`Data`] adds that.
+    OfOneTracker(Box<Self>),
 }
 
 impl Outcome {
+    /// What was done, where only one of two trackers has it so far.
+    #[must_use]
+    pub(crate) fn of_one_tracker(self) -> Self {
+        match self {
+            Self::UserCreated { user, .. } => Self::UserCreated { user, provisional: true },
+            Self::GroupCreated { group, .. } => Self::GroupCreated { group, provisional: true },
+            other => Self::OfOneTracker(Box::new(other)),
+        }
+    }
+
+    /// What was done, whoever has it.
+    pub fn done(&self) -> &Self {
+        if let Self::OfOneTracker(done) = self { done } else { self }
+    }
+
+    /// The same, without keeping what else there is to know.
+    #[must_use]
+    pub fn into_done(self) -> Self {
+        if let Self::OfOneTracker(done) = self { *done } else { self }
+    }
+
+    /// Whether only one of two trackers has it so far.
+    pub const fn is_provisional(&self) -> bool {
+        matches!(
+            self,
+            Self::OfOneTracker(_)
+                | Self::UserCreated { provisional: true, .. }
+                | Self::GroupCreated { provisional: true, .. }
+        )
+    }
+
     /// Why it counts as a failure, though it was done: something that was looked at is not as it should be.
     pub fn wrong(&self) -> Option<String> {
-        let Self::Findings { findings } = self else { return None };
+        let Self::Findings { findings } = self.done() else { return None };
         let bad = findings.iter().filter(|finding| !finding.ok).count() as u64;
         let all = count(findings.len() as u64, "thing", "things");
         match bad {
@@ -276,6 +318,21 @@ impl Outcome {
             1 => Some(format!("1 of {all} is not as it should be")),
             _ => Some(format!("{bad} of {all} are not as they should be")),
         }
+    }
+}
+
+/// An outcome as JSON has it: with `provisional`, where only one of two trackers has it so far.
+#[derive(Debug, Serialize)]
+pub struct Data<'a> {
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provisional: Option<bool>,
+}
+
+impl<'a> From<&'a Outcome> for Data<'a> {
+    fn from(outcome: &'a Outcome) -> Self {
+        Self { outcome, provisional: matches!(outcome, Outcome::OfOneTracker(_)).then_some(true) }
     }
 }
 

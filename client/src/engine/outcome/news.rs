@@ -30,6 +30,9 @@ pub struct NewsRow {
     /// Its id, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "json::hex_if_any")]
     pub file_id: Option<FileId>,
+    /// Whether it has taken the place of what had its name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new_version: bool,
     /// All of it as a sentence; what came from the network is escaped.
     pub text: String,
 }
@@ -54,6 +57,9 @@ pub struct Subscribed {
     pub here: u64,
     /// Whether this client stays, so that anything comes.
     pub acts: bool,
+    /// Whether it was there before, and what is there already comes besides.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extended: bool,
 }
 
 /// A subscription in a listing.

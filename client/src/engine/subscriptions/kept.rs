@@ -3,6 +3,7 @@
 //! Invariant: what [`Subscriptions`] holds is what is on the disk; a change that cannot be saved is undone. An item is kept
 //! until its file is there, so that whatever is killed begins it again, and finds its download on the list.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,8 @@ use crate::transfer::saved::{path, text};
 
 const FILE_NAME: &str = "subscriptions.json";
 const VERSION: u32 = 1;
+/// Subscriptions that a user may have on one device.
+const MAX_SUBSCRIPTIONS: usize = 100;
 
 /// One subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +70,15 @@ impl From<super::Found> for Item {
     fn from(super::Found { name, file_id }: super::Found) -> Self {
         Self { name, file_id, tries: 0, not_before: 0 }
     }
+}
+
+/// What has become of a subscription that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Added {
+    /// It is there now, under this number.
+    New(u64),
+    /// It was there already, under number `n`; so many items are to come besides.
+    Extended { n: u64, items: u64 },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -135,25 +147,28 @@ impl Subscriptions {
         self.locked().subscriptions.iter().filter(|s| s.user == user).cloned().collect()
     }
 
-    /// Adds one under the next number, which is returned. Blocks on the disk.
+    /// Adds one under the next number; or where there is the same already, what `new` has waiting to that one, if it
+    /// `extends`. Blocks on the disk.
     ///
     /// # Errors
-    /// When there is the same already, or the disk refuses.
-    pub(super) fn add(&self, new: Subscription) -> Result<u64, Error> {
-        let n = self.save(|stored| {
-            let is_same = |s: &&Subscription| {
+    /// When there is the same already and it does not extend, there are too many, or the disk refuses.
+    pub(super) fn add(&self, new: Subscription, extends: bool) -> Result<Added, Error> {
+        let added = self.save(|stored| {
+            let is_same = |s: &&mut Subscription| {
                 (s.user, s.group_id, &s.glob, &s.destination) == (new.user, new.group_id, &new.glob, &new.destination)
             };
-            if let Some(same) = stored.subscriptions.iter().find(is_same) {
-                let text = format!("subscription {} is the same; `unsubscribe {}` ends it", same.n, same.n);
-                return Err(Error::InvalidArgument(text));
+            if let Some(same) = stored.subscriptions.iter_mut().find(is_same) {
+                return if extends { Ok(same.extend(new.waiting)) } else { Err(already_there(same.n)) };
+            }
+            if stored.subscriptions.iter().filter(|s| s.user == new.user).count() >= MAX_SUBSCRIPTIONS {
+                return Err(too_many());
             }
             stored.last += 1;
             stored.subscriptions.push(Subscription { n: stored.last, ..new });
-            Ok(stored.last)
+            Ok(Added::New(stored.last))
         })??;
         self.0.changed.send_replace(());
-        Ok(n)
+        Ok(added)
     }
 
     /// Ends one of a user. Blocks on the disk.
@@ -193,6 +208,34 @@ impl Subscriptions {
     }
 }
 
+impl Subscription {
+    /// Has these items come as well, but for those that are to come anyway.
+    fn extend(&mut self, items: Vec<Item>) -> Added {
+        let before = self.waiting.len();
+        let mut known: HashSet<_> = self.waiting.iter().map(|item| (item.name.clone(), item.file_id)).collect();
+        self.waiting.extend(items.into_iter().filter(|item| known.insert((item.name.clone(), item.file_id))));
+        Added::Extended { n: self.n, items: (self.waiting.len() - before) as u64 }
+    }
+
+    /// What was wrong with `name` is over.
+    pub(super) fn forget_problem(&mut self, name: &FileName) {
+        if self.problem.as_ref().is_some_and(|problem| problem.starts_with(&format!("{name}: "))) {
+            self.problem = None;
+        }
+    }
+}
+
+fn already_there(n: u64) -> Error {
+    let text =
+        format!("subscription {n} is the same; `--existing` fetches what is there already, `unsubscribe {n}` ends it");
+    Error::InvalidArgument(text)
+}
+
+fn too_many() -> Error {
+    let text = format!("you have {MAX_SUBSCRIPTIONS} subscriptions here, which is the most; `unsubscribe` ends one");
+    Error::InvalidArgument(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,9 +262,10 @@ mod tests {
         let all = Subscriptions::open(dir.path()).expect("opened");
         let (alice, bob) = (UserId::new([1; 16]), UserId::new([2; 16]));
         let other = Subscription { glob: None, ..new(1) };
-        assert_eq!((all.add(new(1)).expect("saved"), all.add(other.clone()).expect("saved")), (1, 2));
-        let twice = all.add(other).expect_err("the same").to_string();
-        assert!(twice.contains("subscription 2 is the same"), "{twice}");
+        let add = |new: Subscription| all.add(new, false);
+        assert_eq!((add(new(1)).expect("saved"), add(other.clone()).expect("saved")), (Added::New(1), Added::New(2)));
+        let twice = add(other).expect_err("the same").to_string();
+        assert!(twice.contains("subscription 2 is the same") && twice.contains("--existing"), "{twice}");
         assert!(all.remove(bob, 2).expect("not hers").is_none());
         assert!(all.remove(alice, 2).expect("saved").is_some());
         let item =
@@ -231,17 +275,51 @@ mod tests {
         let again = Subscriptions::open(dir.path()).expect("opened");
         assert_eq!(again.of(alice), [Subscription { n: 1, waiting: vec![item], ..new(1) }]);
         assert!(again.of(bob).is_empty());
-        assert_eq!(again.add(new(2)).expect("saved"), 3);
+        assert_eq!(again.add(new(2), false).expect("saved"), Added::New(3));
+    }
+
+    #[test]
+    fn one_that_is_there_can_be_told_to_fetch_what_is_there_as_well() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (alice, all) = (UserId::new([1; 16]), Subscriptions::open(dir.path()).expect("opened"));
+        let item = |name: &str| Item {
+            name: name.parse().expect("a name"),
+            file_id: FileId::new([7; 32]),
+            tries: 0,
+            not_before: 0,
+        };
+        let with = |names: &[&str]| Subscription { waiting: names.iter().map(|name| item(name)).collect(), ..new(1) };
+        assert_eq!(all.add(with(&["a"]), true).expect("saved"), Added::New(1));
+        all.change(1, |s| s.waiting[0].tries = 3).expect("saved");
+        assert_eq!(all.add(with(&["a", "b", "c"]), true).expect("saved"), Added::Extended { n: 1, items: 2 });
+        assert_eq!(all.add(with(&["b"]), true).expect("saved"), Added::Extended { n: 1, items: 0 });
+        let tried = Item { tries: 3, ..item("a") };
+        let expected = Subscription { n: 1, waiting: vec![tried, item("b"), item("c")], ..new(1) };
+        assert_eq!(Subscriptions::open(dir.path()).expect("opened").of(alice), [expected]);
+    }
+
+    #[test]
+    fn a_user_with_very_many_can_still_extend_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let all = Subscriptions::open(dir.path()).expect("opened");
+        let numbered = |n: usize| Subscription { destination: PathBuf::from(format!("/{n}")), ..new(1) };
+        for n in 0..MAX_SUBSCRIPTIONS {
+            all.add(numbered(n), false).expect("saved");
+        }
+        let refused = all.add(numbered(MAX_SUBSCRIPTIONS), true).expect_err("too many").to_string();
+        assert!(refused.contains("which is the most"), "{refused}");
+        assert_eq!(all.add(numbered(0), true).expect("saved"), Added::Extended { n: 1, items: 0 });
+        assert!(all.add(new(2), false).is_ok(), "another user's are not counted");
     }
 
     #[test]
     fn what_cannot_be_saved_is_as_it_was() {
         let dir = tempfile::tempdir().expect("a directory");
         let (alice, all) = (UserId::new([1; 16]), Subscriptions::open(dir.path()).expect("opened"));
-        all.add(new(1)).expect("saved");
+        all.add(new(1), false).expect("saved");
         dir.close().expect("removed");
         let other = Subscription { glob: None, ..new(1) };
-        assert!(all.add(other).is_err() && all.change(1, |s| s.fetched = 9).is_err());
+        assert!(all.add(other, false).is_err() && all.change(1, |s| s.fetched = 9).is_err());
         assert_eq!(all.of(alice), [Subscription { n: 1, ..new(1) }]);
     }
 

@@ -7,11 +7,12 @@
 use std::collections::BTreeSet;
 
 use common::id::{GroupId, GroupName};
-use common::wire::client::{Happened, Mode, NewsMark, NewsRow, Page, Request, Response, ShareRow};
+use common::wire::client::{NewsMark, NewsRow, Page, Request, Response, ShareRow};
 use serde::{Deserialize, Serialize};
 
 use super::Found;
 use crate::engine::Engine;
+use crate::engine::missed::{Shared, shared};
 use crate::error::{Error, unexpected};
 
 /// What was there at the last look.
@@ -62,10 +63,8 @@ impl Known {
             let mark = pair(row.mark);
             !self.marks.contains(&mark) && self.floor.is_none_or(|floor| mark >= floor)
         };
-        let new = rows.iter().rev().filter(is_new).filter_map(|row| match &row.what {
-            Happened::FileShared { name, file_id, .. } => Some(Found { name: name.clone(), file_id: *file_id }),
-            _ => None,
-        });
+        let new = rows.iter().rev().filter(is_new).filter_map(shared);
+        let new = new.map(|Shared { name, file_id, .. }| Found { name: name.clone(), file_id });
         let cut = cut.map(pair);
         // If nothing that was known is among the last ones, some may have come and gone from there between the looks.
         let is_gap = cut.is_some_and(|cut| self.marks.last().is_none_or(|last| *last < cut));
@@ -79,13 +78,7 @@ impl Engine {
     /// From when on what is published may be new at the next look: now; but while the other tracker is away, which may know of
     /// something that was published earlier, as at the last look.
     pub(super) fn looked_at(&self, last: u64) -> u64 {
-        if self.is_apart() { last } else { self.trackers.now() }
-    }
-
-    /// Whether there is another tracker that may know more.
-    pub(super) fn is_apart(&self) -> bool {
-        let known = self.trackers.known();
-        known.trackers.len() > 1 && known.mode != Some(Mode::Dual)
+        if self.trackers.is_apart() { last } else { self.trackers.now() }
     }
 
     /// The last publications in a group, the last first, and from where on they are told.
@@ -124,6 +117,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use common::id::FileId;
+    use common::wire::client::Happened;
 
     use super::*;
 

@@ -13,16 +13,13 @@ use std::path::{Path, PathBuf};
 use common::id::{FileId, FileName, GroupId, GroupName};
 
 pub use self::kept::Subscriptions;
-use self::kept::{Item, Subscription};
+use self::kept::{Added, Item, Subscription};
 use super::arrange::Glob;
 use super::outcome::{Outcome, Subscribed, SubscriptionRow};
 use super::{Engine, Error};
 use crate::error::shown;
 use crate::own_files;
 use crate::share::blocking;
-
-/// Subscriptions that a user may have on one device.
-const MAX_SUBSCRIPTIONS: usize = 100;
 
 /// A share that may be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +29,8 @@ struct Found {
 }
 
 impl Engine {
-    /// From now on what is shared in `group` comes to `destination`; with `existing`, so does what is there.
+    /// From now on what is shared in `group` comes to `destination`; with `existing`, so does what is there, also where the same
+    /// subscription was made without.
     pub(super) async fn subscribe(
         &self,
         group: GroupName,
@@ -42,11 +40,6 @@ impl Engine {
     ) -> Result<Outcome, Error> {
         let user = self.who().await?.user_id;
         let group_id = self.group_id(&group).await?;
-        if self.subscriptions.of(user).len() >= MAX_SUBSCRIPTIONS {
-            let text =
-                format!("you have {MAX_SUBSCRIPTIONS} subscriptions here, which is the most; `unsubscribe` ends one");
-            return Err(Error::InvalidArgument(text));
-        }
         let known = look::Known::begin(self, group_id, &group).await?;
         let wanted = if existing { self.shares_since(group_id, &group, 0).await? } else { Vec::new() };
         let destination = blocking(move || directory(&destination)).await?;
@@ -69,10 +62,14 @@ impl Engine {
             known,
             waiting: waiting.into_iter().map(Item::from).collect(),
         };
-        let waiting = new.waiting.len() as u64;
         let all = self.subscriptions.clone();
-        let n = blocking(move || all.add(new)).await?;
-        Ok(Outcome::Subscribed(Subscribed { n, group, glob: text, destination, waiting, here, acts: self.stays() }))
+        let wanted = new.waiting.len() as u64;
+        let (n, waiting, extended) = match blocking(move || all.add(new, existing)).await? {
+            Added::New(n) => (n, wanted, false),
+            Added::Extended { n, items } => (n, items, true),
+        };
+        let acts = self.stays();
+        Ok(Outcome::Subscribed(Subscribed { n, group, glob: text, destination, waiting, here, acts, extended }))
     }
 
     pub(super) async fn list_subscriptions(&self) -> Result<Outcome, Error> {
@@ -104,7 +101,7 @@ impl Engine {
     /// What this device shares in a group, whole.
     fn here(&self, group: GroupId) -> std::collections::HashSet<FileId> {
         let own = self.shares.list().unwrap_or_default();
-        own.into_iter().filter(|share| share.group_id == group).map(|share| share.file_id).collect()
+        own.into_iter().filter(|share| share.here && share.group_id == group).map(|share| share.file_id).collect()
     }
 }
 

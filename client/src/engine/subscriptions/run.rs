@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::file_names::TRACKER_INFO;
 use common::id::{FileId, FileName, GroupId, GroupName, UserId};
-use common::wire::client::FileSelector;
+use common::wire::client::{FileSelector, Push, Request, Response};
 use common::wire::refusal::Refusal;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -39,7 +39,13 @@ const IN_ANY_CASE: Duration = Duration::from_secs(300);
 /// How long after a look that failed there is another.
 const AGAIN: Duration = Duration::from_secs(5);
 /// How long a download may wait for a seeder before another has its place; it stays on the list, and may come meanwhile.
-const WAITS: Duration = Duration::from_secs(60);
+const WAITS: Duration = Duration::from_secs(20);
+/// Delays before is asked again for seeders of what nobody had who was there; the trackers tell of one who comes.
+const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+/// How long such a question holds a place: there may be thousands.
+const PACE: Duration = Duration::from_millis(500);
+/// How soon what has waited for a seeder is asked about when one is told of.
+const CAME: Duration = Duration::from_secs(2);
 /// Delays before a failed item is tried again, in seconds: the first, and the longest.
 const RETRY_FIRST: u64 = 5;
 const RETRY_MOST: u64 = 600;
@@ -58,6 +64,8 @@ enum End {
     Over,
     /// It can never come, for this reason.
     Never(Error),
+    /// Nobody who has it is there.
+    Absent,
     /// Not now.
     Later(Error),
 }
@@ -67,13 +75,20 @@ pub(in crate::engine) async fn run(engine: Arc<Engine>) {
     let mut session = engine.trackers.session();
     let (mut pushes, mut view, mut changed) =
         (engine.trackers.pushes(), engine.trackers.view(), engine.subscriptions.changed());
-    let mut worker = Worker { engine: Arc::clone(&engine), user: None, running: Running::new(), begun: HashSet::new() };
+    let mut worker = Worker {
+        engine: Arc::clone(&engine),
+        user: None,
+        running: Running::new(),
+        begun: HashSet::new(),
+        absent: HashMap::new(),
+    };
     let (mut look_at, mut connection) = (Instant::now(), engine.trackers.connection());
     loop {
         let user = session.borrow_and_update().as_ref().map(|s| s.user_id);
         if user != worker.user {
             // Downloads of another user rest; those of this one are on the list again.
             (worker.user, worker.running, worker.begun) = (user, Running::new(), HashSet::new());
+            worker.absent.clear();
             look_at = Instant::now();
         }
         if look_at <= Instant::now() {
@@ -84,6 +99,7 @@ pub(in crate::engine) async fn run(engine: Arc<Engine>) {
         tokio::select! {
             Some((key, end)) = worker.running.next() => worker.ended(key, end).await,
             cause = pushes.recv() => match cause {
+                Ok(Push::SeederUp { group_id, file_id, .. }) => worker.seeder_came(group_id, file_id),
                 Ok(push) if !concerns(&push) => {}
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => look_at = look_at.min(Instant::now() + TOGETHER),
                 Err(broadcast::error::RecvError::Closed) => return,
@@ -116,6 +132,8 @@ struct Worker {
     user: Option<UserId>,
     running: Running,
     begun: HashSet<Key>,
+    /// What nobody had who was there: when to ask again, and how long to wait after that.
+    absent: HashMap<Key, (Instant, Duration)>,
 }
 
 impl Worker {
@@ -132,7 +150,7 @@ impl Worker {
                 // By the word of both trackers, and about this user: one that is behind, or alone, may not have heard of the
                 // acceptance.
                 Err(Error::Refused(Refusal::NotAMember(_) | Refusal::NoSuchGroup(_)))
-                    if !self.engine.is_apart() && self.is_of_session() =>
+                    if !self.engine.trackers.is_apart() && self.is_of_session() =>
                 {
                     self.end(&subscription).await;
                 }
@@ -203,6 +221,21 @@ impl Worker {
         self.tell(News::in_group(Happening::SubscriptionEnded, &group, text), None).await;
     }
 
+    /// What has waited for a seeder of this need not wait much longer.
+    fn seeder_came(&mut self, group_id: GroupId, file_id: FileId) {
+        if self.absent.is_empty() {
+            return;
+        }
+        let of_group: HashSet<u64> =
+            self.subscriptions().iter().filter(|s| s.group_id == group_id).map(|s| s.n).collect();
+        let soon = Instant::now() + CAME;
+        for ((n, _, of), (until, _)) in &mut self.absent {
+            if *of == file_id && of_group.contains(n) {
+                *until = soon.min(*until);
+            }
+        }
+    }
+
     async fn tell(&mut self, news: News, name: Option<String>) {
         if let Some(user) = self.user {
             self.engine.keep_news(user, &news, name).await;
@@ -222,6 +255,7 @@ impl Worker {
         let mut next = None;
         let all = self.subscriptions();
         let groups: HashMap<u64, GroupId> = all.iter().map(|s| (s.n, s.group_id)).collect();
+        self.absent.retain(|(n, ..), _| groups.contains_key(n));
         for subscription in all {
             // What has failed waits for what has not been tried.
             let mut waiting: Vec<&Item> = subscription.waiting.iter().collect();
@@ -235,6 +269,12 @@ impl Worker {
                 let comes_already =
                     |(n, _, file_id): &Key| *file_id == item.file_id && groups.get(n) == Some(&subscription.group_id);
                 if self.begun.iter().any(comes_already) {
+                    continue;
+                }
+                if let Some((until, _)) = self.absent.get(&key)
+                    && let left @ 1.. = until.saturating_duration_since(Instant::now()).as_secs()
+                {
+                    next = Some(next.map_or(now + left, |next: u64| next.min(now + left)));
                     continue;
                 }
                 // A clock that was ahead is not waited for.
@@ -253,6 +293,7 @@ impl Worker {
 
     async fn ended(&mut self, key: Key, end: End) {
         self.begun.remove(&key);
+        let waited = self.absent.remove(&key).map(|(_, delay)| delay);
         let (n, name, file_id) = key;
         let subscriptions = self.subscriptions();
         let Some(of) = subscriptions.iter().find(|s| s.n == n) else { return };
@@ -272,10 +313,17 @@ impl Worker {
                 self.note(n, move |s| {
                     s.waiting.retain(|item| !is_it(item));
                     s.here += 1;
+                    s.forget_problem(&name);
                 })
                 .await;
             }
-            End::Over => self.note(n, move |s| s.waiting.retain(|item| !is_it(item))).await,
+            End::Over => {
+                self.note(n, move |s| {
+                    s.waiting.retain(|item| !is_it(item));
+                    s.forget_problem(&name);
+                })
+                .await;
+            }
             End::Never(e) => {
                 let group = self.engine.shares.group_names().present(of.group_id, &of.group);
                 let text = format!("subscription {n} leaves `{name}` of `{group}` alone: {e}");
@@ -287,6 +335,15 @@ impl Worker {
                     s.problem = Some(problem);
                 })
                 .await;
+            }
+            End::Absent => {
+                let delay = waited.map_or(ASK_AGAIN.0, |delay| (2 * delay).min(ASK_AGAIN.1));
+                self.absent.insert((n, name.clone(), file_id), (Instant::now() + delay, delay));
+                // Of many one is named: the file is not written for each.
+                if of.problem.is_none() {
+                    let problem = format!("{name}: nobody who has it is there; it comes when somebody does");
+                    self.note(n, move |s| s.problem = Some(problem)).await;
+                }
             }
             End::Later(e) => {
                 let problem = format!("{name}: {e}");
@@ -334,6 +391,11 @@ async fn fetch(engine: &Engine, of: &Subscription, item: &Item) -> End {
         let text = format!("it is coming to {} already", crate::error::shown(&row.path));
         return End::Later(Error::InvalidArgument(text));
     }
+    // A place is for what can come.
+    if nobody_has(engine, &group, item).await {
+        tokio::time::sleep(PACE).await;
+        return End::Absent;
+    }
     let file = FileSelector::Name(item.name.clone());
     engine.trackers.serve_at(engine.shares.listen_addr());
     let started =
@@ -341,7 +403,7 @@ async fn fetch(engine: &Engine, of: &Subscription, item: &Item) -> End {
     match started {
         Ok(id) => finished(engine, id).await,
         Err(e @ Error::Refused(Refusal::NoSuchFile { .. })) => {
-            if engine.is_apart() {
+            if engine.trackers.is_apart() {
                 End::Later(e)
             } else {
                 End::Over
@@ -354,6 +416,17 @@ async fn fetch(engine: &Engine, of: &Subscription, item: &Item) -> End {
         }
         Err(e) => End::Later(e),
     }
+}
+
+/// Whether this is shared, and nobody who has it is there.
+async fn nobody_has(engine: &Engine, group: &GroupName, item: &Item) -> bool {
+    let request = Request::FindPeers { group: group.clone(), file_id: item.file_id };
+    if !matches!(engine.trackers.call(request).await, Ok(Response::Peers(peers)) if peers.is_empty()) {
+        return false;
+    }
+    let request = Request::FindShare { group: group.clone(), file: FileSelector::Name(item.name.clone()) };
+    let share = engine.trackers.call(request).await;
+    matches!(share, Ok(Response::Share(share)) if share.file.file_id == item.file_id)
 }
 
 /// What the group is called now, if that means it; else its reference, which always does.

@@ -149,9 +149,9 @@ fn text_of(arg: &Arg, value: &Value) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Whether a path means the same whatever the working directory.
+/// Whether a path means the same whatever the working directory. An empty one means nothing anywhere: the table refuses it.
 fn is_anchored(path: &str) -> bool {
-    Path::new(path).is_absolute() || path == "~" || path.starts_with("~/")
+    path.is_empty() || Path::new(path).is_absolute() || path == "~" || path.starts_with("~/")
 }
 
 fn of_another_kind(arg: &Arg) -> Error {
@@ -257,6 +257,7 @@ mod tests {
             secret: common::invitation::InviteSecret::new([9; 16]),
         };
         let accept = format!("accept_invite {}", *invitation.to_line());
+        let check = format!("check_invite {}", *invitation.to_line());
         let create = format!("create_user bob 'long enough' --invite {}", *invitation.to_line());
         for text in [
             "create_user bob 'long enough'",
@@ -279,6 +280,7 @@ mod tests {
             "invite lab",
             "invite lab --uses 3 --expires 12h",
             &accept,
+            &check,
             "list_invites lab",
             "revoke_invite lab 3",
             "upload_file /x/y lab --piece-size 64KiB --name other",
@@ -326,6 +328,6 @@ mod tests {
             assert_eq!(again.expect(text), command);
         }
         let named: Vec<_> = Line::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
-        assert_eq!(named.len(), 46, "each of {named:?} is above");
+        assert_eq!(named.len(), 47, "each of {named:?} is above");
     }
 }

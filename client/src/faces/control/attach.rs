@@ -107,7 +107,7 @@ impl Attached {
     /// What the face has learnt by a call of its own is known at once, and not only when the event comes.
     fn note(&self, outcome: &Outcome) {
         let mut status = locked(&self.status);
-        match outcome {
+        match outcome.done() {
             Outcome::LoggedIn(who) => status.user = Some(who.user.clone()),
             Outcome::LoggedOut {} | Outcome::LoginEnded { here: true, .. } => status.user = None,
             _ => {}

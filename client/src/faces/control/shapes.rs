@@ -4,8 +4,35 @@ use serde_json::{Map, Value, json};
 
 use crate::settings::SettingName;
 
+/// Commands that change what the trackers keep, besides those that claim a name: their data says so where only one of two trackers
+/// has the change so far.
+const CHANGES: [&str; 16] = [
+    "login",
+    "logout",
+    "change_password",
+    "join_group",
+    "leave_group",
+    "accept_request",
+    "reject_request",
+    "remove_member",
+    "make_admin",
+    "invite",
+    "accept_invite",
+    "revoke_invite",
+    "upload_file",
+    "stop_share",
+    "verify",
+    "end_login",
+];
+
 /// The schema of `data` for a command of the table; `None` for one that is not described yet.
 pub(super) fn data_of(command: &str) -> Option<Value> {
+    let data = done(command)?;
+    Some(if CHANGES.contains(&command) { with(data, &[], &[("provisional", flag())]) } else { data })
+}
+
+/// As far as it does not depend on the trackers.
+fn done(command: &str) -> Option<Value> {
     Some(match command {
         "create_user" => object(&[("user", text()), ("provisional", flag())], &[]),
         "login" | "whoami" => user(),
@@ -24,6 +51,7 @@ pub(super) fn data_of(command: &str) -> Option<Value> {
             &[("local", flag())],
         ),
         "accept_invite" => object(&[("group", text())], &[]),
+        "check_invite" => checked_invite(),
         "list_invites" => rows("invites", &invite_row()),
         "revoke_invite" => object(&[("group", text()), ("n", number())], &[]),
         "list_members" => rows("members", &object(&[("user", text()), ("admin", flag())], &[("claimed", text())])),
@@ -41,7 +69,7 @@ pub(super) fn data_of(command: &str) -> Option<Value> {
         "list_devices" => rows("devices", &object(&[("device", text()), ("since", text()), ("here", flag())], &[])),
         "end_login" => object(&[("device", text()), ("here", flag())], &[]),
         "news" => with(rows("news", &news_row()), &[], &[("since", text())]),
-        "subscribe" => with(subscription(), &[("acts", flag())], &[]),
+        "subscribe" => with(subscription(), &[("acts", flag())], &[("extended", flag())]),
         "list_subscriptions" => {
             rows("subscriptions", &with(subscription(), &[("fetched", number())], &[("problem", text())]))
         }
@@ -69,7 +97,8 @@ pub(super) fn event(name: &str) -> Option<Value> {
             json!({ "oneOf": [with(download_row(), &[("what", words(&["download"]))], &[]), object(&hashing, &[])] })
         }
         "news" => {
-            object(&[("event", text()), ("text", text())], &[("group", text()), ("user", text()), ("claimed", text())])
+            let more = [("group", text()), ("user", text()), ("claimed", text()), ("new_version", flag())];
+            object(&[("event", text()), ("text", text())], &more)
         }
         "download" => with(download_row(), &[], &[("done", downloaded()), ("removed", flag())]),
         "share" => object(&[("group", text()), ("name", text()), ("seeded", flag())], &[("reason", text())]),
@@ -151,6 +180,11 @@ fn invite_row() -> Value {
     )
 }
 
+fn checked_invite() -> Value {
+    let state = words(&["open", "used_up", "expired", "revoked", "closed"]);
+    object(&[("group", text()), ("by", text()), ("left", number()), ("expires", text()), ("state", state)], &[])
+}
+
 fn file_row() -> Value {
     object(
         &[
@@ -200,7 +234,14 @@ fn content() -> Value {
 fn news_row() -> Value {
     object(
         &[("at", text()), ("event", text()), ("text", text())],
-        &[("group", text()), ("user", text()), ("name", text()), ("size", number()), ("file_id", text())],
+        &[
+            ("group", text()),
+            ("user", text()),
+            ("name", text()),
+            ("size", number()),
+            ("file_id", text()),
+            ("new_version", flag()),
+        ],
     )
 }
 
@@ -288,7 +329,7 @@ fn downloaded() -> Value {
 
 /// What it answers when it has only begun.
 fn begun() -> Value {
-    object(&[("n", number()), ("group", text()), ("name", text())], &[])
+    object(&[("n", number()), ("group", text()), ("name", text())], &[("within", text())])
 }
 
 fn download_row() -> Value {
@@ -304,7 +345,7 @@ fn download_row() -> Value {
             ("rate", number()),
             ("peers", number()),
         ],
-        &[("reason", text()), ("files_have", number()), ("files", number())],
+        &[("within", text()), ("reason", text()), ("files_have", number()), ("files", number())],
     )
 }
 
@@ -315,7 +356,7 @@ fn share_row() -> Value {
             ("name", text()),
             ("file_id", text()),
             ("size", number()),
-            ("state", words(&["seeding", "waiting", "refused"])),
+            ("state", words(&["seeding", "waiting", "refused", "changed"])),
             ("rate", number()),
             ("peers", number()),
             ("sent", number()),

@@ -4,7 +4,7 @@ use std::path::Path as FilePath;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use axum::extract::rejection::FormRejection;
+use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Form, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -24,7 +24,12 @@ use crate::share::blocking;
 
 /// Where a link leads: a page that exchanges its token as soon as it is there. The link itself changes nothing, so that
 /// whatever looks at links beforehand does not use it up.
-pub(super) async fn enter(State(page): State<Arc<Page>>, headers: HeaderMap, Query(link): Query<Link>) -> Response {
+pub(super) async fn enter(
+    State(page): State<Arc<Page>>,
+    headers: HeaderMap,
+    link: Result<Query<Link>, QueryRejection>,
+) -> Response {
+    let Ok(Query(link)) = link else { return views::broken_link() };
     // One that was used may be opened again where it has been. Another one is used up, also by a browser that is signed in.
     let is_known = cookie(&page, &headers).is_some_and(|browser| page.entry.knows(browser));
     if is_known && !page.entry.is_open(&link.token) {
@@ -40,7 +45,12 @@ pub(super) struct Link {
 }
 
 /// Exchanges the token of a link for a cookie.
-pub(super) async fn sign_in(State(page): State<Arc<Page>>, headers: HeaderMap, Form(link): Form<Link>) -> Response {
+pub(super) async fn sign_in(
+    State(page): State<Arc<Page>>,
+    headers: HeaderMap,
+    link: Result<Form<Link>, FormRejection>,
+) -> Response {
+    let Ok(Form(link)) = link else { return views::broken_link() };
     let Some(browser) = page.entry.sign_in(&link.token) else { return views::no_entry(StatusCode::UNAUTHORIZED) };
     if let Some(before) = cookie(&page, &headers) {
         page.entry.sign_out(before);
@@ -75,7 +85,9 @@ pub(super) async fn run(
         Ok(command) => {
             page.remember(&command);
             match execute(&page, command).await {
-                Ok(logged_in @ Outcome::LoggedIn(_)) => come_in(&page, logged_in, page.engine.invited_by()).await,
+                Ok(outcome) if matches!(outcome.done(), Outcome::LoggedIn(_)) => {
+                    come_in(&page, outcome, page.engine.invited_by()).await
+                }
                 result => result,
             }
         }
@@ -177,7 +189,15 @@ pub(super) async fn execute(page: &Page, command: Line) -> Result<Outcome, Error
         shown.end(&outcome, views::words);
     }
     page.answers.forget();
+    outcome.iter().for_each(|outcome| note_provisional(page, outcome));
     outcome
+}
+
+/// What only one of two trackers has so far is noted, whichever view follows.
+pub(super) fn note_provisional(page: &Page, outcome: &Outcome) {
+    if outcome.is_provisional() {
+        page.log.say(render::text(outcome).message.replace('`', ""), true);
+    }
 }
 
 /// Shows how far a command is that reads files.
@@ -196,7 +216,8 @@ fn begin(page: &Page, command: &Line) -> Option<Shown> {
 
 /// What is shown after a command: an error beside the form; else the view as it is now, or another one.
 async fn answer(page: &Arc<Page>, headers: &HeaderMap, result: Result<Outcome, Error>) -> Response {
-    match result {
+    let text = result.as_ref().map(render::text).unwrap_or_default();
+    match result.map(Outcome::into_done) {
         // Without the script, the answer does not come into the form that it is about.
         Err(e) if headers.contains_key("hx-request") => views::wrong_form(&e),
         Err(e) => views::wrong(&e),
@@ -212,7 +233,6 @@ async fn answer(page: &Arc<Page>, headers: &HeaderMap, result: Result<Outcome, E
         Ok(outcome) => match next(&outcome) {
             Some(path) => go(&path),
             None => {
-                let text = render::text(&outcome);
                 let said = if text.message.is_empty() { text.data } else { text.message };
                 let said = said.replace('`', "");
                 views::said(page, headers, Some(&said)).await

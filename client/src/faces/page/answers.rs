@@ -6,10 +6,15 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::id::{FileId, GroupName};
+use common::id::{FileName, GroupName};
+use common::tree::TreePath;
+use common::wire::client::FileSelector;
+use common::wire::refusal::Refusal;
 use tokio::sync::Notify;
 
-use crate::engine::outcome::{FileRow, GroupRow, Info, InviteRow, MemberRow, User};
+use super::share_at::ShareAt;
+use crate::engine::command::ShareFile;
+use crate::engine::outcome::{FileRow, GroupRow, Info, InviteRow, Kind, MemberRow, User};
 use crate::engine::{Call, Command, Engine, Event, Outcome};
 use crate::error::Error;
 
@@ -57,12 +62,16 @@ pub(super) struct Rows<T> {
     rows: fn(&Outcome) -> &[T],
 }
 
-/// An answer about one file.
-pub(super) struct OneInfo(Arc<Outcome>);
+/// An answer about one share.
+pub(super) struct OneShare {
+    pub(super) outcome: Arc<Outcome>,
+    /// What it was asked for by, and a command can be given as well: its id, and its name where others have that id.
+    pub(super) share: FileSelector,
+}
 
-impl OneInfo {
+impl OneShare {
     pub(super) fn info(&self) -> Option<&Info> {
-        if let Outcome::Info(info) = &*self.0 { Some(info) } else { None }
+        if let Outcome::Info(info) = &*self.outcome { Some(info) } else { None }
     }
 }
 
@@ -120,16 +129,46 @@ impl Answers {
         self.ask(Command::Search { words: vec![words.to_owned()], page: Some(page) }).await
     }
 
-    /// One file, looked at closely.
-    pub(super) async fn info(&self, group: &GroupName, file_id: FileId) -> Result<OneInfo, Error> {
-        let id = format!("id:{file_id}").parse().map_err(Error::InvalidArgument)?;
-        Ok(OneInfo(self.ask(Command::Info { group: group.clone(), file_name: id }).await?))
+    /// One share, looked at closely.
+    pub(super) async fn info(&self, at: &ShareAt) -> Result<OneShare, Error> {
+        self.about(at, false, |file_name| Command::Info { group: at.group.clone(), file_name }).await
     }
 
     /// What is in a folder that a group shares, or in the folder `under` in it.
-    pub(super) async fn folder(&self, group: &GroupName, file_id: FileId, under: &str) -> Result<Arc<Outcome>, Error> {
-        let folder = format!("id:{file_id}/{under}").parse().map_err(Error::InvalidArgument)?;
-        self.ask(Command::folder(group.clone(), folder)).await
+    pub(super) async fn folder(&self, at: &ShareAt, under: &str) -> Result<OneShare, Error> {
+        let path = match under {
+            "" => None,
+            under => Some(under.parse::<TreePath>().map_err(|e| Error::InvalidArgument(e.to_string()))?),
+        };
+        self.about(at, true, |share| Command::folder(at.group.clone(), ShareFile { share, path: path.clone() })).await
+    }
+
+    /// Asks about a share by its id, which no new version has; where several shares have that, by the name of the one
+    /// that is meant.
+    async fn about(
+        &self,
+        at: &ShareAt,
+        is_folder: bool,
+        question: impl Fn(FileSelector) -> Command,
+    ) -> Result<OneShare, Error> {
+        let id: FileSelector = format!("id:{}", at.file_id).parse().map_err(Error::InvalidArgument)?;
+        match self.ask(question(id.clone())).await {
+            Err(refused @ Error::Refused(Refusal::AmbiguousId { .. })) => {
+                let share = FileSelector::Name(self.name_of(at, is_folder).await?.ok_or(refused)?);
+                Ok(OneShare { outcome: self.ask(question(share.clone())).await?, share })
+            }
+            answer => Ok(OneShare { outcome: answer?, share: id }),
+        }
+    }
+
+    /// The name of the share that is meant, of several with its id: the one of the address, or the only one that fits.
+    async fn name_of(&self, at: &ShareAt, is_folder: bool) -> Result<Option<FileName>, Error> {
+        let rows = self.files(&at.group).await?;
+        let fits = |row: &&FileRow| row.file_id == at.file_id && (row.kind == Kind::Folder || !is_folder);
+        let names: Vec<_> = rows.iter().filter(fits).map(|row| &row.name).collect();
+        let named = names.iter().find(|name| at.name.as_ref() == Some(**name));
+        let only = if let [only] = names.as_slice() { Some(only) } else { None };
+        Ok(named.or(only).map(|name| (*name).clone()))
     }
 
     /// Drops all answers: something has changed.

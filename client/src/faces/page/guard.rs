@@ -1,8 +1,8 @@
 //! What stands before every request: it came for us, from our own page, from a browser that is signed in.
 //!
 //! Three locks, each for one attack. The Host list stops DNS rebinding: a foreign name that resolves to this machine is
-//! none of ours. `Sec-Fetch-Site` and `Origin` (tower-http's layer, set up beside the routes) stop a foreign page from
-//! acting in the user's name. The cookie stops everybody else on this machine.
+//! none of ours. `Sec-Fetch-Site` and `Origin` (tower-http's layer, set up beside the routes, and [`from_our_page`]) stop a foreign page
+//! from acting in the user's name. The cookie stops everybody else on this machine.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -62,6 +62,26 @@ pub(super) async fn for_us(State(page): State<Arc<Page>>, request: Request, next
     response
 }
 
+/// Refuses a request that may change something and does not say that it comes from our own page: every browser says so.
+pub(super) async fn from_our_page(State(page): State<Arc<Page>>, request: Request, next: Next) -> Response {
+    let is_ours = request.method().is_safe() || says_ours(page.scheme(), &page.hosts, request.headers());
+    if is_ours { next.run(request).await } else { StatusCode::FORBIDDEN.into_response() }
+}
+
+/// Whether the headers name a page of this scheme at one of these hosts. What `Sec-Fetch-Site` says is for tower-http's layer to judge: it
+/// does not see that another scheme is another page, and lets in what says nothing.
+fn says_ours(scheme: &str, hosts: &[String], headers: &HeaderMap) -> bool {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    match (origins.next().map(HeaderValue::as_bytes), origins.next()) {
+        // A browser leaves its own out where a page wants no referrer, as ours does.
+        (None | Some(b"null"), None) => headers.contains_key("sec-fetch-site"),
+        (Some(origin), None) => {
+            hosts.iter().any(|host| format!("{scheme}://{host}").as_bytes().eq_ignore_ascii_case(origin))
+        }
+        (_, Some(_)) => false,
+    }
+}
+
 /// Refuses a request of a browser that is not signed in.
 pub(super) async fn signed_in(State(page): State<Arc<Page>>, request: Request, next: Next) -> Response {
     if cookie(&page, request.headers()).is_some_and(|browser| page.entry.knows(browser)) {
@@ -111,6 +131,32 @@ mod tests {
             ["192.0.2.1:443", "[192.0.2.1]:443", "192.0.2.1", "[192.0.2.1]"]
         );
         assert!(hosts("[::1]:80".parse().expect("an address")).contains(&"[::1]".to_owned()));
+    }
+
+    #[test]
+    fn what_changes_something_says_that_it_is_from_our_page() {
+        let hosts = hosts(SocketAddr::from(([127, 0, 0, 1], 7080)));
+        let says = |scheme: &str, lines: &[(&'static str, &'static str)]| {
+            let lines =
+                lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(name, value);
+            }
+            says_ours(scheme, &hosts, &headers)
+        };
+        assert!(!says("http", &[]), "nothing is said");
+        assert!(says("http", &[("origin", "http://127.0.0.1:7080")]));
+        assert!(says("http", &[("origin", "http://localhost:7080"), ("sec-fetch-site", "same-origin")]));
+        assert!(says("http", &[("sec-fetch-site", "same-origin"), ("origin", "null")]), "it wants no referrer");
+        assert!(says("http", &[("sec-fetch-site", "same-origin")]));
+        for origin in ["https://127.0.0.1:7080", "http://127.0.0.1:7081", "http://127.0.0.1", "null", ""] {
+            assert!(!says("http", &[("origin", origin)]), "{origin}");
+        }
+        assert!(!says("http", &[("origin", "https://127.0.0.1:7080"), ("sec-fetch-site", "same-origin")]));
+        let two = [("origin", "http://127.0.0.1:7080"), ("origin", "http://127.0.0.1:7080")];
+        assert!(!says("http", &two));
+        assert!(says("https", &[("origin", "https://127.0.0.1:7080")]));
     }
 
     #[test]

@@ -145,7 +145,7 @@ fn plain(text: &str) -> String {
 /// A change of a download, if people should read of it.
 fn download(change: &DownloadChange) -> Option<(String, bool)> {
     let row = &change.row;
-    let name = format!("{} from {}", row.name, row.group);
+    let name = format!("{} from {}", row.label(), row.group);
     let because = row.reason.as_ref().map(|r| format!(": {}", Escaped(r))).unwrap_or_default();
     Some(match row.state {
         _ if change.removed => return None,

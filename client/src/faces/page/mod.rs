@@ -17,11 +17,13 @@ mod certificate;
 mod entry;
 mod fields;
 mod guard;
+mod invited;
 mod live;
 mod log;
 mod opener;
 mod receive;
 mod replaced;
+mod share_at;
 mod tls_listener;
 mod under_way;
 mod uploads;
@@ -45,6 +47,7 @@ use tower_http::csrf::CsrfLayer;
 use self::answers::Answers;
 use self::certificate::Certificate;
 use self::entry::Entry;
+use self::invited::Invited;
 use self::log::{Log, SAMPLE};
 pub(crate) use self::opener::Opener;
 use self::under_way::UnderWay;
@@ -84,6 +87,7 @@ pub(crate) struct Page {
     // Each guards itself.
     entry: Entry,
     answers: Answers,
+    invited: Invited,
     log: Log,
     /// Files that are shared: those that come from browsers, and those that lie on this machine.
     uploads: UnderWay,
@@ -115,6 +119,7 @@ impl Page {
             fingerprint: certificate.as_ref().map(|c| c.fingerprint.clone()),
             cookie: format!("shoal-{}", address.port()),
             entry: Entry::default(),
+            invited: Invited::default(),
             log: Log::default(),
             uploads: UnderWay::default(),
             verifying: UnderWay::default(),
@@ -131,6 +136,7 @@ impl Page {
         tasks.spawn("page log", Arc::clone(&page).follow());
         tasks.spawn("page rates", Arc::clone(&page).sample());
         tasks.spawn("page requests", Arc::clone(&page).count_requests());
+        tasks.spawn("page invitation", Arc::clone(&page).follow_invitation());
         Ok(page)
     }
 
@@ -140,9 +146,13 @@ impl Page {
         PageLink { link, fingerprint: self.fingerprint.clone() }
     }
 
+    const fn scheme(&self) -> &'static str {
+        if self.fingerprint.is_some() { "https" } else { "http" }
+    }
+
     /// Scheme, address and port.
     fn origin(&self) -> String {
-        format!("{}://{}", if self.fingerprint.is_some() { "https" } else { "http" }, self.address)
+        format!("{}://{}", self.scheme(), self.address)
     }
 
     /// Where a download goes unless the user says otherwise: where the last one went.
@@ -191,6 +201,10 @@ impl Page {
             }
             self.requests.send_if_modified(|known| std::mem::replace(known, count) != count);
         }
+    }
+
+    async fn follow_invitation(self: Arc<Self>) {
+        self.invited.follow(&self.engine).await;
     }
 
     async fn sample(self: Arc<Self>) {
@@ -263,6 +277,7 @@ fn router(page: &Arc<Page>) -> Router {
         .merge(inside)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_FORM))
         .layer(CsrfLayer::new())
+        .layer(from_fn_with_state(Arc::clone(page), guard::from_our_page))
         .layer(from_fn_with_state(Arc::clone(page), guard::for_us))
         .with_state(Arc::clone(page))
 }

@@ -14,7 +14,7 @@ use common::id::{FileName, GroupName};
 use super::replaced::Before;
 use super::under_way::{Shown, Stage};
 use super::uploads::Arriving;
-use super::{Page, views};
+use super::{Page, act, views};
 use crate::engine::{Call, Command, Outcome};
 use crate::error::Error;
 use crate::share::blocking;
@@ -142,7 +142,8 @@ async fn share(
     let command = Command::UploadFile { path: path.clone(), group, piece_size: None, name, replace };
     let outcome = page.engine.run(command, &call).await;
     page.answers.forget();
-    match outcome {
+    outcome.iter().for_each(|outcome| act::note_provisional(page, outcome));
+    match outcome.map(Outcome::into_done) {
         Ok(Outcome::Uploaded(shared)) => {
             copy.0 = None;
             let copies = Arc::clone(page.engine.copies());

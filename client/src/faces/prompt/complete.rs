@@ -9,6 +9,8 @@ use common::id::GroupName;
 
 use super::names::{List, Names};
 use crate::engine::command::{Argument, Line};
+use crate::faces::linked;
+use crate::link::ShareLink;
 
 /// Most candidates that are offered.
 const MOST: usize = 500;
@@ -102,10 +104,27 @@ fn candidates(words: &Words, source: &impl Source) -> Vec<String> {
         return beginning(words, longs.filter(|long| !args.contains(long)));
     }
     let given = positionals(command, args);
-    let Some(argument) = command.get_positionals().nth(given.len()) else { return Vec::new() };
-    let group = given.iter().zip(command.get_positionals()).find(|(_, a)| a.get_id() == "group");
-    let group = group.and_then(|(g, _)| g.parse::<GroupName>().ok());
-    values(argument, words, group, command, source)
+    let Some(argument) = missing(command, &given).next() else { return Vec::new() };
+    values(argument, words, group(command, &given), command, source)
+}
+
+/// The arguments that do not come from the words that are `given`. A link stands for group and share.
+fn missing<'a>(command: &'a clap::Command, given: &[&str]) -> impl Iterator<Item = &'a Arg> + use<'a> {
+    let taken = given.len() + usize::from(is_linked(command, given));
+    command.get_positionals().skip(taken)
+}
+
+fn is_linked(command: &clap::Command, given: &[&str]) -> bool {
+    given.first().is_some_and(|word| ShareLink::is_meant(word)) && linked::share_argument(command).is_some()
+}
+
+/// The group that the words name, by itself or in a link.
+fn group(command: &clap::Command, given: &[&str]) -> Option<GroupName> {
+    if is_linked(command, given) {
+        return given.first()?.parse::<ShareLink>().ok().map(|link| link.group);
+    }
+    let (name, _) = given.iter().zip(command.get_positionals()).find(|(_, a)| a.get_id() == "group")?;
+    name.parse().ok()
 }
 
 /// What an argument may be, in a line that has named a group, perhaps.
@@ -242,8 +261,7 @@ pub(super) fn hint(line: &str) -> Option<String> {
     }
     let table = Line::command();
     let command = table.find_subcommand(typed)?;
-    let given = positionals(command, rest).len();
-    let missing = command.get_positionals().skip(given).map(|a| {
+    let missing = missing(command, &positionals(command, rest)).map(|a| {
         let name = a.get_value_names().and_then(|n| n.first()).map_or_else(|| a.get_id().as_str(), |n| n.as_str());
         if a.is_required_set() { format!("<{name}>") } else { format!("[{name}]") }
     });
@@ -312,6 +330,25 @@ mod tests {
             let whole = format!("{}{}", &line[..start], candidates[0].typed);
             assert_eq!(shlex::split(&whole).map(|w| w.len()), Some(3), "{whole}");
         }
+    }
+
+    #[test]
+    fn a_link_stands_for_group_and_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(dir.path().join("music")).expect("made");
+        let (root, link) = (dir.path().display(), format!("shoal:lab/{}", "ab".repeat(32)));
+        for link in [&link, &format!("SHOAL://lab/{}/deep", "ab".repeat(32)), "shoal:lab/no-id"] {
+            assert_eq!(typed(&format!("download_file {link} {root}/m")), [format!("{root}/music/")], "{link}");
+            assert_eq!(typed(&format!("download_file --force {link} my")), [""; 0], "no file of the group");
+            assert_eq!(hint(&format!("download_file {link} ")).as_deref(), Some("<destination>"));
+            for whole in ["info", "verify", "stop_share", "list_files"] {
+                assert_eq!(typed(&format!("{whole} {link} ")), [""; 0], "{whole}");
+                assert_eq!(hint(&format!("{whole} {link} ")), None, "{whole}");
+            }
+        }
+        assert_eq!(typed(&format!("download_file {link} {root} --f")), ["--force "]);
+        // Where no link is taken it is a word like any other.
+        assert_eq!(hint(&format!("accept_request {link} ")).as_deref(), Some("<user>"));
     }
 
     #[test]

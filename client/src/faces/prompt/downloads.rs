@@ -116,7 +116,7 @@ impl Shown {
             return;
         }
         if matches!(state, State::Downloading | State::Waiting) {
-            let label = || format!("{n} {}", change.row.name);
+            let label = || format!("{n} {}", change.row.label());
             let bar = self.bars.entry(n).or_insert_with(|| self.drawn.add(label()));
             bar.set(change.row.have, change.row.size, &note(&change.row));
         } else {
@@ -150,10 +150,10 @@ impl Shown {
 
 fn tell(console: &Console, DownloadChange { row, done, .. }: &DownloadChange) {
     let reason = row.reason.as_deref().unwrap_or("no reason given");
-    let (n, name) = (row.n, &row.name);
+    let (n, name) = (row.n, row.label());
     match row.state {
         State::Complete => {
-            let what = done.as_ref().map_or_else(|| name.to_string(), render::downloaded);
+            let what = done.as_ref().map_or_else(|| name.clone(), render::downloaded);
             console.message(&format!("download {n} complete: {what}"));
         }
         State::Failed => {

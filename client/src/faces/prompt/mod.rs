@@ -326,14 +326,17 @@ impl Interactive {
     async fn carry_out(&self, command: Command, signals: &mut Signals) -> Result<Result<Outcome, Error>, Next> {
         tokio::select! {
             result = self.execute(command) => Ok(result),
-            stop = signals.next() => {
-                self.console.message("interrupted");
-                Err(match stop {
-                    Stop::Interrupt => Next::Interrupted,
-                    Stop::Terminate => Next::Stopped,
-                    Stop::Ended => Next::Ended,
-                })
-            }
+            stop = signals.next() => Err(self.interrupted(stop)),
+        }
+    }
+
+    /// What follows on a signal that came while something was being done.
+    fn interrupted(&self, stop: Stop) -> Next {
+        self.console.message("interrupted");
+        match stop {
+            Stop::Interrupt => Next::Interrupted,
+            Stop::Terminate => Next::Stopped,
+            Stop::Ended => Next::Ended,
         }
     }
 

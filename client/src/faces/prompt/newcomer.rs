@@ -1,14 +1,18 @@
-//! The way in by an invitation that the client was started with: a name and a password, unless somebody is logged in, and then the
-//! group.
+//! The way in by an invitation that the client was started with: what it is for, a name and a password, unless somebody is logged
+//! in, and then the group.
+
+use std::time::Duration;
 
 use common::id::UserName;
 use common::invitation::Invitation;
+use common::wire::client::InviteState;
 use tokio::sync::broadcast;
+use tokio::time::timeout;
 
 use super::{Interactive, Interrupts, Next};
 use crate::engine::command::{InviteLine, Secret};
-use crate::engine::outcome::Status;
-use crate::engine::{Command, Event, Outcome};
+use crate::engine::outcome::{CheckedInvite, Status};
+use crate::engine::{Call, Command, Event, Outcome};
 use crate::error::Error;
 use crate::faces::console::end_typing;
 use crate::faces::execute::show;
@@ -18,8 +22,12 @@ use crate::faces::signals::Signals;
 
 /// What is asked first.
 const NAME: &str = "your name here: ";
+/// How long a newcomer waits to be told what the invitation is for. Without an answer the way in is the same.
+const CHECK: Duration = Duration::from_secs(6);
 /// How often somebody is asked for a name.
 const TRIES: u32 = 10;
+/// What somebody does who has come in by the invitation before.
+const BEFORE: &str = "login <user>, if you have come in by it before";
 /// What is said when somebody would rather not, or something went wrong.
 const LATER: &str =
     "not in the group yet: start with the same --invite again, or `accept_invite <line>` once you are logged in";
@@ -29,7 +37,7 @@ impl Interactive {
     pub(super) async fn come_in(&self, invitation: Invitation, signals: &mut Signals) -> Next {
         let line = InviteLine(invitation);
         let joined = match self.has_account(&line, signals).await {
-            Ok(true) => self.carry_out(Command::AcceptInvite { line: Some(line) }, signals).await,
+            Ok(true) => self.join(line, signals).await,
             Ok(false) => return Next::Prompt,
             Err(next) => Err(next),
         };
@@ -56,13 +64,43 @@ impl Interactive {
         }
     }
 
+    /// Joins as whoever is logged in. Where the invitation is over it is asked why.
+    async fn join(&self, line: InviteLine, signals: &mut Signals) -> Result<Result<Outcome, Error>, Next> {
+        let joined = self.carry_out(Command::AcceptInvite { line: Some(line.clone()) }, signals).await?;
+        let Err(e) = joined else { return Ok(joined) };
+        if e.code() != "no_such_invite" {
+            return Ok(Err(e));
+        }
+        Ok(Err(match self.check(&line, signals).await? {
+            Some(Ok(invite)) if invite.state != InviteState::Open => Error::InvalidArgument(render::checked(&invite)),
+            Some(Err(unknown)) => unknown,
+            // It is good, and not for this user.
+            Some(Ok(_)) | None => e,
+        }))
+    }
+
     /// Whether somebody is logged in, in the end; if not, why and what to do is said.
     async fn has_account(&self, line: &InviteLine, signals: &mut Signals) -> Result<bool, Next> {
         if self.service.user().is_some() {
             return Ok(true);
         }
-        self.console
-            .message("You are invited. Choose a name, by which the others in the group know you, and a password.");
+        match self.check(line, signals).await? {
+            Some(Ok(invite)) if invite.state == InviteState::Open => {
+                self.console.message(&format!("You are invited to {}.", render::invited_to(&invite)));
+            }
+            Some(Ok(invite)) => {
+                self.console.message(&format!("error: {}", render::checked(&invite)));
+                self.console.hint(&format!("{BEFORE}; or create_user <user>, and join_group {}", invite.group));
+                return Ok(false);
+            }
+            Some(Err(e)) => {
+                self.console.message(&render::error(&e));
+                self.console.hint(&format!("{BEFORE}; or start with the same --invite again"));
+                return Ok(false);
+            }
+            None => self.console.message("You are invited."),
+        }
+        self.console.message("Choose a name, by which the others in the group know you, and a password.");
         self.console.message("Who has an account here already gives its name and password.");
         for _ in 0..TRIES {
             let name = self.a_name(signals).await?;
@@ -116,6 +154,24 @@ impl Interactive {
         }
         self.console.message(LATER);
         Ok(false)
+    }
+
+    /// What the invitation is for, or that no tracker knows it. Nothing, where that cannot be asked, or is not answered soon: then it
+    /// may be good.
+    async fn check(
+        &self,
+        line: &InviteLine,
+        signals: &mut Signals,
+    ) -> Result<Option<Result<CheckedInvite, Error>>, Next> {
+        let check = Command::CheckInvite { line: Some(line.clone()) };
+        tokio::select! {
+            checked = timeout(CHECK, self.service.run(check, Call::unwatched(false))) => Ok(match checked {
+                Ok(Ok(Outcome::Checked(invite))) => Some(Ok(invite)),
+                Ok(Err(e)) if e.code() == "no_such_invite" => Some(Err(e)),
+                _ => None,
+            }),
+            stop = signals.next() => Err(self.interrupted(stop)),
+        }
     }
 
     async fn log_in(&self, user: UserName, password: Secret, signals: &mut Signals) -> Result<Result<(), Error>, Next> {

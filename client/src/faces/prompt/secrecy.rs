@@ -11,7 +11,7 @@ use super::super::suggest;
 use crate::engine::command::Line;
 
 /// Commands whose lines may hold a password.
-const WITH_PASSWORD: [&str; 4] = ["create_user", "login", "change_password", "accept_invite"];
+const WITH_PASSWORD: [&str; 5] = ["create_user", "login", "change_password", "accept_invite", "check_invite"];
 /// What stands in every invitation, whatever was typed around it.
 const INVITATION: &str = "shoal-invite";
 /// Letters from which on a word may be the beginning of such a command.
@@ -117,11 +117,13 @@ mod tests {
             "\u{feff}login carol secret99",
             // Invitations.
             "accept_invite shoal-invite:aeaq",
+            "check_invite shoal-invite:aeaq",
             "acept_invite shoal-invite:aeaq",
             "invite shoal-invite:aeaq",
             "list_files shoal-invite:aeaq",
             "SHOAL-INVITE:aeaq",
             "accept_invite aeaq",
+            "check_invite aeaq",
             "join lab shoal-invite:aeaq",
             // At the wrong place.
             "secret99",

@@ -4,6 +4,7 @@ use common::id::{GroupName, UserName};
 use serde::Serialize;
 
 use crate::engine::news::{Happening, News};
+use crate::engine::outcome::Data;
 use crate::engine::{Outcome, Progress};
 use crate::error::Error;
 
@@ -18,13 +19,15 @@ struct NewsLine<'a> {
     user: Option<&'a UserName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     claimed: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    new_version: bool,
 }
 
 /// News as a line of JSON, without the sentence for people.
 pub(crate) fn news(news: &News) -> Option<String> {
-    let News { event, group, user, claimed, .. } = news;
+    let News { event, group, user, claimed, new_version, .. } = news;
     let (group, user, claimed) = (group.as_ref(), user.as_ref(), claimed.as_deref());
-    serde_json::to_string(&NewsLine { v: 1, event: *event, group, user, claimed }).ok()
+    serde_json::to_string(&NewsLine { v: 1, event: *event, group, user, claimed, new_version: *new_version }).ok()
 }
 
 /// Progress in one line of JSON, for the stderr of `--json`.
@@ -46,7 +49,7 @@ struct Success<'a> {
     v: u32,
     command: Option<&'a str>,
     ok: bool,
-    data: &'a Outcome,
+    data: Data<'a>,
 }
 
 #[derive(Serialize)]
@@ -63,7 +66,7 @@ struct Unhealthy<'a> {
     v: u32,
     command: Option<&'a str>,
     ok: bool,
-    data: &'a Outcome,
+    data: Data<'a>,
     error: Cause<'a>,
 }
 
@@ -79,11 +82,11 @@ struct Cause<'a> {
 /// The one line for a command in `--json`, or for what happened before there was one.
 pub(crate) fn json(command: Option<&str>, result: &Result<Outcome, Error>) -> String {
     let written = match result {
-        Ok(data) if let Some(message) = data.wrong() => {
-            let error = Cause { code: UNHEALTHY, message };
+        Ok(outcome) if let Some(message) = outcome.wrong() => {
+            let (data, error) = (outcome.into(), Cause { code: UNHEALTHY, message });
             serde_json::to_string(&Unhealthy { v: 1, command, ok: false, data, error })
         }
-        Ok(data) => serde_json::to_string(&Success { v: 1, command, ok: true, data }),
+        Ok(outcome) => serde_json::to_string(&Success { v: 1, command, ok: true, data: outcome.into() }),
         Err(e) => {
             let error = Cause { code: e.code(), message: e.to_string() };
             serde_json::to_string(&Failure { v: 1, command, ok: false, error })

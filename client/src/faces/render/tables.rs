@@ -60,8 +60,8 @@ pub(super) fn downloads_table(downloads: &[DownloadRow]) -> String {
         downloads.iter().map(|d| {
             let rate = if d.rate > 0 { rate(d.rate) } else { "-".to_owned() };
             let name = match &d.reason {
-                Some(reason) => format!("{}  ({})", d.name, Escaped(reason)),
-                None => d.name.to_string(),
+                Some(reason) => format!("{}  ({})", d.label(), Escaped(reason)),
+                None => d.label(),
             };
             let done = format!("{}%", percent(d.have, d.size));
             let state = d.state.word().to_owned();
@@ -90,6 +90,7 @@ pub(super) const fn share_word(state: ShareState) -> &'static str {
         ShareState::Seeding => "seeding",
         ShareState::Waiting => "waiting",
         ShareState::Refused => "refused",
+        ShareState::Changed => "changed",
     }
 }
 

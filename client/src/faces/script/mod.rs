@@ -318,7 +318,7 @@ impl<'a> Script<'a> {
     }
 
     fn show(&self, name: Option<&str>, result: Result<Outcome, Error>, place: Option<String>) -> Step {
-        if matches!(result, Ok(Outcome::Uploaded(_))) {
+        if result.as_ref().is_ok_and(|outcome| matches!(outcome.done(), Outcome::Uploaded(_))) {
             self.uploads.fetch_add(1, Ordering::Relaxed);
         }
         if matches!(result, Ok(Outcome::Web(_))) {

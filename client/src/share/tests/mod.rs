@@ -3,6 +3,7 @@
 mod limits;
 mod recheck;
 mod serve;
+mod unsound;
 
 use std::fs;
 use std::path::PathBuf;

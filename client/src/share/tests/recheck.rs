@@ -3,8 +3,14 @@
 use std::os::unix::fs::symlink;
 use std::time::SystemTime;
 
+use common::id::FileName;
+
 use super::*;
 use crate::share::notice::Withdrawal;
+
+fn was_modified() -> Withdrawal {
+    Withdrawal::Modified(NamedFiles::default())
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shares_come_back_after_a_restart_and_stop_when_told() {
@@ -27,6 +33,26 @@ async fn shares_come_back_after_a_restart_and_stop_when_told() {
     alice.shares.restore().await;
     assert!(!alice.offers(&one) && alice.offers(&two));
     assert_eq!(fs::read_dir(alice.path("manifests")).expect("listed").count(), 1, "what nobody needs is removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trackers_are_asked_about_what_another_content_has_the_name_of_and_about_nothing_else() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    let (one, two) = (alice.upload("one", &content(50_000)).await, alice.upload("two", b"2").await);
+    let (lab, elsewhere) = (FakeTracker::group(), "elsewhere".parse().expect("a name"));
+    let [one_name, two_name, third] = ["one", "two", "three"].map(|name| name.parse::<FileName>().expect("a name"));
+    let asked = tracker.asked("start");
+    let doubt = |group, name, file_id| alice.shares.doubt(std::iter::once((group, name, file_id)));
+    doubt(&lab, &one_name, one.file_id);
+    doubt(&lab, &third, one.file_id);
+    doubt(&elsewhere, &two_name, one.file_id);
+    doubt(&lab, &two_name, one.file_id);
+    until("it is asked", || tracker.asked("start") > asked).await;
+    let other = |name: &FileName| alice.shares.other_version(&lab, name, one.file_id);
+    assert_eq!((other(&one_name), other(&two_name)), (None, Some((alice.path("two"), false))));
+    assert!(alice.offers(&one) && alice.offers(&two), "they let it be seeded");
+    assert_eq!(tracker.asked("start"), asked + 1);
 }
 
 /// A download that ends tells the trackers that it seeds; its user may have stopped that by then.
@@ -91,7 +117,7 @@ async fn a_file_that_is_shared_already_is_cut_as_it_was_before_unless_told_other
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_changed_or_gone_between_two_runs_is_withdrawn_and_said_so() {
+async fn a_file_changed_or_gone_between_two_runs_is_withheld_and_said_so() {
     let tracker = FakeTracker::new();
     let alice = Device::new(&tracker).await;
     let mut ups = Vec::new();
@@ -119,10 +145,7 @@ async fn a_file_changed_or_gone_between_two_runs_is_withdrawn_and_said_so() {
     told.sort_by(|a, b| a.0.cmp(&b.0));
     let [gone, longer, modified] = &told[..] else { panic!("{told:?}") };
     assert!(matches!(gone, (name, Withdrawal::Unreadable(_)) if name == "gone"));
-    assert_eq!(
-        (longer, modified),
-        (&("longer".to_owned(), Withdrawal::Modified), &("modified".to_owned(), Withdrawal::Modified))
-    );
+    assert_eq!((longer, modified), (&("longer".to_owned(), was_modified()), &("modified".to_owned(), was_modified())));
     assert!(ups[2..].iter().all(|up| tracker.seeders(up.file_id).is_empty()));
 
     let alice = alice.restart().await;
@@ -130,6 +153,28 @@ async fn a_file_changed_or_gone_between_two_runs_is_withdrawn_and_said_so() {
     alice.shares.restore().await;
     assert!(notices.try_recv().is_err(), "told once");
     assert!(alice.offers(&ups[1]), "its new time is known by now");
+    let row = |name: &str| {
+        let row = alice.shares.list().expect("listed").into_iter().find(|row| row.name.as_str() == name).expect(name);
+        (row.state, row.reason.unwrap_or_default())
+    };
+    for name in ["modified", "longer"] {
+        let (state, reason) = row(name);
+        assert!(state == ShareState::Changed && reason.contains("--replace"), "{name}: {reason}");
+    }
+    let (state, reason) = row("gone");
+    assert!(state == ShareState::Waiting && reason.contains("gone cannot be read (No such file"), "{reason}");
+
+    // What is there again as it was is seeded again by itself; so is what `verify` finds to be.
+    fs::write(alice.path("gone"), content(40_003)).expect("written");
+    until("it is seeded again", || tracker.seeders(ups[4].file_id) == [alice.key.id()]).await;
+    fs::write(alice.path("modified"), content(40_001)).expect("written");
+    let modified = "modified".parse().expect("a selector");
+    let verified = alice.shares.verify(&FakeTracker::group(), &modified, |_| ()).await.expect("read");
+    assert_eq!((verified.damage, row("modified").0), (None, ShareState::Seeding));
+    assert!(notices.try_recv().is_err() && row("longer").0 == ShareState::Changed);
+    let stopped = alice.shares.stop(&FakeTracker::group(), &"longer".parse().expect("a selector")).await;
+    assert_eq!(stopped.expect("stopped").file_id, ups[3].file_id);
+    assert_eq!(alice.shares.registry(|r| r.shares().len()), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +185,7 @@ async fn a_file_that_is_modified_while_it_is_shared_is_noticed() {
     let mut notices = alice.shares.notices();
     fs::write(alice.path("file"), b"something else").expect("written");
     let notice = tokio::time::timeout(Duration::from_secs(20), notices.recv()).await.expect("in time").expect("told");
-    assert_eq!(notice.reason, Withdrawal::Modified);
+    assert_eq!(notice.reason, was_modified());
     assert!(!alice.offers(&up));
     until("the tracker knows", || tracker.seeders(up.file_id).is_empty()).await;
 }

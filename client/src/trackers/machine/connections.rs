@@ -211,7 +211,8 @@ impl Machine {
             return;
         }
         for call in self.calls.stranded(since) {
-            self.answer(call.number, Err(error.clone()));
+            let doubtful = call.may_have_been_carried_out();
+            self.answer(call.number, Err(if doubtful { error.clone().in_doubt() } else { error.clone() }));
         }
     }
 
@@ -344,11 +345,10 @@ impl Machine {
 
 /// The error for a call whose time is up.
 fn late(may_have_been_carried_out: bool) -> Error {
-    Error::Timeout(if may_have_been_carried_out {
-        "the tracker did not answer in time; the command may have been carried out all the same".to_owned()
-    } else {
-        "the tracker did not answer in time, and nothing has been changed; try again in a moment".to_owned()
-    })
+    if may_have_been_carried_out {
+        return Error::Timeout("the tracker did not answer in time.".to_owned()).in_doubt();
+    }
+    Error::Timeout("the tracker did not answer in time, and nothing has been changed; try again in a moment".to_owned())
 }
 
 /// Why there is no tracker to ask: one that answers and may not be used is worth more words than

@@ -5,8 +5,9 @@
 //! ([`Machine::poll_timeout`]). The client drives it with sockets ([`hub`](super::hub)), the simulation with a scheduler.
 //!
 //! Invariants: calls go out only on the current connection, and only once that connection knows the login (or has refused
-//! it); whoever is told of a login can rely on its being stored; the version vector that calls carry is what answers to
-//! the user's own questions have shown, and never what else a tracker said. Times and random ids are passed in.
+//! it), but for what one tracker is asked for itself; whoever is told of a login can rely on its being stored; the version
+//! vector that calls carry is what answers to the user's own questions have shown, and never what else a tracker said.
+//! Times and random ids are passed in.
 
 mod connections;
 mod login;
@@ -24,7 +25,7 @@ use common::wire::client::{Mode, Push, Request, Response};
 use common::wire::sync::VersionVector;
 
 pub use super::calls::CALL_TIMEOUT;
-use super::calls::{Calls, Purpose};
+use super::calls::{Calls, Purpose, revision};
 use super::journal::Journal;
 pub use super::link::DialError;
 pub use super::session::{LoggedIn, Session};
@@ -40,6 +41,8 @@ const AGAIN: Duration = Duration::from_millis(200);
 pub enum Effect {
     /// To tell whoever made this call.
     Answer(u64, Result<Response, Error>),
+    /// To note that what this call has changed only the tracker that answers has on disk, though there is another. Its answer follows.
+    Solo(u64),
     /// To end the connection to this tracker. No [`Machine::disconnected`] has to follow.
     Close(usize),
     /// To dial this tracker without further delay, if it is not being dialled.
@@ -327,6 +330,24 @@ impl Machine {
             connection: self.connection,
             mode: self.mode.filter(|_| self.current.is_some()),
         }
+    }
+
+    /// Somebody wants to know what tracker `index` says, the one in use or not; the number of the answer. There is none if the
+    /// connection ends first.
+    pub fn ask_there(&mut self, now: Instant, index: usize, request: Request) -> u64 {
+        let (id, needed) = ((self.ids)(), revision(&request));
+        let number = self.calls.add(now, id, request, Purpose::There);
+        let refused = match self.up_mut(index) {
+            Some(up) if up.revision >= needed => {
+                up.own.push_back(number);
+                return number;
+            }
+            Some(_) => Error::OldTracker,
+            None => Error::TrackersUnreachable(self.names.get(index).cloned().unwrap_or_default()),
+        };
+        self.calls.cancel(number);
+        self.answer(number, Err(refused));
+        number
     }
 
     /// Tells one tracker something, if it is connected: nobody waits for the answer.

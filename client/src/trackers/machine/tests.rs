@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use common::id::{DeviceId, OriginId, RequestId, SessionId, UserId};
 use common::secret::ClusterSecret;
 use common::ticket::{SessionToken, Signed};
-use common::wire::client::{Call, Mode, Password, REVISION, Reply, Request, Response, ServerFrame};
+use common::wire::client::{
+    Call, InviteInfo, InviteState, Mode, Password, REVISION, Reply, Request, Response, ServerFrame,
+};
 use common::wire::limits::List;
 use common::wire::refusal::Refusal;
 use common::wire::sync::VersionVector;
@@ -490,7 +492,7 @@ fn a_tracker_of_the_first_release_is_not_asked_what_it_does_not_know() {
 fn only_a_tracker_that_asks_is_told_what_this_client_knows_and_is_answered_itself() {
     use common::wire::client::{ProbeOutcome, Push};
     let listen = "0.0.0.0:7000".parse().expect("an address");
-    for (revision, knows) in [(REVISION - 1, false), (REVISION, true)] {
+    for (revision, knows) in [(2, false), (3, true), (REVISION, true)] {
         let mut bench = Bench::new(2, true);
         bench.machine.disconnected(bench.now, 1, "it goes");
         bench.machine.connected(bench.now, 1, revision);
@@ -510,4 +512,130 @@ fn only_a_tracker_that_asks_is_told_what_this_client_knows_and_is_answered_itsel
     bench.machine.say(bench.now, 1, Request::ProbeResult { id, outcome });
     assert_eq!(bench.sent(1).map(|call| call.request), Some(Request::ProbeResult { id, outcome }));
     assert!(bench.sent(0).is_none(), "calls go to the other one, and this does not");
+}
+
+fn check_invite() -> Request {
+    Request::CheckInvite { secret: common::invitation::InviteSecret::new([9; 16]) }
+}
+
+fn invitation() -> Response {
+    Response::Invitation(InviteInfo {
+        group: "lab".parse().expect("a name"),
+        by: "alice".parse().expect("a name"),
+        left: 1,
+        expires: 0,
+        state: InviteState::Open,
+    })
+}
+
+/// The trackers apart: the one in use would refuse the account, too.
+#[test]
+fn who_was_shown_an_invitation_by_the_other_tracker_goes_on_there() {
+    let mut b = Bench::new(2, false);
+    let first = b.machine.call(b.now, check_invite());
+    let call = b.sent(0).expect("sent");
+    b.answer(0, &call, Mode::Solo, &[(A, 5)], Err(Refusal::NoSuchInvite));
+    assert!(matches!(b.answered(first), Some(Err(Error::Refused(Refusal::NoSuchInvite)))));
+    let second = b.machine.ask_there(b.now, 1, check_invite());
+    assert!(b.sent(0).is_none());
+    let call = b.sent(1).expect("sent");
+    assert_eq!(call.seen, vector(&[]), "it is to say what it has");
+    b.answer(1, &call, Mode::Solo, &[(B, 3)], Ok(invitation()));
+    assert!(b.answered(second).is_some_and(|answer| answer.is_ok()));
+    b.machine.call(b.now, create("other"));
+    assert!(b.sent(0).is_none());
+    assert_eq!(
+        b.sent(1).expect("asked there").seen,
+        vector(&[(B, 3)]),
+        "what the first did not know has shown nothing"
+    );
+}
+
+/// Both know the invitation, and that its group is closed: the client went from one to the other, and back with the next question.
+#[test]
+fn who_hears_of_a_closed_group_from_both_trackers_stays_where_it_is() {
+    let closed = || match invitation() {
+        Response::Invitation(info) => Response::Invitation(InviteInfo { state: InviteState::Closed, ..info }),
+        other => other,
+    };
+    let mut b = Bench::new(2, false);
+    for _ in 0..2 {
+        let first = b.machine.call(b.now, check_invite());
+        let call = b.sent(0).expect("sent to the one in use");
+        b.answer(0, &call, Mode::Dual, &[(A, 5)], Ok(closed()));
+        assert!(b.answered(first).is_some_and(|answer| answer.is_ok()));
+        let second = b.machine.ask_there(b.now, 1, check_invite());
+        let call = b.sent(1).expect("sent to the other");
+        b.answer(1, &call, Mode::Dual, &[(A, 5)], Ok(closed()));
+        assert!(b.answered(second).is_some_and(|answer| answer.is_ok()));
+        assert_eq!(b.machine.view().current, Some(0), "the other has shown nothing that it lacks");
+    }
+}
+
+#[test]
+fn one_tracker_is_asked_for_itself_if_it_is_there_and_knows_the_question() {
+    let mut b = Bench::new(2, false);
+    let unknown = b.machine.ask_there(b.now, 1, check_invite());
+    let call = b.sent(1).expect("sent");
+    b.answer(1, &call, Mode::Solo, &[], Err(Refusal::NoSuchInvite));
+    assert!(matches!(b.answered(unknown), Some(Err(Error::Refused(Refusal::NoSuchInvite)))));
+    assert_eq!(b.machine.view().current, Some(0), "it has shown nothing");
+    b.machine.disconnected(b.now, 1, "it goes");
+    let away = b.machine.ask_there(b.now, 1, check_invite());
+    assert!(matches!(b.answered(away), Some(Err(Error::TrackersUnreachable(_)))));
+    b.machine.connected(b.now, 1, 3);
+    let old = b.machine.ask_there(b.now, 1, check_invite());
+    assert!(matches!(b.answered(old), Some(Err(Error::OldTracker))));
+    assert!(std::iter::from_fn(|| b.sent(1)).all(|call| call.request != check_invite()));
+    // The one in use is of that release, too.
+    b.machine.disconnected(b.now, 0, "it goes");
+    let old = b.machine.call(b.now, check_invite());
+    assert!(std::iter::from_fn(|| b.sent(1)).all(|call| call.request != check_invite()));
+    assert!(matches!(b.answered(old), Some(Err(Error::OldTracker))));
+}
+
+/// A kick was acknowledged by one tracker, and nobody was told that the other has not heard of it.
+#[test]
+fn a_change_that_one_of_two_trackers_has_is_told_apart() {
+    let is_told = |trackers: usize, request: Request, mode: Mode, result: Result<Response, Refusal>| {
+        let mut b = Bench::new(trackers, true);
+        let number = b.machine.call(b.now, request);
+        let call = b.sent(0).expect("sent");
+        b.answer(0, &call, mode, &[(A, 5)], result);
+        let effects = b.take_effects();
+        let solo = effects.iter().position(|e| matches!(e, Effect::Solo(n) if *n == number));
+        let answered = effects.iter().position(|e| matches!(e, Effect::Answer(n, _) if *n == number));
+        assert!(answered.is_some() && solo < answered, "{effects:?}");
+        solo.is_some()
+    };
+    assert!(is_told(2, create("lab"), Mode::Solo, Ok(Response::Done)));
+    assert!(!is_told(2, create("lab"), Mode::Dual, Ok(Response::Done)));
+    assert!(!is_told(2, groups(), Mode::Solo, Ok(Response::Done)), "it changes nothing");
+    assert!(!is_told(2, create("lab"), Mode::Solo, Err(Refusal::Busy)), "nor does this");
+    assert!(!is_told(1, create("lab"), Mode::Solo, Ok(Response::Done)), "there is no other");
+}
+
+/// Both trackers were stopped (SIGSTOP) with a kick on its way: it was said that none can be reached, and done all the same.
+#[test]
+fn what_was_sent_and_not_answered_is_in_doubt() {
+    let mut b = Bench::new(2, true);
+    let (kick, question) = (b.machine.call(b.now, create("lab")), b.machine.call(b.now, groups()));
+    let sent: Vec<_> = std::iter::from_fn(|| b.sent(0)).collect();
+    assert_eq!(sent.len(), 2);
+    let mut answers = Vec::new();
+    b.wait(Duration::from_secs(60), |b| {
+        for index in 0..2 {
+            while b.sent(index).is_some() {}
+        }
+        (0..2).filter(|index| b.machine.up(*index).is_none()).collect::<Vec<_>>().into_iter().for_each(|index| {
+            b.machine.failed(b.now, index, super::DialError::Unreachable("it does not answer".to_owned()));
+        });
+        answers.extend([kick, question].into_iter().filter_map(|n| Some((n, b.answered(n)?))));
+        answers.len() == 2
+    });
+    let of =
+        |number| answers.iter().find_map(|(n, answer)| (*n == number).then_some(answer.as_ref().expect_err("none")));
+    let error = of(kick).expect("answered");
+    assert!(matches!(error, Error::InDoubt { .. }) && error.code() == "trackers_unreachable", "{error}");
+    assert!(matches!(of(question), Some(Error::TrackersUnreachable(_))), "a question changes nothing");
 }

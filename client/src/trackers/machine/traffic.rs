@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use common::wire::client::{Call, Reply, Request, Response, ServerFrame};
+use common::wire::client::{Call, InviteState, Mode, Reply, Request, Response, ServerFrame};
 use common::wire::refusal::Refusal;
 
 use super::recover::Repeating;
@@ -100,8 +100,32 @@ impl Machine {
             Purpose::Life | Purpose::Ready => {
                 reply.result.err().into_iter().for_each(|refusal| self.heed(now, index, &refusal));
             }
-            Purpose::Caller => self.on_answer(now, index, call, reply.result),
+            Purpose::Caller => {
+                if self.is_of_one(&call, &reply) {
+                    self.effects.push_back(Effect::Solo(call.number));
+                }
+                self.on_answer(now, index, call, reply.result);
+            }
+            Purpose::There => self.on_told_there(now, index, call.number, reply.result),
         }
+    }
+
+    /// Whether a reply acknowledges a change that the other tracker of the list has not heard of.
+    fn is_of_one(&self, call: &Pending, reply: &Reply) -> bool {
+        reply.mode == Mode::Solo && reply.result.is_ok() && changes_state(&call.request) && self.slots.len() > 1
+    }
+
+    /// What one tracker says that was asked for itself. Who was shown an invitation by it goes on there: the one in use may
+    /// lack that. One into a closed group is nothing to go on with, and the one in use may have said the same.
+    fn on_told_there(&mut self, now: Instant, index: usize, number: u64, result: Result<Response, Refusal>) {
+        if let Some(current) = self.current.filter(|current| *current != index)
+            && matches!(&result, Ok(Response::Invitation(info)) if info.state != InviteState::Closed)
+            && self.is_fit(index)
+        {
+            self.behind.insert(current, (now, None));
+            self.leave(now, current, "it does not know the invitation yet");
+        }
+        self.answer(number, result.map_err(Error::from));
     }
 
     /// The answer to somebody's question, unless it is asked once more.
@@ -170,7 +194,7 @@ impl Machine {
 /// Whether a reply shows the user something of what both trackers keep: only that may not be forgotten again. What
 /// else a tracker says, to a sign of life or to a token, is nothing that anybody has seen.
 fn shows(call: &Pending, reply: &Reply) -> bool {
-    let asked = matches!(call.purpose, Purpose::Caller | Purpose::Again)
+    let asked = matches!(call.purpose, Purpose::Caller | Purpose::Again | Purpose::There)
         && !matches!(
             call.request,
             Request::Status
@@ -191,5 +215,7 @@ fn shows(call: &Pending, reply: &Reply) -> bool {
             | Refusal::Internal
             | Refusal::Version { .. })
     );
-    asked && answered
+    // Who is told that a tracker does not know something may be shown it by another.
+    let unknown = matches!(call.request, Request::CheckInvite { .. }) && reply.result.is_err();
+    asked && answered && !unknown
 }

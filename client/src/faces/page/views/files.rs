@@ -82,6 +82,10 @@ struct Row {
     name: String,
     /// The name as a command takes it; the id, where a name would be taken for one.
     selector: String,
+    /// The share as `stop_share` takes it: by its id, and by its name where this device has others with that.
+    own: String,
+    /// The name for an address.
+    encoded_name: String,
     size: String,
     /// How long ago it was published, and when; empty where that is not known.
     age: String,
@@ -104,6 +108,8 @@ pub(super) enum Here {
     /// From a copy that the client made, or from where the file lies.
     Seeding {
         copy: bool,
+        /// Whether this device has another share of the same content, too.
+        twin: bool,
     },
 }
 
@@ -145,6 +151,11 @@ pub(super) fn listing<'a>(
             true => format!("id:{}", f.file_id),
             false => f.name.as_str().to_owned(),
         },
+        own: match here(f) {
+            Here::Seeding { twin: true, .. } => f.name.as_str().to_owned(),
+            _ => format!("id:{}", f.file_id),
+        },
+        encoded_name: encoded(f.name.as_str()),
         size: units::size(f.size),
         age: f.published.map(|at| units::age(at.age())).unwrap_or_default(),
         published: f.published.map(|at| at.to_string()).unwrap_or_default(),
@@ -153,7 +164,7 @@ pub(super) fn listing<'a>(
         uploader: f.uploader.to_string(),
         id: f.file_id.to_string(),
         state: here(f).word(),
-        is_copy: here(f) == Here::Seeding { copy: true },
+        is_copy: matches!(here(f), Here::Seeding { copy: true, .. }),
     };
     let rows: Vec<_> = matching.iter().skip(first).take(ROWS).map(row).collect();
     let bytes: u64 = matching.iter().map(|f| f.size).sum();

@@ -15,6 +15,7 @@ use crate::engine::Outcome;
 use crate::engine::outcome::{Kind, TreeRow};
 use crate::error::{Error, shown};
 use crate::faces::page::Page;
+use crate::faces::page::share_at::{ShareAt, field};
 use crate::units;
 
 /// Rows on a page.
@@ -70,6 +71,11 @@ struct View<'a> {
     group: &'a GroupName,
     id: FileId,
     name: String,
+    /// The share as a field of a form.
+    share: String,
+    /// Its name, and that for an address.
+    file_name: &'a str,
+    encoded_name: String,
     destination: String,
     above: Vec<Above>,
     level: &'a Level,
@@ -80,7 +86,7 @@ struct View<'a> {
     shown: String,
     number: usize,
     pages: usize,
-    /// The level, for the addresses of its other pages.
+    /// The share's name and the level, for the addresses of its other pages.
     query: String,
 }
 
@@ -108,9 +114,11 @@ struct Item<'a> {
     entries: Option<u64>,
 }
 
-pub(super) async fn render(page: &Page, group: &GroupName, id: FileId, level: &Level) -> Result<Rendered, Error> {
-    let answer = page.answers.folder(group, id, &level.under).await?;
-    let Outcome::Tree { name, files, .. } = &*answer else { return Err(Error::Internal("not a folder".to_owned())) };
+pub(super) async fn render(page: &Page, at: &ShareAt, level: &Level) -> Result<Rendered, Error> {
+    let answer = page.answers.folder(at, &level.under).await?;
+    let Outcome::Tree { name, files, .. } = &*answer.outcome else {
+        return Err(Error::Internal("not a folder".to_owned()));
+    };
     let mut items = items(files, &level.under);
     let (total, size) = (items.len(), items.iter().map(|item| item.size).sum());
     level.arrange(&mut items);
@@ -127,10 +135,16 @@ pub(super) async fn render(page: &Page, group: &GroupName, id: FileId, level: &L
     };
     let rows = items.iter().skip((number - 1) * ROWS).take(ROWS).map(row).collect();
     let shown_text = format!("{}, {}", units::count(files.len() as u64, "file", "files"), units::size(size));
+    let encoded_name = encoded(name.as_str());
+    let (under, text, sort) = (encoded(&level.under), encoded(&level.text), encoded(&level.sort));
+    let query = format!("name={encoded_name}&under={under}&match={text}&sort={sort}");
     let main = html(&View {
-        group,
-        id,
+        group: &at.group,
+        id: at.file_id,
         name: name.to_string(),
+        share: field(&answer.share),
+        file_name: name.as_str(),
+        encoded_name,
         destination: shown(&page.destination()),
         above: above(&level.under),
         level,
@@ -140,7 +154,7 @@ pub(super) async fn render(page: &Page, group: &GroupName, id: FileId, level: &L
         shown: shown_text,
         number,
         pages,
-        query: format!("under={}&match={}&sort={}", encoded(&level.under), encoded(&level.text), encoded(&level.sort)),
+        query,
     })?;
     Ok(Rendered { title: name.to_string(), main, parts: Vec::new(), status: axum::http::StatusCode::OK })
 }

@@ -6,9 +6,11 @@ use super::{Part, Rendered, View, html};
 use crate::download::State;
 use crate::engine::command::InviteLine;
 use crate::error::Error;
+use crate::faces::page::invited::Standing;
 use crate::faces::page::{Page, live};
+use crate::faces::render;
 use crate::units;
-use common::wire::client::Mode;
+use common::wire::client::{InviteState, Mode};
 use zeroize::Zeroizing;
 
 #[derive(Template)]
@@ -49,6 +51,8 @@ struct Top<'a> {
 struct Welcome<'a> {
     /// The line that the client was started with, or nothing.
     invitation: &'a str,
+    /// What there is to say of it, above all and beside its field.
+    said: Option<(Part, Part)>,
 }
 
 /// The whole page around a view.
@@ -71,10 +75,46 @@ pub(super) fn invited(page: &Page) -> Zeroizing<String> {
 }
 
 /// Without a user.
-pub(super) fn welcome(page: &Page) -> Result<Rendered, Error> {
-    let status = axum::http::StatusCode::OK;
-    let main = html(&Welcome { invitation: &invited(page) })?;
-    Ok(Rendered { title: "Welcome".to_owned(), main, parts: Vec::new(), status })
+pub(super) async fn welcome(page: &Page) -> Result<Rendered, Error> {
+    let (status, invitation) = (axum::http::StatusCode::OK, invited(page));
+    let said = if invitation.is_empty() { None } else { Some(said_of(page.invited.standing(&page.engine).await)?) };
+    let welcome = Welcome { invitation: &invitation, said };
+    let main = html(&welcome)?;
+    let parts = welcome.said.into_iter().flat_map(<[Part; 2]>::from).collect();
+    Ok(Rendered { title: "Welcome".to_owned(), main, parts, status })
+}
+
+/// What is said of the invitation above all, and beside its field. Where nothing is known it may be good.
+fn said_of(standing: Option<Standing>) -> Result<(Part, Part), Error> {
+    #[derive(Template)]
+    #[template(path = "invitation_lead.html")]
+    struct Lead {
+        text: String,
+    }
+    #[derive(Template)]
+    #[template(path = "invitation_standing.html")]
+    struct Beside {
+        text: String,
+        bad: bool,
+    }
+    const WAY_IN: &str = "choose a name and a password, or log in, and you are in the group";
+    let (lead, text, bad) = match standing {
+        None => (format!("You are invited: {WAY_IN}."), String::new(), false),
+        Some(Ok(invite)) if invite.state == InviteState::Open => {
+            let lead = format!("You are invited to {} by {}: {WAY_IN}.", invite.group, invite.by);
+            (lead, format!("This is {}.", plain(&render::checked(&invite))), false)
+        }
+        Some(Ok(invite)) => {
+            let lead = "Who has come in by the invitation before logs in.".to_owned();
+            (lead, format!("No longer good: {}.", plain(&render::checked(&invite))), true)
+        }
+        Some(Err(unknown)) => (String::new(), format!("{}.", unknown.replacen("this", "This", 1)), true),
+    };
+    Ok((Part::new("invited-lead", &Lead { text: lead })?, Part::new("invited-standing", &Beside { text, bad })?))
+}
+
+fn plain(text: &str) -> String {
+    text.replace('`', "")
 }
 
 /// The bar with the navigation, and what calls for attention in other views.

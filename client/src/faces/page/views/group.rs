@@ -9,10 +9,11 @@ use common::wire::client::InviteState;
 use super::files::{Filter, Here, SORTS};
 use super::{Part, Rendered, html, limits, partial, subscriptions};
 use crate::download::State;
-use crate::engine::outcome::{InviteRow, Moment, NewInvite, invite_word};
+use crate::engine::outcome::{FileRow, InviteRow, Kind, Moment, NewInvite, invite_word};
 use crate::error::{Error, shown};
 use crate::faces::page::Page;
 use crate::faces::page::under_way::{Stage, Work};
+use crate::share::ShareRow;
 use crate::units;
 
 /// Invitations that let nobody in any more that are shown.
@@ -137,17 +138,25 @@ fn minute(at: Moment) -> String {
 pub(super) async fn files(page: &Page, group: &GroupName, filter: &Filter) -> Result<Part, Error> {
     let files = page.answers.files(group).await?;
     let shares = page.engine.shares().list().unwrap_or_default();
-    let own: Vec<_> = shares.into_iter().filter(|s| s.group == *group).collect();
     let copies = page.engine.copies();
-    let seeded: HashMap<FileId, bool> = own.iter().map(|s| (s.file_id, copies.has(&s.path, s.file_id))).collect();
+    let mut own: HashMap<FileId, Vec<&ShareRow>> = HashMap::new();
+    for share in shares.iter().filter(|s| s.group == *group) {
+        own.entry(share.file_id).or_default().push(share);
+    }
+    // A file, and a folder that holds only that file, have the same id.
+    let seeding = |file: &FileRow| {
+        let same = own.get(&file.file_id)?;
+        let share = same.iter().find(|s| s.here && s.entries.is_some() == (file.kind == Kind::Folder))?;
+        Some(Here::Seeding { copy: copies.has(&share.path, share.file_id), twin: same.len() > 1 })
+    };
     let downloads = page.engine.downloads().list();
-    let state = |file: &crate::engine::outcome::FileRow| {
+    let state = |file: &FileRow| {
         let unfinished = downloads.iter().find(|d| {
             d.group == *group && d.name == file.name && !matches!(d.progress.state, State::Complete | State::Failed)
         });
         match unfinished {
             Some(_) => Here::Fetching,
-            None => seeded.get(&file.file_id).map_or(Here::Not, |copy| Here::Seeding { copy: *copy }),
+            None => seeding(file).unwrap_or(Here::Not),
         }
     };
     Part::new("files", &super::files::listing(group, &files, filter, state))

@@ -8,6 +8,8 @@ use crate::engine::outcome::{Finding, Status};
 use crate::error::Error;
 use crate::faces::page::Page;
 use crate::faces::render;
+use crate::settings::Direction;
+use crate::settings::limit::{Hours, Limit, Rate};
 use crate::units;
 
 /// Lines of the log that are shown.
@@ -17,19 +19,46 @@ const LINES: usize = 100;
 #[template(path = "health.html")]
 struct Health<'a> {
     state: &'a Part,
-    limits: &'a [Limit],
+    limits: &'a [Field],
     limit_rows: &'a Part,
     slots: String,
     settings: &'a Part,
     log: &'a Part,
 }
 
-/// A field to set a limit.
-struct Limit {
+/// A form to set a limit.
+#[derive(Debug, PartialEq, Eq)]
+struct Field {
+    /// What is at the end of the ids of its inputs.
+    id: String,
     direction: &'static str,
-    label: &'static str,
+    label: String,
     /// As it is typed; empty where there is none.
     rate: String,
+    /// As they are typed; empty where it holds at any time.
+    at: String,
+}
+
+/// The forms for a direction: one for each of its hours, or one where there are none. Sent as they are, they change nothing.
+fn fields(direction: Direction, limit: &Limit) -> Vec<Field> {
+    let label = match direction {
+        Direction::Up => "Send at most",
+        Direction::Down => "Fetch at most",
+    };
+    let typed = |rate: Rate| rate.map(|rate| units::exact(rate.get())).unwrap_or_default();
+    let direction = direction.word();
+    if limit.windows.is_empty() {
+        let (id, label, rate) = (direction.to_owned(), label.to_owned(), typed(limit.rate));
+        return vec![Field { id, direction, label, rate, at: String::new() }];
+    }
+    let field = |(i, (hours, rate)): (usize, &(Hours, Rate))| Field {
+        id: if i == 0 { direction.to_owned() } else { format!("{direction}-{}", i + 1) },
+        direction,
+        label: format!("{label}, {hours}"),
+        rate: typed(*rate),
+        at: hours.to_string(),
+    };
+    limit.windows.iter().enumerate().map(field).collect()
 }
 
 #[derive(Template)]
@@ -72,12 +101,8 @@ pub(super) async fn render(page: &Page) -> Result<Rendered, Error> {
         device: format!("{:.16}", status.device),
     };
     let (state, log) = (Part::new("state", &now)?, log(page, LINES)?);
-    let fields = [("up", "Send at most", status.limits.up), ("down", "Fetch at most", status.limits.down)];
-    let fields = fields.map(|(direction, label, rate)| Limit {
-        direction,
-        label,
-        rate: rate.map(units::exact).unwrap_or_default(),
-    });
+    let limits = page.engine.client_limits();
+    let fields: Vec<_> = Direction::ALL.into_iter().flat_map(|way| fields(way, limits.of(way))).collect();
     let limit_rows = limits::rows(page)?;
     let (slots, settings) = (page.engine.seeding_slots(), settings::part(page).await?);
     let main = html(&Health {
@@ -130,5 +155,39 @@ fn verdict(status: &Status) -> (&'static str, String) {
              is the list of trackers right?"
                 .to_owned(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+
+    #[test]
+    fn the_forms_for_limits_hold_what_is_set_also_its_hours() {
+        let rate = NonZeroU64::new;
+        let shown = |limit: &Limit| {
+            let fields = fields(Direction::Up, limit).into_iter();
+            fields.map(|field| [field.id, field.label, field.rate, field.at]).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&Limit::default()), [["up", "Send at most", "", ""]]);
+        let mut limit = Limit::always(rate(10 << 20));
+        assert_eq!(shown(&limit), [["up", "Send at most", "10M", ""]]);
+        limit.change(rate(500 << 10), &["8-18".parse().expect("hours")]);
+        limit.change(None, &["22-6".parse().expect("hours")]);
+        assert_eq!(
+            shown(&limit),
+            [
+                ["up", "Send at most, 08:00-18:00", "500K", "08:00-18:00"],
+                ["up-2", "Send at most, 22:00-06:00", "", "22:00-06:00"]
+            ]
+        );
+        for [_, _, rate, at] in shown(&limit) {
+            let rate = crate::settings::parse_limit(if rate.is_empty() { "off" } else { &rate }).expect("a rate");
+            let mut again = limit.clone();
+            again.change(rate, &[at.parse().expect("hours")]);
+            assert_eq!(again, limit, "sent as it is");
+        }
     }
 }

@@ -4,12 +4,14 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use askama::Template;
-use common::id::{FileId, GroupName};
+use common::wire::client::FileSelector;
 
+use super::files::encoded;
 use super::{Part, Rendered, html};
 use crate::engine::outcome::{Info, SeederRow};
 use crate::error::{Error, shown};
 use crate::faces::page::Page;
+use crate::faces::page::share_at::{ShareAt, field};
 use crate::faces::page::under_way::Stage;
 use crate::units;
 
@@ -17,6 +19,11 @@ use crate::units;
 #[template(path = "info.html")]
 struct View<'a> {
     i: &'a Info,
+    /// The share as fields of forms, for a download, and for what is here of it.
+    share: String,
+    own: String,
+    /// Its name for an address.
+    encoded_name: String,
     size: String,
     piece_size: String,
     path: String,
@@ -49,15 +56,27 @@ struct Seeder {
     reason: String,
 }
 
-pub(super) async fn render(page: &Page, group: &GroupName, file_id: FileId) -> Result<Rendered, Error> {
-    let answer = page.answers.info(group, file_id).await?;
+pub(super) async fn render(page: &Page, at: &ShareAt) -> Result<Rendered, Error> {
+    let answer = page.answers.info(at).await?;
     let Some(i) = answer.info() else { return Err(Error::Internal("a share without information".to_owned())) };
     let rows = i.seeders.iter().map(|seeder| row(seeder, i.pieces)).collect();
     let seeders = Part::new("seeders", &Seeders { rows })?;
     let path = i.path.as_deref().map(shown).unwrap_or_default();
     let (size, piece_size) = (units::size(i.size), units::size(i.piece_size));
-    let (destination, verifying) = (destination(page, i), Part::new("verifying", &verifying(page, i))?);
-    let main = html(&View { i, size, piece_size, path, destination, verifying: &verifying, seeders: &seeders })?;
+    let own = own(page, i)?;
+    let (destination, verifying) = (destination(page, i), Part::new("verifying", &verifying(page, i, &own))?);
+    let main = html(&View {
+        i,
+        share: field(&answer.share),
+        own: field(&own),
+        encoded_name: encoded(i.name.as_str()),
+        size,
+        piece_size,
+        path,
+        destination,
+        verifying: &verifying,
+        seeders: &seeders,
+    })?;
     // What is here can be verified.
     let parts = [seeders].into_iter().chain(i.here.then_some(verifying)).collect();
     Ok(Rendered { title: i.name.to_string(), main, parts, status: axum::http::StatusCode::OK })
@@ -72,9 +91,18 @@ fn destination(page: &Page, i: &Info) -> String {
     known.and_then(Path::parent).map_or_else(|| shown(&page.destination()), shown)
 }
 
+/// What is here of it: by its id, and by its name where this device has others with that.
+fn own(page: &Page, i: &Info) -> Result<FileSelector, Error> {
+    let shares = page.engine.shares().list().unwrap_or_default();
+    match shares.iter().filter(|s| s.group == i.group && s.file_id == i.file_id).count() {
+        0 | 1 => format!("id:{}", i.file_id).parse().map_err(Error::InvalidArgument),
+        _ => Ok(FileSelector::Name(i.name.clone())),
+    }
+}
+
 /// How far the reading is that somebody has asked for on the page.
-fn verifying(page: &Page, i: &Info) -> Verifying {
-    let asked_for = format!("id:{}", i.file_id);
+fn verifying(page: &Page, i: &Info, own: &FileSelector) -> Verifying {
+    let asked_for = own.to_string();
     let all = page.verifying.of(&i.group);
     let read = all.into_iter().find_map(|(_, work)| match work.stage {
         Stage::Reading(done, all) if work.name == asked_for => Some((done, all.max(1))),

@@ -27,7 +27,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use common::escape::Escaped;
-use common::id::{FileId, GroupName};
+use common::id::GroupName;
 use common::wire::refusal::Refusal;
 
 pub(super) use self::files::Filter;
@@ -38,6 +38,7 @@ pub(super) use self::health::findings;
 use self::search::Query;
 use super::Page;
 use super::log::Line;
+use super::share_at::ShareAt;
 use crate::engine::outcome::NewInvite;
 use crate::error::{Error, shown};
 use crate::units;
@@ -52,9 +53,9 @@ pub(super) enum View {
     /// One group, with those of its files that the filter lets through.
     Group(GroupName, Filter),
     /// One file of a group.
-    File(GroupName, FileId),
+    File(ShareAt),
     /// What is in a folder of a group.
-    Folder(GroupName, FileId, Level),
+    Folder(ShareAt, Level),
     /// What was found.
     Search(Query),
     /// Downloads, shares, subscriptions, and what happened.
@@ -102,11 +103,11 @@ impl View {
     pub(super) fn at(page: &Page, path: &str, query: &str) -> Self {
         let nobody = page.engine.user().is_none();
         let (file, within) = path.trim_end_matches('/').strip_suffix("/in").map_or((path, false), |file| (file, true));
-        if let Some((group, file_id)) = file_at(file) {
+        if let Some(share) = ShareAt::of(file, query) {
             return match (nobody, within) {
                 (true, _) => Self::Welcome,
-                (_, false) => Self::File(group, file_id),
-                (_, true) => Self::Folder(group, file_id, Level::of(query)),
+                (_, false) => Self::File(share),
+                (_, true) => Self::Folder(share, Level::of(query)),
             };
         }
         let mut parts = path.trim_matches('/').split('/');
@@ -133,11 +134,11 @@ impl View {
     /// The view as it is now; in place of what cannot be shown, why.
     pub(super) async fn render(&self, page: &Page) -> Rendered {
         let rendered = match self {
-            Self::Welcome => frame::welcome(page),
+            Self::Welcome => frame::welcome(page).await,
             Self::Groups => groups::render(page).await,
             Self::Group(group, filter) => group::render(page, group, filter).await,
-            Self::File(group, file_id) => info::render(page, group, *file_id).await,
-            Self::Folder(group, file_id, level) => folder::render(page, group, *file_id, level).await,
+            Self::File(share) => info::render(page, share).await,
+            Self::Folder(share, level) => folder::render(page, share, level).await,
             Self::Search(query) => search::render(page, query).await,
             Self::Transfers => transfers::render(page).await,
             Self::Transfer(n) => transfer::render(page, *n),
@@ -165,7 +166,7 @@ impl View {
         let text = error.to_string().replace('`', "");
         let (title, text) = match (self, error) {
             (
-                Self::Group(group, _) | Self::File(group, _) | Self::Folder(group, ..),
+                Self::Group(group, _) | Self::File(ShareAt { group, .. }) | Self::Folder(ShareAt { group, .. }, _),
                 Error::Refused(Refusal::NotAMember(_)),
             ) => (
                 format!("You are not in {group}"),
@@ -176,12 +177,6 @@ impl View {
         };
         problem(&title, &text, StatusCode::OK)
     }
-}
-
-/// The file that `/groups/GROUP/files/ID` is about.
-fn file_at(path: &str) -> Option<(GroupName, FileId)> {
-    let (group, file_id) = path.trim_matches('/').strip_prefix("groups/")?.split_once("/files/")?;
-    Some((group.parse().ok()?, file_id.parse().ok()?))
 }
 
 /// The view at `/`: the first that there is.
@@ -215,6 +210,11 @@ pub(super) async fn not_found(state: State<Arc<Page>>, uri: Uri, headers: Header
 /// For whom a link is needed.
 pub(super) fn no_entry(status: StatusCode) -> Response {
     (status, Html(frame::bare("This browser is not signed in", None))).into_response()
+}
+
+/// A link without its end.
+pub(super) fn broken_link() -> Response {
+    (StatusCode::BAD_REQUEST, Html(frame::bare("This link is incomplete", None))).into_response()
 }
 
 /// A link's landing.

@@ -55,6 +55,8 @@ struct Hits<'a> {
     words: &'a str,
     page: u32,
     more: bool,
+    /// Whether they are looked for only where words begin.
+    short: bool,
     /// The words, for the addresses of the other pages.
     query: String,
 }
@@ -62,6 +64,8 @@ struct Hits<'a> {
 struct Row {
     group: String,
     name: String,
+    /// For an address.
+    encoded_name: String,
     path: String,
     /// The folder that it is in, for an address.
     within: String,
@@ -79,17 +83,18 @@ pub(super) async fn render(page: &Page, query: &Query) -> Result<Rendered, Error
 pub(super) async fn hits(page: &Page, query: &Query) -> Result<Part, Error> {
     let words = query.words.trim();
     let found = if words.is_empty() { None } else { Some(page.answers.search(words, query.page).await?) };
-    let (rows, more) = match found.as_deref() {
-        Some(Outcome::Hits { hits, more }) => (hits.iter().map(row).collect(), *more),
-        _ => (Vec::new(), false),
+    let (rows, more, short) = match found.as_deref() {
+        Some(Outcome::Hits { hits, more, short }) => (hits.iter().map(row).collect(), *more, *short),
+        _ => (Vec::new(), false, false),
     };
-    Part::new("hits", &Hits { rows, words, page: query.page.get(), more, query: encoded(words) })
+    Part::new("hits", &Hits { rows, words, short, page: query.page.get(), more, query: encoded(words) })
 }
 
 fn row(hit: &HitRow) -> Row {
     Row {
         group: hit.group.to_string(),
         name: hit.name.to_string(),
+        encoded_name: encoded(hit.name.as_str()),
         path: hit.path.as_deref().map(|path| Escaped(path).to_string()).unwrap_or_default(),
         within: hit.path.as_deref().and_then(|path| path.rsplit_once('/')).map(|(f, _)| encoded(f)).unwrap_or_default(),
         size: units::size(hit.size),

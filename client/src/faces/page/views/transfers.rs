@@ -88,7 +88,7 @@ impl Transfer {
         let giving = p.peers.iter().filter(|peer| peer.rate > 0).count() as u64;
         Self {
             n: row.n.0,
-            name: row.name.to_string(),
+            name: row.label(),
             group: row.group.to_string(),
             state: p.state.word(),
             have: p.have,
@@ -145,6 +145,7 @@ fn shares(page: &Page) -> Result<Part, Error> {
             ShareState::Seeding => "seeding",
             ShareState::Waiting => "waiting",
             ShareState::Refused => "refused",
+            ShareState::Changed => "changed",
         },
         reason: s.reason.as_deref().map(|r| Escaped(r).to_string()).unwrap_or_default(),
     };

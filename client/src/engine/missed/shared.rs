@@ -1,0 +1,73 @@
+//! What a row of news says of a share, new or a new version, and how a version is had by whom an older one is here.
+
+use std::path::Path;
+
+use common::escape::Escaped;
+use common::id::{FileId, FileName, GroupName};
+use common::wire::client::{Happened, NewsRow as Row};
+
+/// What was shared.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine) struct Shared<'a> {
+    pub(in crate::engine) name: &'a FileName,
+    pub(in crate::engine) file_id: FileId,
+    pub(super) size: u64,
+    /// Whether it has taken the place of what had its name.
+    pub(super) new_version: bool,
+}
+
+/// What a row says was shared, if that is what it is about.
+pub(in crate::engine) const fn shared(row: &Row) -> Option<Shared<'_>> {
+    match &row.what {
+        Happened::FileShared { name, size, file_id, .. } | Happened::NewVersion { name, size, file_id, .. } => {
+            Some(Shared {
+                name,
+                file_id: *file_id,
+                size: *size,
+                new_version: matches!(row.what, Happened::NewVersion { .. }),
+            })
+        }
+        Happened::JoinRequested { .. }
+        | Happened::Accepted
+        | Happened::Rejected
+        | Happened::Removed
+        | Happened::MadeAdmin
+        | Happened::InvitationUsed { .. } => None,
+    }
+}
+
+/// The line that fetches a new version over an older one, which lies at `older` if that is a place to fetch to; of a folder
+/// perhaps only in `part`.
+pub(super) fn how_to_fetch(group: &GroupName, name: &FileName, older: Option<&Path>, part: bool) -> String {
+    let is_called_so = |older: &&Path| older.file_name().is_some_and(|called| called == name.as_str());
+    let beside = older.filter(is_called_so).and_then(Path::parent).and_then(Path::to_str);
+    let destination = beside.map_or_else(|| "<destination>".to_owned(), typed);
+    let only = if part { "--only <glob> " } else { "" };
+    format!("`download_file {group} {} {destination} {only}--force` fetches what changed", typed(name.as_str()))
+}
+
+/// A word as it is typed.
+fn typed(word: &str) -> String {
+    let quoted = shlex::try_quote(word).unwrap_or_else(|_| word.into());
+    Escaped(&quoted).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_version_is_fetched_over_the_older_one_where_that_has_its_name() {
+        let (lab, name): (GroupName, FileName) = ("lab".parse().expect("a name"), "my src".parse().expect("a name"));
+        for (older, part, rest) in [
+            (Some("/home/bob/my src"), false, "/home/bob --force"),
+            (Some("/home/bob b/my src"), true, "'/home/bob b' --only <glob> --force"),
+            (Some("/home/bob/other"), false, "<destination> --force"),
+            (None, false, "<destination> --force"),
+        ] {
+            let line = how_to_fetch(&lab, &name, older.map(Path::new), part);
+            let wanted = format!("`download_file lab 'my src' {rest}` fetches what changed");
+            assert_eq!(line, wanted);
+        }
+    }
+}
