@@ -199,6 +199,41 @@ fn a_download_is_answered_when_it_has_begun_or_when_it_is_there_or_with_its_prog
 
 /// What the description says is held against what a client answers: every command, once.
 #[test]
+fn uploads_at_the_same_time_are_all_published_and_the_version_that_is_listed_is_seeded() {
+    let cluster = Cluster::start(1);
+    let (alice, mut a, door) = served(&cluster);
+    a.ok("create_group lab");
+    let door = &door;
+    let at_once = |asked: &[Value]| {
+        std::thread::scope(|scope| {
+            let ask = |fields| scope.spawn(move || door.ok("upload_file", fields)["data"]["file_id"].clone());
+            let asked: Vec<_> = asked.iter().map(ask).collect();
+            asked.into_iter().map(|answer| answer.join().unwrap()).collect::<Vec<_>>()
+        })
+    };
+    let root = alice.home();
+    for n in 0..6 {
+        random_file(&root.join(format!("{n}.bin")), 300_000).unwrap();
+        std::fs::create_dir(root.join(format!("folder {n}"))).unwrap();
+        random_file(&root.join(format!("folder {n}/a")), 1000).unwrap();
+    }
+    let names = (0..6).flat_map(|n| [format!("{n}.bin"), format!("folder {n}")]);
+    let all: Vec<_> = names.map(|name| json!({"path": root.join(name), "group": "lab"})).collect();
+    at_once(&all);
+    assert_eq!(a.ok("list_files lab")["total"], 12);
+    // Whoever is the last at the tracker is the last here.
+    for _ in 0..10 {
+        let version = |n| json!({"path": root.join(format!("{n}.bin")), "group": "lab", "name": "n", "replace": true});
+        let ids = at_once(&[version(0), version(1), version(2), version(3)]);
+        let listed = a.ok("list_files lab --match n");
+        let shared = a.ok("list_shares");
+        let of_name: Vec<_> = shared["shares"].as_array().unwrap().iter().filter(|s| s["name"] == "n").collect();
+        assert!(ids.contains(&listed["files"][0]["file_id"]), "{listed}");
+        assert!(of_name.len() == 1 && of_name[0]["file_id"] == listed["files"][0]["file_id"], "{listed} {shared}");
+    }
+}
+
+#[test]
 fn every_command_answers_as_the_description_says() {
     let cluster = Cluster::start(1);
     let (alice, _a, door) = served(&cluster);
@@ -280,6 +315,7 @@ fn every_command_answers_as_the_description_says() {
     call("accept_request", json!({"group": "lab", "user": "carol"}));
     call("make_admin", json!({"group": "lab", "user": "carol"}));
     call("leave_group", json!({"group": "lab"}));
+    assert_eq!(call("check_invite", json!({"line": good["invite"]}))["state"], "open");
     call("accept_invite", json!({"line": good["invite"]}));
     call("leave_group", json!({"group": "lab"}));
     call("join_group", json!({"group": "lab"}));

@@ -109,6 +109,7 @@ fn comes_in(lab: &mut Lab, name: &str) {
     let dir = lab.empty(name);
     let mut t = in_terminal(&dir, &line);
     at_question(&t, "your name here:");
+    assert!(t.text().contains("You are invited to `lab` by alice (1 use left, until 20"), "{}", t.text());
     t.press(&format!("{name}\r"));
     at_question(&t, &format!("password for {name}:"));
     t.press("a-secret-pass\r");
@@ -220,4 +221,59 @@ fn revoked_used_up_and_removed() {
     let rows = lab.seeding.ok("list_invites lab");
     let states: Vec<_> = rows["invites"].as_array().unwrap().iter().map(|i| i["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["used_up", "open", "revoked"]);
+}
+
+/// Nobody is asked for a name in vain.
+fn is_told(t: &Terminal, why: &str) {
+    t.until_text(why);
+    t.until("a prompt of nobody", |t| t.line().trim_end() == "shoal>");
+    let text = t.text();
+    assert!(!text.contains("your name here") && text.contains("next: login <user>"), "{text}");
+}
+
+#[test]
+fn a_newcomer_with_an_invitation_that_is_over_is_told_why_and_is_asked_nothing() {
+    let mut lab = Lab::open(Cluster::start(2));
+    let revoked = lab.invite("--uses 5");
+    lab.seeding.ok("revoke_invite lab 1");
+    let t = in_terminal(&lab.empty("carol"), &revoked);
+    is_told(&t, "the invitation to `lab` by alice was revoked; ask alice for another");
+    assert!(t.text().contains("create_user <user>, and join_group lab"), "{}", t.text());
+    // Logged in or not, at the prompt and in scripts.
+    let dave = lab.cluster.user("dave");
+    let checked = dave.ok(&[&format!("check_invite {revoked}")]);
+    assert_eq!((&checked["state"], &checked["group"]), (&"revoked".into(), &"lab".into()), "{checked}");
+
+    // Bob has come in, and begins anew with the same line on another machine.
+    let line = lab.invite("--uses 1");
+    let bob = lab.cluster.user("bob");
+    bob.ok(&[&format!("accept_invite {line}")]);
+    let mut t = in_terminal(&lab.empty("bob-again"), &line);
+    is_told(&t, "the invitation to `lab` by alice is used up; ask alice for another");
+    t.press("login bob\r");
+    at_question(&t, "password of bob:");
+    t.press("password-of-bob\r");
+    at_prompt(&t);
+    t.press("list_files lab\r");
+    t.until_text("data.bin");
+}
+
+#[test]
+fn one_that_only_a_tracker_knows_that_is_away_is_not_called_dead() {
+    let mut lab = Lab::open(Cluster::start(2));
+    lab.cluster.until_level();
+    lab.cluster.kill_tracker(1);
+    let line = lab.invite("--uses 1");
+    lab.cluster.kill_tracker(2);
+    lab.cluster.start_tracker(1);
+    let dir = lab.empty("bob");
+    let t = in_terminal(&dir, &line);
+    is_told(&t, "may know it");
+    assert!(t.text().contains("start with the same --invite again"), "{}", t.text());
+    drop(t);
+    lab.cluster.start_tracker(2);
+    let mut t = in_terminal(&dir, &line);
+    at_question(&t, "your name here:");
+    t.until_text("You are invited to `lab` by alice");
+    t.press("\u{4}");
 }

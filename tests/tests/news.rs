@@ -55,6 +55,7 @@ fn what_was_missed_is_told_once_by_either_tracker() {
     let mut seeds = alice.live();
     seeds.ok(&format!("upload_file {} lab --name one.bin", file(&alice, "one.bin")));
     assert_eq!(events(&alice.ok(&["news"])), ["join_requested"]);
+    cluster.until_level();
     for dead in [1, 2] {
         // What each tracker says alone.
         cluster.kill_tracker(dead);
@@ -63,7 +64,7 @@ fn what_was_missed_is_told_once_by_either_tracker() {
         assert_eq!(told["news"][1]["name"], "one.bin");
         assert_eq!((&told["news"][1]["group"], &told["news"][1]["user"]), (&Value::from("lab"), &Value::from("alice")));
         cluster.start_tracker(dead);
-        until(&mut seeds, "status", |status| status["mode"] == "dual");
+        cluster.until_level();
     }
     assert!(texts(&bob.ok(&["news"])).is_empty(), "shown before");
     // A tracker that is away says later what it alone knows: that is news then, though it is older than what was shown.
@@ -76,7 +77,7 @@ fn what_was_missed_is_told_once_by_either_tracker() {
         |told: &Value| told["news"].as_array().unwrap().iter().map(|row| row["name"].clone()).collect::<Vec<_>>();
     assert_eq!(names(&bob.ok(&["news"])), ["newer.bin"]);
     cluster.start_tracker(1);
-    until(&mut seeds, "status", |status| status["mode"] == "dual");
+    cluster.until_level();
     assert_eq!(names(&bob.ok(&["news"])), ["older.bin"]);
     cluster.kill_tracker(2);
     seeds.ok(&format!("upload_file {} lab --name two.bin", file(&alice, "two.bin")));
@@ -107,13 +108,16 @@ fn news_are_told_above_the_line_that_is_being_typed() {
     let mut seeds = alice.live();
     seeds.ok(&format!("upload_file {} lab --name one.bin", file(&alice, "one.bin")));
     terminal.until_text("alice shared one.bin (97.7 KiB) in `lab`");
-    assert_eq!(terminal.line(), "bob@shoal> list_fi", "what is typed is left alone");
+    seeds.ok(&format!("upload_file {} lab --name one.bin --replace", file(&alice, "one.bin")));
+    terminal.until_text("alice has shared a new version of one.bin (97.7 KiB) in `lab`");
+    let is_left_alone = |t: &Terminal| t.line() == "bob@shoal> list_fi";
+    terminal.until("what is typed is left alone", is_left_alone);
     // Many at once are one line. Those that were shared before the tracker told may have one of their own.
     for n in 0..12 {
         seeds.send(&format!("upload_file {} lab", file(&alice, &format!("many{n}.bin"))));
     }
     terminal.until_text("new files in `lab`: `list_files lab --sort age` shows them");
-    assert_eq!(terminal.line(), "bob@shoal> list_fi");
+    terminal.until("what is typed is left alone", is_left_alone);
     seeds.ok("make_admin lab bob");
     terminal.until_text("you are the admin of `lab` now");
     let carol = cluster.user("carol");
@@ -130,6 +134,73 @@ fn news_are_told_above_the_line_that_is_being_typed() {
     }
     terminal.press("quit\r");
     assert!(seeds.stop());
+}
+
+/// Over both trackers in turn: the one by which the older version came is dead when there is a new one.
+#[test]
+fn a_new_version_is_told_at_once_where_an_older_one_is_here_and_as_one_to_who_was_away() {
+    let mut cluster = Cluster::start(2);
+    let (alice, bob) = lab(&cluster);
+    let carol = cluster.user("carol");
+    carol.ok(&["join_group lab"]);
+    let mut seeds = alice.live();
+    seeds.ok("accept_request lab carol");
+    let folder = alice.home().join("src");
+    std::fs::create_dir(&folder).unwrap();
+    for part in ["a.dat", "b.dat"] {
+        random_file(&folder.join(part), 300_000).unwrap();
+    }
+    seeds.ok(&format!("upload_file {} lab", file(&alice, "results.bin")));
+    seeds.ok(&format!("upload_file {} lab", folder.display()));
+    assert_eq!(carol.ok(&["news"])["news"].as_array().unwrap().len(), 3);
+
+    let mut stays = bob.live();
+    let inbox = bob.home().join("inbox");
+    std::fs::create_dir(&inbox).unwrap();
+    stays.ok(&format!("download_file lab results.bin {}", inbox.display()));
+    stays.ok(&format!("download_file lab src {} --only a.dat", inbox.display()));
+    stays.ok("news");
+    for (dead, name) in [(1, "results.bin"), (2, "src")] {
+        cluster.kill_tracker(dead);
+        let path = alice.home().join(name);
+        let changed = if path.is_dir() { path.join("a.dat") } else { path.clone() };
+        random_file(&changed, 200_000).unwrap();
+        seeds.ok(&format!("upload_file {} lab --replace", path.display()));
+        for (what, wanted) in [
+            ("the news", r#""event":"file_shared","group":"lab","user":"alice","new_version":true"#.to_owned()),
+            ("the older one", format!("`{name}` is no longer shared in `lab`: a newer version took its place")),
+        ] {
+            let said = stays.process.stderr.wait_for(PATIENCE, |line| line.contains(&wanted).then_some(()));
+            assert!(said.is_some(), "{what} of {name}: {}", stays.process.stderr.text());
+        }
+        let told = stays.ok("news --all");
+        let is_told = |row: &&Value| row["event"] == "file_shared" && row["name"] == name;
+        let row = told["news"].as_array().unwrap().iter().find(is_told).unwrap();
+        assert_eq!(row["new_version"], true, "{told}");
+        // The line that it names; of the folder there is only a part here.
+        let text = row["text"].as_str().unwrap();
+        assert!(text.starts_with("alice has shared a new version of "), "{text}");
+        let line = text.split('`').find(|part| part.starts_with("download_file")).unwrap();
+        assert_eq!(line.contains("--only <glob>"), name == "src", "{line}");
+        stays.ok(&line.replace("<glob>", "a.dat"));
+        let had = inbox.join(changed.strip_prefix(alice.home()).unwrap());
+        assert_eq!(std::fs::read(had).unwrap(), std::fs::read(&changed).unwrap());
+        // She was away, and has no version of it.
+        let missed = carol.ok(&["news"]);
+        let rows = missed["news"].as_array().unwrap();
+        assert_eq!(
+            (rows.len(), &rows[0]["name"], &rows[0]["new_version"]),
+            (1, &name.into(), &true.into()),
+            "{missed}"
+        );
+        let text = rows[0]["text"].as_str().unwrap();
+        assert!(text.starts_with("alice has shared a new version of ") && text.ends_with(" in `lab`"), "{text}");
+        cluster.start_tracker(dead);
+        until(&mut seeds, "status", |status| status["mode"] == "dual");
+    }
+    let shares = stays.ok("list_shares");
+    assert!(shares["shares"].as_array().unwrap().iter().all(|row| row["state"] == "seeding"), "{shares}");
+    assert!(stays.stop() && seeds.stop());
 }
 
 #[test]
@@ -234,6 +305,36 @@ fn of_two_subscriptions_that_fit_one_share_the_second_counts_it_as_here() {
 }
 
 #[test]
+fn what_nobody_has_who_is_there_holds_no_place_of_a_subscription_and_comes_when_somebody_does() {
+    let cluster = Cluster::start(1);
+    let (alice, bob) = lab(&cluster);
+    let carol = cluster.user("carol");
+    carol.ok(&["join_group lab"]);
+    alice.ok(&["accept_request lab carol"]);
+    let inbox = bob.home().join("inbox");
+    bob.ok(&[&format!("subscribe lab {}", inbox.display())]);
+    let mut gone = carol.live();
+    for n in 0..8 {
+        gone.ok(&format!("upload_file {} lab", file(&carol, &format!("gone{n}.bin"))));
+    }
+    assert!(gone.stop());
+    let mut seeds = alice.live();
+    seeds.ok(&format!("upload_file {} lab", file(&alice, "here.bin")));
+    let mut stays = bob.live();
+    let begun = Instant::now();
+    until(&mut stays, "list_subscriptions", |data| data["subscriptions"][0]["fetched"] == 1);
+    // Three at a time would take a minute, at twenty seconds each.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(inbox.join("here.bin").exists());
+    let listed = stays.ok("list_subscriptions");
+    assert_eq!(listed["subscriptions"][0]["waiting"], 8, "{listed}");
+    assert_eq!(stays.ok("show_downloads")["downloads"].as_array().unwrap().len(), 1);
+    let back = carol.live();
+    until(&mut stays, "list_subscriptions", |data| data["subscriptions"][0]["fetched"] == 9);
+    assert!(back.stop() && stays.stop() && seeds.stop());
+}
+
+#[test]
 fn a_subscription_takes_what_is_there_if_it_is_asked_to_and_ends_when_it_is_told() {
     let cluster = Cluster::start(1);
     let (alice, bob) = lab(&cluster);
@@ -261,6 +362,31 @@ fn a_subscription_takes_what_is_there_if_it_is_asked_to_and_ends_when_it_is_told
     seeds.ok(&format!("upload_file {} lab", file(&alice, "late.bin")));
     until(&mut stays, "news --all", |data| texts(data).iter().any(|text| text.contains("late.bin")));
     assert!(!inbox.join("late.bin").exists());
+    assert!(stays.stop() && seeds.stop());
+}
+
+#[test]
+fn a_subscription_that_is_there_is_told_to_take_what_was_there_before_it() {
+    let cluster = Cluster::start(1);
+    let (alice, bob) = lab(&cluster);
+    let mut seeds = alice.live();
+    for name in ["a.bin", "b.bin", "c.txt"] {
+        seeds.ok(&format!("upload_file {} lab", file(&alice, name)));
+    }
+    let (mut stays, inbox) = (bob.live(), bob.home().join("inbox"));
+    let line = format!("subscribe lab '*.bin' {}", inbox.display());
+    let made = stays.ok(&line);
+    assert_eq!((&made["waiting"], &made["extended"]), (&Value::from(0), &Value::Null), "{made}");
+    let refused = stays.refused(&line, "invalid_argument");
+    assert!(refused.contains("--existing"), "{refused}");
+    stays.ok(&format!("download_file lab a.bin {}", bob.downloads().display()));
+    let more = stays.ok(&format!("{line} --existing"));
+    let told = (&more["n"], &more["waiting"], &more["here"], &more["extended"]);
+    assert_eq!(told, (&made["n"], &Value::from(1), &Value::from(1), &Value::from(true)), "{more}");
+    until(&mut stays, "list_subscriptions", |data| data["subscriptions"][0]["fetched"] == 1);
+    assert!(inbox.join("b.bin").exists() && !inbox.join("a.bin").exists() && !inbox.join("c.txt").exists());
+    assert_eq!(stays.ok("list_subscriptions")["subscriptions"].as_array().unwrap().len(), 1);
+    assert_eq!(stays.ok(&format!("{line} --existing"))["waiting"], 0);
     assert!(stays.stop() && seeds.stop());
 }
 

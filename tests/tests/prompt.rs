@@ -128,12 +128,12 @@ fn tab_completes_commands_groups_and_files() {
     t.until_prompt();
     t.press("downl\t");
     t.until("the command", |t| t.line().contains("download_file") || t.line().contains("download"));
-    t.press("\x15down\t\x15download_file lab\t");
-    t.until("the group", |t| t.line().contains("download_file laboratory"));
-    t.press(" a-l\t");
-    t.until("the file", |t| t.line().contains("a-long-name.bin"));
-    t.press("\x15upload_file a-lo\t");
-    t.until("the path", |t| t.line().contains("upload_file a-long-name.bin"));
+    t.press("\x15down\t\x15download_file lab");
+    t.completes("download_file laboratory ");
+    t.press("a-l");
+    t.completes("download_file laboratory a-long-name.bin ");
+    t.press("\x15upload_file a-lo");
+    t.completes("upload_file a-long-name.bin ");
     t.press("\x15quit\r");
     assert_eq!(t.exit_code(), 0);
 }
@@ -391,6 +391,28 @@ fn progress_fits_80_columns_leaves_nothing_stale_and_goes_on_at_the_next_start()
     let t = open("100M");
     t.until_text("1 unfinished download goes on: `show_downloads`");
     t.until_text("download 1 complete");
+}
+
+/// The editor ends what is written above its line with a line break: where a row of progress went away, an empty one stayed.
+#[test]
+fn progress_that_is_over_leaves_no_empty_row() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    random_file(&alice.home().join("data.bin"), 6 << 20).unwrap();
+    let mut a = alice.live();
+    a.ok("create_group lab");
+    a.ok("upload_file data.bin lab");
+    let bob = cluster.user("bob");
+    bob.ok(&["join_group lab"]);
+    a.ok("accept_request lab bob");
+    let mut command = bob.command();
+    command.args(["--limit-down", "2M"]);
+    let mut t = AtPrompt::open_as("xterm-256color", COLS, &bob, command);
+    t.enter("download_file lab data.bin .");
+    t.until("progress", |t| t.text().lines().any(|l| l.contains("% ") && l.contains('[')));
+    t.until_text("download 1 complete");
+    t.until_prompt();
+    assert!(t.text().lines().all(|row| !row.trim().is_empty()), "{}", t.text());
 }
 
 #[test]

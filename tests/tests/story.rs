@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::{Client, Cluster, Live, PATIENCE, random_file};
 
@@ -56,6 +56,28 @@ fn a_file_reaches_two_members_and_the_second_is_served_by_both() {
     assert_same(&alice.home().join("data.bin"), &carol.downloads().join("copy.bin"));
     let bytes: Vec<u64> = got["peers"].as_array().unwrap().iter().map(|p| p["bytes"].as_u64().unwrap()).collect();
     assert!(bytes.len() == 2 && bytes.iter().all(|&b| b > 8 * MIB), "spread over both seeders: {got}");
+    assert!(a.stop() && b.stop());
+}
+
+#[test]
+fn a_download_whose_version_was_replaced_ends_and_says_so() {
+    let cluster = Cluster::start(1);
+    let (alice, mut a) = sharing(&cluster, 8 * MIB);
+    let bob = member(&cluster, &mut a, "bob");
+    let mut b = bob.live_with(&["--limit-down", "1M"]);
+    let download = b.send("download_file lab data.bin downloads");
+    let begun = Instant::now();
+    while bob.ok(&["show_downloads"])["downloads"][0]["have"].as_u64().unwrap_or_default() == 0 {
+        assert!(begun.elapsed() < PATIENCE, "it never begins");
+    }
+    random_file(&alice.home().join("data.bin"), MIB).unwrap();
+    a.ok("upload_file data.bin lab --replace");
+    let ended = b.result(download, PATIENCE).expect("it ends");
+    assert_eq!((&ended["ok"], &ended["error"]["code"]), (&false.into(), &"no_such_file".into()), "{ended}");
+    assert!(ended["error"]["message"].as_str().is_some_and(|text| text.contains("newer version")), "{ended}");
+    b.ok("limit down off");
+    b.ok("download_file lab data.bin downloads");
+    assert_same(&alice.home().join("data.bin"), &bob.downloads().join("data.bin"));
     assert!(a.stop() && b.stop());
 }
 
@@ -178,10 +200,10 @@ fn a_file_that_changes_or_vanishes_is_no_longer_offered() {
 
 /// Waits until a download has put verified bytes on disk; its file is allocated before.
 fn wait_for_part(client: &Client) {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let filled = |e: std::fs::DirEntry| std::fs::read(e.path()).is_ok_and(|b| b.iter().any(|&x| x != 0));
     while !std::fs::read_dir(client.downloads()).unwrap().flatten().any(filled) {
-        assert!(std::time::Instant::now() < deadline, "the download never began");
+        assert!(Instant::now() < deadline, "the download never began");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

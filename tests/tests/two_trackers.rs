@@ -234,3 +234,58 @@ fn a_seeder_that_reaches_only_one_tracker_is_found_through_the_other() {
         assert!(seeder.stop());
     }
 }
+
+#[test]
+fn what_only_one_tracker_has_is_said() {
+    let mut cluster = Cluster::start(2);
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    until_level(&cluster, &alice, Duration::from_secs(20));
+    alice.ok(&["create_group lab"]);
+    bob.ok(&["join_group lab"]);
+    let both = alice.ok(&["accept_request lab bob"]);
+    assert!(both.get("provisional").is_none(), "{both}");
+    cluster.kill_tracker(2);
+    std::fs::write(alice.home().join("a.txt"), "a").expect("a file");
+    // A client that is attached to another tells the same.
+    let mut live = alice.live();
+    live.ok("whoami");
+    for line in ["upload_file a.txt lab", "invite lab", "revoke_invite lab 1"] {
+        let data = alice.ok(&[line]);
+        assert_eq!(data["provisional"], true, "{line}: {data}");
+    }
+    let asked = alice.ok(&["list_members lab"]);
+    assert!(asked.get("provisional").is_none(), "it changes nothing: {asked}");
+    let mut kick = alice.command();
+    let kick = kick.args(["-c", "remove_member lab bob"]).output().expect("run");
+    let told = String::from_utf8_lossy(&kick.stderr);
+    assert!(
+        kick.status.success() && told.contains("the other tracker is away and has not heard of this yet"),
+        "{told}"
+    );
+    assert!(told.contains("may go on sharing with bob until then"), "{told}");
+    assert!(live.stop());
+}
+
+#[test]
+fn a_kick_that_was_sent_and_not_answered_is_not_said_to_have_failed() {
+    let mut cluster = Cluster::start(2);
+    let (alice, eve) = (cluster.user("alice"), cluster.user("eve"));
+    until_level(&cluster, &alice, Duration::from_secs(20));
+    alice.ok(&["create_group lab"]);
+    eve.ok(&["join_group lab"]);
+    alice.ok(&["accept_request lab eve"]);
+    let mut live = alice.live();
+    live.ok("list_members lab");
+    (1..=2).for_each(|number| cluster.tracker(number).process.signal("STOP"));
+    let asked = live.send("remove_member lab eve");
+    let answer = live.result(asked, PATIENCE * 3).expect("an answer");
+    (1..=2).for_each(|number| cluster.tracker(number).process.signal("CONT"));
+    let said = answer["error"]["message"].as_str().unwrap_or_default();
+    assert_eq!(answer["error"]["code"], "trackers_unreachable", "{answer}");
+    assert!(said.contains("may have been done all the same: `list_members lab` shows it"), "{said}");
+    // And so it was.
+    until_level(&cluster, &alice, Duration::from_secs(60));
+    let members = live.ok("list_members lab").to_string();
+    assert!(!members.contains("eve"), "{members}");
+    assert!(live.stop());
+}

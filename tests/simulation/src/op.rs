@@ -164,7 +164,7 @@ impl Op {
         match &self.what {
             What::User { name } => {
                 let name = format!("user{name}").parse().expect("a name");
-                if state.user_name_taken(&name) {
+                if state.user_name_like(&name).is_some() {
                     return plain(vec![]);
                 }
                 let id = self.mint("user");
@@ -176,7 +176,7 @@ impl Op {
             }
             What::Group { name, user } => {
                 let name = format!("group{name}").parse().expect("a name");
-                if state.group_name_taken(&name) || state.user_name(*user).is_none() {
+                if state.group_name_like(&name).is_some() || state.user_name(*user).is_none() {
                     return plain(vec![]);
                 }
                 let (group, membership, user) = (self.mint("group"), self.mint("membership"), *user);

@@ -95,10 +95,11 @@ async fn two_newcomers_meet_by_one_invitation_in_two_browsers() {
     let c = chromium.browser().await;
     c.go(&carols.link()).await;
     c.sees("h1", "Share files").await;
+    c.sees("#invited-standing", "the invitation to lab by alice is used up").await;
     c.types("#new-user", "carol").await;
     c.types("#new-password", "password-of-carol").await;
     c.types("#new-again", "password-of-carol\u{e007}").await;
-    c.sees("form .error", "this invitation does not let you in").await;
+    c.sees("form .said .error", "this invitation does not let you in").await;
     // Here anybody may have an account.
     c.fills("#new-invite", "\u{e007}").await;
     c.sees("h1", "Groups").await;

@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::{Answer, Cluster, PATIENCE, Page};
+use harness::{Answer, Cluster, PATIENCE, Page, Process, binary};
 
 use crate::{WEB, alice};
 
@@ -32,6 +33,7 @@ fn upload(page: &Page, cookie: &str, body: &[u8]) -> Answer {
     let headers = [
         ("Host", page.host.as_str()),
         ("Cookie", cookie),
+        ("Sec-Fetch-Site", "same-origin"),
         ("Content-Type", "multipart/form-data; boundary=cut"),
         ("Content-Length", &length),
     ];
@@ -40,8 +42,8 @@ fn upload(page: &Page, cookie: &str, body: &[u8]) -> Answer {
 
 fn upload_head(page: &Page, cookie: &str, group: &str, length: u64) -> String {
     format!(
-        "POST /groups/{group}/upload HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\nContent-Type: multipart/form-data; \
-         boundary=cut\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n",
+        "POST /groups/{group}/upload HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\nSec-Fetch-Site: same-origin\r\n\
+         Content-Type: multipart/form-data; boundary=cut\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n",
         page.host
     )
 }
@@ -107,6 +109,7 @@ fn a_file_that_is_broken_off_or_too_large_for_the_disk_leaves_nothing() {
     let headers = [
         ("Host", page.host.as_str()),
         ("Cookie", &cookie),
+        ("Sec-Fetch-Site", "same-origin"),
         ("Content-Type", "multipart/form-data; boundary=cut"),
         ("Content-Length", &huge),
     ];
@@ -117,7 +120,7 @@ fn a_file_that_is_broken_off_or_too_large_for_the_disk_leaves_nothing() {
     for (sent, status) in [("../../../evil.txt", 200), ("..", 422), ("", 422)] {
         let body = multipart(sent, b"content");
         let length = body.len().to_string();
-        let headers = [headers[0], headers[1], headers[2], ("Content-Length", &length)];
+        let headers = [headers[0], headers[1], headers[2], headers[3], ("Content-Length", &length)];
         assert_eq!(page.raw("POST /groups/lab/upload", &headers, &body).status, status, "{sent}");
     }
     assert_eq!(files_in(&shared), ["evil.txt"]);
@@ -159,6 +162,45 @@ fn an_invitation_is_made_on_one_page_and_taken_up_on_another() {
     assert!(refused.status == 422 && refused.body.contains("does not let you in"), "{}", refused.body);
     hers.refused(&format!("accept_invite {line}"), "no_such_invite");
     assert_eq!(live.ok("list_members lab")["members"].as_array().unwrap().len(), 2);
+}
+
+/// The page of a client that was started with an invitation, in a directory that has nothing.
+fn invited(cluster: &Cluster, name: &str, line: &str) -> (Process, Page, String) {
+    let dir = cluster.dir().join(name);
+    std::fs::create_dir(&dir).unwrap();
+    let mut command = Command::new(binary("client"));
+    command.current_dir(dir).args(["127.0.0.1:0", "--invite", line, "--stay", WEB]);
+    let mut process = Process::start(&mut command);
+    process.end_input();
+    let link = process.stderr.wait_for(PATIENCE, |line| line.split_once("http://").map(|(_, link)| link.to_owned()));
+    let page = Page::at(&link.unwrap_or_else(|| panic!("no link: {}", process.stderr.text())));
+    let (cookie, _) = page.sign_in();
+    (process, page, cookie)
+}
+
+#[test]
+fn beside_an_invitation_that_is_filled_in_stands_what_it_is_for_or_why_it_is_over() {
+    let mut cluster = Cluster::start(1);
+    let (_, mut live, ..) = alice(&cluster);
+    let line = live.ok("invite lab --uses 3")["invite"].as_str().unwrap().to_owned();
+    let (_bobs, page, cookie) = invited(&cluster, "bobs", &line);
+    page.until("/", &cookie, "This is an invitation to lab by alice (3 uses left, until 20");
+    page.until("/", &cookie, "You are invited to lab by alice: choose a name");
+
+    live.ok("revoke_invite lab 1");
+    let (_carols, page, cookie) = invited(&cluster, "carols", &line);
+    page.until("/", &cookie, "No longer good: the invitation to lab by alice was revoked; ask alice for another.");
+    assert!(!page.get("/", &cookie).body.contains("You are invited"));
+
+    // A tracker that says nothing holds nothing up.
+    cluster.tracker(1).process.signal("STOP");
+    let (_daves, page, cookie) = invited(&cluster, "daves", &line);
+    let begun = Instant::now();
+    let shown = page.get("/", &cookie).body;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(shown.contains("You are invited: choose a name") && shown.contains("I have an invitation"), "{shown}");
+    cluster.tracker(1).process.signal("CONT");
+    page.until("/", &cookie, "No longer good");
 }
 
 /// Waits until something is so.
@@ -261,6 +303,92 @@ fn of_a_folder_some_comes_then_more_then_a_new_version_in_its_place() {
     assert_eq!(tree(&to.join("source")), expected);
 }
 
+/// The fields of the forms for this command on a page, in which they are hidden.
+fn forms(html: &str, command: &str) -> Vec<String> {
+    let field = |input: &str| {
+        let (name, rest) = input.split_once("\" value=\"")?;
+        Some(format!("{name}={}", encoded(rest.split('"').next()?)))
+    };
+    let action = format!("action=\"/run/{command}\"");
+    let forms = html.split(&action).skip(1);
+    let form = |form: &str| {
+        let form = form.split("</form>").next().unwrap_or_default();
+        form.split("<input type=\"hidden\" name=\"").skip(1).filter_map(field).collect::<Vec<_>>().join("&")
+    };
+    forms.map(form).collect()
+}
+
+/// A folder has the bytes of the only file in it, and so its id.
+#[test]
+fn a_file_and_a_folder_that_holds_only_it_are_told_apart() {
+    let cluster = Cluster::start(1);
+    let (alice, mut live, hers, cookie_hers) = alice(&cluster);
+    put(&alice.home().join("paper.pdf"), "paper");
+    put(&alice.home().join("docs/deep/paper.pdf"), "paper");
+    live.ok("upload_file paper.pdf lab");
+    live.ok("upload_file docs lab");
+    let bob = cluster.user("bob");
+    let mut bobs = bob.live_with(&[WEB]);
+    bobs.ok("join_group lab");
+    live.ok("accept_request lab bob");
+    let page = Page::of(&bobs);
+    let (cookie, _) = page.sign_in();
+    page.until("/groups/lab", &cookie, "folder of 1");
+    let id = bobs.ok("info lab docs")["file_id"].as_str().unwrap().to_owned();
+    assert_eq!(bobs.ok("info lab paper.pdf")["file_id"], id.as_str());
+
+    let at = format!("/groups/lab/files/{id}");
+    let (file, folder) = (format!("{at}?name=paper%2Epdf"), format!("{at}?name=docs"));
+    let (level, deep) = (format!("{at}/in?name=docs"), format!("{at}/in?name=docs&amp;under=deep"));
+    let links = |view: &str, links: &[&String]| {
+        let shown = page.get(view, &cookie).body;
+        links.iter().for_each(|link| assert!(shown.contains(&format!("href=\"{link}\"")), "{view}: {link}: {shown}"));
+    };
+    links("/groups/lab", &[&file, &folder]);
+    links("/search?words=paper", &[&file, &folder, &deep]);
+    links(&folder, &[&level]);
+    links(&level, &[&folder, &deep]);
+    let deep = deep.replace("&amp;", "&");
+    links(&deep, &[&folder, &level]);
+    assert!(!page.get(&file, &cookie).body.contains("<dt>Folder</dt>"));
+    // Without a name, or with one that is not of the share: there is one folder, but two that might be meant.
+    for name in ["", "?name=other"] {
+        assert!(page.get(&format!("{at}/in{name}"), &cookie).body.contains("<bdi>docs</bdi>"), "{name}");
+        assert!(page.get(&format!("{at}{name}"), &cookie).body.contains("have that id"), "{name}");
+    }
+
+    for (n, (view, expected)) in
+        [(&level, "docs/deep/paper.pdf"), (&deep, "paper.pdf"), (&file, "paper.pdf"), (&folder, "docs/deep/paper.pdf")]
+            .into_iter()
+            .enumerate()
+    {
+        let to = bob.home().join(format!("to-{n}"));
+        std::fs::create_dir(&to).unwrap();
+        let found = forms(&page.get(view, &cookie).body, "download_file");
+        assert_eq!(found.len(), 1, "{view}: {found:?}");
+        let form = format!("{}&destination={}", found[0], encoded(&to.display().to_string()));
+        let answer = page.post("/run/download_file", &cookie, &form);
+        assert_eq!(answer.status, 200, "{form}: {}", answer.body);
+        until(expected, || tree(&to) == [(expected.to_owned(), "paper".to_owned())]);
+        until("it is complete", || {
+            let listed = bobs.ok("show_downloads");
+            listed["downloads"].as_array().unwrap().iter().all(|row| row["state"] == "complete")
+        });
+    }
+
+    // Where both are shared from, they are told apart as well.
+    for view in [&file, &folder] {
+        let found = forms(&hers.get(view, &cookie_hers).body, "verify");
+        let answer = hers.post("/run/verify", &cookie_hers, &found[0]);
+        assert_eq!(answer.status, 200, "{found:?}: {}", answer.body);
+    }
+    let found = forms(&hers.get("/groups/lab", &cookie_hers).body, "stop_share");
+    assert_eq!(found, ["group=lab&file_name=docs", "group=lab&file_name=paper%2Epdf"]);
+    assert_eq!(hers.post("/run/stop_share", &cookie_hers, &found[0]).status, 200);
+    hers.until("/groups/lab", &cookie_hers, "Download docs");
+    assert!(hers.get("/groups/lab", &cookie_hers).body.contains("Stop sharing paper.pdf from this device"));
+}
+
 #[test]
 fn a_new_version_from_the_browser_takes_the_place_of_the_copy_before() {
     let cluster = Cluster::start(1);
@@ -320,6 +448,20 @@ fn names_are_filtered_by_patterns_and_all_that_is_set_or_over_is_listed() {
     live.ok("limit up 2M");
     page.until("/health", &cookie, "from settings.toml");
     assert!(page.get("/health", &cookie).body.contains("the default"));
+    // The form holds the hours as well: sent with another rate, it keeps them.
+    live.ok("limit up 1M --at 08:00-18:00");
+    let health = page.get("/health", &cookie).body;
+    for field in ["id=\"limit-up\" name=\"rate\" value=\"1M\"", "id=\"at-up\" name=\"at\" value=\"08:00-18:00\""] {
+        assert!(health.contains(field), "{field}: {health}");
+    }
+    assert_eq!(page.post("/run/limit", &cookie, "direction=up&rate=3M&at=08:00-18:00").status, 200);
+    let limits = live.ok("limit")["limits"].clone();
+    assert_eq!((&limits[0]["rate"], &limits[0]["at"]), (&(3 << 20).into(), &"08:00-18:00".into()), "{limits}");
+    assert_eq!((&limits[1]["rate"], &limits[1]["at"]), (&(2 << 20).into(), &serde_json::Value::Null), "{limits}");
+    // One file of a folder is called by its path.
+    live.ok("download_file lab src/deep/er.csv downloads");
+    assert_eq!(live.ok("show_downloads")["downloads"][0]["within"], "deep/er.csv");
+    page.until("/transfers", &cookie, ">src/deep/er.csv<");
     // Subscriptions of all groups.
     page.until("/transfers", &cookie, "Nothing comes by itself");
     live.ok("subscribe lab *.csv downloads");

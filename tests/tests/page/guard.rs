@@ -20,6 +20,10 @@ fn a_link_signs_one_browser_in_and_nobody_else_is() {
     assert_eq!(page.get("/groups", "").status, 401, "without a cookie");
     assert_eq!(page.post("/run/logout", "shoal=guess", "").status, 401);
     assert_eq!(page.post("/enter", "", "token=guess").status, 401, "a wrong token");
+    for broken in [page.get("/enter", ""), page.post("/enter", "", "")] {
+        assert!(broken.status == 400 && broken.body.contains("This link is incomplete"), "{}", broken.body);
+        assert!(broken.body.contains("Type `web`"), "{}", broken.body);
+    }
     let landing = page.get(&format!("/enter?token={}", page.token), "");
     assert!(landing.status == 200 && !landing.head.contains("set-cookie"), "looking at a link does not use it up");
     let (cookie, attributes) = page.sign_in();
@@ -74,8 +78,12 @@ fn another_page_in_the_same_browser_cannot_act() {
     let cluster = Cluster::start(1);
     let (_, mut live, page, cookie) = alice(&cluster);
     let other_port = "http://127.0.0.1:1";
+    let other_scheme = format!("https://{}", page.host);
     for more in [
-        &[("Origin", "https://evil.example")][..],
+        &[][..],
+        &[("Origin", other_scheme.as_str())],
+        &[("Origin", other_scheme.as_str()), ("Sec-Fetch-Site", "same-origin")],
+        &[("Origin", "https://evil.example")],
         &[("Origin", "null")],
         &[("Origin", other_port)],
         &[("Sec-Fetch-Site", "cross-site")],

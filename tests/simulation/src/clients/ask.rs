@@ -62,7 +62,8 @@ impl World {
                         self.goes_back(c, i);
                     }
                 }
-                Effect::Show(_) | Effect::ForgetTickets | Effect::News(_) | Effect::Dated(..) | Effect::Probe(..) => {}
+                Effect::Show(_) | Effect::ForgetTickets | Effect::News(_) => {}
+                Effect::Solo(_) | Effect::Dated(..) | Effect::Probe(..) => {}
             }
         }
     }
