@@ -266,6 +266,11 @@ impl Shares {
         self.has_become_doubtful(keys.into_iter().filter(|key| self.offers(*key)));
     }
 
+    /// Whether this is to be looked at and announced again, ever more rarely.
+    pub(super) fn is_unsettled(&self, key: Key, is_so: bool) {
+        self.unsettled(|u| if is_so { u.shares.insert(key) } else { u.shares.remove(&key) });
+    }
+
     /// The trackers are to be asked about these as soon as possible.
     pub(super) fn has_become_doubtful(&self, keys: impl Iterator<Item = Key>) {
         let is_any = self.unsettled(|u| {

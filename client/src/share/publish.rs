@@ -219,8 +219,8 @@ impl Shares {
             let before = shares.put(share)?;
             renewed.into_iter().for_each(|offer| drop(shares.0.host.offers.put(offer)));
             before.iter().for_each(|before| shares.end_replaced(before));
-            if !shares.offers(key) {
-                // What was there before was found changed meanwhile.
+            if is_stale || !shares.offers(key) {
+                // What was there before may have been found changed meanwhile.
                 shares.has_become_doubtful(std::iter::once(key));
             }
             Ok(())

@@ -110,7 +110,7 @@ impl Shares {
             move || Ok(shares.look(share))
         });
         match looked.await {
-            Ok(Ok(sound)) => Some(sound),
+            Ok(Ok(sound)) => self.is_kept(&sound.share).then_some(sound),
             Ok(Err(Bad::Unsound(found))) => {
                 self.withhold(&share, found).await;
                 None
@@ -125,6 +125,12 @@ impl Shares {
                 None
             }
         }
+    }
+
+    /// Whether a share was neither stopped nor replaced while it was read, and is the present user's.
+    fn is_kept(&self, share: &Share) -> bool {
+        let is = |s: &Share| s.same_place(share) && key_of(s) == key_of(share) && s.path == share.path;
+        self.user().ok() == Some(share.user) && self.registry(|r| r.shares().iter().any(is))
     }
 
     /// Blocks on the disk.

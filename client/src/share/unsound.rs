@@ -82,6 +82,14 @@ impl Shares {
     /// one at a time, as all that brings back shares: `rechecking` is held.
     pub(super) async fn withhold(&self, share: &Share, found: Unsound) {
         let key = key_of(share);
+        // What was published or fetched anew while the old one was read is not what the finding is about.
+        let is_renewed = |s: &Share| {
+            let is_other = s.path != share.path || s.stamp != share.stamp;
+            s.same_place(share) && key_of(s) == key && s.unsound.is_none() && is_other && !found.is_known_at(&s.stamp)
+        };
+        if self.registry(|r| r.shares().iter().any(is_renewed)) {
+            return self.has_become_doubtful(std::iter::once(key));
+        }
         // It may have been brought back since the caller saw it.
         let is_sound = |s: &Share| s.same_place(share) && key_of(s) == key && s.unsound.is_none();
         let ends = share.unsound.is_none() || self.registry(|r| r.shares().iter().any(is_sound));
@@ -119,6 +127,7 @@ impl Shares {
         if is_kept {
             self.has_become_doubtful(std::iter::once(key));
         }
+        self.is_unsettled(key, !is_kept);
     }
 
     /// Offers a file from another of its places, where it is shared from several: the offer may have been read from one that went.

@@ -176,8 +176,12 @@ impl Shares {
             let Entry::File { len, hash, .. } = node.entry else { continue };
             let touched = || pieces_touching(&tree, layout, index).filter(|piece| bad.has(*piece));
             // An empty file is in no piece.
-            let is_suspect =
-                || if len == 0 { mark_of(&root, node.path) != marks[index] } else { touched().next().is_some() };
+            let is_suspect = || match (marks[index], len) {
+                // It was found to be another, and may be as it was again.
+                (OTHER_CONTENT, _) => true,
+                (mark, 0) => mark_of(&root, node.path) != mark,
+                _ => touched().next().is_some(),
+            };
             if marks[index] == 0 || !is_suspect() {
                 continue;
             }

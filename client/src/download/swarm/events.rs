@@ -183,7 +183,8 @@ impl Swarm<'_> {
                 self.ticket = Some(ticket);
             }
             News::Trouble(error) => self.stats.trouble(Some(error.to_string())),
-            News::Withdrawn(_) if !self.connections.is_empty() => {}
+            // What has come may be all that was missing.
+            News::Withdrawn(_) if !self.connections.is_empty() || self.assembly.is_busy() => {}
             News::Withdrawn(error) | News::Fatal(error) => return Err(error),
         }
         Ok(())

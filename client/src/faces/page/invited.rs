@@ -13,12 +13,16 @@ use crate::engine::{Call, Command, Engine, Outcome};
 
 /// How long an answer is used.
 const FRESH: Duration = Duration::from_secs(15);
+/// The same of one that no tracker knows: there each question counts as a guess of this address, as a wrong password does.
+const UNKNOWN: Duration = Duration::from_secs(300);
 /// How long the page is held up where nothing is known yet.
 const SOON: Duration = Duration::from_millis(800);
 /// How long an answer is waited for.
 const WAIT: Duration = Duration::from_secs(10);
-/// Time between two questions where the first was not answered.
+/// Time between two questions where the first was not answered,
 const PAUSE: Duration = Duration::from_secs(1);
+/// or was one too many.
+const LONG_PAUSE: Duration = Duration::from_secs(30);
 
 /// What it is for, or why nobody can say.
 pub(super) type Standing = Result<CheckedInvite, String>;
@@ -46,12 +50,17 @@ impl Invited {
     pub(super) async fn follow(&self, engine: &Engine) {
         loop {
             self.wanted.notified().await;
-            let is_fresh = self.said.borrow().as_ref().is_some_and(|(at, _)| at.elapsed() < FRESH);
+            let fresh = |said: &Standing| if said.is_ok() { FRESH } else { UNKNOWN };
+            let is_fresh = self.said.borrow().as_ref().is_some_and(|(at, said)| at.elapsed() < fresh(said));
             let Some(line) = engine.invited_by().filter(|_| !is_fresh) else { continue };
             let check = Command::CheckInvite { line: Some(line) };
             let standing = match timeout(WAIT, engine.run(check, &Call::unwatched(false))).await {
                 Ok(Ok(Outcome::Checked(invite))) => Ok(invite),
                 Ok(Err(e)) if e.code() == "no_such_invite" => Err(e.to_string()),
+                Ok(Err(e)) if e.code() == "rate_limited" => {
+                    sleep(LONG_PAUSE).await;
+                    continue;
+                }
                 _ => {
                     sleep(PAUSE).await;
                     continue;

@@ -188,6 +188,35 @@ async fn what_has_taken_the_place_of_a_file_while_that_was_read_is_offered_and_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_back_and_shared_again_while_the_old_file_was_read_stays_on_offer() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    alice.upload("file", &content(40_000)).await;
+    let before = alice.share("file");
+    // As one that is moved there: what is read goes on being the old one.
+    fs::write(alice.path("new"), content(40_000)).expect("written");
+    fs::rename(alice.path("new"), alice.path("file")).expect("renamed");
+    let up = alice.upload_named("file", "file").await;
+    assert_ne!(alice.share("file").stamp, before.stamp);
+    let mut notices = alice.shares.notices();
+    alice.shares.withhold(&before, Unsound::file(before.stamp)).await;
+    assert!(alice.gives(&up) && alice.share("file").unsound.is_none() && notices.try_recv().is_err());
+    assert_eq!(tracker.seeders(up.file_id), [alice.key.id()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stopped_while_it_was_read_is_not_brought_back() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    let up = alice.upload("file", &content(40_000)).await;
+    let share = alice.share("file");
+    assert!(alice.shares.checked(share.clone()).await.is_some());
+    alice.shares.stop(&FakeTracker::group(), &"file".parse().expect("a selector")).await.expect("stopped");
+    assert!(alice.shares.checked(share).await.is_none());
+    assert!(!alice.offers(&up));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_folders_with_one_content_the_other_is_seeded_when_one_has_changed() {
     let tracker = FakeTracker::new();
     let alice = Device::new(&tracker).await;
