@@ -350,7 +350,7 @@ async fn of_a_folder_some_is_chosen_then_the_rest_and_a_new_version_takes_its_pl
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let id = id();
-    let address = format!("#files a[href$='{id}']");
+    let address = format!("#files a.file[href*='/files/{id}']");
     b.clicks("#top nav a[href='/groups']").await;
     b.sees("#g-lab", "lab").await;
     b.clicks("#g-lab a").await;
