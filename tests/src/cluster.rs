@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::{Rng, RngExt};
 use tempfile::TempDir;
@@ -117,33 +117,6 @@ impl Cluster {
     #[expect(clippy::expect_used, reason = "a test harness")]
     pub fn tracker(&mut self, number: usize) -> &mut Tracker {
         self.trackers[number - 1].as_mut().expect("a running tracker")
-    }
-
-    /// Waits until both trackers run together, and each has all that the other has.
-    ///
-    /// # Panics
-    /// When that does not come to pass.
-    pub fn until_level(&mut self) {
-        let answers = |tracker: &Tracker| -> Vec<String> {
-            tracker.process.stdout.lines().into_iter().filter(|line| line.contains(" · mode ")).collect()
-        };
-        let deadline = Instant::now() + PATIENCE;
-        for number in [1, 2] {
-            let tracker = self.tracker(number);
-            let mut seen = answers(tracker).len();
-            tracker.process.type_line("status");
-            loop {
-                assert!(Instant::now() < deadline, "tracker {number} is alone: {:?}", answers(tracker));
-                std::thread::sleep(Duration::from_millis(20));
-                let answers = answers(tracker);
-                let Some(answer) = answers.get(seen) else { continue };
-                if answer.contains("mode dual") {
-                    break;
-                }
-                seen += 1;
-                tracker.process.type_line("status");
-            }
-        }
     }
 
     /// Kills tracker `number` with SIGKILL.

@@ -135,9 +135,31 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Sends a signal by name, such as `TERM`, `INT`, `STOP`, `CONT`.
+    /// Sends a signal by name, such as `TERM`, `INT`, `STOP`, `CONT`. After `STOP` none of its threads runs any more.
+    ///
+    /// # Panics
+    /// When it does not stop.
     pub fn signal(&self, name: &str) {
         let _ = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status();
+        if name == "STOP" {
+            // One thread takes the signal when its turn comes, and stops the others: on a busy machine they answer until then.
+            let deadline = Instant::now() + PATIENCE;
+            while !self.has_stopped() {
+                assert!(Instant::now() < deadline, "{} does not stop", self.id());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Whether all threads are stopped, where the system says so.
+    fn has_stopped(&self) -> bool {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.id())) else { return true };
+        let runs = |thread: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // After the name in parentheses (proc_pid_stat(5)); what has ended meanwhile has none.
+            stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['T', 'Z', 'X']))
+        };
+        !threads.flatten().any(runs)
     }
 
     /// Waits until it has ended and its output is read.

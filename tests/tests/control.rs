@@ -197,7 +197,6 @@ fn a_download_is_answered_when_it_has_begun_or_when_it_is_there_or_with_its_prog
     assert!(result.contains(r#""ok":true"#) && result.contains(r#""size":300000"#), "{result}");
 }
 
-/// What the description says is held against what a client answers: every command, once.
 #[test]
 fn uploads_at_the_same_time_are_all_published_and_the_version_that_is_listed_is_seeded() {
     let cluster = Cluster::start(1);
@@ -233,6 +232,7 @@ fn uploads_at_the_same_time_are_all_published_and_the_version_that_is_listed_is_
     }
 }
 
+/// What the description says is held against what a client answers: every command, once.
 #[test]
 fn every_command_answers_as_the_description_says() {
     let cluster = Cluster::start(1);

@@ -94,9 +94,9 @@ fn at_the_prompt_hashing_and_verifying_end() {
     let alice = cluster.user("alice");
     alice.ok(&["create_group lab"]);
     large_file(&alice, "endless.bin", 256);
-    large_file(&alice, "long.bin", 6);
+    large_file(&alice, "long.bin", 3);
     large_folder(&alice, "endless", 256);
-    large_folder(&alice, "long", 6);
+    large_folder(&alice, "long", 3);
     let mut t = open(&alice, &[]);
     interrupted(&mut t, "upload_file endless.bin lab", shows("hashing endless.bin"));
     interrupted(&mut t, "upload_file endless lab", shows("hashing endless"));

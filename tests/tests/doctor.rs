@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use harness::{Client, Cluster, Live, PATIENCE, Process};
+use harness::{Client, Cluster, Live, PATIENCE, Process, until_level};
 use serde_json::Value;
 
 /// The findings whose text has `part`.
@@ -40,9 +40,9 @@ fn until(live: &mut Live, wanted: &str) -> Value {
 
 #[test]
 fn all_is_well_and_a_member_has_connected() {
-    let mut cluster = Cluster::start(2);
+    let cluster = Cluster::start(2);
     let (_alice, mut a, _b) = group(&cluster);
-    cluster.until_level();
+    until_level(&cluster, &cluster.client("onlooker"), PATIENCE);
     let found = until(&mut a, "bob has connected to 127.0.0.1:");
     assert!(found["ok"] == true && found["error"].is_null(), "{found}");
     assert_eq!(about(&found, "is up (revision ").len(), 2, "{found}");

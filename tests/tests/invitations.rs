@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Cluster, Live, PATIENCE, Process, Terminal, binary, random_file};
+use harness::{Client, Cluster, Live, PATIENCE, Process, Terminal, binary, random_file, until_level};
 use portable_pty::CommandBuilder;
 use serde_json::Value;
 
@@ -261,7 +261,7 @@ fn a_newcomer_with_an_invitation_that_is_over_is_told_why_and_is_asked_nothing()
 #[test]
 fn one_that_only_a_tracker_knows_that_is_away_is_not_called_dead() {
     let mut lab = Lab::open(Cluster::start(2));
-    lab.cluster.until_level();
+    until_level(&lab.cluster, &lab.cluster.client("onlooker"), PATIENCE);
     lab.cluster.kill_tracker(1);
     let line = lab.invite("--uses 1");
     lab.cluster.kill_tracker(2);

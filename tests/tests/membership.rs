@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use harness::{Client, Cluster, Live, PATIENCE, random_file};
 
 const MIB: u64 = 1 << 20;
-/// How soon a command has to say that it was cut off.
-const TOLD: Duration = Duration::from_secs(5);
 
 /// `len` bytes shared in `lab` by alice, and by each of `others` after downloading them.
 fn group(cluster: &Cluster, len: u64, others: &[&str]) -> Vec<(Client, Live)> {
@@ -60,10 +60,10 @@ fn a_kick_in_mid_download_stops_every_seeder_within_a_second() {
     let kicked = Instant::now();
     let refused = m.result(download, PATIENCE);
     assert!(refused.as_ref().is_none_or(|r| r["ok"] == false), "{refused:?}");
-    // Nothing has come after the first second. To be told takes longer where the disk is slow: what has come is settled first.
-    assert!(kicked.elapsed() < TOLD, "told after {:?}", kicked.elapsed());
+    assert!(kicked.elapsed() < Duration::from_secs(1), "told after {:?}", kicked.elapsed());
     std::thread::sleep(Duration::from_secs(1).saturating_sub(kicked.elapsed()));
     let after_one_second = snapshot(&mallory);
+    assert!(!after_one_second.is_empty(), "what has come is kept");
     // Two further seconds at the allowed rate would be 4 MiB.
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(snapshot(&mallory), after_one_second, "nothing arrives any more");
@@ -75,8 +75,10 @@ fn a_kick_in_mid_download_stops_every_seeder_within_a_second() {
     }
 }
 
-fn snapshot(client: &Client) -> Option<Vec<u8>> {
-    part_file(client).and_then(|part| std::fs::read(part).ok())
+/// What is in each file of a client's downloads.
+fn snapshot(client: &Client) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = std::fs::read_dir(client.downloads()).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.is_file()).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
 }
 
 #[test]
@@ -114,7 +116,7 @@ fn logging_out_ends_what_the_login_was_fetching() {
     let changed = Instant::now();
     let refused = b.result(download, PATIENCE);
     assert!(refused.as_ref().is_some_and(|r| r["ok"] == false), "{refused:?}");
-    assert!(changed.elapsed() < TOLD, "told after {:?}", changed.elapsed());
+    assert!(changed.elapsed() < Duration::from_secs(2), "told after {:?}", changed.elapsed());
     b.refused("list_groups", "not_logged_in");
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Client, Cluster, Live, PATIENCE, Terminal, random_file};
+use harness::{Client, Cluster, Live, PATIENCE, Terminal, random_file, until_level};
 use portable_pty::CommandBuilder;
 use serde_json::Value;
 
@@ -55,7 +55,7 @@ fn what_was_missed_is_told_once_by_either_tracker() {
     let mut seeds = alice.live();
     seeds.ok(&format!("upload_file {} lab --name one.bin", file(&alice, "one.bin")));
     assert_eq!(events(&alice.ok(&["news"])), ["join_requested"]);
-    cluster.until_level();
+    until_level(&cluster, &cluster.client("onlooker"), PATIENCE);
     for dead in [1, 2] {
         // What each tracker says alone.
         cluster.kill_tracker(dead);
@@ -64,7 +64,7 @@ fn what_was_missed_is_told_once_by_either_tracker() {
         assert_eq!(told["news"][1]["name"], "one.bin");
         assert_eq!((&told["news"][1]["group"], &told["news"][1]["user"]), (&Value::from("lab"), &Value::from("alice")));
         cluster.start_tracker(dead);
-        cluster.until_level();
+        until_level(&cluster, &cluster.client("onlooker"), PATIENCE);
     }
     assert!(texts(&bob.ok(&["news"])).is_empty(), "shown before");
     // A tracker that is away says later what it alone knows: that is news then, though it is older than what was shown.
@@ -77,7 +77,7 @@ fn what_was_missed_is_told_once_by_either_tracker() {
         |told: &Value| told["news"].as_array().unwrap().iter().map(|row| row["name"].clone()).collect::<Vec<_>>();
     assert_eq!(names(&bob.ok(&["news"])), ["newer.bin"]);
     cluster.start_tracker(1);
-    cluster.until_level();
+    until_level(&cluster, &cluster.client("onlooker"), PATIENCE);
     assert_eq!(names(&bob.ok(&["news"])), ["older.bin"]);
     cluster.kill_tracker(2);
     seeds.ok(&format!("upload_file {} lab --name two.bin", file(&alice, "two.bin")));
@@ -196,7 +196,7 @@ fn a_new_version_is_told_at_once_where_an_older_one_is_here_and_as_one_to_who_wa
         let text = rows[0]["text"].as_str().unwrap();
         assert!(text.starts_with("alice has shared a new version of ") && text.ends_with(" in `lab`"), "{text}");
         cluster.start_tracker(dead);
-        until(&mut seeds, "status", |status| status["mode"] == "dual");
+        until_level(&cluster, &cluster.client("onlooker"), PATIENCE);
     }
     let shares = stays.ok("list_shares");
     assert!(shares["shares"].as_array().unwrap().iter().all(|row| row["state"] == "seeding"), "{shares}");

@@ -5,7 +5,7 @@
 use std::fs;
 use std::process::Command;
 
-use harness::{Cluster, PATIENCE};
+use harness::{Cluster, PATIENCE, until_level};
 
 fn groups(of: &harness::Client) -> Vec<String> {
     let listed = of.ok(&["list_groups"]);
@@ -43,7 +43,7 @@ fn a_backup_is_restored_while_the_other_tracker_is_up() {
     }
     fs::copy(&backup, data.join("tracker.db")).unwrap();
     cluster.start_tracker(1);
-    cluster.until_level();
+    until_level(&cluster, &cluster.client("onlooker"), PATIENCE);
     assert_eq!(groups(&alice), ["after", "before"]);
     // By itself it has caught up with what happened since the backup.
     cluster.kill_tracker(2);
@@ -60,7 +60,7 @@ fn trackers_and_clients_find_each_other_by_name() {
     cluster.start_tracker(2);
     let alice = cluster.user("alice");
     alice.ok(&["create_group lab"]);
-    cluster.until_level();
+    until_level(&cluster, &cluster.client("onlooker"), PATIENCE);
     let status = alice.ok(&["status"]);
     let port = cluster.addresses[0].port();
     assert_eq!(status["trackers"][0]["address"], format!("localhost:{port}"));

@@ -1,15 +1,17 @@
 //! Two trackers from the outside: what one was told the other knows, and nobody notices a kill.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::{Asker, Client, Cluster, Live, PATIENCE, groups_at, until_dual, until_level};
 use rusqlite::{Connection, OpenFlags};
+use serde_json::{Map, Value};
 
 /// How long a client may wait for the answer to a command whose tracker dies.
-/// Three seconds are promised; the rest is for starting programs on a busy machine.
-const FAILOVER: Duration = Duration::from_secs(8);
+const FAILOVER: Duration = Duration::from_secs(3);
 
 #[test]
 fn what_one_acknowledges_the_other_knows() {
@@ -235,6 +237,23 @@ fn a_seeder_that_reaches_only_one_tracker_is_found_through_the_other() {
     }
 }
 
+/// What a client's description of its interface says that the data of a line's answer has.
+fn fields_of_answers(socket: &Path) -> impl Fn(&str) -> Map<String, Value> + use<> {
+    let mut stream = UnixStream::connect(socket).expect("a running client");
+    let request = "GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    let document: Value = serde_json::from_str(body).expect("JSON");
+    move |line| {
+        let command = line.split(' ').next().unwrap_or_default();
+        let answer = &document["paths"][format!("/v1/{command}")]["post"]["responses"]["200"];
+        let data = &answer["content"]["application/json"]["schema"]["properties"]["data"];
+        data["properties"].as_object().expect(command).clone()
+    }
+}
+
 #[test]
 fn what_only_one_tracker_has_is_said() {
     let mut cluster = Cluster::start(2);
@@ -249,12 +268,17 @@ fn what_only_one_tracker_has_is_said() {
     // A client that is attached to another tells the same.
     let mut live = alice.live();
     live.ok("whoami");
-    for line in ["upload_file a.txt lab", "invite lab", "revoke_invite lab 1"] {
+    let described = fields_of_answers(&alice.home().join("data/control.sock"));
+    for line in
+        ["upload_file a.txt lab", "stop_share lab a.txt", "invite lab", "revoke_invite lab 1", "create_group studio"]
+    {
         let data = alice.ok(&[line]);
         assert_eq!(data["provisional"], true, "{line}: {data}");
+        assert!(described(line).contains_key("provisional"), "{line}");
     }
     let asked = alice.ok(&["list_members lab"]);
     assert!(asked.get("provisional").is_none(), "it changes nothing: {asked}");
+    assert!(!described("list_members").contains_key("provisional"));
     let mut kick = alice.command();
     let kick = kick.args(["-c", "remove_member lab bob"]).output().expect("run");
     let told = String::from_utf8_lossy(&kick.stderr);
@@ -262,6 +286,7 @@ fn what_only_one_tracker_has_is_said() {
         kick.status.success() && told.contains("the other tracker is away and has not heard of this yet"),
         "{told}"
     );
+    assert!(described("remove_member").contains_key("provisional"));
     assert!(told.contains("may go on sharing with bob until then"), "{told}");
     assert!(live.stop());
 }

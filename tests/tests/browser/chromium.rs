@@ -14,6 +14,9 @@ use harness::{PATIENCE, Page, Process};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
+/// How often it is started where it ends before it listens.
+const STARTS: usize = 5;
+
 /// The program that drives the browser.
 pub(super) struct Chromium {
     url: String,
@@ -31,12 +34,20 @@ impl Chromium {
             let _ = std::io::stderr().write_all(line);
             return None;
         }
-        let process = Process::start(Command::new("chromedriver").arg("--port=0"));
-        let port = process.stdout.wait_for(PATIENCE, |line| {
-            let (_, port) = line.split_once("started successfully on port ")?;
-            Some(port.trim_end_matches('.').to_owned())
-        });
-        Some(Self { url: format!("http://127.0.0.1:{}", port.expect("chromedriver's port")), _process: process })
+        // It takes a free port of IPv6, and ends where the same one of IPv4 is taken.
+        let mut ended = String::new();
+        for _ in 0..STARTS {
+            let process = Process::start(Command::new("chromedriver").arg("--port=0"));
+            let port = process.stdout.wait_for(PATIENCE, |line| {
+                let (_, port) = line.split_once("started successfully on port ")?;
+                Some(port.trim_end_matches('.').to_owned())
+            });
+            if let Some(port) = port {
+                return Some(Self { url: format!("http://127.0.0.1:{port}"), _process: process });
+            }
+            ended = process.stdout.text();
+        }
+        panic!("chromedriver does not listen: {ended}");
     }
 
     /// A browser without a history.
@@ -91,6 +102,7 @@ impl Browser {
         loop {
             let done = async { act(self.driver.find(Locator::Css(css)).await?).await };
             let Err(e) = done.await else { return };
+            assert!(e.is_stale_element_reference() || e.is_no_such_element(), "{css}: {e}");
             assert!(begun.elapsed() < PATIENCE, "{css}: {e}");
             tokio::time::sleep(Duration::from_millis(30)).await;
         }

@@ -18,7 +18,7 @@ use self::chromium::{Browser, Chromium};
 
 const MIB: u64 = 1 << 20;
 /// How soon a person should see what another did.
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(5);
 
 /// A client that nobody has logged in at, and its page.
 fn newcomer(cluster: &Cluster, name: &str, more: &[&str]) -> (Client, Live, Page) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::{Answer, Cluster, PATIENCE, Page, Process, binary};
+use harness::{Answer, Cluster, Live, PATIENCE, Page, Process, binary};
 
 use crate::{WEB, alice};
 
@@ -192,14 +192,25 @@ fn beside_an_invitation_that_is_filled_in_stands_what_it_is_for_or_why_it_is_ove
     page.until("/", &cookie, "No longer good: the invitation to lab by alice was revoked; ask alice for another.");
     assert!(!page.get("/", &cookie).body.contains("You are invited"));
 
-    // A tracker that says nothing holds nothing up.
+    // A tracker that says nothing holds nothing up: neither a client that has met it, and waits for its answer, nor one that has not.
+    let (_daves, met, cookie_met) = invited(&cluster, "daves", &line);
+    met.until("/health", &cookie_met, "in use");
     cluster.tracker(1).process.signal("STOP");
-    let (_daves, page, cookie) = invited(&cluster, "daves", &line);
-    let begun = Instant::now();
-    let shown = page.get("/", &cookie).body;
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    assert!(shown.contains("You are invited: choose a name") && shown.contains("I have an invitation"), "{shown}");
+    let begin = |page: &Page, cookie: &str| {
+        let begun = Instant::now();
+        let shown = page.get("/", cookie).body;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(shown.contains("You are invited: choose a name") && shown.contains("I have an invitation"), "{shown}");
+        begun.elapsed()
+    };
+    let waited = begin(&met, &cookie_met);
+    // Until it gives the tracker up.
+    let waits = met.get("/health", &cookie_met).body.contains("in use");
+    assert!(!waits || waited > Duration::from_millis(500), "it does not wait for an answer: {waited:?}");
+    let (_erins, page, cookie) = invited(&cluster, "erins", &line);
+    begin(&page, &cookie);
     cluster.tracker(1).process.signal("CONT");
+    met.until("/", &cookie_met, "No longer good");
     page.until("/", &cookie, "No longer good");
 }
 
@@ -387,6 +398,39 @@ fn a_file_and_a_folder_that_holds_only_it_are_told_apart() {
     assert_eq!(hers.post("/run/stop_share", &cookie_hers, &found[0]).status, 200);
     hers.until("/groups/lab", &cookie_hers, "Download docs");
     assert!(hers.get("/groups/lab", &cookie_hers).body.contains("Stop sharing paper.pdf from this device"));
+
+    // And so is another folder that has the same bytes under other names, of which this device shares only one.
+    put(&alice.home().join("copies/other.pdf"), "paper");
+    live.ok("upload_file copies lab");
+    assert_eq!(live.ok("info lab copies")["file_id"], id.as_str());
+    hers.until("/groups/lab", &cookie_hers, "Stop sharing copies from this device");
+    let shown = hers.get("/groups/lab", &cookie_hers).body;
+    assert!(shown.contains("Download docs") && !shown.contains("Stop sharing docs"), "{shown}");
+    assert_eq!(forms(&shown, "stop_share"), ["group=lab&file_name=copies", "group=lab&file_name=paper%2Epdf"]);
+    let here = |live: &mut Live, what: &str| live.ok(&format!("info lab {what}"))["here"] == true;
+    assert!(here(&mut live, "copies") && here(&mut live, "paper.pdf") && !here(&mut live, "docs"));
+    let listed = live.ok("list_files lab")["files"].clone();
+    let listed: Vec<_> = listed.as_array().unwrap().iter().map(|f| (f["name"].as_str(), f["here"] == true)).collect();
+    assert_eq!(listed, [(Some("copies"), true), (Some("docs"), false), (Some("paper.pdf"), true)]);
+    // Only what is here is verified.
+    let found = |view: &str| forms(&hers.get(view, &cookie_hers).body, "verify");
+    assert!(found(&folder).is_empty(), "docs is not here");
+    let found = found(&format!("{at}?name=copies"));
+    assert_eq!(found, ["group=lab&file_name=copies"]);
+    assert_eq!(hers.post("/run/verify", &cookie_hers, &found[0]).status, 200);
+    assert_eq!(hers.post("/run/stop_share", &cookie_hers, &found[0]).status, 200);
+    hers.until("/groups/lab", &cookie_hers, "Download copies");
+    let shares = live.ok("list_shares")["shares"].clone();
+    let names: Vec<_> = shares.as_array().unwrap().iter().map(|share| &share["name"]).collect();
+    assert_eq!(names, ["paper.pdf"]);
+
+    // The same file under another name is the same file.
+    put(&bob.home().join("draft.pdf"), "paper");
+    bobs.ok("upload_file draft.pdf lab");
+    hers.until("/groups/lab", &cookie_hers, "Stop sharing draft.pdf from this device");
+    let found = forms(&hers.get("/groups/lab", &cookie_hers).body, "stop_share");
+    assert_eq!(found, ["group=lab&file_name=paper%2Epdf"; 2]);
+    assert!(here(&mut live, "draft.pdf"));
 }
 
 #[test]

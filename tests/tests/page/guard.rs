@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use harness::{Cluster, Live, Page};
+use harness::{Cluster, Live, PATIENCE, Page, until_level};
 
 use crate::{WEB, alice};
 
@@ -142,9 +142,9 @@ fn the_browser_is_told_to_run_and_frame_nothing_of_others() {
 
 #[test]
 fn the_page_shows_what_a_doctor_finds() {
-    let mut cluster = Cluster::start(2);
+    let cluster = Cluster::start(2);
     let (_alice, _live, page, cookie) = alice(&cluster);
-    cluster.until_level();
+    until_level(&cluster, &cluster.client("onlooker"), PATIENCE);
     assert!(page.get("/health", &cookie).body.contains("/run/doctor"));
     let found = page.post("/run/doctor", &cookie, "");
     assert!(found.status == 200 && found.body.contains("both trackers have everything"), "{}", found.body);
