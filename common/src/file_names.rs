@@ -1,4 +1,4 @@
-//! What files are called that both programs have to know of: each keeps its own, and a client tells a tracker's from a user's.
+//! Names of files that both programs know: each makes its own, and a client never shares either's.
 
 /// The list that says where the trackers are, and by which key to know them.
 pub const TRACKER_INFO: &str = "tracker_info.txt";

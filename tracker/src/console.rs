@@ -10,6 +10,7 @@ use std::thread;
 use clap::Parser;
 use common::address::HostPort;
 use common::escape::Escaped;
+use common::file_names::TRACKER_INFO;
 use common::home::expand;
 use common::id::UserName;
 use common::terminal::Stdin;
@@ -65,7 +66,7 @@ pub fn main() -> ExitCode {
 
 /// Answers a line as other programs of this kind take it with the lines that do the same here.
 fn explain(address: &HostPort) -> ExitCode {
-    let list = Path::new("tracker_info.txt");
+    let list = Path::new(TRACKER_INFO);
     let make = if list.exists() { String::new() } else { format!("    echo {address} > {}\n", list.display()) };
     let us = std::env::args_os().next().map_or("tracker".to_owned(), |us| us.to_string_lossy().into_owned());
     let us = Escaped(&us);

@@ -2,7 +2,7 @@
 
 use common::id::{DeviceId, FileName, GroupName, SessionId, UserId, UserName};
 use common::ticket::{SessionToken, UnixSeconds};
-use common::wire::client::Password;
+use common::wire::client::{InviteState, Password};
 use common::wire::limits::{MAX_PASSWORD, MIN_PASSWORD, Text};
 use common::wire::refusal::Refusal;
 
@@ -40,9 +40,19 @@ impl Registration {
     }
 }
 
-/// Whether an invitation into a group that `is_open`, or is not, still lets somebody in.
-pub const fn invitation(entry: &InvitationEntry, is_open: bool, now: UnixSeconds) -> bool {
-    is_open && !entry.revoked && entry.used < entry.uses && now < entry.expires
+/// What has become of an invitation into a group that `is_open`, or is not: whether it still lets somebody in.
+pub const fn invite_state(entry: &InvitationEntry, is_open: bool, now: UnixSeconds) -> InviteState {
+    if entry.revoked {
+        InviteState::Revoked
+    } else if entry.used >= entry.uses {
+        InviteState::UsedUp
+    } else if entry.expires <= now {
+        InviteState::Expired
+    } else if !is_open {
+        InviteState::Closed
+    } else {
+        InviteState::Open
+    }
 }
 
 /// The rule for new passwords.

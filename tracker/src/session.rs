@@ -343,7 +343,7 @@ impl<'a> Session<'a> {
         let client::Call { number, request_id, seen, request } = call;
         let kind = properties(&request);
         self.alone = kind.changes_login;
-        if matches!(request, Request::News { .. } | Request::NewsWithVersions { .. }) {
+        if kind.hears_hints {
             self.hears_hints.store(true, Ordering::Relaxed);
         }
         let login = self.here.as_ref().map(|here| here.login.clone());

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use common::file_names::{CLIENT_LOCK, CLUSTER_SECRET as SECRET, DEVICE_KEY, TRACKER_INFO as LIST};
+use common::file_names::{CLIENT_LOCK, CLUSTER_SECRET, DEVICE_KEY, TRACKER_INFO};
 use common::secret::check_directory;
 
 use crate::config::{Arguments, Refused};
@@ -46,7 +46,7 @@ impl Trial {
         check_directory(&directory).map_err(|e| unusable(io::Error::other(e)))?;
         let (marker, follows_another) = claim(&directory).map_err(unusable)?;
         let list: String = free_addresses().map_err(unusable)?.iter().map(|a| format!("{a}\n")).collect();
-        fs::write(directory.join(LIST), list).map_err(unusable)?;
+        fs::write(directory.join(TRACKER_INFO), list).map_err(unusable)?;
         let mut trial = Self { directory, _marker: marker, follows_another, servers: Vec::new() };
         for number in 1..=2 {
             match trial.start_tracker(arguments, number).await {
@@ -62,7 +62,7 @@ impl Trial {
 
     async fn start_tracker(&self, arguments: &Arguments, number: u16) -> Result<Server, Refused> {
         let tracker = Arguments {
-            tracker_info: Some(self.directory.join(LIST)),
+            tracker_info: Some(self.directory.join(TRACKER_INFO)),
             tracker_no: Some(number),
             cluster_secret: None,
             data_dir: Some(self.directory.join(DATA).join(format!("tracker-{number}"))),
@@ -82,7 +82,7 @@ impl Trial {
         format!(
             "A trial in {}: both trackers run in this process, and `quit` tidies up what they keep.\n\
              This line, in another terminal, starts a client; take another name for each person:\n    \
-             mkdir -p {here} && cd {here} && {} 127.0.0.1:0 ../{LIST}",
+             mkdir -p {here} && cd {here} && {} 127.0.0.1:0 ../{TRACKER_INFO}",
             quoted(&self.directory),
             quoted(&client),
             here = quoted(&here),
@@ -119,7 +119,9 @@ fn create_private(directory: &Path) -> io::Result<()> {
 fn claim(directory: &Path) -> io::Result<(File, bool)> {
     let path = directory.join(MARKER);
     let was_trial = path.exists();
-    if let Some(other) = [LIST, SECRET, DATA].into_iter().find(|n| !was_trial && directory.join(n).exists()) {
+    if let Some(other) =
+        [TRACKER_INFO, CLUSTER_SECRET, DATA].into_iter().find(|n| !was_trial && directory.join(n).exists())
+    {
         return Err(io::Error::other(format!(
             "`{other}` is there already, and not from a trial; name another --data-dir"
         )));
@@ -152,13 +154,13 @@ fn claim(directory: &Path) -> io::Result<(File, bool)> {
 
 /// Removes what the trackers keep, and what clients in directories within keep, with the lists that invitations have brought.
 fn tidy(directory: &Path) -> io::Result<()> {
-    let trackers = fs::read_to_string(directory.join(LIST)).unwrap_or_default();
+    let trackers = fs::read_to_string(directory.join(TRACKER_INFO)).unwrap_or_default();
     let is_of_trial = |list: &Path| {
         let is_file = list.symlink_metadata().is_ok_and(|m| m.is_file());
         let names = |text: String| !trackers.is_empty() && trackers.lines().all(|t| text.lines().any(|line| line == t));
         is_file && fs::read_to_string(list).is_ok_and(names)
     };
-    for file in [LIST, SECRET] {
+    for file in [TRACKER_INFO, CLUSTER_SECRET] {
         remove(fs::remove_file(directory.join(file)))?;
     }
     remove(fs::remove_dir_all(directory.join(DATA)))?;
@@ -170,8 +172,8 @@ fn tidy(directory: &Path) -> io::Result<()> {
                 remove(fs::remove_dir_all(kept.path()))?;
             }
         }
-        if is_of_trial(&person.join(LIST)) {
-            remove(fs::remove_file(person.join(LIST)))?;
+        if is_of_trial(&person.join(TRACKER_INFO)) {
+            remove(fs::remove_file(person.join(TRACKER_INFO)))?;
         }
         // These stay if anything else is in them.
         let _ = fs::remove_dir(&data).and_then(|()| fs::remove_dir(&person));
@@ -247,7 +249,7 @@ mod tests {
         {
             fs::create_dir_all(at(kept)).expect("made");
         }
-        for file in [LIST, SECRET, "bob/results.tar", "data/tracker-1/tracker.db"] {
+        for file in [TRACKER_INFO, CLUSTER_SECRET, "bob/results.tar", "data/tracker-1/tracker.db"] {
             fs::write(at(file), "x").expect("written");
         }
         for client in ["alice", "bob"] {
@@ -256,21 +258,23 @@ mod tests {
         fs::write(at("bob/tracker_info.txt"), "# from an invitation\nx\ncluster y\n").expect("written");
         let other = claim(dir.path()).expect_err("trackers that are no trial's").to_string();
         assert!(other.contains("tracker_info.txt") && other.contains("--data-dir"), "{other}");
-        assert!(at(LIST).exists());
+        assert!(at(TRACKER_INFO).exists());
         fs::write(at(MARKER), "").expect("written");
         let client = File::open(at("bob/data/client-127.0.0.1-0/lock")).expect("opened");
         client.lock().expect("locked");
         let runs = claim(dir.path()).expect_err("a client runs").to_string();
-        assert!(runs.contains("bob") && at(LIST).exists() && at("alice").exists(), "{runs}");
+        assert!(runs.contains("bob") && at(TRACKER_INFO).exists() && at("alice").exists(), "{runs}");
         drop(client);
         fs::create_dir_all(at("data/client-127.0.0.1-1")).expect("made");
         let client = File::create(at("data/client-127.0.0.1-1/lock")).expect("made");
         client.lock().expect("locked");
-        assert!(claim(dir.path()).is_err() && at(LIST).exists(), "in the trial's own directory");
+        assert!(claim(dir.path()).is_err() && at(TRACKER_INFO).exists(), "in the trial's own directory");
         drop(client);
         let (held, follows_another) = claim(dir.path()).expect("what a killed trial left");
         assert!(follows_another && !at("bob/tracker_info.txt").exists());
-        assert!(!at(LIST).exists() && !at(SECRET).exists() && !at(DATA).exists() && !at("alice").exists());
+        assert!(
+            !at(TRACKER_INFO).exists() && !at(CLUSTER_SECRET).exists() && !at(DATA).exists() && !at("alice").exists()
+        );
         assert!(at("bob/results.tar").exists() && at("bob/data/other").exists());
         assert!(!at("bob/data/client-127.0.0.1-0").exists());
         assert!(claim(dir.path()).expect_err("in use").to_string().contains("another trial"));

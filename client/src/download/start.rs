@@ -164,7 +164,7 @@ impl Downloads {
     /// may be added.
     fn is_known_copy(&self, info: &FileInfo, head: &TreeHead, destination: &Destination) -> bool {
         let share = self.0.ground.shares.folder_at(info.group_id, &destination.path());
-        let share = share.filter(|share| share.unsound.is_none());
+        let share = share.filter(|share| share.withheld.is_none());
         share.is_some_and(|share| share.folder.is_some_and(|folder| folder.tree == head.id))
     }
 

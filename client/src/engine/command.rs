@@ -16,6 +16,7 @@ use common::wire::client::FileSelector;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub(crate) use self::argument::as_argument;
 pub use self::argument::{DevicePrefix, Hours, InviteLine, Lifetime, MaxRate, Order, Secret, ShareFile};
 use self::argument::{
     download_number, invitation_number, joined, pattern, positive, selector, share, subscription_number, uses,
@@ -344,7 +345,7 @@ pub enum Command {
         /// The directory where it goes; made if it is missing
         #[arg(value_name = "destination", value_parser = paths::parser())]
         destination: PathBuf,
-        /// What is shared already, too; added to one that is there
+        /// Also what is shared already; may be added to the same subscription later
         #[arg(long)]
         existing: bool,
     },

@@ -1,14 +1,15 @@
 //! A closer look at one share: what it is, who has how much of it, and whether what lies here is right.
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use common::id::GroupName;
+use common::id::{FileId, FileName, GroupName, TreeId};
 use common::ticket::{Signed, Ticket};
 use common::wire::client::{
     FileInfo, FileSelector, OpenedFile, OpenedShare, PeerRow, Request, Response, ShareInfo, TreeHead,
 };
 
-use super::outcome::{Info, Kind, Moment, Outcome, SeederRow, VerifiedRow};
+use super::outcome::{FileRow, Info, Kind, Moment, Outcome, SeederRow, VerifiedRow};
 use super::{Call, Engine, Progress, unexpected};
 use crate::download::{Inquiry, SeederAnswer};
 use crate::error::{Error, shown};
@@ -32,13 +33,41 @@ impl Described {
     }
 }
 
+/// The shares of this device in a group of which anything is here as it was shared, by their bytes: a file and folders have the same
+/// where they hold the same.
+pub(crate) struct SharedHere(HashMap<FileId, Vec<ShareRow>>);
+
+impl SharedHere {
+    /// The share of this device that a share of the group is: the one with its name, or else one with another.
+    pub(crate) fn get(&self, file_id: FileId, tree: Option<TreeId>, name: &FileName) -> Option<&ShareRow> {
+        self.find(file_id, name, |share| share.tree == tree)
+    }
+
+    /// The same for the rows of a listing of the group, which does not tell the trees of folders: a folder with the bytes of another
+    /// row may hold them under other names.
+    pub(crate) fn listed<'a>(&'a self, rows: &'a [FileRow]) -> impl Fn(&FileRow) -> Option<&'a ShareRow> {
+        let names: HashSet<_> = rows.iter().map(|row| (row.file_id, &row.name)).collect();
+        move |row| {
+            let share =
+                self.find(row.file_id, &row.name, |share| share.tree.is_some() == (row.kind == Kind::Folder))?;
+            let is_of_another = share.name != row.name && names.contains(&(share.file_id, &share.name));
+            (row.kind == Kind::File || !is_of_another).then_some(share)
+        }
+    }
+
+    fn find(&self, file_id: FileId, name: &FileName, is_it: impl Fn(&&ShareRow) -> bool) -> Option<&ShareRow> {
+        self.0.get(&file_id)?.iter().filter(is_it).min_by_key(|share| share.name != *name)
+    }
+}
+
 impl Engine {
     /// All that there is to know of a share; each seeder is asked how much it has.
     pub(super) async fn info(&self, group: GroupName, file: FileSelector) -> Result<Outcome, Error> {
         self.who().await?;
         let (share, known) = self.look_up(&group, file).await?;
         let info = &share.file;
-        let own = self.own(&share);
+        let own = self.shared_here(&group.reference(info.group_id));
+        let own = own.get(info.file_id, share.tree.map(|tree| tree.id), &info.name).cloned();
         let path = own.as_ref().map(|own| own.path.clone());
         let seeders = match known {
             Some((peers, ticket)) => {
@@ -75,14 +104,14 @@ impl Engine {
         }
     }
 
-    /// A share, as this device has it, under whatever name. A file is not the folder that holds only it.
-    fn own(&self, share: &Described) -> Option<ShareRow> {
-        let (file, is_folder) = (&share.file, share.tree.is_some());
-        let is_it = |s: &ShareRow| {
-            s.here && (s.group_id, s.file_id, s.entries.is_some()) == (file.group_id, file.file_id, is_folder)
-        };
-        let own = self.shares.list().unwrap_or_default();
-        own.into_iter().filter(is_it).min_by_key(|s| s.name != file.name)
+    /// What this device shares in a group.
+    pub(crate) fn shared_here(&self, group: &GroupName) -> SharedHere {
+        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        let is_meant = |s: &ShareRow| s.here && self.shares.group_names().means(group, s.group_id, &s.group);
+        for share in self.shares.list().unwrap_or_default().into_iter().filter(is_meant) {
+            all.entry(share.file_id).or_default().push(share);
+        }
+        SharedHere(all)
     }
 
     async fn seeders(&self, inquiry: &Inquiry, own: Option<ShareRow>, peers: Vec<PeerRow>) -> Vec<SeederRow> {
@@ -180,8 +209,6 @@ fn seeder_row(SeederAnswer { peer, pieces }: SeederAnswer, all: u32) -> SeederRo
 
 #[cfg(test)]
 mod tests {
-    use common::id::FileId;
-
     use super::*;
     use crate::share::NamedFiles;
 

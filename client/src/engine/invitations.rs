@@ -72,9 +72,9 @@ impl Engine {
         let others = self.trackers.ask_others(&request).await;
         let all = others.iter().all(|said| matches!(said, Ok(_) | Err(Error::Refused(Refusal::NoSuchInvite))));
         let known = |said| if let Ok(Response::Invitation(info)) = said { Some(info) } else { None };
-        let mut known: Vec<_> = first.into_iter().chain(others.into_iter().filter_map(known)).collect();
-        known.sort_by_key(|info| info.state == InviteState::Closed);
-        known.into_iter().next().map(Outcome::from).ok_or(Error::UnknownInvite { all })
+        let known = first.into_iter().chain(others.into_iter().filter_map(known));
+        let best = known.min_by_key(|info| info.state == InviteState::Closed);
+        best.map(Outcome::from).ok_or(Error::UnknownInvite { all })
     }
 
     /// What this client was started with.

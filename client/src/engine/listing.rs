@@ -1,8 +1,6 @@
 //! Listings, page by page until there is no more.
 
-use std::collections::HashSet;
-
-use common::id::{FileId, GroupName};
+use common::id::GroupName;
 use common::wire::client::{Page, Request, Response};
 
 use super::arrange::Wanted;
@@ -28,12 +26,11 @@ impl Engine {
     }
 
     pub(super) async fn list_files(&self, group: GroupName, wanted: &Wanted) -> Result<Outcome, Error> {
-        let here = self.shared_in(&group);
-        let files = self.all_files(&group).await?.into_iter().map(|row| {
-            let here = here.contains(&row.file_id);
-            FileRow { here, ..row }
-        });
-        let (files, total) = wanted.of(files.collect());
+        let mut files = self.all_files(&group).await?;
+        let shared = self.shared_here(&group);
+        let here: Vec<_> = files.iter().map(shared.listed(&files)).map(|share| share.is_some()).collect();
+        files.iter_mut().zip(here).for_each(|(row, here)| row.here = here);
+        let (files, total) = wanted.of(files);
         Ok(Outcome::Files { files, total, group, filtered: wanted.pattern.is_some() })
     }
 
@@ -49,12 +46,6 @@ impl Engine {
             }
             Err(e) => Err(e),
         }
-    }
-
-    /// What this device has whole and shares in a group.
-    fn shared_in(&self, group: &GroupName) -> HashSet<FileId> {
-        let own = self.shares.list().unwrap_or_default();
-        own.into_iter().filter(|share| share.here && share.group == *group).map(|share| share.file_id).collect()
     }
 
     /// All rows: each page begins after the last row of the one before.

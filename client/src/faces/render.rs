@@ -16,9 +16,10 @@ use self::tables::{
     shares_table, subscriptions_table, table, tree_table,
 };
 use crate::engine::Outcome;
+use crate::engine::command::as_argument;
 use crate::engine::outcome::{
     CheckedInvite, Downloaded, FileRow, Finding, GroupRow, HitRow, Info, Kind, LimitTable, Limits, Moment, NewInvite,
-    NewsRow, PageLink, Reach, ReachState, Status, Subscribed, TrackerRow, TreeRow, Uploaded, mode_word,
+    NewsRow, PageLink, Reach, ReachState, Status, Subscribed, TrackerRow, TreeRow, Uploaded, label, mode_word,
 };
 use crate::error::{Error, shown};
 use crate::units::{ago, count, duration, percent, rate, size};
@@ -31,8 +32,8 @@ const PROVISIONAL: &str = ". The other tracker is away: if the name was claimed 
 const OF_ONE_TRACKER: &str = "the other tracker is away and has not heard of this yet: it will when both are back";
 
 /// That nothing was found by words of one or two letters alone.
-pub(super) const NO_BEGINNING: &str = "no name in your groups has words that begin so; a word of one or two letters is looked for within \
-                                       others only beside a longer one";
+pub(super) const NO_BEGINNING: &str = "no name in your groups has a word that begins with these letters; a word of one or two letters is \
+                                       looked for within others only beside a longer one";
 
 /// What people see of an outcome.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -199,11 +200,7 @@ fn found(hits: &[HitRow], more: bool, short: bool) -> (String, String) {
     let table = table(
         ["SIZE", "GROUP", "ID", "NAME"],
         hits.iter().map(|h| {
-            let name = match &h.path {
-                Some(path) => format!("{}/{}", h.name, Escaped(path)),
-                None => h.name.to_string(),
-            };
-            [size(h.size), h.group.to_string(), format!("{:.8}", h.file_id), name]
+            [size(h.size), h.group.to_string(), format!("{:.8}", h.file_id), label(&h.name, h.path.as_deref())]
         }),
     );
     let message = match (hits.is_empty(), more) {
@@ -316,13 +313,6 @@ fn meant_in_mebibytes(table: &LimitTable) -> Option<String> {
         limit.filter(|limit| *limit < 1024).map(|limit| format!("limit {direction} {limit}M, if that was meant"))
     };
     few("up", table.up).or_else(|| few("down", table.down))
-}
-
-/// A name as it has to be typed for an argument: quoted where needed, and not to be taken for an option.
-fn as_argument(name: &str) -> String {
-    let quoted = shlex::try_quote(name).map_or_else(|_| name.to_owned(), Into::into);
-    let quoted = Escaped(&quoted);
-    if name.starts_with('-') { format!("-- {quoted}") } else { quoted.to_string() }
 }
 
 fn after_groups(groups: &[GroupRow]) -> String {

@@ -32,12 +32,12 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 /// What the trackers are still to be asked.
 #[derive(Debug, Default)]
 pub(super) struct Unsettled {
-    /// On offer, and not announced: no tracker could be asked.
-    shares: HashSet<Key>,
+    /// Not announced: no tracker could be asked, or the registry could not record why the offer ended.
+    unannounced: HashSet<Key>,
     /// Groups that the user is no member of, as far as the trackers know.
     groups: BTreeSet<GroupId>,
     /// Perhaps replaced by a new version, or ended with another place of the same content.
-    doubtful: HashSet<Key>,
+    to_reannounce: HashSet<Key>,
 }
 
 /// When the trackers are to be asked again.
@@ -111,10 +111,10 @@ impl Shares {
 
     /// The share, if it was refused and no longer is.
     async fn bring_back(&self, share: Share) -> Option<Share> {
-        let (group, key, was_unsound) = (share.group.clone(), key_of(&share), share.unsound.is_some());
+        let (group, key, was_withheld) = (share.group.clone(), key_of(&share), share.withheld.is_some());
         let Some(Sound { share, have }) = self.checked(share).await else {
             // This client may have ended before it could tell.
-            if was_unsound && let Err(error) = self.tell_withdrawn(&group, key).await {
+            if was_withheld && let Err(error) = self.tell_withdrawn(&group, key).await {
                 tracing::debug!(%error, "the tracker could not be told of a withheld share");
             }
             return None;
@@ -133,7 +133,7 @@ impl Shares {
         let key = key_of(share);
         match self.tell_seeding(&share.group, key).await {
             Ok(_) => {
-                self.unsettled(|u| u.shares.remove(&key));
+                self.set_unannounced(key, false);
                 return true;
             }
             Err(Error::Refused(refusal @ (Refusal::NotAMember(_) | Refusal::NoSuchGroup(_)))) => {
@@ -142,7 +142,7 @@ impl Shares {
             Err(Error::Refused(refusal)) if is_final(&refusal) => self.suspend(vec![share.clone()], &refusal).await,
             Err(error) => {
                 tracing::warn!(%error, name = %share.name, "a share could not be announced; it is tried again");
-                self.unsettled(|u| u.shares.insert(key));
+                self.set_unannounced(key, true);
             }
         }
         false
@@ -163,8 +163,8 @@ impl Shares {
     async fn suspend(&self, shares: Vec<Share>, refusal: &Refusal) {
         for share in &shares {
             self.0.host.offers.end(key_of(share));
+            self.set_unannounced(key_of(share), false);
         }
-        self.unsettled(|u| shares.iter().for_each(|share| _ = u.shares.remove(&key_of(share))));
         let mut judged = Vec::new();
         let mut notices = Vec::new();
         for share in shares {
@@ -232,8 +232,8 @@ impl Shares {
 
     /// Asks the trackers again where that is due.
     pub(super) async fn ask_again(&self, retry: &mut Retry) {
-        let (shares, groups) = self.unsettled(|u| (u.shares.clone(), u.groups.clone()));
-        if shares.is_empty() && groups.is_empty() {
+        let (unannounced, groups) = self.unsettled(|u| (u.unannounced.clone(), u.groups.clone()));
+        if unannounced.is_empty() && groups.is_empty() {
             *retry = Retry { connection: self.0.directory.connection(), ..Retry::new() };
             return;
         }
@@ -244,12 +244,12 @@ impl Shares {
         }
         (retry.at, retry.connection) = (None, connection);
         self.unsettled(|u| u.groups.clear());
-        self.bring_back_those(|s| shares.contains(&key_of(s)) || groups.contains(&s.group_id)).await;
+        self.bring_back_those(|s| unannounced.contains(&key_of(s)) || groups.contains(&s.group_id)).await;
     }
 
     /// These names are those of other contents now. What this device offers under them may have been replaced: the trackers are
     /// asked at once, as they would be after a login.
-    pub(crate) fn doubt<'a>(&self, named: impl Iterator<Item = (&'a GroupName, &'a FileName, FileId)>) {
+    pub(crate) fn reannounce_replaced<'a>(&self, named: impl Iterator<Item = (&'a GroupName, &'a FileName, FileId)>) {
         let Ok(user) = self.user() else { return };
         let mut now: HashMap<&FileName, Vec<(&GroupName, FileId)>> = HashMap::new();
         named.for_each(|(group, name, file_id)| now.entry(name).or_default().push((group, file_id)));
@@ -259,35 +259,36 @@ impl Shares {
         let is_other = |s: &Share, (group, file_id): &(&GroupName, FileId)| {
             s.file_id != *file_id && self.0.names.means(group, s.group_id, &s.group)
         };
-        let is_doubtful = |s: &&Share| {
+        let is_replaced = |s: &&Share| {
             s.user == user && now.get(&s.name).is_some_and(|all| all.iter().any(|other| is_other(s, other)))
         };
-        let keys: Vec<Key> = self.registry(|r| r.shares().iter().filter(is_doubtful).map(key_of).collect());
-        self.has_become_doubtful(keys.into_iter().filter(|key| self.offers(*key)));
+        let keys: Vec<Key> = self.registry(|r| r.shares().iter().filter(is_replaced).map(key_of).collect());
+        self.request_reannounce(keys.into_iter().filter(|key| self.offers(*key)));
     }
 
-    /// Whether this is to be looked at and announced again, ever more rarely.
-    pub(super) fn is_unsettled(&self, key: Key, is_so: bool) {
-        self.unsettled(|u| if is_so { u.shares.insert(key) } else { u.shares.remove(&key) });
+    /// Sets whether this is still to be announced: if so, it is looked at and announced again with back-off.
+    pub(super) fn set_unannounced(&self, key: Key, is_so: bool) {
+        self.unsettled(|u| if is_so { u.unannounced.insert(key) } else { u.unannounced.remove(&key) });
     }
 
     /// The trackers are to be asked about these as soon as possible.
-    pub(super) fn has_become_doubtful(&self, keys: impl Iterator<Item = Key>) {
+    pub(super) fn request_reannounce(&self, keys: impl Iterator<Item = Key>) {
         let is_any = self.unsettled(|u| {
-            u.doubtful.extend(keys);
-            !u.doubtful.is_empty()
+            u.to_reannounce.extend(keys);
+            !u.to_reannounce.is_empty()
         });
         if is_any {
-            self.0.doubts.notify_one();
+            self.0.reannounce.notify_one();
         }
     }
 
-    /// Asks the trackers about what is doubtful. The disk is not asked about what is on offer; what is not is brought back.
-    pub(super) async fn ask_about_doubts(&self) {
-        let doubtful = self.unsettled(|u| std::mem::take(&mut u.doubtful));
+    /// Asks the trackers about what is to be announced again. The disk is not asked about what is on offer; what is not is brought
+    /// back.
+    pub(super) async fn reannounce_requested(&self) {
+        let requested = self.unsettled(|u| std::mem::take(&mut u.to_reannounce));
         let Ok(user) = self.user() else { return };
         let _one = self.0.rechecking.lock().await;
-        let is_meant = |s: &&Share| s.user == user && s.unsound.is_none() && doubtful.contains(&key_of(s));
+        let is_meant = |s: &&Share| s.user == user && s.withheld.is_none() && requested.contains(&key_of(s));
         let shares: Vec<Share> = self.registry(|r| r.shares().iter().filter(is_meant).cloned().collect());
         let (offered, ended): (Vec<_>, Vec<_>) = shares.into_iter().partition(|share| self.offers(key_of(share)));
         let asked = futures::stream::iter(offered).map(|share| async move { self.announce(&share).await });
@@ -307,7 +308,7 @@ impl Shares {
 
     /// Whether a share is on offer and the trackers have not been told yet.
     pub(super) fn is_unannounced(&self, key: Key) -> bool {
-        self.unsettled(|u| u.shares.contains(&key))
+        self.unsettled(|u| u.unannounced.contains(&key))
     }
 
     fn unsettled<T>(&self, use_it: impl FnOnce(&mut Unsettled) -> T) -> T {

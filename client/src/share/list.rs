@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use common::id::{FileId, FileName, GroupId, GroupName};
+use common::id::{FileId, FileName, GroupId, GroupName, TreeId};
 use serde::{Deserialize, Serialize};
 
 use super::notice::{NAMED, modified, modified_whole, unreadable};
-use super::recheck::Looks;
+use super::recheck::{Looks, look_key};
 use super::stats::Given;
-use super::unsound::{MAX_CHANGED, Unsound};
+use super::withheld::{MAX_CHANGED, Withheld};
 use super::{NamedFiles, Share, Shares, key_of};
 use crate::error::{Error, shown};
 
@@ -25,6 +25,18 @@ pub enum ShareState {
     Refused,
     /// What is there is not what was shared, so that nothing of it can be given; see the reason.
     Changed,
+}
+
+impl ShareState {
+    /// The word for it, as scripts and people see it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Seeding => "seeding",
+            Self::Waiting => "waiting",
+            Self::Refused => "refused",
+            Self::Changed => "changed",
+        }
+    }
 }
 
 /// A share in a listing.
@@ -48,6 +60,8 @@ pub struct ShareRow {
     pub reason: Option<String>,
     /// Files and empty folders, if it is a folder.
     pub entries: Option<u64>,
+    /// Its tree then.
+    pub tree: Option<TreeId>,
     /// The first files of a folder that are no longer what was shared, by their paths in it.
     pub changed: Vec<String>,
     /// Whether anything of it is here as it was shared, as far as the last look has found.
@@ -82,12 +96,13 @@ impl Shares {
             reason,
             given: self.0.host.stats.given(key, Instant::now()),
             entries: share.folder.as_ref().map(|f| f.entries),
-            changed: match &share.unsound {
-                Some(Unsound::Changed { files, .. }) => files.first.clone(),
-                Some(Unsound::Away(_)) => Vec::new(),
+            tree: share.folder.as_ref().map(|f| f.tree),
+            changed: match &share.withheld {
+                Some(Withheld::Changed { files, .. }) => files.first.clone(),
+                Some(Withheld::Away(_)) => Vec::new(),
                 None => self.changed(&share, |looks| looks.changed().take(MAX_CHANGED).map(str::to_owned).collect()),
             },
-            here: share.unsound.is_none(),
+            here: share.withheld.is_none(),
             pieces: self.0.host.offers.get(key).map(|offer| offer.pieces().borrow().ones()),
             name: share.name,
             file_id: share.file_id,
@@ -97,11 +112,11 @@ impl Shares {
 
     fn state(&self, share: &Share) -> (ShareState, Option<String>) {
         let waiting = |why: &str| (ShareState::Waiting, Some(why.to_owned()));
-        match &share.unsound {
-            Some(Unsound::Changed { files, .. }) => {
+        match &share.withheld {
+            Some(Withheld::Changed { files, .. }) => {
                 return (ShareState::Changed, Some(modified_whole(&shown(&share.path), &files.at_most(NAMED))));
             }
-            Some(Unsound::Away(why)) => return waiting(&unreadable(&shown(&share.path), why)),
+            Some(Withheld::Away(why)) => return waiting(&unreadable(&shown(&share.path), why)),
             None => {}
         }
         if share.refused.is_some() {
@@ -126,8 +141,7 @@ impl Shares {
 
     /// What the last look at a folder has found to be changed, as `told` has it.
     pub(super) fn changed<T>(&self, share: &Share, told: impl FnOnce(&Looks) -> T) -> T {
-        let place = share.folder.as_ref().map(|folder| (folder.tree, share.path.clone()));
-        self.looks(|looks| match place.and_then(|place| looks.get(&place)) {
+        self.looks(|looks| match looks.get(&look_key(share)) {
             Some(looks) => told(looks),
             None => told(&Looks::default()),
         })

@@ -26,9 +26,9 @@ mod recheck;
 mod registry;
 mod slots;
 mod stats;
-mod unsound;
 mod upload;
 mod verify;
+mod withheld;
 
 #[cfg(test)]
 mod tests;
@@ -63,7 +63,7 @@ pub(crate) use self::publish::blocking;
 pub use self::publish::{UploadAs, Uploaded, UploadedFolder};
 use self::reached::LastReached;
 pub use self::reached::Reached;
-use self::recheck::Looks;
+use self::recheck::{Looks, look_key};
 use self::registry::Registry;
 pub(crate) use self::registry::{FolderShare, Share};
 use self::slots::Slots;
@@ -125,9 +125,9 @@ struct Inner {
     names: GroupNames,
     registry: Mutex<Registry>,
     unsettled: Mutex<Unsettled>,
-    /// Something on offer has become doubtful.
-    doubts: Notify,
-    /// What is known of the folders that are looked at now and then.
+    /// Something is to be announced again as soon as possible.
+    reannounce: Notify,
+    /// What is known of the folders and changed files that are looked at now and then, by their [`look_key`].
     looks: Mutex<HashMap<(TreeId, PathBuf), Looks>>,
 }
 
@@ -171,7 +171,7 @@ impl Shares {
             names: GroupNames::open(&data_dir)?,
             registry: Mutex::new(Registry::open(&data_dir)?),
             unsettled: Mutex::default(),
-            doubts: Notify::new(),
+            reannounce: Notify::new(),
             looks: Mutex::default(),
             directory: trackers,
             host: Arc::clone(&host),
@@ -228,7 +228,7 @@ impl Shares {
             return Err(Error::NotShared(file.to_string()));
         };
         let is_twin =
-            |s: &Share| s.user == user && key_of(s) == key_of(&share) && !s.same_place(&share) && s.unsound.is_none();
+            |s: &Share| s.user == user && key_of(s) == key_of(&share) && !s.same_place(&share) && s.withheld.is_none();
         if !self.registry(|r| r.shares().iter().any(is_twin)) {
             let _alone = self.0.telling.write().await;
             let group = share.group.reference(share.group_id);
@@ -315,7 +315,7 @@ impl Shares {
         Ok(())
     }
 
-    /// Remembers a share; returns another version, or the same elsewhere, that it has taken the place of. Blocks on the disk.
+    /// Remembers a share; returns the row it replaced, if that had another content or path. Blocks on the disk.
     fn put(&self, share: Share) -> Result<Option<Share>, Error> {
         let what = |s: &Share| (key_of(s), s.folder.clone(), s.path.clone());
         let is_before = |s: &&Share| s.same_place(&share) && what(s) != what(&share);
@@ -330,7 +330,7 @@ impl Shares {
     /// When the registry cannot be saved.
     pub(crate) fn settle_folder(&self, share: Share, marks: &Marks, have: Bitfield) -> Result<(), Error> {
         let Some(folder) = &share.folder else { return self.settle(share) };
-        self.save_marks(folder.tree, &share.path, marks)?;
+        self.save_marks(&share, folder.tree, marks)?;
         let place = self.place(share.path.clone(), folder);
         let key = key_of(&share);
         let before = self.put(share.clone())?;
@@ -347,12 +347,11 @@ impl Shares {
 
     /// Keeps how the files of a folder are, now that they are as shared: of those whose mark is another than before no change
     /// is known any more. Blocks on the disk.
-    fn save_marks(&self, tree: TreeId, path: &std::path::Path, marks: &Marks) -> Result<(), Error> {
-        let before = self.0.trees.marks(tree, path).unwrap_or_default();
-        self.0.trees.save_marks(tree, path, marks)?;
+    fn save_marks(&self, share: &Share, tree: TreeId, marks: &Marks) -> Result<(), Error> {
+        let before = self.0.trees.marks(tree, &share.path).unwrap_or_default();
+        self.0.trees.save_marks(tree, &share.path, marks)?;
         let is_as_before = |index| before.get(index).is_some_and(|mark| marks.get(index) == Some(mark));
-        let place = (tree, path.to_owned());
-        self.looks(|looks| looks.get_mut(&place).map(|looks| looks.keep_changed(is_as_before)));
+        self.looks(|looks| looks.get_mut(&look_key(share)).map(|looks| looks.keep_changed(is_as_before)));
         Ok(())
     }
 
@@ -367,7 +366,7 @@ impl Shares {
     pub(crate) fn other_version(&self, group: &GroupName, name: &FileName, file_id: FileId) -> Option<(PathBuf, bool)> {
         let user = self.user().ok()?;
         let is_named = |s: &Share| s.name == *name && self.0.names.means(group, s.group_id, &s.group);
-        let is = |s: &&Share| s.user == user && s.file_id != file_id && s.unsound.is_none() && is_named(s);
+        let is = |s: &&Share| s.user == user && s.file_id != file_id && s.withheld.is_none() && is_named(s);
         let is_part = |s: &Share| s.folder.as_ref().is_some_and(|folder| folder.partial);
         self.registry(|r| r.shares().iter().find(is).map(|s| (s.path.clone(), is_part(s))))
     }
@@ -439,6 +438,9 @@ impl Shares {
             if kept.iter().all(|s| (s.file_id, s.layout) != (share.file_id, share.layout)) {
                 self.0.manifests.remove(share.file_id, share.layout);
             }
+            if kept.iter().all(|s| look_key(s) != look_key(share)) {
+                self.looks(|looks| looks.remove(&look_key(share)));
+            }
             let Some(folder) = &share.folder else { continue };
             let tree_of = |s: &Share| s.folder.as_ref().map(|f| f.tree);
             if kept.iter().all(|s| tree_of(s) != Some(folder.tree)) {
@@ -446,7 +448,6 @@ impl Shares {
             }
             if kept.iter().all(|s| tree_of(s) != Some(folder.tree) || s.path != share.path) {
                 self.0.trees.remove_marks(folder.tree, &share.path);
-                self.looks(|looks| looks.remove(&(folder.tree, share.path.clone())));
             }
         }
     }

@@ -153,7 +153,7 @@ impl Shares {
                 path: content.path.clone(),
                 stamp: content.stamp,
                 refused: None,
-                unsound: None,
+                withheld: None,
                 folder: folder.map(|f| FolderShare { tree: f.tree, entries: f.entries, partial: false }),
             };
             match self.publish(share, content, wanted.replace).await {
@@ -179,10 +179,10 @@ impl Shares {
         let Content { manifest, folder, .. } = content;
         let (folder, skipped) = match folder {
             Some(FolderContent { encoded, marks, skipped, tree, .. }) => {
-                let (shares, path) = (self.clone(), share.path.clone());
+                let (shares, share) = (self.clone(), share.clone());
                 let encoded = blocking(move || {
                     shares.0.trees.save(tree, &encoded)?;
-                    shares.save_marks(tree, &path, &marks)?;
+                    shares.save_marks(&share, tree, &marks)?;
                     Ok(encoded)
                 })
                 .await?;
@@ -221,7 +221,7 @@ impl Shares {
             before.iter().for_each(|before| shares.end_replaced(before));
             if is_stale || !shares.offers(key) {
                 // What was there before may have been found changed meanwhile.
-                shares.has_become_doubtful(std::iter::once(key));
+                shares.request_reannounce(std::iter::once(key));
             }
             Ok(())
         })

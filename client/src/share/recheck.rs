@@ -1,4 +1,4 @@
-//! Looking after the shares: brought back after a login, looked at every few seconds, [withheld](super::unsound) while
+//! Looking after the shares: brought back after a login, looked at every few seconds, [withheld](super::withheld) while
 //! what is there is not what was shared, ended with the login or the membership they stand on. What the trackers say to them is in
 //! [`announce`](super::announce).
 
@@ -18,7 +18,7 @@ use super::folder::{Change, changes, lose, pieces_of};
 use super::notice::{NAMED, Notice, Withdrawal};
 use super::offer::Key;
 use super::publish::{blocking, is_still};
-use super::unsound::Unsound;
+use super::withheld::Withheld;
 use super::{FolderShare, NamedFiles, Share, Shares, Stopped, key_of};
 use crate::error::shown;
 use crate::own_files;
@@ -41,14 +41,14 @@ pub(super) struct Sound {
 /// What a look has found where nothing can be given.
 enum Bad {
     /// The share is kept.
-    Unsound(Unsound),
+    Withheld(Withheld),
     /// The share is forgotten, for this [secret](Withdrawal::Secret).
     Secret(String),
 }
 
-impl From<Unsound> for Bad {
-    fn from(unsound: Unsound) -> Self {
-        Self::Unsound(unsound)
+impl From<Withheld> for Bad {
+    fn from(withheld: Withheld) -> Self {
+        Self::Withheld(withheld)
     }
 }
 
@@ -87,7 +87,7 @@ impl Looks {
 }
 
 /// By what looks are known: where it lies, and what it is; of a file the content stands for the tree.
-fn looked_at(share: &Share) -> (TreeId, PathBuf) {
+pub(super) fn look_key(share: &Share) -> (TreeId, PathBuf) {
     let tree = share.folder.as_ref().map_or_else(|| TreeId::new(*share.file_id.as_bytes()), |folder| folder.tree);
     (tree, share.path.clone())
 }
@@ -109,9 +109,11 @@ impl Shares {
             let share = share.clone();
             move || Ok(shares.look(share))
         });
-        match looked.await {
+        let looked = looked.await;
+        self.forget_looks_of_stopped(&share);
+        match looked {
             Ok(Ok(sound)) => self.is_kept(&sound.share).then_some(sound),
-            Ok(Err(Bad::Unsound(found))) => {
+            Ok(Err(Bad::Withheld(found))) => {
                 self.withhold(&share, found).await;
                 None
             }
@@ -127,9 +129,17 @@ impl Shares {
         }
     }
 
+    /// What a look has noted of a share that was stopped or replaced meanwhile goes with it.
+    fn forget_looks_of_stopped(&self, share: &Share) {
+        let key = look_key(share);
+        if self.registry(|r| r.shares().iter().all(|s| look_key(s) != key)) {
+            self.looks(|looks| looks.remove(&key));
+        }
+    }
+
     /// Whether a share was neither stopped nor replaced while it was read, and is the present user's.
     fn is_kept(&self, share: &Share) -> bool {
-        let is = |s: &Share| s.same_place(share) && key_of(s) == key_of(share) && s.path == share.path;
+        let is = |s: &Share| s.is_same_share(share) && s.path == share.path;
         self.user().ok() == Some(share.user) && self.registry(|r| r.shares().iter().any(is))
     }
 
@@ -139,15 +149,15 @@ impl Shares {
             Some(folder) => {
                 let begun = Instant::now();
                 let have = self.look_at_folder(&share, &folder);
-                self.looks(|looks| looks.entry(looked_at(&share)).or_default().looked(begun.elapsed()));
+                self.looks(|looks| looks.entry(look_key(&share)).or_default().looked(begun.elapsed()));
                 (share.stamp, have?)
             }
             None => (self.look_at_file(&share)?, Bitfield::full(share.layout)),
         };
-        if found == share.stamp && share.unsound.is_none() {
+        if found == share.stamp && share.withheld.is_none() {
             return Ok(Sound { share, have });
         }
-        let share = Share { stamp: found, unsound: None, ..share };
+        let share = Share { stamp: found, withheld: None, ..share };
         if let Err(error) = self.registry(|r| r.note_look(&share)) {
             tracing::warn!(%error, "a share's new state could not be saved");
         }
@@ -156,36 +166,36 @@ impl Shares {
 
     /// Its stamp now, if it is what was shared. Blocks on the disk.
     fn look_at_file(&self, share: &Share) -> Result<Stamp, Bad> {
-        let away = |e: io::Error| Unsound::Away(e.to_string());
+        let away = |e: io::Error| Withheld::Away(e.to_string());
         if let Some(which) = own_files::secret(&share.path) {
             return Err(Bad::Secret(format!("{}: {which}", shown(&share.path))));
         }
         let stamp = Stamp::of(&std::fs::metadata(&share.path).map_err(away)?);
-        if let Some(known) = share.unsound.as_ref().filter(|known| known.is_known_at(&stamp)) {
+        if let Some(known) = share.withheld.as_ref().filter(|known| known.is_known_at(&stamp)) {
             return Err(known.clone().into());
         }
         if stamp == share.stamp {
             return Ok(stamp);
         }
-        if share.unsound.is_none() {
+        if share.withheld.is_none() {
             // Suspended while it is read: nobody gets a byte that might be wrong.
             self.0.host.offers.end(key_of(share));
         }
-        let manifest = self.0.manifests.load(share.file_id, share.layout).ok_or_else(|| Unsound::file(stamp))?;
+        let manifest = self.0.manifests.load(share.file_id, share.layout).ok_or_else(|| Withheld::file(stamp))?;
         let begun = Instant::now();
         let found = is_still(&share.path, &manifest);
         self.looks(|looks| match &found {
-            Ok(Some(_)) => _ = looks.remove(&looked_at(share)),
-            _ => looks.entry(looked_at(share)).or_default().looked(begun.elapsed()),
+            Ok(Some(_)) => _ = looks.remove(&look_key(share)),
+            _ => looks.entry(look_key(share)).or_default().looked(begun.elapsed()),
         });
-        Ok(found.map_err(away)?.ok_or_else(|| Unsound::file(stamp))?)
+        Ok(found.map_err(away)?.ok_or_else(|| Withheld::file(stamp))?)
     }
 
     /// The pieces of it that are what was shared, if there are any. Blocks on the disk. It is offered meanwhile: each read
     /// compares the marks.
     fn look_at_folder(&self, share: &Share, folder: &FolderShare) -> Result<Bitfield, Bad> {
-        let root = Beneath::open(&share.path).map_err(|e| Unsound::Away(e.to_string()))?;
-        let lost = || Unsound::folder(std::iter::empty());
+        let root = Beneath::open(&share.path).map_err(|e| Withheld::Away(e.to_string()))?;
+        let lost = || Withheld::folder(std::iter::empty());
         let trees = &self.0.trees;
         let tree = trees.load(folder.tree).ok_or_else(lost)?;
         let marks = trees.marks(folder.tree, &share.path).filter(|marks| marks.len() == tree.entries());
@@ -196,7 +206,7 @@ impl Shares {
             return Err(Bad::Secret(format!("in it is {path}, which belongs to a client or a tracker")));
         }
         let known = self.looks(|looks| {
-            let known = looks.entry((folder.tree, share.path.clone())).or_default();
+            let known = looks.entry(look_key(share)).or_default();
             known.changed.iter().map(|(index, (mark, _))| (*index, *mark)).collect::<BTreeMap<_, _>>()
         });
         let found = changes(&root, &tree, &marks, |index, mark| known.get(&index) == Some(&mark));
@@ -221,12 +231,12 @@ impl Shares {
                 offer.source().rest(true);
             }
         }
-        let unsound = (!changed.is_empty() && have.ones() == 0).then(|| nothing_left(&marks, &changed));
+        let withheld = (!changed.is_empty() && have.ones() == 0).then(|| nothing_left(&marks, &changed));
         let fresh: Vec<_> = changed.iter().filter(|(index, _)| !known.contains_key(index)).collect();
         let fresh = NamedFiles::of(fresh.iter().map(|(_, (_, path))| path.as_str()), NAMED);
-        self.looks(|looks| looks.entry((folder.tree, share.path.clone())).or_default().changed = changed);
-        if let Some(unsound) = unsound {
-            return Err(unsound.into());
+        self.looks(|looks| looks.entry(look_key(share)).or_default().changed = changed);
+        if let Some(withheld) = withheld {
+            return Err(withheld.into());
         }
         if fresh.count() > 0 {
             self.notify(share, Withdrawal::FilesModified(fresh));
@@ -237,7 +247,7 @@ impl Shares {
     /// Whether a folder, or a changed file, is to be looked at now: as often as all are, or after `trouble` with it.
     pub(super) fn is_due(&self, share: &Share, trouble: bool) -> bool {
         let next = |looks: &Looks| if trouble { looks.after_trouble } else { looks.next };
-        let next = self.looks(|looks| looks.get(&looked_at(share)).and_then(next));
+        let next = self.looks(|looks| looks.get(&look_key(share)).and_then(next));
         next.is_none_or(|next| next <= Instant::now())
     }
 
@@ -254,7 +264,7 @@ impl Shares {
             tracing::warn!(%error, "a withdrawn share could not be forgotten");
         }
         self.notify(share, reason);
-        self.has_ended(share, forgotten.is_ok()).await;
+        self.after_offer_end(share, forgotten.is_ok()).await;
     }
 
     /// The group that the user knows as `name`, if this device shares anything there; to be asked before the group is
@@ -302,7 +312,7 @@ impl Shares {
                     self.ask_again(&mut retry).await;
                 }
                 Some(key) = troubles.recv() => self.recheck(Some(key)).await,
-                () = self.0.doubts.notified() => self.ask_about_doubts().await,
+                () = self.0.reannounce.notified() => self.reannounce_requested().await,
             }
         }
     }
@@ -312,7 +322,7 @@ impl Shares {
         let Ok(user) = self.user() else { return };
         let _one = self.0.rechecking.lock().await;
         let offered = |s: &&Share| {
-            let is_meant = s.user == user && s.unsound.is_none() && only.is_none_or(|k| k == key_of(s));
+            let is_meant = s.user == user && s.withheld.is_none() && only.is_none_or(|k| k == key_of(s));
             is_meant && self.0.host.offers.get(key_of(s)).is_some()
         };
         let shares: Vec<Share> = self.registry(|r| r.shares().iter().filter(offered).cloned().collect());
@@ -390,12 +400,12 @@ impl Shares {
 
 /// Why nothing of a folder can be given, if these of its files have changed and are in all pieces. Without any file it is as if the
 /// folder were away, as where a disk is to be mounted.
-fn nothing_left(marks: &[u64], changed: &BTreeMap<usize, (u64, String)>) -> Unsound {
+fn nothing_left(marks: &[u64], changed: &BTreeMap<usize, (u64, String)>) -> Withheld {
     let files = marks.iter().filter(|mark| **mark != 0).count();
     if changed.len() == files && changed.values().all(|(mark, _)| *mark == 0) {
-        return Unsound::Away("none of its files is there".to_owned());
+        return Withheld::Away("none of its files is there".to_owned());
     }
-    Unsound::folder(changed.values().map(|(_, path)| path.as_str()))
+    Withheld::folder(changed.values().map(|(_, path)| path.as_str()))
 }
 
 fn looks_changed(share: &Share) -> bool {

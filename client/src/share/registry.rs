@@ -13,7 +13,8 @@ use common::pieces::PieceLayout;
 use common::wire::client::FileSelector;
 use serde::{Deserialize, Serialize};
 
-use super::unsound::Unsound;
+use super::key_of;
+use super::withheld::Withheld;
 use crate::error::Error;
 use crate::private_file;
 use crate::transfer::saved::{path, text};
@@ -59,7 +60,7 @@ pub(crate) struct Share {
     pub(crate) refused: Option<String>,
     /// Why nothing of it can be given, if so. It is kept all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) unsound: Option<Unsound>,
+    pub(crate) withheld: Option<Withheld>,
     /// What there is to know of a folder. Its stamp is its own; those of its files are kept apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) folder: Option<FolderShare>,
@@ -77,6 +78,11 @@ impl Share {
     /// Whether it is of the same user, in the same group, under the same name.
     pub(crate) fn same_place(&self, other: &Self) -> bool {
         (self.user, self.group_id, &self.name) == (other.user, other.group_id, &other.name)
+    }
+
+    /// Whether this is the same content in the same group under the same name and user, wherever it lies.
+    pub(crate) fn is_same_share(&self, other: &Self) -> bool {
+        self.same_place(other) && key_of(self) == key_of(other)
     }
 }
 
@@ -135,19 +141,19 @@ impl Registry {
         if changed { self.replace(shares) } else { Ok(()) }
     }
 
-    /// Keeps what a look has found: the stamp of `looked`, and whether it is sound. All names of one content of a group at one path have
-    /// that in common. What was stopped or replaced meanwhile stays as it is. Returns what was there before, if it is there still.
+    /// Records the stamp and the reason found at `looked.path`, for every name that this content has there in its group. What
+    /// was stopped or replaced meanwhile stays as it is. Returns what was there before, if it is there still.
     /// Blocks on the disk if that changes anything. How a changed file is now is written with the next change: it may be another
     /// every few seconds.
     pub(crate) fn note_look(&mut self, looked: &Share) -> Result<Option<Share>, Error> {
-        let what = |s: &Share| (s.group_id, s.file_id, s.layout, s.folder.clone());
+        let what = |s: &Share| (key_of(s), s.layout, s.folder.clone());
         let is_meant = |s: &Share| s.path == looked.path && what(s) == what(looked);
-        let before = self.shares.iter().find(|s| s.same_place(looked) && is_meant(s)).cloned();
+        let before = self.shares.iter().find(|s| s.is_same_share(looked) && is_meant(s)).cloned();
         if before.is_none() {
             return Ok(None);
         }
         let noted = |share: &Share| match is_meant(share) {
-            true => Share { stamp: looked.stamp, unsound: looked.unsound.clone(), ..share.clone() },
+            true => Share { stamp: looked.stamp, withheld: looked.withheld.clone(), ..share.clone() },
             false => share.clone(),
         };
         let shares: Vec<Share> = self.shares.iter().map(noted).collect();
@@ -189,7 +195,7 @@ impl Registry {
 
 /// Whether two looks at one share have found the same, whenever that was.
 fn is_same_look(was: &Share, is: &Share) -> bool {
-    let is_same_finding = match (&was.unsound, &is.unsound) {
+    let is_same_finding = match (&was.withheld, &is.withheld) {
         (Some(was), Some(is)) => was.is_same_finding(is),
         (None, None) => true,
         _ => false,
@@ -236,7 +242,7 @@ pub(crate) mod tests {
             path: OsString::from_vec(b"/tmp/not-\xff-text".to_vec()).into(),
             stamp: Stamp { len: 100, seconds: -1, nanos: 5, device: 6, inode: 7 },
             refused: None,
-            unsound: None,
+            withheld: None,
             folder: None,
         }
     }
@@ -261,7 +267,7 @@ pub(crate) mod tests {
         let mut registry = Registry::open(dir.path()).expect("opened");
         registry.put(share("a")).expect("saved");
         let text = fs::read_to_string(dir.path().join("shares.json")).expect("read");
-        assert!(!text.contains("refused") && !text.contains("unsound"), "as it was written before");
+        assert!(!text.contains("refused") && !text.contains("withheld"), "as it was written before");
         let refused = Share { refused: Some("why".to_owned()), ..share("a") };
         registry.put(refused.clone()).expect("saved");
         assert_eq!(Registry::open(dir.path()).expect("opened").shares(), [refused]);
@@ -276,17 +282,17 @@ pub(crate) mod tests {
             registry.put(share).expect("saved");
         }
         let stamp = Stamp { nanos: 6, ..share("a").stamp };
-        let changed = Unsound::Changed { at: Some(stamp), files: NamedFiles::default() };
-        for unsound in [Some(Unsound::Away("gone".to_owned())), Some(changed.clone()), None] {
-            let found = |name| Share { stamp, unsound: unsound.clone(), ..share(name) };
+        let changed = Withheld::Changed { at: Some(stamp), files: NamedFiles::default() };
+        for withheld in [Some(Withheld::Away("gone".to_owned())), Some(changed.clone()), None] {
+            let found = |name| Share { stamp, withheld: withheld.clone(), ..share(name) };
             let before = registry.shares()[0].clone();
             assert_eq!(registry.note_look(&found("a")).expect("saved"), Some(before));
             assert_eq!(registry.shares(), [found("a"), found("b"), elsewhere.clone()], "two names of one file");
             assert_eq!(Registry::open(dir.path()).expect("opened").shares(), registry.shares());
         }
-        let replaced = Share { file_id: FileId::new([9; 32]), unsound: Some(changed.clone()), ..share("a") };
+        let replaced = Share { file_id: FileId::new([9; 32]), withheld: Some(changed.clone()), ..share("a") };
         assert_eq!(registry.note_look(&replaced).expect("nothing to save"), None);
-        assert!(registry.shares().iter().all(|share| share.unsound.is_none()));
+        assert!(registry.shares().iter().all(|share| share.withheld.is_none()));
     }
 
     #[test]
@@ -296,14 +302,14 @@ pub(crate) mod tests {
         registry.put(share("a")).expect("saved");
         let at = |nanos| Stamp { nanos, ..share("a").stamp };
         let mut look = |nanos| {
-            let found = Share { unsound: Some(Unsound::file(at(nanos))), ..share("a") };
+            let found = Share { withheld: Some(Withheld::file(at(nanos))), ..share("a") };
             registry.note_look(&found).expect("saved").expect("there");
-            let known = registry.shares()[0].unsound.clone().expect("changed");
+            let known = registry.shares()[0].withheld.clone().expect("changed");
             assert!(known.is_known_at(&at(nanos)), "it is not read again before it changes");
             fs::read_to_string(dir.path().join("shares.json")).expect("read")
         };
         let first = look(6);
-        assert!(first.contains("unsound") && look(7) == first);
+        assert!(first.contains("withheld") && look(7) == first);
         registry.put(share("b")).expect("saved");
         assert_eq!(Registry::open(dir.path()).expect("opened").shares(), registry.shares(), "with the next change");
     }

@@ -16,7 +16,8 @@ use super::folder::{hash_file, pieces_of, pieces_touching};
 use super::hash::{HashProgress, manifest_of};
 use super::offer::{Space, open_regular};
 use super::publish::blocking;
-use super::unsound::Unsound;
+use super::recheck::look_key;
+use super::withheld::Withheld;
 use super::{FolderShare, NamedFiles, Share, Shares, key_of};
 use crate::error::Error;
 use crate::transfer::beneath::Beneath;
@@ -88,13 +89,15 @@ impl Shares {
             Some(damage) if damage.left == 0 => {
                 // Not while somebody who took it for sound is about to offer it.
                 let _one = self.0.rechecking.lock().await;
-                let unsound = match &share.folder {
-                    None => Unsound::file(stamp),
-                    Some(_) => self.changed(&share, |looks| Unsound::folder(looks.changed())),
+                let withheld = match &share.folder {
+                    None => Withheld::file(stamp),
+                    Some(_) => self.changed(&share, |looks| Withheld::folder(looks.changed())),
                 };
-                self.withhold(&share, unsound).await;
+                self.withhold(&share, withheld).await;
             }
-            _ if share.unsound.is_some() => self.mended(Share { stamp, unsound: None, ..share.clone() }).await,
+            _ if share.withheld.is_some() => {
+                self.restore_verified(Share { stamp, withheld: None, ..share.clone() }).await
+            }
             _ => {}
         }
         Ok(Verified {
@@ -201,7 +204,7 @@ impl Shares {
         }
         self.0.trees.save_marks(folder.tree, &share.path, &marks).map_err(io::Error::other)?;
         self.looks(|looks| {
-            let looks = looks.entry((folder.tree, share.path.clone())).or_default();
+            let looks = looks.entry(look_key(share)).or_default();
             blamed.iter().for_each(|(index, mark, path)| looks.has_changed(*index, *mark, path));
         });
         let have = pieces_of(&tree, layout, |index| marks.get(index).is_some_and(|mark| is_here(*mark)));

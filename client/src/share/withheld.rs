@@ -20,7 +20,7 @@ pub(super) const MAX_CHANGED: usize = 100;
 /// Why nothing of a share can be given, as the last look has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Unsound {
+pub(crate) enum Withheld {
     /// What is there is not what was shared.
     Changed {
         /// How a file was when it was found to be another: it is not read again before that changes.
@@ -34,7 +34,7 @@ pub(crate) enum Unsound {
     Away(String),
 }
 
-impl Unsound {
+impl Withheld {
     /// A file that was another than what was shared when it was like this.
     pub(super) fn file(at: Stamp) -> Self {
         Self::Changed { at: Some(at), files: NamedFiles::default() }
@@ -80,29 +80,30 @@ impl Unsound {
 impl Shares {
     /// Offers nothing of a share any more, keeps why, and says so once. The trackers are told as well as possible. To be called by
     /// one at a time, as all that brings back shares: `rechecking` is held.
-    pub(super) async fn withhold(&self, share: &Share, found: Unsound) {
+    pub(super) async fn withhold(&self, share: &Share, found: Withheld) {
         let key = key_of(share);
         // What was published or fetched anew while the old one was read is not what the finding is about.
         let is_renewed = |s: &Share| {
             let is_other = s.path != share.path || s.stamp != share.stamp;
-            s.same_place(share) && key_of(s) == key && s.unsound.is_none() && is_other && !found.is_known_at(&s.stamp)
+            is_other && !found.is_known_at(&s.stamp)
         };
-        if self.registry(|r| r.shares().iter().any(is_renewed)) {
-            return self.has_become_doubtful(std::iter::once(key));
+        let is_sound = |s: &&Share| s.is_same_share(share) && s.withheld.is_none();
+        let sound = self.registry(|r| r.shares().iter().find(is_sound).cloned());
+        if sound.as_ref().is_some_and(is_renewed) {
+            return self.request_reannounce(std::iter::once(key));
         }
         // It may have been brought back since the caller saw it.
-        let is_sound = |s: &Share| s.same_place(share) && key_of(s) == key && s.unsound.is_none();
-        let ends = share.unsound.is_none() || self.registry(|r| r.shares().iter().any(is_sound));
+        let ends = share.withheld.is_none() || sound.is_some();
         if ends {
             self.0.host.offers.end(key);
         }
-        let (shares, looked) = (self.clone(), Share { unsound: Some(found.clone()), ..share.clone() });
+        let (shares, looked) = (self.clone(), Share { withheld: Some(found.clone()), ..share.clone() });
         let noted = blocking(move || shares.registry(|r| r.note_look(&looked))).await;
         let before = match &noted {
-            Ok(before) => before.as_ref().map(|before| before.unsound.as_ref()),
+            Ok(before) => before.as_ref().map(|before| before.withheld.as_ref()),
             Err(error) => {
                 tracing::warn!(%error, "what became of a share could not be saved");
-                Some(share.unsound.as_ref())
+                Some(share.withheld.as_ref())
             }
         };
         // Unless it was stopped or replaced meanwhile.
@@ -110,14 +111,14 @@ impl Shares {
             self.notify(share, found.told());
         }
         if ends {
-            self.has_ended(share, noted.is_ok()).await;
+            self.after_offer_end(share, noted.is_ok()).await;
         }
     }
 
-    /// The offer of a share has ended, and with it that of all that is the same content in the same group: of that, what lies
-    /// elsewhere is offered on. `is_kept` says whether the registry knows that nothing of this share can be given: otherwise it would
-    /// be looked at again at once, and without an end.
-    pub(super) async fn has_ended(&self, share: &Share, is_kept: bool) {
+    /// An offer ended, and with it every other place of the same content in that group. A file that also lies elsewhere is offered
+    /// from there. `is_kept`: whether the registry has recorded why; if not, the trackers are asked again with back-off, since asking
+    /// at once would loop.
+    pub(super) async fn after_offer_end(&self, share: &Share, is_kept: bool) {
         let key = key_of(share);
         self.offer_twin_of(|s| s.user == share.user && key_of(s) == key && s.path != share.path);
         if let Err(error) = self.tell_withdrawn(&share.group, key).await {
@@ -125,9 +126,9 @@ impl Shares {
         }
         // What was announced while there was no offer was not; and folders are looked at before they are offered.
         if is_kept {
-            self.has_become_doubtful(std::iter::once(key));
+            self.request_reannounce(std::iter::once(key));
         }
-        self.is_unsettled(key, !is_kept);
+        self.set_unannounced(key, !is_kept);
     }
 
     /// Offers a file from another of its places, where it is shared from several: the offer may have been read from one that went.
@@ -136,14 +137,14 @@ impl Shares {
     }
 
     fn offer_twin_of(&self, is_meant: impl Fn(&Share) -> bool) {
-        let is_twin = |s: &&Share| s.folder.is_none() && s.unsound.is_none() && is_meant(s);
+        let is_twin = |s: &&Share| s.folder.is_none() && s.withheld.is_none() && is_meant(s);
         if let Some(twin) = self.registry(|r| r.shares().iter().find(is_twin).cloned()) {
             self.0.host.offers.put(self.whole_offer(&twin));
         }
     }
 
     /// This was read, and is as it was shared: it is offered and announced again, unless it was stopped or replaced meanwhile.
-    pub(super) async fn mended(&self, share: Share) {
+    pub(super) async fn restore_verified(&self, share: Share) {
         let _one = self.0.rechecking.lock().await;
         let (shares, looked) = (self.clone(), share.clone());
         match blocking(move || shares.registry(|r| r.note_look(&looked))).await {
@@ -157,13 +158,13 @@ impl Shares {
     pub(super) async fn look_for_mended(&self) {
         let Ok(user) = self.user() else { return };
         let _one = self.0.rechecking.lock().await;
-        let is_unsound = |s: &&Share| s.user == user && s.unsound.is_some();
-        let mut unsound: Vec<Share> = self.registry(|r| r.shares().iter().filter(is_unsound).cloned().collect());
-        unsound.retain(|share| self.is_due(share, false));
-        if unsound.is_empty() {
+        let is_withheld = |s: &&Share| s.user == user && s.withheld.is_some();
+        let mut withheld: Vec<Share> = self.registry(|r| r.shares().iter().filter(is_withheld).cloned().collect());
+        withheld.retain(|share| self.is_due(share, false));
+        if withheld.is_empty() {
             return;
         }
-        let suspects = blocking(move || Ok(unsound.into_iter().filter(looks_otherwise).collect::<Vec<_>>()));
+        let suspects = blocking(move || Ok(withheld.into_iter().filter(looks_otherwise).collect::<Vec<_>>()));
         let mut mended = Vec::new();
         for share in suspects.await.unwrap_or_default() {
             if self.is_as_before(&share) {
@@ -178,8 +179,8 @@ impl Shares {
 
 /// Whether a look may find anything else than the last one did. Blocks on the disk.
 fn looks_otherwise(share: &Share) -> bool {
-    match (&share.unsound, std::fs::metadata(&share.path)) {
-        (Some(Unsound::Away(_)), Err(_)) => false,
+    match (&share.withheld, std::fs::metadata(&share.path)) {
+        (Some(Withheld::Away(_)), Err(_)) => false,
         (Some(known), Ok(met)) => !known.is_known_at(&Stamp::of(&met)),
         _ => true,
     }

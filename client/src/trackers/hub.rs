@@ -2,7 +2,7 @@
 //!
 //! Decides nothing. One keeper per tracker of the list carries frames; files are saved beside it, one at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,13 @@ pub(super) struct Answered {
     pub(super) is_solo: bool,
 }
 
+/// Whoever waits for an answer, and what is known of it.
+struct Waiting {
+    answer: Answer,
+    /// As in [`Answered`].
+    is_solo: bool,
+}
+
 /// What a handle wants.
 #[derive(Debug)]
 pub(super) enum Job {
@@ -71,9 +78,7 @@ pub(super) struct Hub {
     machine: Machine,
     notices: mpsc::Sender<Notice>,
     places: Vec<Place>,
-    waiting: BTreeMap<u64, Answer>,
-    /// Of the calls whose answers are about to come, those whose change only one of two trackers has.
-    solo: BTreeSet<u64>,
+    waiting: BTreeMap<u64, Waiting>,
     to_save: Option<(u64, Option<Session>)>,
     saving: Option<JoinHandle<(u64, Result<(), Error>)>>,
     /// Whether a person has been told that the clocks differ.
@@ -88,7 +93,6 @@ impl Hub {
             notices,
             places: shared.addresses.iter().map(|_| Place::default()).collect(),
             waiting: BTreeMap::new(),
-            solo: BTreeSet::new(),
             to_save: None,
             saving: None,
             told_of_clock: false,
@@ -151,7 +155,7 @@ impl Hub {
             Job::Probe => return self.machine.probe(),
             Job::Say(index, request) => return self.machine.say(now, index, request),
         };
-        self.waiting.insert(number, answer);
+        self.waiting.insert(number, Waiting { answer, is_solo: false });
     }
 
     fn on_event(&mut self, event: Event) {
@@ -189,7 +193,7 @@ impl Hub {
 
     /// Lets the machine have what it wants.
     fn pump(&mut self) {
-        for (number, _) in self.waiting.extract_if(.., |_, answer| answer.is_closed()) {
+        for (number, _) in self.waiting.extract_if(.., |_, waits| waits.answer.is_closed()) {
             self.machine.abandon(number);
         }
         let now = Instant::now();
@@ -216,14 +220,11 @@ impl Hub {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Answer(number, result) => {
-                let is_solo = self.solo.remove(&number);
-                if let Some(waits) = self.waiting.remove(&number) {
-                    let _ = waits.send(Answered { result, is_solo }); // Whoever asked may have gone away; what was done is done.
+                if let Some(Waiting { answer, is_solo }) = self.waiting.remove(&number) {
+                    let _ = answer.send(Answered { result, is_solo }); // Whoever asked may have gone away; what was done is done.
                 }
             }
-            Effect::Solo(number) => {
-                self.solo.insert(number);
-            }
+            Effect::Solo(number) => self.waiting.get_mut(&number).into_iter().for_each(|waits| waits.is_solo = true),
             Effect::Close(index) => self.close(index),
             Effect::Redial(index) => self.places.get(index).into_iter().for_each(|place| place.wake.notify_one()),
             Effect::Save(number, session) => {

@@ -91,7 +91,7 @@ pub enum Refusal {
     },
     /// `id:` with digits that several shares begin with, or the id of several things with the same bytes.
     #[error(
-        "several shares of `{group}` have that id, or begin with it: give a name, or more digits (`list_files {group}` \
+        "several shares of `{group}` have that id, or ids that begin with it: give a name, or more digits (`list_files {group}` \
          shows them)"
     )]
     AmbiguousId {

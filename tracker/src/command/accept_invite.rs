@@ -6,6 +6,7 @@
 use common::id::UserId;
 use common::invitation::{InviteDigest, InviteSecret};
 use common::ticket::{self, UnixSeconds};
+use common::wire::client::InviteState;
 use common::wire::refusal::Refusal;
 
 use super::{Answer, Call, Decision, Halt, Mint, Outcome, may_enter, now};
@@ -33,7 +34,9 @@ pub(super) fn note_wrong<T>(call: &Call, user: Option<UserId>, outcome: &Result<
 
 /// The invitation with this secret that lets somebody in.
 pub(super) fn usable(state: &State, secret: InviteDigest, now: UnixSeconds) -> Result<InvitationEntry, Refusal> {
-    let is_open = |entry: &InvitationEntry| rules::invitation(entry, state.admin(entry.group).is_some(), now);
+    let is_open = |entry: &InvitationEntry| {
+        rules::invite_state(entry, state.admin(entry.group).is_some(), now) == InviteState::Open
+    };
     state.invitations_by(secret).into_iter().find(is_open).ok_or(Refusal::NoSuchInvite)
 }
 

@@ -9,7 +9,8 @@ use common::ticket::{self, UnixSeconds};
 use common::wire::client::{InviteInfo, InviteState, Response};
 use common::wire::refusal::Refusal;
 
-use super::{Call, Effect, Halt, Outcome, accept_invite, list_invites, now};
+use super::{Call, Effect, Halt, Outcome, accept_invite, now};
+use crate::rules;
 use crate::state::InvitationEntry;
 use crate::store::State;
 
@@ -32,10 +33,7 @@ fn info(state: &State, secret: InviteDigest, now: UnixSeconds) -> Result<InviteI
 }
 
 fn row(state: &State, entry: &InvitationEntry, now: UnixSeconds) -> Option<InviteInfo> {
-    let is = match list_invites::state_of(entry, now) {
-        InviteState::Open if state.admin(entry.group).is_none() => InviteState::Closed,
-        is => is,
-    };
+    let is = rules::invite_state(entry, state.admin(entry.group).is_some(), now);
     Some(InviteInfo {
         group: state.group_name(entry.group)?,
         by: state.user_name(entry.by)?,
@@ -120,9 +118,18 @@ mod tests {
         assert_eq!(state(&stranger, 1).await, (0, InviteState::UsedUp));
         assert_eq!(state(&stranger, 2).await, (0, InviteState::Revoked));
         assert_eq!(state(&stranger, 3).await, (5, InviteState::Open));
+        // What is said is what is done.
+        let c = f.user("carol").await;
+        for (n, is_in) in [(9, false), (1, false), (2, false), (3, true)] {
+            let accepted = c.ask(Request::AcceptInvite { secret: secret(n) }).await;
+            assert_eq!(accepted.is_ok(), is_in, "{n}: {accepted:?}");
+        }
+        assert_eq!(state(&stranger, 3).await, (4, InviteState::Open));
+        c.leave("lab").await.expect("left");
         a.leave("lab").await.expect("left");
         b.leave("lab").await.expect("left, and closed");
         assert_eq!(state(&stranger, 3).await, (0, InviteState::Closed));
+        assert!(f.user("dave").await.ask(Request::AcceptInvite { secret: secret(3) }).await.is_err());
     }
 
     #[tokio::test]

@@ -2,10 +2,10 @@
 
 use common::id::GroupName;
 use common::ticket::{self, UnixSeconds};
-use common::wire::client::{InviteRow, InviteState, Response};
+use common::wire::client::{InviteRow, Response};
 
 use super::{Call, Effect, Outcome, PAGE_AND_ONE, as_admin, page};
-use crate::rules::Login;
+use crate::rules::{self, Login};
 use crate::state::InvitationEntry;
 use crate::store::State;
 
@@ -22,18 +22,5 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, skip: u32) -> 
 fn row(state: &State, entry: &InvitationEntry, now: UnixSeconds) -> Option<InviteRow> {
     let InvitationEntry { number, uses, used, expires, .. } = *entry;
     let by = state.user_name(entry.by)?;
-    Some(InviteRow { number, by, uses, used, expires, state: state_of(entry, now) })
-}
-
-/// Whether an invitation lets anybody in, if its group is open.
-pub(super) const fn state_of(entry: &InvitationEntry, now: UnixSeconds) -> InviteState {
-    if entry.revoked {
-        InviteState::Revoked
-    } else if entry.used >= entry.uses {
-        InviteState::UsedUp
-    } else if entry.expires <= now {
-        InviteState::Expired
-    } else {
-        InviteState::Open
-    }
+    Some(InviteRow { number, by, uses, used, expires, state: rules::invite_state(entry, true, now) })
 }

@@ -18,6 +18,8 @@ pub(crate) struct Properties {
     /// Its answer may be long, or be found among much: pages, parts of manifests, and what begins with some digits. A user
     /// has few of these under way.
     pub(crate) long_answer: bool,
+    /// From then on its connection is told that there may be news.
+    pub(crate) hears_hints: bool,
     /// What it takes of its user's allowance for commands of which others are told.
     pub(crate) cost: u32,
 }
@@ -27,10 +29,17 @@ const ALONE: u32 = 8;
 /// What an admin does about those who have asked: a script may let a whole class in. Ending a login is as dear.
 const ADMIN: u32 = 1;
 
-const PLAIN: Properties =
-    Properties { history: true, changes_login: false, overtakes: false, long_answer: false, cost: 0 };
+const PLAIN: Properties = Properties {
+    history: true,
+    changes_login: false,
+    overtakes: false,
+    long_answer: false,
+    hears_hints: false,
+    cost: 0,
+};
 const SIGN_OF_LIFE: Properties = Properties { history: false, ..PLAIN };
 const LISTING: Properties = Properties { long_answer: true, ..PLAIN };
+const NEWS: Properties = Properties { hears_hints: true, ..LISTING };
 const LOGIN: Properties = Properties { changes_login: true, ..PLAIN };
 const END_OF_LOGIN: Properties = Properties { overtakes: true, ..LOGIN };
 
@@ -70,9 +79,8 @@ pub(crate) const fn properties(request: &Request) -> Properties {
         | Request::GetTree { .. }
         | Request::ListShares { .. }
         | Request::ListInvites { .. }
-        | Request::Search { .. }
-        | Request::News { .. }
-        | Request::NewsWithVersions { .. } => LISTING,
+        | Request::Search { .. } => LISTING,
+        Request::News { .. } | Request::NewsWithVersions { .. } => NEWS,
         Request::CreateUser { .. }
         | Request::CreateInvitedUser { .. }
         | Request::CreateGroup { .. }

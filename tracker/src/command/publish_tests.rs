@@ -352,6 +352,23 @@ async fn two_versions_that_were_published_apart_both_remain() {
     assert_eq!(last[0].file.file_id, manifest_of(&content, 16 << 10).file_id());
 }
 
+#[tokio::test]
+async fn one_content_that_was_cut_in_two_ways_apart_is_found_by_its_id() {
+    let [one, two] = Fixture::pair().await;
+    let (a, b) = (one.user("alice").await, one.user("bob").await);
+    a.create_group("lab").await.expect("created");
+    one.admit(&a, &b, "lab").await;
+    sync(&two, &one).await;
+    let bytes = vec![3; 200_000];
+    let id = b.publish("lab", "here", &manifest_of(&bytes, 16 << 10)).await.expect("published");
+    let there = a.twin(&two).publish("lab", "there", &manifest_of(&bytes, 32 << 10)).await;
+    assert_eq!(there, Ok(id));
+    sync(&two, &one).await;
+    sync(&one, &two).await;
+    assert_eq!(b.shares().await.len(), 2);
+    assert_eq!(b.share(&format!("id:{id}")).await.expect("either is right").file.file_id, id);
+}
+
 /// A tracker of an earlier release is not sent what it would take for a file's manifest.
 #[tokio::test]
 async fn a_sibling_that_does_not_know_folders_is_told_that_there_is_none() {

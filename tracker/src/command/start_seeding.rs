@@ -17,7 +17,7 @@ pub(super) async fn run(call: &Call, me: &Login, name: GroupName, file: FileId) 
 
 fn decide(state: &State, me: &Login, name: GroupName, file: FileId) -> Result<Decision, Halt> {
     let (group, membership) = as_member(state, me, &name)?;
-    if state.share_of(group, file).is_none() {
+    if !state.is_shared(group, file) {
         return Err(Refusal::NoSuchFile { group: name, name: Text::clipped(&format!("id:{file}")) }.into());
     }
     let said = state.seeding(group, file, me.device);

@@ -129,20 +129,22 @@ async fn what_one_acknowledges_both_have() {
     one.dual().await;
     two.dual().await;
     assert!(two.knows(early).await, "caught up");
-    let mut dual = 0;
     for n in 0..20 {
         let (here, there) = if n % 2 == 0 { (&one, &two) } else { (&two, &one) };
-        let (user, mode) = here.user(n).await;
-        // A disk may hold one up for longer than a tracker waits for the other.
-        if mode == Mode::Solo {
+        let mut acknowledged = here.user(n).await;
+        // A disk may hold the other one up for longer than it is waited for; not time and again.
+        for again in 1..=3 {
+            if acknowledged.1 == Mode::Dual {
+                break;
+            }
             one.dual().await;
             two.dual().await;
-            continue;
+            acknowledged = here.user(n + 20 * again).await;
         }
+        let (user, mode) = acknowledged;
+        assert_eq!(mode, Mode::Dual);
         assert!(there.knows(user).await, "acknowledged as dual, and not at the other");
-        dual += 1;
     }
-    assert!(dual >= 10, "{dual} of 20 by both");
     let (a, b) = (one.store.digest().await.expect("digest"), two.store.digest().await.expect("digest"));
     assert_eq!(a, b);
     // Without the other, an acknowledgement takes no longer than is promised.
@@ -150,7 +152,7 @@ async fn what_one_acknowledges_both_have() {
     let began = Instant::now();
     let (user, mode) = one.user(99).await;
     assert_eq!(mode, Mode::Solo);
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let two = tracker(dir.path(), 2, at, &key).await;
     one.dual().await;
     assert!(two.knows(user).await, "brought when it was back");

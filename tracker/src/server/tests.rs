@@ -16,9 +16,6 @@ use tokio::net::TcpSocket;
 
 use super::*;
 
-/// Most of it is how busy the machine is.
-const SOON: Duration = Duration::from_secs(5);
-
 struct Tracker {
     server: Server,
     key: ClusterKey,
@@ -165,7 +162,7 @@ async fn a_kick_is_told_to_every_member_before_it_is_acknowledged() {
         let Push::Revoked(revoked) = member.push().await else { panic!("not a revocation") };
         assert!(revoked.verify(&tracker.key.public()).expect("ours").covers(&ticket));
     }
-    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert!(matches!(b.push().await, Push::Removed { .. }));
     assert!(matches!(b.ask(Request::GetTicket { group: lab() }).await, Err(Refusal::NotAMember(_))));
     tracker.server.stop().await;
@@ -187,7 +184,7 @@ async fn a_crowd_that_only_holds_sockets_keeps_nobody_from_logging_in() {
     }
     let begun = Instant::now();
     let (mut newcomer, ..) = tracker.user("bob").await;
-    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert!(newcomer.ask(Request::ListGroups { after: None }).await.is_ok());
     assert!(member.ask(Request::ListGroups { after: None }).await.is_ok(), "who was there stays");
     let status = tracker.server.status().await.expect("status");
@@ -220,7 +217,7 @@ async fn one_address_cannot_take_every_place_by_logging_in() {
     }
     let begun = Instant::now();
     let mut newcomer = tracker.connect_from(3, &DeviceKey::generate().expect("a key")).await;
-    assert!(lives(&mut newcomer).await && begun.elapsed() < SOON);
+    assert!(lives(&mut newcomer).await && begun.elapsed() < Duration::from_secs(2));
     let oldest = crowd.len() - limits.users_per_address;
     for (n, client) in crowd.iter_mut().enumerate() {
         assert_eq!(lives(client).await, n >= oldest, "{n}: the oldest have made room");

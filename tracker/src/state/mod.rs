@@ -12,6 +12,7 @@
 
 mod accounts;
 mod facts;
+mod find_shares;
 mod groups;
 mod invitations;
 mod join;

@@ -157,10 +157,11 @@ impl State {
         row.claim.as_ref().filter(|_| row.votes == 0).map(|claim| claim.name.clone())
     }
 
-    /// The name in the way of a new user's: it differs at most in case. The one by which somebody logs in before one that is only told
-    /// apart.
+    /// The name of an account that keeps `name` from being taken: equal but for case. The owner of the name comes first, then those
+    /// that are shown with digits.
     pub fn user_name_like(&self, name: &UserName) -> Option<UserName> {
         let first = self.claimants(name.as_str()).map(|user| &self.users[user]).min_by_key(|row| row.votes == 0)?;
+        // Not shown: too long for digits.
         Some(first.shown.clone().unwrap_or_else(|| name.clone()))
     }
 
@@ -253,12 +254,13 @@ impl State {
         Some((claim.name.clone(), self.users[claim.creator].id))
     }
 
-    /// The name in the way of a new group's: an open group has it, and it differs at most in case. The owner's before one that is only told
-    /// apart.
+    /// The name of an open group that keeps `name` from being taken: equal but for case. The owner of the name comes first, then those
+    /// that are shown with digits.
     pub fn group_name_like(&self, name: &GroupName) -> Option<GroupName> {
         let open =
             self.group_claimants(name.as_str()).map(|group| &self.groups[group]).filter(|row| !row.live.is_empty());
         let first = open.min_by_key(|row| row.votes == 0)?;
+        // Not shown: too long for digits.
         Some(first.shown.clone().unwrap_or_else(|| name.clone()))
     }
 }

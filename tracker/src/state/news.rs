@@ -303,7 +303,7 @@ impl State {
         let (publication, row) = self.publications.get(&id)?;
         let fact = row.fact.filter(|fact| row.listed && (own || fact.user != user))?;
         let share = self.share_first_by(group, fact.share, publication)?;
-        let what = if self.took_a_place(publication) { What::NewVersion } else { What::Shared };
+        let what = if self.replaced_another(publication) { What::NewVersion } else { What::Shared };
         Some((self.groups[group].shown.clone()?, what(Box::new(share))))
     }
 }

@@ -139,7 +139,7 @@ fn share(spec: &Spec, stamp: Stamp, plan: Option<&FolderPlan>) -> Share {
         path: spec.path(),
         stamp,
         refused: None,
-        unsound: None,
+        withheld: None,
         folder: folder.map(|(folder, plan)| FolderShare {
             tree: folder.tree,
             entries: plan.tree.entries() as u64,

@@ -190,8 +190,7 @@ async fn a_kick_in_mid_download_stops_it_at_once() {
     let kicked = std::time::Instant::now();
     let error = bob.downloads.finished(for_bob).await.expect_err("cut off");
     assert_eq!(error.code(), "not_a_member");
-    // Most of it is how busy disk and machine are.
-    assert!(kicked.elapsed() < Duration::from_secs(5), "{:?}", kicked.elapsed());
+    assert!(kicked.elapsed() < Duration::from_secs(1), "{:?}", kicked.elapsed());
     carol.downloads.finished(for_carol).await.expect("the others go on");
 }
 

@@ -15,6 +15,14 @@ use zeroize::Zeroizing;
 
 pub use crate::settings::limit::{Hours, MaxRate};
 
+/// A word as it has to be typed for an argument: quoted where needed, escaped, and not to be taken for an option. No option may come
+/// after it.
+pub(crate) fn as_argument(word: &str) -> String {
+    let quoted = shlex::try_quote(word).map_or_else(|_| word.to_owned(), Into::into);
+    let quoted = Escaped(&quoted);
+    if word.starts_with('-') { format!("-- {quoted}") } else { quoted.to_string() }
+}
+
 pub(super) fn positive(text: &str) -> Result<NonZeroU32, String> {
     text.parse().map_err(|_| format!("`{}` is not a number from 1", Escaped(text)))
 }

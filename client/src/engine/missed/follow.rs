@@ -177,7 +177,7 @@ async fn look(
     let fresh: Vec<u64> = new.iter().map(|row| row.mark.key).collect();
     let is_cause = known.note_all(pushes);
     let names = new.iter().filter_map(|row| shared(row).map(|of| (&row.group, of.name, of.file_id)));
-    engine.shares.doubt(names);
+    engine.shares.reannounce_replaced(names);
     let is_known = |row: &Row| matches!(row.what, Happened::Accepted) && engine.joined.take(user, &row.group);
     let (answered, new): (Vec<&Row>, Vec<&Row>) = new.into_iter().partition(|row| is_known(row));
     let mut told: Vec<u64> = answered.iter().map(|row| row.mark.key).collect();

@@ -1,10 +1,12 @@
-//! What a row of news says of a share, new or a new version, and how a version is had by whom an older one is here.
+//! What a row of news says of a share, new or a new version, and the line that fetches a new version over an older one that this
+//! device has.
 
 use std::path::Path;
 
-use common::escape::Escaped;
 use common::id::{FileId, FileName, GroupName};
 use common::wire::client::{Happened, NewsRow as Row};
+
+use crate::engine::command::as_argument;
 
 /// What was shared.
 #[derive(Debug, Clone, Copy)]
@@ -41,15 +43,9 @@ pub(in crate::engine) const fn shared(row: &Row) -> Option<Shared<'_>> {
 pub(super) fn how_to_fetch(group: &GroupName, name: &FileName, older: Option<&Path>, part: bool) -> String {
     let is_called_so = |older: &&Path| older.file_name().is_some_and(|called| called == name.as_str());
     let beside = older.filter(is_called_so).and_then(Path::parent).and_then(Path::to_str);
-    let destination = beside.map_or_else(|| "<destination>".to_owned(), typed);
+    let destination = beside.map_or_else(|| "<destination>".to_owned(), as_argument);
     let only = if part { "--only <glob> " } else { "" };
-    format!("`download_file {group} {} {destination} {only}--force` fetches what changed", typed(name.as_str()))
-}
-
-/// A word as it is typed.
-fn typed(word: &str) -> String {
-    let quoted = shlex::try_quote(word).unwrap_or_else(|_| word.into());
-    Escaped(&quoted).to_string()
+    format!("`download_file --force {only}{group} {} {destination}` fetches what changed", as_argument(name.as_str()))
 }
 
 #[cfg(test)]
@@ -58,16 +54,16 @@ mod tests {
 
     #[test]
     fn a_new_version_is_fetched_over_the_older_one_where_that_has_its_name() {
-        let (lab, name): (GroupName, FileName) = ("lab".parse().expect("a name"), "my src".parse().expect("a name"));
-        for (older, part, rest) in [
-            (Some("/home/bob/my src"), false, "/home/bob --force"),
-            (Some("/home/bob b/my src"), true, "'/home/bob b' --only <glob> --force"),
-            (Some("/home/bob/other"), false, "<destination> --force"),
-            (None, false, "<destination> --force"),
+        let lab: GroupName = "lab".parse().expect("a name");
+        for (name, older, part, wanted) in [
+            ("my src", Some("/home/bob/my src"), false, "lab 'my src' /home/bob"),
+            ("my src", Some("/home/bob b/my src"), true, "--only <glob> lab 'my src' '/home/bob b'"),
+            ("my src", Some("/home/bob/other"), false, "lab 'my src' <destination>"),
+            ("my src", None, false, "lab 'my src' <destination>"),
+            ("-x", Some("/home/bob/-x"), false, "lab -- -x /home/bob"),
         ] {
-            let line = how_to_fetch(&lab, &name, older.map(Path::new), part);
-            let wanted = format!("`download_file lab 'my src' {rest}` fetches what changed");
-            assert_eq!(line, wanted);
+            let line = how_to_fetch(&lab, &name.parse().expect("a name"), older.map(Path::new), part);
+            assert_eq!(line, format!("`download_file --force {wanted}` fetches what changed"));
         }
     }
 }

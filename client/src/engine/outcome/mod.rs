@@ -33,6 +33,7 @@ pub use self::shares::{
 };
 pub use self::status::{Limits, PageLink, Reach, ReachState, Status, TrackerRow};
 pub use crate::download::State;
+pub(crate) use crate::download::label;
 pub use crate::share::ShareState;
 use crate::units::count;
 

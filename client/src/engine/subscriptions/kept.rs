@@ -46,6 +46,9 @@ pub(super) struct Subscription {
     /// What was last wrong, if nothing has come since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) problem: Option<String>,
+    /// Which share that is about, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) problem_of: Option<FileName>,
     pub(super) known: Known,
     /// What is to come, the first first.
     #[serde(default)]
@@ -171,6 +174,12 @@ impl Subscriptions {
         Ok(added)
     }
 
+    /// The numbers of those of a user in a group.
+    pub(super) fn numbers_in(&self, user: UserId, group_id: GroupId) -> HashSet<u64> {
+        let stored = self.locked();
+        stored.subscriptions.iter().filter(|s| s.user == user && s.group_id == group_id).map(|s| s.n).collect()
+    }
+
     /// Ends one of a user. Blocks on the disk.
     pub(super) fn remove(&self, user: UserId, n: u64) -> Result<Option<Subscription>, Error> {
         let is_it = |s: &Subscription| s.user == user && s.n == n;
@@ -219,9 +228,14 @@ impl Subscription {
 
     /// What was wrong with `name` is over.
     pub(super) fn forget_problem(&mut self, name: &FileName) {
-        if self.problem.as_ref().is_some_and(|problem| problem.starts_with(&format!("{name}: "))) {
-            self.problem = None;
+        if self.problem_of.as_ref() == Some(name) {
+            (self.problem, self.problem_of) = (None, None);
         }
+    }
+
+    /// Something is wrong with `name`.
+    pub(super) fn set_problem(&mut self, name: FileName, what: impl std::fmt::Display) {
+        (self.problem, self.problem_of) = (Some(format!("{name}: {what}")), Some(name));
     }
 }
 
@@ -251,6 +265,7 @@ mod tests {
             fetched: 0,
             here: 0,
             problem: None,
+            problem_of: None,
             known: Known::default(),
             waiting: Vec::new(),
         }

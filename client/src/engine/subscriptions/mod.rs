@@ -59,6 +59,7 @@ impl Engine {
             fetched: 0,
             here,
             problem: None,
+            problem_of: None,
             known,
             waiting: waiting.into_iter().map(Item::from).collect(),
         };

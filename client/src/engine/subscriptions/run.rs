@@ -158,7 +158,8 @@ impl Worker {
                     all_well = false;
                     // That no tracker answers is told elsewhere.
                     if !matches!(e, Error::TrackersUnreachable(_) | Error::Timeout(_)) {
-                        self.note(subscription.n, move |s| s.problem = Some(e.to_string())).await;
+                        self.note(subscription.n, move |s| (s.problem, s.problem_of) = (Some(e.to_string()), None))
+                            .await;
                     }
                 }
             }
@@ -223,11 +224,8 @@ impl Worker {
 
     /// What has waited for a seeder of this need not wait much longer.
     fn seeder_came(&mut self, group_id: GroupId, file_id: FileId) {
-        if self.absent.is_empty() {
-            return;
-        }
-        let of_group: HashSet<u64> =
-            self.subscriptions().iter().filter(|s| s.group_id == group_id).map(|s| s.n).collect();
+        let Some(user) = self.user.filter(|_| self.absent.keys().any(|(.., of)| *of == file_id)) else { return };
+        let of_group = self.engine.subscriptions.numbers_in(user, group_id);
         let soon = Instant::now() + CAME;
         for ((n, _, of), (until, _)) in &mut self.absent {
             if *of == file_id && of_group.contains(n) {
@@ -305,7 +303,7 @@ impl Worker {
             End::Fetched => {
                 self.note(n, move |s| {
                     s.waiting.retain(|item| !is_it(item));
-                    (s.fetched, s.problem) = (s.fetched + 1, None);
+                    (s.fetched, s.problem, s.problem_of) = (s.fetched + 1, None, None);
                 })
                 .await;
             }
@@ -329,10 +327,9 @@ impl Worker {
                 let text = format!("subscription {n} leaves `{name}` of `{group}` alone: {e}");
                 self.tell(News::in_group(Happening::SubscriptionProblem, &group, text), Some(name.as_str().to_owned()))
                     .await;
-                let problem = format!("{name}: {e}");
                 self.note(n, move |s| {
                     s.waiting.retain(|item| !is_it(item));
-                    s.problem = Some(problem);
+                    s.set_problem(name, e);
                 })
                 .await;
             }
@@ -341,18 +338,17 @@ impl Worker {
                 self.absent.insert((n, name.clone(), file_id), (Instant::now() + delay, delay));
                 // Of many one is named: the file is not written for each.
                 if of.problem.is_none() {
-                    let problem = format!("{name}: nobody who has it is there; it comes when somebody does");
-                    self.note(n, move |s| s.problem = Some(problem)).await;
+                    let what = "nobody who has it is there; it comes when somebody does";
+                    self.note(n, move |s| s.set_problem(name, what)).await;
                 }
             }
             End::Later(e) => {
-                let problem = format!("{name}: {e}");
                 self.note(n, move |s| {
                     if let Some(item) = s.waiting.iter_mut().find(|item| is_it(item)) {
                         let delay = RETRY_FIRST.saturating_mul(1 << item.tries.min(10)).min(RETRY_MOST);
                         (item.tries, item.not_before) = (item.tries + 1, crate::engine::missed::now() + delay);
                     }
-                    s.problem = Some(problem);
+                    s.set_problem(name, e);
                 })
                 .await;
             }

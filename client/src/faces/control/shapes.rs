@@ -2,33 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::engine::Command;
 use crate::settings::SettingName;
-
-/// Commands that change what the trackers keep, besides those that claim a name: their data says so where only one of two trackers
-/// has the change so far.
-const CHANGES: [&str; 16] = [
-    "login",
-    "logout",
-    "change_password",
-    "join_group",
-    "leave_group",
-    "accept_request",
-    "reject_request",
-    "remove_member",
-    "make_admin",
-    "invite",
-    "accept_invite",
-    "revoke_invite",
-    "upload_file",
-    "stop_share",
-    "verify",
-    "end_login",
-];
 
 /// The schema of `data` for a command of the table; `None` for one that is not described yet.
 pub(super) fn data_of(command: &str) -> Option<Value> {
     let data = done(command)?;
-    Some(if CHANGES.contains(&command) { with(data, &[], &[("provisional", flag())]) } else { data })
+    // What claims a name says it in any case; the rest only where one of two trackers alone has the change so far.
+    Some(if Command::changes(command)? { with(data, &[], &[("provisional", flag())]) } else { data })
 }
 
 /// As far as it does not depend on the trackers.

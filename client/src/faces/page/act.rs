@@ -11,6 +11,7 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Deserialize;
 
 use super::guard::cookie;
+use super::log::plain;
 use super::under_way::{Shown, Stage};
 use super::views::{self, View};
 use super::{Page, fields};
@@ -196,7 +197,7 @@ pub(super) async fn execute(page: &Page, command: Line) -> Result<Outcome, Error
 /// What only one of two trackers has so far is noted, whichever view follows.
 pub(super) fn note_provisional(page: &Page, outcome: &Outcome) {
     if outcome.is_provisional() {
-        page.log.say(render::text(outcome).message.replace('`', ""), true);
+        page.log.say(plain(&render::text(outcome).message), true);
     }
 }
 
@@ -234,8 +235,7 @@ async fn answer(page: &Arc<Page>, headers: &HeaderMap, result: Result<Outcome, E
             Some(path) => go(&path),
             None => {
                 let said = if text.message.is_empty() { text.data } else { text.message };
-                let said = said.replace('`', "");
-                views::said(page, headers, Some(&said)).await
+                views::said(page, headers, Some(&plain(&said))).await
             }
         },
     }

@@ -19,54 +19,54 @@ const UNKNOWN: Duration = Duration::from_secs(300);
 const SOON: Duration = Duration::from_millis(800);
 /// How long an answer is waited for.
 const WAIT: Duration = Duration::from_secs(10);
-/// Time between two questions where the first was not answered,
-const PAUSE: Duration = Duration::from_secs(1);
-/// or was one too many.
-const LONG_PAUSE: Duration = Duration::from_secs(30);
+/// Time until the next question where one was not answered.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Time until the next question where one was refused as one too many.
+const RETRY_AFTER_RATE_LIMIT: Duration = Duration::from_secs(30);
 
-/// What it is for, or why nobody can say.
-pub(super) type Standing = Result<CheckedInvite, String>;
+/// What a check of it has come to: what it is for, or why nobody can say.
+pub(super) type Checked = Result<CheckedInvite, String>;
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Invited {
     wanted: Notify,
-    said: watch::Sender<Option<(Instant, Standing)>>,
+    last: watch::Sender<Option<(Instant, Checked)>>,
 }
 
 impl Invited {
     /// What is known, or will be in a moment; nothing, where the trackers have not said anything.
-    pub(super) async fn standing(&self, engine: &Engine) -> Option<Standing> {
+    pub(super) async fn checked(&self, engine: &Engine) -> Option<Checked> {
         self.wanted.notify_one();
-        let mut said = self.said.subscribe();
+        let mut last = self.last.subscribe();
         // Without a tracker there is no answer to wait for.
-        if said.borrow().is_none() && engine.known_status().mode.is_some() {
-            let _ = timeout(SOON, said.wait_for(Option::is_some)).await; // What comes later is shown later.
+        if last.borrow().is_none() && engine.known_status().mode.is_some() {
+            let _ = timeout(SOON, last.wait_for(Option::is_some)).await; // What comes later is shown later.
         }
-        said.borrow().as_ref().map(|(_, standing)| standing.clone())
+        last.borrow().as_ref().map(|(_, checked)| checked.clone())
     }
 
     /// Asks when somebody wants to know. For ever.
     pub(super) async fn follow(&self, engine: &Engine) {
         loop {
             self.wanted.notified().await;
-            let fresh = |said: &Standing| if said.is_ok() { FRESH } else { UNKNOWN };
-            let is_fresh = self.said.borrow().as_ref().is_some_and(|(at, said)| at.elapsed() < fresh(said));
+            let fresh = |checked: &Checked| if checked.is_ok() { FRESH } else { UNKNOWN };
+            let is_fresh = self.last.borrow().as_ref().is_some_and(|(at, checked)| at.elapsed() < fresh(checked));
             let Some(line) = engine.invited_by().filter(|_| !is_fresh) else { continue };
             let check = Command::CheckInvite { line: Some(line) };
-            let standing = match timeout(WAIT, engine.run(check, &Call::unwatched(false))).await {
+            let checked = match timeout(WAIT, engine.run(check, &Call::unwatched(false))).await {
                 Ok(Ok(Outcome::Checked(invite))) => Ok(invite),
                 Ok(Err(e)) if e.code() == "no_such_invite" => Err(e.to_string()),
                 Ok(Err(e)) if e.code() == "rate_limited" => {
-                    sleep(LONG_PAUSE).await;
+                    sleep(RETRY_AFTER_RATE_LIMIT).await;
                     continue;
                 }
                 _ => {
-                    sleep(PAUSE).await;
+                    sleep(RETRY_AFTER).await;
                     continue;
                 }
             };
-            self.said.send_replace(Some((Instant::now(), standing)));
+            self.last.send_replace(Some((Instant::now(), checked)));
         }
     }
 }

@@ -137,8 +137,8 @@ fn told(news: &News) -> (String, bool) {
     }
 }
 
-/// Without the quotation marks of the prompt.
-fn plain(text: &str) -> String {
+/// A text of the prompt for the page: without its quotation marks.
+pub(super) fn plain(text: &str) -> String {
     text.replace('`', "")
 }
 

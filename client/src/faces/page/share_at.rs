@@ -36,7 +36,7 @@ impl ShareAt {
     }
 }
 
-/// A share as the field of a form has it.
+/// A share as the field of a form has it, and a command reads it back: no name begins with `id:` (see [`FileName`]).
 pub(super) fn field(share: &FileSelector) -> String {
     match share {
         FileSelector::Name(name) => name.as_str().to_owned(),

@@ -5,8 +5,8 @@ use common::wire::client::Relation;
 use unicode_width::UnicodeWidthStr;
 
 use crate::engine::outcome::{
-    DeviceRow, DownloadRow, FileRow, GroupRow, InviteRow, Kind, LimitRow, SettingRow, ShareRow, ShareState,
-    SubscriptionRow, TreeRow, invite_word, relation_word,
+    DeviceRow, DownloadRow, FileRow, GroupRow, InviteRow, Kind, LimitRow, SettingRow, ShareRow, SubscriptionRow,
+    TreeRow, invite_word, relation_word,
 };
 use crate::error::shown;
 use crate::units::{age, percent, rate, size};
@@ -79,19 +79,10 @@ pub(super) fn shares_table(shares: &[ShareRow]) -> String {
                 Some(reason) => format!("{}  ({})", s.name, Escaped(reason)),
                 None => s.name.to_string(),
             };
-            let state = share_word(s.state).to_owned();
+            let state = s.state.word().to_owned();
             [state, rate, s.peers.to_string(), size(s.sent), size(s.size), s.group.to_string(), name]
         }),
     )
-}
-
-pub(super) const fn share_word(state: ShareState) -> &'static str {
-    match state {
-        ShareState::Seeding => "seeding",
-        ShareState::Waiting => "waiting",
-        ShareState::Refused => "refused",
-        ShareState::Changed => "changed",
-    }
 }
 
 pub(super) fn limits_table(limits: &[LimitRow]) -> String {

@@ -3,7 +3,7 @@
 mod limits;
 mod recheck;
 mod serve;
-mod unsound;
+mod withheld;
 
 use std::fs;
 use std::path::PathBuf;

@@ -43,15 +43,16 @@ async fn trackers_are_asked_about_what_another_content_has_the_name_of_and_about
     let (lab, elsewhere) = (FakeTracker::group(), "elsewhere".parse().expect("a name"));
     let [one_name, two_name, third] = ["one", "two", "three"].map(|name| name.parse::<FileName>().expect("a name"));
     let asked = tracker.asked("start");
-    let doubt = |group, name, file_id| alice.shares.doubt(std::iter::once((group, name, file_id)));
-    doubt(&lab, &one_name, one.file_id);
-    doubt(&lab, &third, one.file_id);
-    doubt(&elsewhere, &two_name, one.file_id);
-    doubt(&lab, &two_name, one.file_id);
+    let replaced = |group, name, file_id| alice.shares.reannounce_replaced(std::iter::once((group, name, file_id)));
+    replaced(&lab, &one_name, one.file_id);
+    replaced(&lab, &third, one.file_id);
+    replaced(&elsewhere, &one_name, two.file_id);
+    replaced(&lab, &two_name, one.file_id);
     until("it is asked", || tracker.asked("start") > asked).await;
     let other = |name: &FileName| alice.shares.other_version(&lab, name, one.file_id);
     assert_eq!((other(&one_name), other(&two_name)), (None, Some((alice.path("two"), false))));
     assert!(alice.offers(&one) && alice.offers(&two), "they let it be seeded");
+    alice.shares.reannounce_requested().await;
     assert_eq!(tracker.asked("start"), asked + 1);
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::share::notice::Withdrawal;
-use crate::share::unsound::Unsound;
+use crate::share::withheld::Withheld;
 
 /// A bad disk changes nothing by which a look could tell.
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +104,7 @@ async fn a_folder_that_is_away_for_a_while_is_seeded_again_when_it_is_back() {
     fs::remove_dir(alice.path("folder")).expect("removed");
     fs::rename(alice.path("away"), alice.path("folder")).expect("moved back");
     until("it is seeded again", || alice.offers(&up) && tracker.seeders(up.file_id) == [alice.key.id()]).await;
-    assert!(alice.shares.registry(|r| r.shares()[0].unsound.is_none()));
+    assert!(alice.shares.registry(|r| r.shares()[0].withheld.is_none()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,8 +116,8 @@ async fn of_two_places_of_one_file_the_other_is_offered_when_one_has_changed() {
     fs::write(alice.path("one"), b"something else").expect("written");
     for _ in 0..2 {
         alice.shares.restore().await;
-        let unsound = alice.shares.registry(|r| r.shares().iter().filter(|s| s.unsound.is_some()).count());
-        assert!(unsound == 1 && alice.offers(&two) && tracker.seeders(two.file_id) == [alice.key.id()]);
+        let withheld = alice.shares.registry(|r| r.shares().iter().filter(|s| s.withheld.is_some()).count());
+        assert!(withheld == 1 && alice.offers(&two) && tracker.seeders(two.file_id) == [alice.key.id()]);
     }
     let offer = alice.shares.0.host.offers.get(alice.key_of(&two)).expect("offered");
     assert!(offer.source().open().is_ok(), "from the place that is as it was");
@@ -165,7 +165,7 @@ async fn a_file_goes_on_being_offered_from_elsewhere_when_one_that_is_shared_by_
     assert!(alice.gives(&up) && tracker.seeders(up.file_id) == [alice.key.id()]);
     // As they were seen before the first look.
     for share in seen {
-        assert!(share.unsound.is_none() && alice.shares.checked(share).await.is_none());
+        assert!(share.withheld.is_none() && alice.shares.checked(share).await.is_none());
         assert!(alice.gives(&up) && tracker.seeders(up.file_id) == [alice.key.id()]);
     }
     assert!(notices.try_recv().is_ok() && notices.try_recv().is_err(), "told once");
@@ -181,7 +181,7 @@ async fn what_has_taken_the_place_of_a_file_while_that_was_read_is_offered_and_a
     let up = alice.upload_named("two", "a").await;
     fs::remove_file(alice.path("one")).expect("removed");
     let (mut notices, asked) = (alice.shares.notices(), tracker.asked("start"));
-    alice.shares.withhold(&before, Unsound::Away("gone".to_owned())).await;
+    alice.shares.withhold(&before, Withheld::Away("gone".to_owned())).await;
     assert!(alice.gives(&up) && notices.try_recv().is_err());
     until("it is announced", || tracker.asked("start") > asked).await;
     assert_eq!(tracker.seeders(up.file_id), [alice.key.id()]);
@@ -199,8 +199,8 @@ async fn what_was_put_back_and_shared_again_while_the_old_file_was_read_stays_on
     let up = alice.upload_named("file", "file").await;
     assert_ne!(alice.share("file").stamp, before.stamp);
     let mut notices = alice.shares.notices();
-    alice.shares.withhold(&before, Unsound::file(before.stamp)).await;
-    assert!(alice.gives(&up) && alice.share("file").unsound.is_none() && notices.try_recv().is_err());
+    alice.shares.withhold(&before, Withheld::file(before.stamp)).await;
+    assert!(alice.gives(&up) && alice.share("file").withheld.is_none() && notices.try_recv().is_err());
     assert_eq!(tracker.seeders(up.file_id), [alice.key.id()]);
 }
 
@@ -228,7 +228,7 @@ async fn of_two_folders_with_one_content_the_other_is_seeded_when_one_has_change
     assert_eq!(x.file_id, y.file_id);
     fs::write(alice.path("x/file"), "another").expect("written");
     alice.shares.recheck(None).await;
-    assert!(matches!(alice.share("x").unsound, Some(Unsound::Changed { .. })) && alice.share("y").unsound.is_none());
+    assert!(matches!(alice.share("x").withheld, Some(Withheld::Changed { .. })) && alice.share("y").withheld.is_none());
     until("it is seeded again", || alice.offers(&y) && tracker.seeders(y.file_id) == [alice.key.id()]).await;
 }
 
@@ -256,7 +256,7 @@ async fn verify_withholds_nothing_while_shares_are_brought_back() {
         read = is_read => read.expect("read"),
     }
     assert!(tokio::time::timeout(Duration::from_millis(200), &mut verifying).await.is_err(), "it waits");
-    assert!(alice.offers(&up) && alice.share("file").unsound.is_none());
+    assert!(alice.offers(&up) && alice.share("file").withheld.is_none());
     drop(busy);
     assert!(verifying.await.expect("read").damage.is_some());
     assert!(!alice.offers(&up) && tracker.seeders(up.file_id).is_empty());
@@ -278,18 +278,46 @@ async fn a_file_that_is_written_all_the_time_is_not_read_all_the_time() {
     };
     write(1);
     alice.shares.recheck(None).await;
-    let known = alice.share("file").unsound.expect("changed");
+    let known = alice.share("file").withheld.expect("changed");
     write(2);
     alice.shares.look_for_mended().await;
-    assert_eq!(alice.share("file").unsound, Some(known.clone()), "it is not its turn");
+    assert_eq!(alice.share("file").withheld, Some(known.clone()), "it is not its turn");
     alice.shares.looks(|looks| looks.clear());
     alice.shares.look_for_mended().await;
-    assert_ne!(alice.share("file").unsound, Some(known), "now it is");
+    assert_ne!(alice.share("file").withheld, Some(known), "now it is");
     assert!(!alice.offers(&up));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_doubt_is_a_question_for_the_trackers_and_not_for_the_disk() {
+async fn what_is_known_of_a_changed_file_goes_with_the_last_share_of_it() {
+    let tracker = FakeTracker::new();
+    let alice = Device::new(&tracker).await;
+    ["one", "two"].iter().for_each(|name| fs::write(alice.path(name), content(40_000)).expect("written"));
+    let known = || alice.shares.looks(|looks| looks.len());
+    for is_replaced in [false, true] {
+        fs::write(alice.path("one"), content(40_000)).expect("written");
+        alice.upload_named("one", "a").await;
+        alice.upload_named("one", "b").await;
+        fs::write(alice.path("one"), b"something else").expect("written");
+        alice.shares.recheck(None).await;
+        assert_eq!(known(), 1);
+        let stop = async |name: &str| {
+            let selector = name.parse().expect("a selector");
+            alice.shares.stop(&FakeTracker::group(), &selector).await.expect("stopped");
+        };
+        stop("a").await;
+        assert_eq!(known(), 1, "the other name is still withheld");
+        match is_replaced {
+            false => stop("b").await,
+            true => drop(alice.upload_named("two", "b").await),
+        }
+        // After a look that had begun before, as well.
+        until("nothing is known any more", || known() == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announcement_that_is_requested_asks_the_trackers_and_not_the_disk() {
     let tracker = FakeTracker::new();
     let alice = Device::new(&tracker).await;
     fs::create_dir(alice.path("folder")).expect("made");
@@ -299,8 +327,8 @@ async fn a_doubt_is_a_question_for_the_trackers_and_not_for_the_disk() {
     alice.shares.recheck(None).await;
     fs::remove_file(alice.path("folder/file")).expect("removed");
     let asked = tracker.asked("start");
-    alice.shares.has_become_doubtful(std::iter::once(alice.key_of(&up)));
-    alice.shares.ask_about_doubts().await;
+    alice.shares.request_reannounce(std::iter::once(alice.key_of(&up)));
+    alice.shares.reannounce_requested().await;
     until("it is asked", || tracker.asked("start") > asked).await;
-    assert!(alice.offers(&up) && alice.share("folder").unsound.is_none());
+    assert!(alice.offers(&up) && alice.share("folder").withheld.is_none());
 }

@@ -346,7 +346,7 @@ impl Machine {
 /// The error for a call whose time is up.
 fn late(may_have_been_carried_out: bool) -> Error {
     if may_have_been_carried_out {
-        return Error::Timeout("the tracker did not answer in time.".to_owned()).in_doubt();
+        return Error::Timeout("the tracker did not answer in time".to_owned()).in_doubt();
     }
     Error::Timeout("the tracker did not answer in time, and nothing has been changed; try again in a moment".to_owned())
 }

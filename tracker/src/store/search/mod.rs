@@ -170,7 +170,7 @@ impl<'a> Look<'a> {
         if self.look_at_all(&parts, &chosen)? {
             return Ok(self.ranked());
         }
-        self.found.truncate(exact);
+        let looked = self.found.split_off(exact);
         self.seen = self.found.iter().map(|(_, id, _)| *id).collect();
         for class in self.query.classes() {
             for (part, terms) in parts.iter().zip(&chosen) {
@@ -178,6 +178,9 @@ impl<'a> Look<'a> {
                 terms.extend(self.query.terms_of(class));
                 self.scan(class, part, &terms, usize::MAX)?;
                 if self.is_over() {
+                    // When time ends, what was seen before counts as well.
+                    let new = looked.into_iter().filter(|(_, id, _)| !self.seen.contains(id));
+                    self.found.extend(new);
                     return Ok(self.ranked());
                 }
             }

@@ -127,11 +127,16 @@ impl Query {
         })
     }
 
-    /// The classes to ask for one after the other, besides that of names.
+    /// The classes to ask for one after the other, besides that of names: those that a text can be of. A word that begins with a
+    /// sign begins no word, and a name at most, which the last class has as well.
     pub(super) fn classes(&self) -> impl Iterator<Item = Class> {
-        let (short, within) = (self.shorts().next().is_some(), self.has_long());
-        let last = [(Class::ShortStart, short), (Class::Within, within)].into_iter();
-        [Class::NameStart, Class::WordStart].into_iter().chain(last.filter_map(|(class, asked)| asked.then_some(class)))
+        let begins = |word: &String| word.starts_with(char::is_alphanumeric);
+        let within = self.has_long();
+        let word = self.words.iter().all(begins);
+        let short = self.shorts().next().is_some() && (!within || self.shorts().all(begins));
+        let all =
+            [(Class::NameStart, true), (Class::WordStart, word), (Class::ShortStart, short), (Class::Within, within)];
+        all.into_iter().filter_map(|(class, asked)| asked.then_some(class))
     }
 
     /// Words that the index knows only as beginnings.
@@ -245,6 +250,17 @@ mod tests {
         let starts = query.terms_of(Class::NameStart);
         assert_eq!(starts, ["\u{3}a\"", "\u{4}\"b", "\u{5}bc", "\u{6}c "]);
         assert_eq!(Query::new("x").expect("a word").terms(), [["\u{1}\u{1}x"]]);
+    }
+
+    #[test]
+    fn only_classes_that_a_text_can_be_of_are_asked_for() {
+        use Class::{NameStart, ShortStart, Within, WordStart};
+        let classes = |typed: &str| Query::new(typed).expect("words").classes().collect::<Vec<_>>();
+        assert_eq!(classes("report -"), [NameStart, Within]);
+        assert_eq!(classes("/file"), [NameStart, Within]);
+        assert_eq!(classes("report a"), [NameStart, WordStart, ShortStart, Within]);
+        assert_eq!(classes("-"), [NameStart, ShortStart]);
+        assert_eq!(classes("report"), [NameStart, WordStart, Within]);
     }
 
     proptest! {

@@ -3,11 +3,13 @@
 use std::cmp::Reverse;
 
 use askama::Template;
-use common::id::GroupName;
+use common::id::{FileName, GroupName};
+use common::wire::client::FileSelector;
 use serde::{Deserialize, Serialize};
 
 use super::names::{MAX_TEXT, Names};
 use crate::engine::outcome::FileRow;
+use crate::faces::page::share_at::field;
 use crate::units;
 
 /// Rows on a page.
@@ -80,9 +82,9 @@ struct Row {
     /// For the element's id.
     key: String,
     name: String,
-    /// The name as a command takes it; the id, where a name would be taken for one.
-    selector: String,
-    /// The share as `stop_share` takes it: by its id, and by its name where this device has others with that.
+    /// The share as a field of a form.
+    share: String,
+    /// What this device has of it, in the same way.
     own: String,
     /// The name for an address.
     encoded_name: String,
@@ -101,20 +103,19 @@ struct Row {
 }
 
 /// What this device does with a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Here {
     Not,
     Fetching,
-    /// From a copy that the client made, or from where the file lies.
+    /// Under this name; from a copy that the client made, or from where the file lies.
     Seeding {
+        name: FileName,
         copy: bool,
-        /// Whether this device has another share of the same content, too.
-        twin: bool,
     },
 }
 
 impl Here {
-    const fn word(self) -> &'static str {
+    const fn word(&self) -> &'static str {
         match self {
             Self::Not => "",
             Self::Fetching => "fetching",
@@ -143,30 +144,7 @@ pub(super) fn listing<'a>(
     let pages = matching.len().div_ceil(ROWS).max(1);
     let number = filter.page.clamp(1, pages);
     let first = (number - 1) * ROWS;
-    let row = |f: &&FileRow| Row {
-        // Names are unique in a group, but not fit for ids.
-        key: blake3::hash(f.name.as_str().as_bytes()).to_hex().chars().take(16).collect(),
-        name: f.name.to_string(),
-        selector: match f.name.as_str().starts_with("id:") {
-            true => format!("id:{}", f.file_id),
-            false => f.name.as_str().to_owned(),
-        },
-        own: match here(f) {
-            Here::Seeding { twin: true, .. } => f.name.as_str().to_owned(),
-            _ => format!("id:{}", f.file_id),
-        },
-        encoded_name: encoded(f.name.as_str()),
-        size: units::size(f.size),
-        age: f.published.map(|at| units::age(at.age())).unwrap_or_default(),
-        published: f.published.map(|at| at.to_string()).unwrap_or_default(),
-        entries: f.entries,
-        seeders: f.seeders,
-        uploader: f.uploader.to_string(),
-        id: f.file_id.to_string(),
-        state: here(f).word(),
-        is_copy: matches!(here(f), Here::Seeding { copy: true, .. }),
-    };
-    let rows: Vec<_> = matching.iter().skip(first).take(ROWS).map(row).collect();
+    let rows: Vec<_> = matching.iter().skip(first).take(ROWS).map(|f| row(f, &here(f))).collect();
     let bytes: u64 = matching.iter().map(|f| f.size).sum();
     let what = format!("{}, {}", units::count(matching.len() as u64, "file", "files"), units::size(bytes));
     let shown = match pages {
@@ -177,6 +155,27 @@ pub(super) fn listing<'a>(
     let query = format!("match={encoded_text}&sort={}", filter.sort);
     let (total, text, sort) = (files.len(), filter.text.clone(), filter.sort.clone());
     Listing { group, rows, total, text, number, pages, shown, query, columns: COLUMNS, sort, encoded_text }
+}
+
+fn row(f: &FileRow, here: &Here) -> Row {
+    let by_name = |name: &FileName| field(&FileSelector::Name(name.clone()));
+    Row {
+        // Names are unique in a group, but not fit for ids.
+        key: blake3::hash(f.name.as_str().as_bytes()).to_hex().chars().take(16).collect(),
+        name: f.name.to_string(),
+        share: by_name(&f.name),
+        own: if let Here::Seeding { name, .. } = here { by_name(name) } else { String::new() },
+        encoded_name: encoded(f.name.as_str()),
+        size: units::size(f.size),
+        age: f.published.map(|at| units::age(at.age())).unwrap_or_default(),
+        published: f.published.map(|at| at.to_string()).unwrap_or_default(),
+        entries: f.entries,
+        seeders: f.seeders,
+        uploader: f.uploader.to_string(),
+        id: f.file_id.to_string(),
+        state: here.word(),
+        is_copy: matches!(here, Here::Seeding { copy: true, .. }),
+    }
 }
 
 /// Text for a query, percent-encoded.

@@ -6,7 +6,8 @@ use super::{Part, Rendered, View, html};
 use crate::download::State;
 use crate::engine::command::InviteLine;
 use crate::error::Error;
-use crate::faces::page::invited::Standing;
+use crate::faces::page::invited::Checked;
+use crate::faces::page::log::plain;
 use crate::faces::page::{Page, live};
 use crate::faces::render;
 use crate::units;
@@ -77,7 +78,7 @@ pub(super) fn invited(page: &Page) -> Zeroizing<String> {
 /// Without a user.
 pub(super) async fn welcome(page: &Page) -> Result<Rendered, Error> {
     let (status, invitation) = (axum::http::StatusCode::OK, invited(page));
-    let said = if invitation.is_empty() { None } else { Some(said_of(page.invited.standing(&page.engine).await)?) };
+    let said = if invitation.is_empty() { None } else { Some(said_of(page.invited.checked(&page.engine).await)?) };
     let welcome = Welcome { invitation: &invitation, said };
     let main = html(&welcome)?;
     let parts = welcome.said.into_iter().flat_map(<[Part; 2]>::from).collect();
@@ -85,7 +86,7 @@ pub(super) async fn welcome(page: &Page) -> Result<Rendered, Error> {
 }
 
 /// What is said of the invitation above all, and beside its field. Where nothing is known it may be good.
-fn said_of(standing: Option<Standing>) -> Result<(Part, Part), Error> {
+fn said_of(checked: Option<Checked>) -> Result<(Part, Part), Error> {
     #[derive(Template)]
     #[template(path = "invitation_lead.html")]
     struct Lead {
@@ -98,7 +99,7 @@ fn said_of(standing: Option<Standing>) -> Result<(Part, Part), Error> {
         bad: bool,
     }
     const WAY_IN: &str = "choose a name and a password, or log in, and you are in the group";
-    let (lead, text, bad) = match standing {
+    let (lead, text, bad) = match checked {
         None => (format!("You are invited: {WAY_IN}."), String::new(), false),
         Some(Ok(invite)) if invite.state == InviteState::Open => {
             let lead = format!("You are invited to {} by {}: {WAY_IN}.", invite.group, invite.by);
@@ -111,10 +112,6 @@ fn said_of(standing: Option<Standing>) -> Result<(Part, Part), Error> {
         Some(Err(unknown)) => (String::new(), format!("{}.", unknown.replacen("this", "This", 1)), true),
     };
     Ok((Part::new("invited-lead", &Lead { text: lead })?, Part::new("invited-standing", &Beside { text, bad })?))
-}
-
-fn plain(text: &str) -> String {
-    text.replace('`', "")
 }
 
 /// The bar with the navigation, and what calls for attention in other views.

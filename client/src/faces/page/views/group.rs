@@ -1,19 +1,16 @@
 //! One group: its files, its people, and what the user can do there.
 
-use std::collections::HashMap;
-
 use askama::Template;
-use common::id::{FileId, GroupName};
+use common::id::GroupName;
 use common::wire::client::InviteState;
 
 use super::files::{Filter, Here, SORTS};
 use super::{Part, Rendered, html, limits, partial, subscriptions};
 use crate::download::State;
-use crate::engine::outcome::{FileRow, InviteRow, Kind, Moment, NewInvite, invite_word};
+use crate::engine::outcome::{FileRow, InviteRow, Moment, NewInvite, invite_word};
 use crate::error::{Error, shown};
 use crate::faces::page::Page;
 use crate::faces::page::under_way::{Stage, Work};
-use crate::share::ShareRow;
 use crate::units;
 
 /// Invitations that let nobody in any more that are shown.
@@ -137,17 +134,12 @@ fn minute(at: Moment) -> String {
 /// The files that the filter lets through, a page of them.
 pub(super) async fn files(page: &Page, group: &GroupName, filter: &Filter) -> Result<Part, Error> {
     let files = page.answers.files(group).await?;
-    let shares = page.engine.shares().list().unwrap_or_default();
-    let copies = page.engine.copies();
-    let mut own: HashMap<FileId, Vec<&ShareRow>> = HashMap::new();
-    for share in shares.iter().filter(|s| s.group == *group) {
-        own.entry(share.file_id).or_default().push(share);
-    }
-    // A file, and a folder that holds only that file, have the same id.
+    let (shared, copies) = (page.engine.shared_here(group), page.engine.copies());
+    let own = shared.listed(&files);
     let seeding = |file: &FileRow| {
-        let same = own.get(&file.file_id)?;
-        let share = same.iter().find(|s| s.here && s.entries.is_some() == (file.kind == Kind::Folder))?;
-        Some(Here::Seeding { copy: copies.has(&share.path, share.file_id), twin: same.len() > 1 })
+        let share = own(file)?;
+        let copy = copies.has(&share.path, share.file_id);
+        Some(Here::Seeding { name: share.name.clone(), copy })
     };
     let downloads = page.engine.downloads().list();
     let state = |file: &FileRow| {

@@ -10,6 +10,7 @@ use super::{Part, Rendered, html, stamp};
 use crate::engine::outcome::{NewsRow, relation_word};
 use crate::error::Error;
 use crate::faces::page::Page;
+use crate::faces::page::log::plain;
 use crate::units::{ago, count};
 
 /// Groups of others that are shown.
@@ -64,7 +65,7 @@ pub(in crate::faces::page) fn missed(news: &[NewsRow], all: bool) -> Result<Stri
     let told = |row: &NewsRow| {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(row.at.0);
         // The first sentence: what follows is a line to type.
-        let text = row.text.split(": `").next().unwrap_or_default().replace('`', "");
+        let text = plain(row.text.split(": `").next().unwrap_or_default());
         Told { stamp: stamp(at), ago: ago(row.at.age()), text }
     };
     let none = if all { "Nothing in the last 30 days." } else { "Nothing that you have not been shown." };

@@ -63,7 +63,7 @@ pub(super) async fn render(page: &Page, at: &ShareAt) -> Result<Rendered, Error>
     let seeders = Part::new("seeders", &Seeders { rows })?;
     let path = i.path.as_deref().map(shown).unwrap_or_default();
     let (size, piece_size) = (units::size(i.size), units::size(i.piece_size));
-    let own = own(page, i)?;
+    let own = own(page, i);
     let (destination, verifying) = (destination(page, i), Part::new("verifying", &verifying(page, i, &own))?);
     let main = html(&View {
         i,
@@ -91,13 +91,11 @@ fn destination(page: &Page, i: &Info) -> String {
     known.and_then(Path::parent).map_or_else(|| shown(&page.destination()), shown)
 }
 
-/// What is here of it: by its id, and by its name where this device has others with that.
-fn own(page: &Page, i: &Info) -> Result<FileSelector, Error> {
-    let shares = page.engine.shares().list().unwrap_or_default();
-    match shares.iter().filter(|s| s.group == i.group && s.file_id == i.file_id).count() {
-        0 | 1 => format!("id:{}", i.file_id).parse().map_err(Error::InvalidArgument),
-        _ => Ok(FileSelector::Name(i.name.clone())),
-    }
+/// What is here of it: by the name that it has here, as this device may have others with its id.
+fn own(page: &Page, i: &Info) -> FileSelector {
+    let here = page.engine.shared_here(&i.group);
+    let share = here.get(i.file_id, i.tree.as_deref().and_then(|tree| tree.parse().ok()), &i.name);
+    FileSelector::Name(share.map_or(&i.name, |share| &share.name).clone())
 }
 
 /// How far the reading is that somebody has asked for on the page.

@@ -37,7 +37,7 @@ pub(super) use self::groups::missed;
 pub(super) use self::health::findings;
 use self::search::Query;
 use super::Page;
-use super::log::Line;
+use super::log::{Line, plain};
 use super::share_at::ShareAt;
 use crate::engine::outcome::NewInvite;
 use crate::error::{Error, shown};
@@ -163,7 +163,7 @@ impl View {
     }
 
     fn failed(&self, error: &Error) -> Rendered {
-        let text = error.to_string().replace('`', "");
+        let text = plain(&error.to_string());
         let (title, text) = match (self, error) {
             (
                 Self::Group(group, _) | Self::File(ShareAt { group, .. }) | Self::Folder(ShareAt { group, .. }, _),

@@ -12,6 +12,7 @@ use crate::engine::Outcome;
 use crate::engine::outcome::HitRow;
 use crate::error::Error;
 use crate::faces::page::Page;
+use crate::faces::render::NO_BEGINNING;
 use crate::units;
 
 /// Longest text to look for, in bytes, as the trackers have it.
@@ -57,6 +58,8 @@ struct Hits<'a> {
     more: bool,
     /// Whether they are looked for only where words begin.
     short: bool,
+    /// What is said where these bring nothing, and why.
+    no_beginning: (String, String),
     /// The words, for the addresses of the other pages.
     query: String,
 }
@@ -87,7 +90,15 @@ pub(super) async fn hits(page: &Page, query: &Query) -> Result<Part, Error> {
         Some(Outcome::Hits { hits, more, short }) => (hits.iter().map(row).collect(), *more, *short),
         _ => (Vec::new(), false, false),
     };
-    Part::new("hits", &Hits { rows, words, short, page: query.page.get(), more, query: encoded(words) })
+    let (said, why) = NO_BEGINNING.split_once("; ").unwrap_or((NO_BEGINNING, ""));
+    let no_beginning = (sentence(said), sentence(why));
+    Part::new("hits", &Hits { rows, words, short, no_beginning, page: query.page.get(), more, query: encoded(words) })
+}
+
+/// A text of the prompt as a sentence of its own. The empty one stays empty.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
 fn row(hit: &HitRow) -> Row {
@@ -105,6 +116,13 @@ fn row(hit: &HitRow) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_prompt_says_of_words_that_begin_nothing_makes_two_sentences() {
+        let (said, why) = NO_BEGINNING.split_once("; ").expect("two halves");
+        assert_eq!(sentence(said), "No name in your groups has a word that begins with these letters.");
+        assert!(sentence(why).starts_with("A word of") && sentence("").is_empty(), "{why}");
+    }
 
     #[test]
     fn an_address_says_what_is_looked_for() {

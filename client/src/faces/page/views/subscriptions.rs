@@ -11,6 +11,7 @@ use crate::engine::outcome::SubscriptionRow;
 use crate::engine::{Call, Command, Outcome};
 use crate::error::{Error, shown};
 use crate::faces::page::Page;
+use crate::faces::page::log::plain;
 
 /// How long transfers wait for the subscriptions among them, while a tracker comes or goes.
 const WAIT: Duration = Duration::from_secs(1);
@@ -74,6 +75,6 @@ fn row(s: SubscriptionRow) -> Row {
         fetched: s.fetched,
         here: s.here,
         waiting: s.waiting,
-        problem: s.problem.unwrap_or_default().replace('`', ""),
+        problem: plain(&s.problem.unwrap_or_default()),
     }
 }

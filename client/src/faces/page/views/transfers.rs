@@ -10,7 +10,6 @@ use super::{Part, Rendered, html, log, rate, subscriptions};
 use crate::download::{DownloadRow, State};
 use crate::error::Error;
 use crate::faces::page::Page;
-use crate::share::ShareState;
 use crate::units;
 
 /// Lines of the log that are shown.
@@ -141,12 +140,7 @@ fn shares(page: &Page) -> Result<Part, Error> {
         sent: units::size(s.given.sent),
         rate: rate(s.given.rate),
         peers: s.given.peers,
-        state: match s.state {
-            ShareState::Seeding => "seeding",
-            ShareState::Waiting => "waiting",
-            ShareState::Refused => "refused",
-            ShareState::Changed => "changed",
-        },
+        state: s.state.word(),
         reason: s.reason.as_deref().map(|r| Escaped(r).to_string()).unwrap_or_default(),
     };
     Part::new("shares", &Shares { rows: all.into_iter().take(SHARES).map(share).collect(), total })
