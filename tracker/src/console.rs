@@ -185,9 +185,9 @@ async fn attend(servers: &[Server], signals: &mut Signals) {
             ("", ..) => {}
             ("quit" | "exit", "", _) => return,
             ("status", "", _) => tell_status(servers).await,
-            ("backup", "", _) => eprintln!("name the new file: backup <file>"),
+            ("backup", file, _) if unquoted(file).is_empty() => eprintln!("name the new file: backup <file>"),
             ("backup", file, [server, ..]) => {
-                let file = expand(file.as_ref(), std::env::home_dir().as_deref());
+                let file = expand(unquoted(file).as_ref(), std::env::home_dir().as_deref());
                 tokio::select! {
                     done = server.back_up(&file) => told(done, &file),
                     () = signals.next() => return,
@@ -201,6 +201,12 @@ async fn attend(servers: &[Server], signals: &mut Signals) {
             _ => eprintln!("`{}` is not a command here; type `help`", Escaped(line.trim())),
         }
     }
+}
+
+/// A name that may hold spaces, with or without quotes round it.
+fn unquoted(name: &str) -> &str {
+    let within = |quote| name.strip_prefix(quote)?.strip_suffix(quote);
+    within('"').or_else(|| within('\'')).unwrap_or(name)
 }
 
 async fn tell_status(servers: &[Server]) {
@@ -312,7 +318,21 @@ pub fn refuse(refused: &Refused) -> ExitCode {
 mod tests {
     use clap::CommandFactory;
 
-    use super::{Arguments, HELP, asked_for, other_shape};
+    use super::{Arguments, HELP, asked_for, other_shape, unquoted};
+
+    #[test]
+    fn a_name_with_spaces_may_be_quoted() {
+        for (typed, name) in [
+            ("my backup.db", "my backup.db"),
+            ("\"my b.db\"", "my b.db"),
+            ("'b.db'", "b.db"),
+            ("\"\"", ""),
+            ("\"", "\""),
+            ("it's", "it's"),
+        ] {
+            assert_eq!(unquoted(typed), name);
+        }
+    }
 
     #[test]
     fn help_is_as_people_have_seen_it_and_fits_80_columns() {

@@ -224,7 +224,7 @@ impl Machine {
         self.trouble = None;
         self.sizer.disconnected();
         if let Some(conn) = self.conn.take() {
-            if conn.compared {
+            if conn.is_introduced() {
                 self.had = conn.acked;
             }
             self.partial_manifest =
@@ -487,12 +487,13 @@ impl Machine {
     /// What others may want to know.
     pub fn view(&self) -> View {
         let acked = |o: &OriginId| self.conn.as_ref().and_then(|c| c.acked.get(o)).copied().unwrap_or_default();
-        let known = self.conn.as_ref().map_or(&self.had, |c| &c.acked);
+        let conn = self.conn.as_ref().filter(|c| c.is_introduced());
+        let known = conn.map_or(&self.had, |c| &c.acked);
         let lag = self.countable().map(|(o, seq)| seq.saturating_sub(known.get(&o).copied().unwrap_or_default())).sum();
         View {
             mode: self.mode_now(),
             mode_since: self.mode.1,
-            linked: self.conn.as_ref().is_some_and(|c| c.theirs.is_some()),
+            linked: conn.is_some(),
             acked: acked(&self.origin),
             open: self.gate == Gate::Open,
             level: self.is_level(),

@@ -23,6 +23,9 @@ pub enum BackupError {
     /// Something has that name.
     #[error("{} exists already and is not overwritten; name another file", .0.display())]
     Exists(PathBuf),
+    /// There is no place for it.
+    #[error("there is no directory {}; make it, or name a file elsewhere", .0.display())]
+    NoDirectory(PathBuf),
     /// The file system refused.
     #[error("cannot write the backup {}: {source}", path.display())]
     File {
@@ -57,6 +60,9 @@ pub fn back_up(data_dir: &Path, to: &Path) -> Result<u64, BackupError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    if !directory.is_dir() {
+        return Err(BackupError::NoDirectory(directory.to_owned()));
+    }
     // Mode 0600, and removed if it does not get its name.
     let unnamed = tempfile::Builder::new().prefix(".backup-").tempfile_in(directory).map_err(failed)?;
     let from = data_dir.join(TRACKER_DATABASE);
@@ -114,7 +120,7 @@ mod tests {
         }
         assert!(matches!(store.back_up(&to).await, Err(BackupError::Exists(_))));
         let nowhere = store.back_up(&dir.path().join("none/b.db")).await;
-        assert!(matches!(nowhere, Err(BackupError::File { .. })));
+        assert!(matches!(nowhere, Err(BackupError::NoDirectory(_))));
         let left: Vec<_> = std::fs::read_dir(dir.path()).expect("listed").flatten().map(|e| e.file_name()).collect();
         assert_eq!(left.len(), 2, "no more than the data and the backup: {left:?}");
         store.close().await;

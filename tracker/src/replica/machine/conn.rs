@@ -148,6 +148,11 @@ impl Conn {
         self.number
     }
 
+    /// Whether both have said what they have, and it is known not to contradict.
+    pub(super) const fn is_introduced(&self) -> bool {
+        self.theirs.is_some() && self.ours.is_some() && self.compared
+    }
+
     pub(super) fn new(now: Instant) -> Self {
         Self {
             said_hello: false,

@@ -78,7 +78,7 @@ impl Machine {
         let has = |head: &Head| self.versions.get(&head.origin).is_some_and(|have| *have >= head.seq);
         self.conn.as_ref().is_some_and(|conn| {
             let mut wanted = conn.wanted_heads.iter().filter(|h| !self.quarantined.contains(&h.origin));
-            conn.compared && conn.ours.is_some() && conn.theirs.is_some() && wanted.all(has)
+            conn.is_introduced() && wanted.all(has)
         })
     }
 
@@ -143,6 +143,24 @@ mod tests {
         have.insert(OriginId::new([2; 16]), 3);
         m.committed(now, &have);
         assert_eq!(m.view().lag, 3);
+    }
+
+    #[test]
+    fn what_a_sibling_lacks_is_counted_by_what_it_says_that_it_has() {
+        let now = Instant::now();
+        let mut m = empty_that_met(now, Some(2000));
+        let ours = Versions::from([(OriginId::new([1; 16]), 2000), (OriginId::new([2; 16]), 3)]);
+        m.committed(now, &ours);
+        assert_eq!((m.view().lag, m.view().linked), (3, true));
+        // Back on another connection, on which it says nothing yet.
+        m.connected(now);
+        assert_eq!((m.view().lag, m.view().linked), (3, false));
+        m.handle_message(now, SyncFrame::Hello(hello(1, Some(2000))));
+        assert_eq!((m.view().lag, m.view().linked), (3, false), "nothing was compared yet");
+        let (floors, quarantined) = (Versions::new(), vec![]);
+        m.handle_done(now, Done::Introduced { hello: hello(2, None), floors, votes: 0, quarantined });
+        m.handle_done(now, Done::Compared(vec![]));
+        assert_eq!((m.view().lag, m.view().linked), (3, true));
     }
 
     #[test]
