@@ -136,3 +136,38 @@ fn a_stranger_learns_group_names_and_nothing_else() {
     assert!(part_file(&eve).is_none());
     members[0].1.ok("list_files lab");
 }
+
+#[test]
+fn who_comes_back_by_an_invitation_shares_again_at_once() {
+    let cluster = Cluster::start(1);
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    random_file(&alice.home().join("data.bin"), 1000).unwrap();
+    let mut a = alice.live();
+    a.ok("create_group lab");
+    a.ok("upload_file data.bin lab");
+    bob.ok(&["join_group lab"]);
+    a.ok("accept_request lab bob");
+    let mut b = bob.live();
+    b.ok("download_file lab data.bin downloads");
+    let until = |b: &mut Live, state: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let listed = b.ok("list_shares");
+            if listed["shares"][0]["state"] == state {
+                return;
+            }
+            assert!(Instant::now() < deadline, "never {state}: {listed}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    until(&mut b, "seeding");
+    a.ok("remove_member lab bob");
+    until(&mut b, "refused");
+    let line = a.ok("invite lab")["invite"].as_str().unwrap().to_owned();
+    let back = Instant::now();
+    b.ok(&format!("accept_invite {line}"));
+    until(&mut b, "seeding");
+    // Trackers that refused are asked again after seconds at first, and then after minutes.
+    assert!(back.elapsed() < Duration::from_secs(2), "{:?}", back.elapsed());
+    assert!(a.stop() && b.stop());
+}

@@ -76,3 +76,53 @@ fn shares_and_downloads_of_a_group_that_lost_its_name_go_on() {
     assert_eq!(std::fs::read(carol.downloads().join("file.bin")).expect("there"), vec![7; 6 << 20]);
     assert!(leecher.stop() && seeder.stop());
 }
+
+#[test]
+fn a_file_that_lost_its_name_stays_shared_and_is_called_what_the_group_calls_it() {
+    let mut cluster = Cluster::start(2);
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| cluster.user(name));
+    alice.ok(&["create_group lab"]);
+    for member in [&bob, &carol] {
+        member.ok(&["join_group lab"]);
+        alice.ok(&[&format!("accept_request lab {}", member.name())]);
+    }
+    until_level(&cluster, &alice, Duration::from_secs(30));
+    // Apart: each tracker gives `data.bin` away.
+    std::fs::write(alice.home().join("data.bin"), "of alice").expect("written");
+    std::fs::write(bob.home().join("data.bin"), "of bob").expect("written");
+    cluster.kill_tracker(2);
+    let mut a = alice.live();
+    a.ok("upload_file data.bin lab");
+    cluster.kill_tracker(1);
+    cluster.start_tracker(2);
+    let mut b = bob.live();
+    b.ok("upload_file data.bin lab");
+    cluster.start_tracker(1);
+    until_level(&cluster, &carol, Duration::from_secs(60));
+
+    let named = |data: &Value| {
+        let all = data["shares"].as_array().expect("shares").iter();
+        let seeding = all.filter(|share| share["state"] == "seeding");
+        seeding.map(|share| share["name"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    // Whoever was the second is told, and fetches what has the name.
+    let all = until(&mut b, "list_files lab", |d| d["total"] == 2);
+    let name_of = |user: &str| {
+        let files = all["files"].as_array().expect("files").iter();
+        let mut hers = files.filter(|file| file["uploader"] == user);
+        hers.next().expect("a file")["name"].as_str().expect("a name").to_owned()
+    };
+    let lost = if name_of("alice") == "data.bin" { "bob" } else { "alice" };
+    let new_name = name_of(lost);
+    let (loser, home) = if lost == "bob" { (&mut b, bob.home()) } else { (&mut a, alice.home()) };
+    assert!(new_name.starts_with("data.bin~"), "{all}");
+    loser.ok("download_file lab data.bin downloads");
+    until(loser, "list_shares", |d| named(d) == ["data.bin", new_name.as_str()]);
+    assert_eq!(std::fs::read_to_string(home.join("data.bin")).expect("there"), format!("of {lost}"));
+    carol.ok(&[&format!("download_file lab {new_name} downloads")]);
+    let fetched = std::fs::read_to_string(carol.downloads().join(&new_name)).expect("there");
+    assert_eq!(fetched, format!("of {lost}"));
+    loser.ok(&format!("stop_share lab {new_name}"));
+    assert_eq!(named(&loser.ok("list_shares")), ["data.bin"]);
+    assert!(a.stop() && b.stop());
+}

@@ -3,7 +3,7 @@
 //! Every receiver gets all events from its subscription on, each kind in its order. One that falls behind loses the oldest;
 //! then the listings (`show_downloads`, `list_shares`, `status`) tell how things are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,9 +99,18 @@ async fn follow_notices(engine: Arc<Engine>, mut notices: mpsc::Receiver<Notice>
 }
 
 async fn follow_pushes(engine: Arc<Engine>, mut pushes: broadcast::Receiver<Push>) {
+    // A tracker tells what was renamed to each connection that it is new to.
+    let mut renamed = HashMap::new();
     loop {
         match pushes.recv().await {
-            Ok(push) => News::of_push(&push).into_iter().for_each(|news| engine.tell(Event::News(news))),
+            Ok(push) => {
+                let Some(news) = News::of_push(&push) else { continue };
+                let is_rename = matches!(news.event, Happening::UserRenamed | Happening::GroupRenamed);
+                let key = news.claimed.clone().filter(|_| is_rename).map(|claimed| (news.event, claimed));
+                if key.is_none_or(|key| renamed.insert(key, news.text.clone()).as_ref() != Some(&news.text)) {
+                    engine.tell(Event::News(news));
+                }
+            }
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return,
         }
@@ -113,9 +122,14 @@ async fn follow_shares(engine: Arc<Engine>, mut notices: broadcast::Receiver<sha
         match notices.recv().await {
             Ok(notice) => {
                 engine.tell(Event::News(News::of_share(&notice)));
-                let share::Notice { group, name, .. } = &notice;
-                let reason = Some(notice.to_string());
-                let change = ShareChange { group: group.clone(), name: name.clone(), seeded: false, reason };
+                let group = notice.group.clone();
+                let change = match notice.new_name() {
+                    Some(name) => ShareChange { group, name: name.clone(), seeded: true, reason: None },
+                    None => {
+                        let reason = Some(notice.to_string());
+                        ShareChange { group, name: notice.name, seeded: false, reason }
+                    }
+                };
                 engine.tell(Event::Share(change));
             }
             Err(broadcast::error::RecvError::Lagged(_)) => {}

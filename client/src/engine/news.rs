@@ -34,7 +34,7 @@ pub struct News {
 }
 
 /// What there can be news of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Happening {
     /// Somebody asks to join a group of ours.
@@ -83,6 +83,8 @@ pub enum Happening {
     ClockOff,
     /// A share is no longer seeded from here.
     ShareEnded,
+    /// A share has another name in its group.
+    ShareRenamed,
     /// Unfinished downloads of an earlier run are there.
     GoingOn,
     /// The client ends, because somebody said `shutdown`.
@@ -112,6 +114,7 @@ impl Happening {
             | Self::SessionFile
             | Self::ClockOff
             | Self::ShareEnded
+            | Self::ShareRenamed
             | Self::GoingOn
             | Self::Missed
             | Self::Downloaded
@@ -214,8 +217,9 @@ impl News {
         Self::of(event, text)
     }
 
-    /// News of a share that this device has stopped seeding by itself.
+    /// News of a share that this device has stopped seeding by itself, or that has another name.
     pub(crate) fn of_share(notice: &crate::share::Notice) -> Self {
-        Self::in_group(Happening::ShareEnded, &notice.group, notice.to_string())
+        let event = if notice.new_name().is_some() { Happening::ShareRenamed } else { Happening::ShareEnded };
+        Self::in_group(event, &notice.group, notice.to_string())
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::backoff::Backoff;
 use common::id::{FileId, FileName, GroupId, GroupName, MembershipId};
-use common::wire::client::Request;
+use common::wire::client::{FileInfo, FileSelector, Request, Response};
 use common::wire::refusal::Refusal;
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -172,7 +172,8 @@ impl Shares {
             let why = match refusal {
                 Refusal::NoSuchFile { .. } => {
                     format!(
-                        "a newer version took its place, or it was withdrawn; `list_files {present}` shows what there is"
+                        "a newer version took its place, or it was withdrawn; `list_files {present}` shows what there is, and \
+                         `upload_file` shares it again"
                     )
                 }
                 refusal => refusal.clone().about_group(&present).to_string(),
@@ -228,6 +229,14 @@ impl Shares {
     /// The user was let into a group: what is kept for it is shared again.
     pub(super) async fn accepted(&self, group: &GroupName) {
         self.bring_back_those(|s| self.0.names.means(group, s.group_id, &s.group)).await;
+    }
+
+    /// The user has come into a group by an invitation, which no push tells.
+    pub(crate) fn let_in(&self, group: &GroupName) {
+        let Ok(user) = self.user() else { return };
+        let is_meant = |s: &&Share| s.user == user && self.0.names.means(group, s.group_id, &s.group);
+        let keys: Vec<Key> = self.registry(|r| r.shares().iter().filter(is_meant).map(key_of).collect());
+        self.request_reannounce(keys.into_iter());
     }
 
     /// Asks the trackers again where that is due.
@@ -291,10 +300,55 @@ impl Shares {
         let is_meant = |s: &&Share| s.user == user && s.withheld.is_none() && requested.contains(&key_of(s));
         let shares: Vec<Share> = self.registry(|r| r.shares().iter().filter(is_meant).cloned().collect());
         let (offered, ended): (Vec<_>, Vec<_>) = shares.into_iter().partition(|share| self.offers(key_of(share)));
-        let asked = futures::stream::iter(offered).map(|share| async move { self.announce(&share).await });
+        let asked = futures::stream::iter(offered).map(|share| async move {
+            if self.announce(&share).await {
+                self.follow_name(&share).await;
+            }
+        });
         asked.buffer_unordered(ANNOUNCE).for_each(|_| std::future::ready(())).await;
         if !ended.is_empty() {
             self.bring_back_all(ended).await;
+        }
+    }
+
+    /// Another content is about to be kept here under this name: what has it is the group's too, perhaps, by another name. Two
+    /// trackers that were apart may have given it twice.
+    pub(crate) async fn make_way(&self, group: GroupId, name: &FileName, file_id: FileId) {
+        let Ok(user) = self.user() else { return };
+        let has_it = |s: &&Share| (s.user, s.group_id, &s.name) == (user, group, name) && s.file_id != file_id;
+        let before = self.registry(|r| r.shares().iter().find(has_it).cloned());
+        if let Some(share) = before.filter(|share| share.refused.is_none()) {
+            self.follow_name(&share).await;
+        }
+    }
+
+    /// A share goes by the name here that its group has for it now.
+    async fn follow_name(&self, share: &Share) {
+        // The content may have several names.
+        let by_name = self.look_up(share, FileSelector::Name(share.name.clone())).await;
+        if by_name.is_none_or(|file| file.file_id == share.file_id) {
+            return;
+        }
+        let Ok(id) = format!("id:{}", share.file_id).parse() else { return };
+        let Some(file) = self.look_up(share, id).await else { return };
+        let (shares, before, name) = (self.clone(), share.clone(), file.name.clone());
+        match blocking(move || shares.registry(|r| r.rename(&before, &name))).await {
+            Ok(true) => {
+                let group = self.0.names.present(share.group_id, &share.group);
+                let (name, path) = (share.name.clone(), share.path.clone());
+                self.tell(Notice { group, name, path, reason: Withdrawal::Renamed(file.name) });
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, name = %share.name, "a share's new name could not be saved"),
+        }
+    }
+
+    /// What the group of a share has by a name or an id, as far as a tracker says.
+    async fn look_up(&self, share: &Share, file: FileSelector) -> Option<FileInfo> {
+        let request = Request::FindShare { group: share.group.reference(share.group_id), file };
+        match self.0.directory.call(request).await {
+            Ok(Response::Share(found)) => Some(found.file),
+            _ => None,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::error::shown;
 /// Most files that a sentence about a changed folder names.
 pub(super) const NAMED: usize = 5;
 
-/// A share is no longer seeded by this device.
+/// A share is no longer seeded by this device, or not as before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// Where it was shared.
@@ -24,7 +24,7 @@ pub struct Notice {
     pub reason: Withdrawal,
 }
 
-/// Why a share is no longer seeded.
+/// Why a share is no longer seeded, or what is different.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Withdrawal {
     /// The file's content is not what was shared; or these files of a folder are not, and nothing can be given without them.
@@ -37,9 +37,18 @@ pub enum Withdrawal {
     Secret(String),
     /// The user left the group.
     Left,
+    /// The group calls it so: another file has its name. It is seeded as before.
+    Renamed(FileName),
     /// The trackers do not let this device seed it: the user is no longer a member of the group, or the share was
     /// withdrawn there. This device keeps it, and asks again.
     Refused(String),
+}
+
+impl Notice {
+    /// What it is called now, if that is all that has changed.
+    pub(crate) const fn new_name(&self) -> Option<&FileName> {
+        if let Withdrawal::Renamed(to) = &self.reason { Some(to) } else { None }
+    }
 }
 
 /// What helps where what is there is not what was shared.
@@ -53,9 +62,15 @@ impl fmt::Display for Notice {
         if let Withdrawal::FilesModified(files) = reason {
             return write!(f, "`{name}` in `{group}` is no longer shared whole: {}", modified(files));
         }
+        if let Withdrawal::Renamed(to) = reason {
+            return write!(
+                f,
+                "the name `{name}` went to another file of `{group}`; yours is `{to}` there now, and is shared as before"
+            );
+        }
         write!(f, "`{name}` is no longer shared in `{group}`: ")?;
         match reason {
-            Withdrawal::FilesModified(..) => Ok(()),
+            Withdrawal::FilesModified(..) | Withdrawal::Renamed(_) => Ok(()),
             Withdrawal::Modified(files) => write!(f, "{}", modified_whole(&path, files)),
             Withdrawal::Unreadable(why) => write!(f, "{}", unreadable(&path, why)),
             Withdrawal::Secret(which) => write!(

@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::announce::Retry;
 use super::folder::{Change, changes, lose, pieces_of};
 use super::notice::{NAMED, Notice, Withdrawal};
-use super::offer::Key;
+use super::offer::{Key, open_regular};
 use super::publish::{blocking, is_still};
 use super::withheld::Withheld;
 use super::{FolderShare, NamedFiles, Share, Shares, Stopped, key_of};
@@ -170,7 +170,8 @@ impl Shares {
         if let Some(which) = own_files::secret(&share.path) {
             return Err(Bad::Secret(format!("{}: {which}", shown(&share.path))));
         }
-        let stamp = Stamp::of(&std::fs::metadata(&share.path).map_err(away)?);
+        // One that cannot be opened cannot be given, however it looks from outside.
+        let stamp = Stamp::of(&open_regular(&share.path).and_then(|file| file.metadata()).map_err(away)?);
         if let Some(known) = share.withheld.as_ref().filter(|known| known.is_known_at(&stamp)) {
             return Err(known.clone().into());
         }

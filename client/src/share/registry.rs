@@ -124,6 +124,19 @@ impl Registry {
         self.replace(shares)
     }
 
+    /// Gives `share` another name in its group, if it is still there and nothing else goes by that: whether it was given. Blocks on the
+    /// disk.
+    pub(crate) fn rename(&mut self, share: &Share, name: &FileName) -> Result<bool, Error> {
+        let renamed = |share: &Share| Share { name: name.clone(), ..share.clone() };
+        let is_free = !self.shares.iter().any(|s| s.same_place(&renamed(share)));
+        if !is_free || !self.shares.iter().any(|s| s.is_same_share(share)) {
+            return Ok(false);
+        }
+        let shares = self.shares.iter().map(|s| if s.is_same_share(share) { renamed(s) } else { s.clone() });
+        self.replace(shares.collect())?;
+        Ok(true)
+    }
+
     /// Notes why each of `judged` is refused, if it is. One that was stopped or replaced meanwhile stays as it is. Blocks on
     /// the disk, once, if that changes anything.
     pub(crate) fn note_refusals(&mut self, judged: Vec<(Share, Option<String>)>) -> Result<(), Error> {

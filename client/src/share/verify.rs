@@ -14,7 +14,7 @@ use rustix::fs::FileType;
 
 use super::folder::{hash_file, pieces_of, pieces_touching};
 use super::hash::{HashProgress, manifest_of};
-use super::offer::{Space, open_regular};
+use super::offer::{ReadError, Space, open_regular};
 use super::publish::blocking;
 use super::recheck::look_key;
 use super::withheld::Withheld;
@@ -149,7 +149,10 @@ impl Shares {
         let layout = manifest.layout();
         let (tree, marks) = self.tree_and_marks(share, folder)?;
         let here = pieces_of(&tree, layout, |index| marks.get(index).is_some_and(|mark| *mark != 0));
-        let space = self.place(share.path.clone(), folder).open().map_err(io::Error::other)?;
+        let space = self.place(share.path.clone(), folder).open().map_err(|e| match e {
+            ReadError::Io(e) => e,
+            changed @ ReadError::Changed => io::Error::other(changed),
+        })?;
         let (mut bad, mut done) = (Bitfield::empty(layout), 0);
         for piece in layout.pieces().filter(|piece| here.has(*piece)) {
             if stop.load(Ordering::Relaxed) {
@@ -218,7 +221,7 @@ impl Shares {
     }
 
     fn tree_and_marks(&self, share: &Share, folder: &FolderShare) -> io::Result<(Tree, Marks)> {
-        let lost = || io::Error::new(io::ErrorKind::NotFound, "what is known of its files is lost; share it again");
+        let lost = || io::Error::new(io::ErrorKind::InvalidData, "what is known of its files is lost; share it again");
         let tree = self.0.trees.load(folder.tree).ok_or_else(lost)?;
         let marks = self.0.trees.marks(folder.tree, &share.path).filter(|marks| marks.len() == tree.entries());
         Ok((tree, marks.ok_or_else(lost)?))

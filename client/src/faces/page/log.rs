@@ -133,7 +133,8 @@ fn told(news: &News) -> (String, bool) {
         | Happening::Switched
         | Happening::Behind
         | Happening::InvitationUsed
-        | Happening::ShareEnded => (plain(&news.text), false),
+        | Happening::ShareEnded
+        | Happening::ShareRenamed => (plain(&news.text), false),
     }
 }
 
