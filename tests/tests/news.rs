@@ -384,9 +384,44 @@ fn a_subscription_that_is_there_is_told_to_take_what_was_there_before_it() {
     let told = (&more["n"], &more["waiting"], &more["here"], &more["extended"]);
     assert_eq!(told, (&made["n"], &Value::from(1), &Value::from(1), &Value::from(true)), "{more}");
     until(&mut stays, "list_subscriptions", |data| data["subscriptions"][0]["fetched"] == 1);
+    assert_eq!(stays.ok("list_subscriptions")["subscriptions"][0]["here"], 1, "as it was told");
     assert!(inbox.join("b.bin").exists() && !inbox.join("a.bin").exists() && !inbox.join("c.txt").exists());
     assert_eq!(stays.ok("list_subscriptions")["subscriptions"].as_array().unwrap().len(), 1);
-    assert_eq!(stays.ok(&format!("{line} --existing"))["waiting"], 0);
+    let again = stays.ok(&format!("{line} --existing"));
+    assert_eq!((&again["waiting"], &again["here"]), (&Value::from(0), &Value::from(1)), "{again}");
+    let listed = stays.ok("list_subscriptions");
+    let row = &listed["subscriptions"][0];
+    assert_eq!((&row["fetched"], &row["here"]), (&Value::from(1), &Value::from(1)), "counted once: {row}");
+    assert!(stays.stop() && seeds.stop());
+}
+
+#[test]
+fn a_version_that_is_replaced_while_it_comes_is_not_counted_and_holds_nothing_up_with_one_tracker() {
+    let mut cluster = Cluster::start(2);
+    let (alice, bob) = lab(&cluster);
+    until_level(&cluster, &cluster.client("onlooker"), PATIENCE);
+    cluster.kill_tracker(1);
+    let (mut seeds, mut stays, inbox) = (alice.live(), bob.live(), bob.home().join("inbox"));
+    stays.ok(&format!("subscribe lab {}", inbox.display()));
+    stays.ok("limit down 400K");
+    let path = alice.home().join("z.bin");
+    let mut share = |len| {
+        random_file(&path, len).unwrap();
+        seeds.ok(&format!("upload_file {} lab --replace", path.display()))["file_id"].clone()
+    };
+    for version in 1..=2 {
+        share(8 << 20);
+        // Each has a download of its own: the one before gives way.
+        let comes = |row: &Value| row["n"] == version && row["state"] == "downloading" && row["have"] != 0;
+        until(&mut stays, "show_downloads", |data| data["downloads"].as_array().unwrap().iter().any(comes));
+        assert!(!inbox.join("z.bin").exists());
+    }
+    share(300_000);
+    let is_done = |data: &Value| data["subscriptions"][0]["waiting"] == 0 && inbox.join("z.bin").exists();
+    let listed = until(&mut stays, "list_subscriptions", is_done);
+    let row = &listed["subscriptions"][0];
+    assert_eq!((&row["fetched"], &row["here"]), (&Value::from(1), &Value::from(0)), "{row}");
+    assert_eq!(std::fs::read(inbox.join("z.bin")).unwrap(), std::fs::read(alice.home().join("z.bin")).unwrap());
     assert!(stays.stop() && seeds.stop());
 }
 

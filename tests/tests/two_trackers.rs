@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use harness::{Asker, Client, Cluster, Live, PATIENCE, groups_at, until_dual, until_level};
 use rusqlite::{Connection, OpenFlags};
@@ -313,4 +313,153 @@ fn a_kick_that_was_sent_and_not_answered_is_not_said_to_have_failed() {
     let members = live.ok("list_members lab").to_string();
     assert!(!members.contains("eve"), "{members}");
     assert!(live.stop());
+}
+
+/// Runs a line beside a client that stays, again and again until its data are as wanted.
+fn until(client: &Client, line: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let data = client.ok(&[line]);
+        if wanted(&data) {
+            return data;
+        }
+        assert!(Instant::now() < deadline, "{line}: {data}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Alice's group with Bob in it, known to both trackers, and a first version of what is shared there.
+fn lab(cluster: &Cluster) -> (Client, Live, Client) {
+    let (alice, bob) = (cluster.user("alice"), cluster.user("bob"));
+    let mut seeds = alice.live();
+    seeds.ok("create_group lab");
+    bob.ok(&["join_group lab"]);
+    seeds.ok("accept_request lab bob");
+    share(&alice, &mut seeds);
+    until_level(cluster, &bob, PATIENCE);
+    (alice, seeds, bob)
+}
+
+/// Shares another content as z.bin, which takes a while to come.
+fn share(alice: &Client, seeds: &mut Live) {
+    let before = alice.run(&["info lab z.bin"]).data()["file_id"].clone();
+    harness::random_file(&alice.home().join("z.bin"), 8 << 20).expect("a file");
+    let shared = seeds.ok("upload_file z.bin lab --replace");
+    assert_ne!(shared["file_id"], before);
+    // Trackers tell in seconds when something was published: what comes next is later.
+    let second = |at: SystemTime| at.duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let published = second(SystemTime::now());
+    while second(SystemTime::now()) == published {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Bob's last download, once it is in this state.
+fn until_download(bob: &Client, what: impl Fn(&Value) -> bool) -> Value {
+    let last = |data: &Value| data["downloads"].as_array().and_then(|rows| rows.last()).cloned().unwrap_or_default();
+    last(&until(bob, "show_downloads", |data| what(&last(data))))
+}
+
+/// Fetches the share slowly, until some of it is here; the number of the line.
+fn begin(bob: &Client, fetches: &mut Live) -> usize {
+    fetches.ok("limit down 400K");
+    let asked = fetches.send("download_file lab z.bin downloads");
+    until_download(bob, |row| row["state"] == "downloading" && row["have"].as_u64() > Some(0));
+    asked
+}
+
+fn has_reason(row: &Value, reason: &str) -> bool {
+    row["reason"].as_str().is_some_and(|said| said.contains(reason))
+}
+
+const WITHDRAWN: &str = "does not share this any more";
+const UNKNOWN: &str = "the tracker that can be reached does not know this share; the other one may";
+
+#[test]
+fn a_download_that_is_replaced_ends_with_one_tracker_and_asking_again_fetches_the_new_version() {
+    let mut cluster = Cluster::start(2);
+    let (alice, mut seeds, bob) = lab(&cluster);
+    let mut fetches = bob.live();
+    for dead in [2, 1] {
+        cluster.kill_tracker(dead);
+        let asked = begin(&bob, &mut fetches);
+        share(&alice, &mut seeds);
+        let answer = fetches.result(asked, PATIENCE * 2).expect("an answer");
+        assert_eq!(answer["error"]["code"], "no_such_file", "{answer}");
+        let said = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(said.contains(WITHDRAWN), "{answer}");
+        fetches.ok("limit down off");
+        fetches.ok("download_file lab z.bin downloads");
+        let (came, shared) = (bob.downloads().join("z.bin"), alice.home().join("z.bin"));
+        assert!(std::fs::read(&came).expect("there") == std::fs::read(shared).expect("there"));
+        std::fs::remove_file(came).expect("removed");
+        share(&alice, &mut seeds);
+        cluster.start_tracker(dead);
+        until_level(&cluster, &cluster.client("onlooker"), PATIENCE);
+    }
+    assert!(fetches.stop() && seeds.stop());
+}
+
+#[test]
+fn a_download_that_was_replaced_while_it_rested_ends_by_the_word_of_the_tracker_that_is_left() {
+    let mut cluster = Cluster::start(2);
+    let (alice, mut seeds, bob) = lab(&cluster);
+    let mut fetches = bob.live();
+    begin(&bob, &mut fetches);
+    bob.ok(&["pause_download 1"]);
+    assert!(fetches.stop());
+    // The one that is left has never told this client of the version that it fetches.
+    cluster.kill_tracker(1);
+    share(&alice, &mut seeds);
+    let mut fetches = bob.live();
+    fetches.ok("resume_download 1");
+    until_download(&bob, |row| row["state"] == "failed" && has_reason(row, WITHDRAWN));
+    fetches.ok("limit down off");
+    fetches.ok("download_file lab z.bin downloads");
+    assert!(fetches.stop() && seeds.stop());
+}
+
+#[test]
+fn a_tracker_that_only_knows_the_older_version_does_not_end_a_download_of_the_newer_one() {
+    let mut cluster = Cluster::start(2);
+    let (alice, mut seeds, bob) = lab(&cluster);
+    cluster.kill_tracker(2);
+    share(&alice, &mut seeds);
+    let mut fetches = bob.live();
+    let asked = begin(&bob, &mut fetches);
+    assert!(seeds.stop());
+    // Nobody gives anything, and that shows at once.
+    let row = until_download(&bob, |row| row["state"] == "waiting");
+    assert_eq!((&row["rate"], &bob.ok(&["status"])["rate_down"]), (&0.into(), &0.into()), "{row}");
+    cluster.kill_tracker(1);
+    cluster.start_tracker(2);
+    until_download(&bob, |row| row["state"] == "waiting" && has_reason(row, UNKNOWN));
+    let refused = bob.refused("download_file lab z.bin downloads", "invalid_argument");
+    assert!(refused.contains("is already going to that destination"), "{refused}");
+    cluster.start_tracker(1);
+    until_level(&cluster, &cluster.client("onlooker"), PATIENCE);
+    let seeds = alice.live();
+    drop(fetches.result(asked, PATIENCE));
+    fetches.ok("limit down off");
+    until_download(&bob, |row| row["state"] == "complete");
+    let (came, shared) = (bob.downloads().join("z.bin"), alice.home().join("z.bin"));
+    assert!(std::fs::read(came).expect("there") == std::fs::read(shared).expect("there"));
+    assert!(fetches.stop() && seeds.stop());
+}
+
+#[test]
+fn what_one_tracker_does_not_know_is_said_and_ends_when_both_say_so() {
+    let mut cluster = Cluster::start(2);
+    let (_alice, mut seeds, bob) = lab(&cluster);
+    cluster.kill_tracker(1);
+    let mut fetches = bob.live();
+    begin(&bob, &mut fetches);
+    bob.ok(&["pause_download 1"]);
+    seeds.ok("leave_group lab");
+    fetches.ok("resume_download 1");
+    until_download(&bob, |row| row["state"] == "waiting" && has_reason(row, UNKNOWN));
+    cluster.start_tracker(1);
+    until_level(&cluster, &cluster.client("onlooker"), PATIENCE);
+    until_download(&bob, |row| row["state"] == "failed" && has_reason(row, WITHDRAWN));
+    assert!(fetches.stop() && seeds.stop());
 }

@@ -31,6 +31,7 @@ mod start;
 mod stats;
 mod striped_peer;
 mod swarm;
+mod unlisted;
 mod verify;
 mod wait;
 

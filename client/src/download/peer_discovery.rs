@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::backoff::Backoff;
-use common::id::{FileId, GroupId, GroupName, MembershipId};
+use common::id::{FileId, FileName, GroupId, GroupName, MembershipId};
 use common::ticket::{Signed, Ticket};
-use common::wire::client::{PeerRow, Push, Request, Response};
+use common::wire::client::{FileSelector, PeerRow, Push, Request, Response, ShareInfo};
 use common::wire::refusal::Refusal;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::unlisted::{Publication, Unlisted};
 use crate::error::Error;
 use crate::trackers::group_names::{self, GroupNames};
 use crate::trackers::{Directory, unexpected};
@@ -29,6 +30,8 @@ const TICKET_LOOK: Duration = Duration::from_secs(10);
 pub(crate) enum News {
     /// These seed the file now.
     Peers(Vec<PeerRow>),
+    /// The tracker that answers does not know that it is shared; the other one may.
+    Unlisted,
     /// This one has begun to.
     Peer(PeerRow),
     /// A ticket, or a newer one.
@@ -58,6 +61,12 @@ pub(crate) struct PeerDiscovery {
     pub(crate) names: GroupNames,
     pub(crate) group_id: GroupId,
     pub(crate) file_id: FileId,
+    /// What the share was called when the download began.
+    pub(crate) name: FileName,
+    /// How it was published, where that is known.
+    pub(crate) publication: Option<Publication>,
+    /// The connection to the tracker that has listed the file last.
+    pub(crate) listed_at: Option<u64>,
     pub(crate) wishes: watch::Receiver<Wish>,
     pub(crate) news: mpsc::Sender<News>,
 }
@@ -127,28 +136,69 @@ impl PeerDiscovery {
         group_names::forget_tickets(&*self.directory, self.group_id, &self.group);
     }
 
-    async fn ask(&self) {
+    async fn ask(&mut self) {
         let group = self.group.reference(self.group_id);
         let request = Request::FindPeers { group, file_id: self.file_id };
+        let connection = self.directory.connection();
         let news = match self.directory.call(request).await {
-            Ok(Response::Peers(peers)) if peers.is_empty() && self.is_withdrawn().await => {
-                News::Withdrawn(Error::Withdrawn(self.names.present(self.group_id, &self.group)))
+            Ok(Response::Peers(peers)) if !peers.is_empty() => {
+                self.note_listed(connection);
+                News::Peers(peers.into_vec())
             }
-            Ok(Response::Peers(peers)) => News::Peers(peers.into_vec()),
+            Ok(Response::Peers(_)) if self.wishes.borrow().hungry => self.without_peers().await,
+            Ok(Response::Peers(_)) => News::Peers(Vec::new()),
             Ok(_) => News::Trouble(unexpected()),
             Err(e) => self.judged(e),
         };
         self.tell(news).await;
     }
 
-    /// Whether the group does not share the file any more, by the word of both trackers: then nobody who has it will come.
-    async fn is_withdrawn(&self) -> bool {
-        if self.directory.is_apart() || !self.wishes.borrow().hungry {
-            return false;
+    /// The file was listed by the tracker at the end of `connection`; if calls went to another one meanwhile, nobody knows by
+    /// which.
+    pub(crate) fn note_listed(&mut self, connection: u64) {
+        if self.directory.connection() == connection {
+            self.listed_at = Some(connection);
         }
-        let Ok(file) = format!("id:{}", self.file_id).parse() else { return false };
+    }
+
+    /// What it means that nobody has it who is there.
+    async fn without_peers(&mut self) -> News {
+        let (connection, is_apart) = (self.directory.connection(), self.directory.is_apart());
+        let nobody = News::Peers(Vec::new());
+        let Ok(content) = format!("id:{}", self.file_id).parse() else { return nobody };
+        match self.find(content).await {
+            Ok(share) => {
+                self.note_listed(connection);
+                if share.file.name == self.name {
+                    self.publication.get_or_insert_with(|| share.into());
+                }
+                nobody
+            }
+            Err(Error::Refused(Refusal::NoSuchFile { .. })) => {
+                let other = self.find(FileSelector::Name(self.name.clone())).await.ok();
+                let other = other.filter(|share| share.file.file_id != self.file_id).map(Publication::from);
+                let unlisted = Unlisted {
+                    is_apart,
+                    was_listed: self.listed_at == Some(connection) && self.directory.connection() == connection,
+                    own: self.publication.as_ref(),
+                    in_its_place: other.as_ref(),
+                };
+                if unlisted.is_withdrawn() {
+                    News::Withdrawn(Error::Withdrawn(self.names.present(self.group_id, &self.group)))
+                } else {
+                    News::Unlisted
+                }
+            }
+            Err(_) => nobody,
+        }
+    }
+
+    async fn find(&self, file: FileSelector) -> Result<ShareInfo, Error> {
         let request = Request::FindShare { group: self.group.reference(self.group_id), file };
-        matches!(self.directory.call(request).await, Err(Error::Refused(Refusal::NoSuchFile { .. })))
+        match self.directory.call(request).await? {
+            Response::Share(share) => Ok(*share),
+            _ => Err(unexpected()),
+        }
     }
 
     /// The user is no longer in a group that was called `group` by then. The end of the membership says which group that

@@ -160,6 +160,8 @@ pub struct DownloadRow {
     pub group: GroupName,
     /// The share's name.
     pub name: FileName,
+    /// Its content.
+    pub file_id: FileId,
     /// The path in that folder, if it is one file of a folder.
     pub within: Option<String>,
     /// Where the file is, or will be.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::Choice;
 use super::picker::Strategy;
+use super::unlisted::Publication;
 use crate::error::Error;
 use crate::private_file;
 use crate::settings::limit::Limit;
@@ -60,6 +61,9 @@ pub(crate) struct Spec {
     /// If it is a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) folder: Option<FolderSpec>,
+    /// How it was published. Earlier releases did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) publication: Option<Publication>,
 }
 
 /// What there is to know of a folder besides.
@@ -86,12 +90,13 @@ pub(crate) struct Draft {
     pub(crate) strategy: Strategy,
     pub(crate) force: bool,
     pub(crate) folder: Option<FolderSpec>,
+    pub(crate) publication: Option<Publication>,
 }
 
 impl Draft {
     /// The download with number `n` to `directory`/`file_name`, whose unfinished file has no name yet.
     pub(crate) fn finish(self, n: u64, directory: PathBuf, file_name: OsString) -> Spec {
-        let Self { user, group, group_id, name, file_id, layout, sha1, strategy, force, folder } = self;
+        let Self { user, group, group_id, name, file_id, layout, sha1, strategy, force, folder, publication } = self;
         Spec {
             version: VERSION,
             n,
@@ -111,6 +116,7 @@ impl Draft {
             up: Limit::default(),
             down: Limit::default(),
             folder,
+            publication,
         }
     }
 }

@@ -17,6 +17,7 @@ use super::job::{Job, Opened};
 use super::manifest::{Sought, manifest, tree};
 use super::spec::{Draft, FolderSpec, Spec};
 use super::swarm::Seeded;
+use super::unlisted::Publication;
 use super::{DownloadId, Downloads, Strategy};
 use crate::error::Error;
 use crate::own_files;
@@ -55,7 +56,8 @@ impl Downloads {
     ) -> Result<DownloadId, Error> {
         let _one = self.0.starting.lock().await;
         let user = self.user()?;
-        let Found { info, head, begun, seeded } = self.find(&group, file).await?;
+        let Found { info, head, publication, begun, seeded } = self.find(&group, file).await?;
+        self.0.ground.shares.make_way(info.group_id, &info.name, info.file_id).await;
         if head.is_none() && !choice.is_all() {
             let text = format!("`{}` is a file, and not a folder of which something could be chosen", info.name);
             return Err(Error::InvalidArgument(text));
@@ -67,7 +69,7 @@ impl Downloads {
         })
         .await?;
         let outdated = match self.at(&destination.path()) {
-            Some(job) if is_outdated(&job, &info) => Some(job),
+            Some(job) if is_outdated(&job, &info, publication.as_ref()) => Some(job),
             Some(job) => return self.go_on(&job, &info, &choice).await,
             None => None,
         };
@@ -113,6 +115,7 @@ impl Downloads {
             strategy,
             force,
             folder,
+            publication,
         };
         let n = self.next_number();
         let specs = self.0.specs.clone();
@@ -186,10 +189,12 @@ impl Downloads {
     /// Asks the trackers all at once: over a long line, each question costs a round trip.
     async fn find(&self, group: &GroupName, file: FileSelector) -> Result<Found, Error> {
         let directory = &self.0.ground.directory;
+        let connection = directory.connection();
         match directory.open_share(group, file.clone()).await {
             Ok(OpenedShare { info, pieces, peers, ticket }) => {
-                let seeded = Seeded { peers: peers.into_vec(), ticket };
-                Ok(Found { info: info.file, head: info.tree, begun: pieces.into_vec(), seeded: Some(seeded) })
+                let seeded = Some(Seeded { peers: peers.into_vec(), ticket, connection });
+                let (file, head, begun) = (info.file.clone(), info.tree, pieces.into_vec());
+                Ok(Found { info: file, head, publication: Some(info.into()), begun, seeded })
             }
             Err(Error::OldTracker) => self.find_file(group, file).await,
             Err(error) => Err(error),
@@ -199,17 +204,20 @@ impl Downloads {
     /// The same of a tracker that knows no folders.
     async fn find_file(&self, group: &GroupName, file: FileSelector) -> Result<Found, Error> {
         let directory = &self.0.ground.directory;
+        let connection = directory.connection();
         match directory.open_file(group, file.clone()).await {
             Ok(OpenedFile { info, pieces, peers, ticket }) => {
-                let seeded = Seeded { peers: peers.into_vec(), ticket };
-                Ok(Found { info, head: None, begun: pieces.into_vec(), seeded: Some(seeded) })
+                let seeded = Some(Seeded { peers: peers.into_vec(), ticket, connection });
+                Ok(Found { info, head: None, publication: None, begun: pieces.into_vec(), seeded })
             }
             Err(Error::OldTracker) => {
                 let request = Request::FindFile { group: group.clone(), file };
                 // The ticket will be needed. If there is none, the discovery of peers will say why.
                 let (found, _) = tokio::join!(directory.call(request), directory.ticket(group));
                 match found? {
-                    Response::File(info) => Ok(Found { info, head: None, begun: Vec::new(), seeded: None }),
+                    Response::File(info) => {
+                        Ok(Found { info, head: None, publication: None, begun: Vec::new(), seeded: None })
+                    }
                     _ => Err(unexpected()),
                 }
             }
@@ -218,11 +226,16 @@ impl Downloads {
     }
 }
 
-/// Whether a download was of a version that nobody shares any more, and this is what has its name now.
-fn is_outdated(job: &Job, info: &FileInfo) -> bool {
-    let is_of_name =
-        (job.spec.group_id, &job.spec.name) == (info.group_id, &info.name) && job.spec.file_id != info.file_id;
-    is_of_name && matches!(job.progress.borrow().error, Some(Error::Withdrawn(_)))
+/// Whether a download was of a version that nobody shares any more, and this is what has its name now: then it gives way. So
+/// does one that nobody serves to a version that was published later; to an older one, which is all that a tracker that lags
+/// behind knows, it does not.
+fn is_outdated(job: &Job, info: &FileInfo, publication: Option<&Publication>) -> bool {
+    let spec = &job.spec;
+    if (spec.group_id, &spec.name) != (info.group_id, &info.name) || spec.file_id == info.file_id {
+        return false;
+    }
+    let is_later = publication.zip(spec.publication.as_ref()).is_some_and(|(new, old)| new.is_after(old));
+    matches!(job.progress.borrow().error, Some(Error::Withdrawn(_))) || (is_later && job.is_unserved())
 }
 
 /// Refuses files that would make the folder that they come to one of our own.
@@ -249,7 +262,81 @@ struct Found {
     info: FileInfo,
     /// If it is a folder.
     head: Option<TreeHead>,
+    /// How it was published, where the trackers say so.
+    publication: Option<Publication>,
     /// The first of its pieces.
     begun: Vec<PieceHash>,
     seeded: Option<Seeded>,
+}
+
+#[cfg(test)]
+mod tests {
+    use common::id::{FileId, GroupId, Sha1Digest, UserId};
+    use common::pieces::PieceLayout;
+
+    use super::*;
+    use crate::download::progress::State;
+
+    const LAB: GroupId = GroupId::new([9; 16]);
+
+    fn published(published: u64) -> Option<Publication> {
+        Some(Publication { published, uploader: "alice".parse().expect("a name") })
+    }
+
+    fn layout() -> PieceLayout {
+        PieceLayout::new(9, 16 << 10).expect("a layout")
+    }
+
+    fn job(publication: Option<Publication>) -> Job {
+        let draft = Draft {
+            user: UserId::new([1; 16]),
+            group: "lab".parse().expect("a name"),
+            group_id: LAB,
+            name: "z.bin".parse().expect("a name"),
+            file_id: FileId::new([1; 32]),
+            layout: layout(),
+            sha1: Sha1Digest::new([0; 20]),
+            strategy: Strategy::Rarest,
+            force: false,
+            folder: None,
+            publication,
+        };
+        Job::new(draft.finish(1, "/x".into(), "z.bin".into()), 0)
+    }
+
+    fn info(name: &str, content: u8) -> FileInfo {
+        let (name, uploader) = (name.parse().expect("a name"), "alice".parse().expect("a name"));
+        let (file_id, sha1) = (FileId::new([content; 32]), Sha1Digest::new([0; 20]));
+        FileInfo { group_id: LAB, name, file_id, layout: layout(), sha1, uploader }
+    }
+
+    #[test]
+    fn what_nobody_serves_gives_way_to_a_later_version_and_not_to_an_older_one() {
+        let (job, new) = (job(published(100)), info("z.bin", 2));
+        let gives_way = |info: &FileInfo, new: Option<Publication>| is_outdated(&job, info, new.as_ref());
+        job.progress.send_modify(|p| p.state = State::Waiting);
+        assert!(gives_way(&new, published(101)));
+        assert!(
+            !gives_way(&new, published(100)) && !gives_way(&new, published(99)),
+            "all that a lagging tracker knows"
+        );
+        assert!(!gives_way(&new, None) && !gives_way(&info("y.bin", 2), published(101)));
+        assert!(!gives_way(&info("z.bin", 1), published(101)), "it is the same");
+        for state in [State::Paused, State::Failed] {
+            job.progress.send_modify(|p| p.state = state);
+            assert!(!gives_way(&new, published(101)), "{state:?}");
+        }
+        job.progress.send_modify(|p| p.state = State::Downloading);
+        assert!(gives_way(&new, published(101)), "nobody drives it");
+        assert!(job.awaken() && !gives_way(&new, published(101)), "it comes");
+        job.progress.send_modify(|p| p.halt(State::Failed, Some(Error::Withdrawn("lab".parse().expect("a name")))));
+        assert!(gives_way(&new, None), "it was withdrawn");
+    }
+
+    #[test]
+    fn what_an_earlier_release_began_gives_way_only_when_it_was_withdrawn() {
+        let job = job(None);
+        job.progress.send_modify(|p| p.state = State::Waiting);
+        assert!(!is_outdated(&job, &info("z.bin", 2), published(101).as_ref()));
+    }
 }

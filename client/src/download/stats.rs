@@ -10,6 +10,9 @@ use common::id::{DeviceId, UserName};
 use super::progress::{PeerProgress, Progress, State, Waiting};
 use crate::transfer::meter::Meter;
 
+/// Why nobody comes whom the other tracker might name.
+const UNLISTED: &str = "the tracker that can be reached does not know this share; the other one may";
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct DownloadStats {
@@ -22,6 +25,8 @@ pub(crate) struct DownloadStats {
     waiting: Waiting,
     /// The trackers have said who seeds the file.
     asked: bool,
+    /// The tracker that answers does not know the share.
+    unlisted: bool,
     trouble: Option<String>,
 }
 
@@ -49,6 +54,7 @@ impl DownloadStats {
             meter: Meter::new(now, 0),
             waiting: Waiting { since: now, listed: false },
             asked: false,
+            unlisted: false,
             trouble: None,
         }
     }
@@ -90,7 +96,14 @@ impl DownloadStats {
     /// The trackers have said who seeds the file.
     pub(crate) fn answered(&mut self) {
         self.asked = true;
+        self.unlisted = false;
         self.trouble = None;
+    }
+
+    /// The tracker that answers does not know the share, and nothing is known of the other one.
+    pub(crate) fn unlisted(&mut self) {
+        self.answered();
+        self.unlisted = true;
     }
 
     /// What went wrong last, or that nothing is wrong.
@@ -113,6 +126,10 @@ impl DownloadStats {
         self.waiting.listed = moment.hopeful;
         let beginning = self.is_beginning(moment);
         progress.state = if moment.fruitful || beginning { State::Downloading } else { State::Waiting };
+        if progress.state == State::Waiting {
+            // Nothing comes: what did is not spread over the time since, nor over what comes later.
+            self.meter = Meter::new(now, self.received + moment.received);
+        }
         progress.have = self.have;
         progress.rate = self.meter.rate();
         progress.peers = self.shown();
@@ -140,6 +157,7 @@ impl DownloadStats {
             Some(trouble) => format!("no seeder can be used at the moment ({trouble})"),
             None if moment.served => "the seeders that are here have none of the missing pieces".to_owned(),
             None if moment.hopeful => "connecting to the seeders".to_owned(),
+            None if self.unlisted => UNLISTED.to_owned(),
             None => "no seeder of this file is online".to_owned(),
         }
     }
@@ -196,6 +214,40 @@ mod tests {
         let mut unreachable = DownloadStats::new(now, 0);
         unreachable.trouble(Some("no tracker".to_owned()));
         assert_eq!(state(&mut unreachable, moment(false, false, false)), State::Waiting);
+    }
+
+    #[test]
+    fn what_only_one_tracker_can_be_asked_about_and_it_does_not_know_is_said_to_be_so() {
+        let now = Instant::now();
+        let mut stats = DownloadStats::new(now, 5);
+        let mut progress = Progress::begun(100);
+        stats.unlisted();
+        stats.tell(now, &moment(false, false, false), &mut progress);
+        assert_eq!((progress.state, progress.reason.as_deref()), (State::Waiting, Some(UNLISTED)));
+        stats.answered();
+        stats.tell(now, &moment(false, false, false), &mut progress);
+        assert_eq!(progress.reason.as_deref(), Some("no seeder of this file is online"));
+    }
+
+    #[test]
+    fn nothing_comes_at_any_rate_while_it_waits() {
+        let (start, step) = (Instant::now(), std::time::Duration::from_millis(250));
+        let mut stats = DownloadStats::new(start, 0);
+        let mut progress = Progress::begun(1 << 30);
+        stats.answered();
+        let mut tell = |stats: &mut DownloadStats, ticks: u32, received, fruitful| {
+            let moment = Moment { received, ..moment(fruitful, fruitful, fruitful) };
+            stats.tell(start + ticks * step, &moment, &mut progress);
+            progress.rate
+        };
+        for tick in 1..=8 {
+            tell(&mut stats, tick, u64::from(tick) * 100_000, true);
+        }
+        assert!((390_000..=400_000).contains(&tell(&mut stats, 9, 900_000, true)));
+        stats.ended(900_000);
+        assert_eq!(tell(&mut stats, 10, 0, false), 0, "at once");
+        assert_eq!(tell(&mut stats, 70, 0, false), 0);
+        assert!((390_000..=400_000).contains(&tell(&mut stats, 71, 100_000, true)), "at once again");
     }
 
     #[test]

@@ -232,6 +232,8 @@ impl Driver {
         Task {
             group: spec.group.clone(),
             key: self.key(),
+            name: spec.name.clone(),
+            publication: spec.publication.clone(),
             strategy: spec.strategy,
             manifest: Arc::clone(manifest),
             disk: Arc::clone(disk),

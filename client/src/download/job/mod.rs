@@ -134,6 +134,15 @@ impl Job {
         self.driven.subscribe()
     }
 
+    /// Whether it waits for somebody who gives anything, or for somebody who drives it. One that the user let rest does not.
+    pub(crate) fn is_unserved(&self) -> bool {
+        match self.progress.borrow().state {
+            State::Waiting => true,
+            State::Downloading => !*self.driven.borrow(),
+            State::Paused | State::Complete | State::Failed => false,
+        }
+    }
+
     /// Waits until its driver has let go of everything, for at most `limit`; whether it has.
     pub(crate) async fn ended(&self, limit: Duration) -> bool {
         tokio::time::timeout(limit, self.asleep()).await.is_ok()
@@ -141,7 +150,7 @@ impl Job {
 
     /// Its line in the list.
     pub(crate) fn row(&self, names: &GroupNames) -> DownloadRow {
-        let Spec { n, group, group_id, name, folder, .. } = &self.spec;
+        let Spec { n, group, group_id, name, file_id, folder, .. } = &self.spec;
         let group = names.present(*group_id, group);
         let mut progress = self.progress.borrow().clone();
         if !*self.driven.borrow() && progress.state == State::Downloading {
@@ -149,7 +158,8 @@ impl Job {
             progress.reason = Some("it goes on in a client that stays, or when it is asked for again".to_owned());
         }
         let within = folder.as_ref().and_then(|folder| folder.choice.path.clone());
-        DownloadRow { n: DownloadId(*n), group, name: name.clone(), within, path: self.spec.path(), progress }
+        let (n, name, file_id, path) = (DownloadId(*n), name.clone(), *file_id, self.spec.path());
+        DownloadRow { n, group, name, file_id, within, path, progress }
     }
 
     fn wanted(&self) -> Wanted {

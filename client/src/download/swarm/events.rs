@@ -177,6 +177,10 @@ impl Swarm<'_> {
                 self.contacts.replace(now, rows);
                 self.stats.answered();
             }
+            News::Unlisted => {
+                self.contacts.replace(now, Vec::new());
+                self.stats.unlisted();
+            }
             News::Peer(row) => self.contacts.appeared(now, row),
             News::Ticket(ticket) => {
                 self.connections.values_mut().filter(|l| l.is_ready()).for_each(|l| l.renew(&ticket));

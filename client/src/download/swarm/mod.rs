@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use common::id::{DeviceId, GroupName};
+use common::id::{DeviceId, FileName, GroupName};
 use common::manifest::Manifest;
 use common::pieces::Bitfield;
 use common::task::TaskGroup;
@@ -37,6 +37,7 @@ use super::peer_discovery::{News, PeerDiscovery, Wish};
 use super::picker::{PeerKey, Picker, PieceState, Strategy};
 use super::progress::Progress;
 use super::stats::DownloadStats;
+use super::unlisted::Publication;
 use crate::error::Error;
 use crate::share::{Key, Known, Offer, Shares};
 use crate::trackers::Directory;
@@ -71,6 +72,8 @@ pub(crate) struct Ground {
 pub(crate) struct Seeded {
     pub(crate) peers: Vec<PeerRow>,
     pub(crate) ticket: Signed<Ticket>,
+    /// The connection to the tracker that was asked; another may have answered since.
+    pub(crate) connection: u64,
 }
 
 /// What is downloaded, and whereto.
@@ -78,6 +81,10 @@ pub(crate) struct Task {
     /// What the group was called once; which one it is says the key.
     pub(crate) group: GroupName,
     pub(crate) key: Key,
+    /// What the share is called there.
+    pub(crate) name: FileName,
+    /// How it was published, where that is known.
+    pub(crate) publication: Option<Publication>,
     pub(crate) strategy: Strategy,
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) disk: Arc<Disk>,
@@ -166,12 +173,14 @@ impl<'a> Swarm<'a> {
         let (news, mut news_in) = mpsc::channel(EVENTS);
         let mut swarm = Self::new(ground, task, told, events);
         let (_guard, fetches) = (swarm.group.guard(), swarm.fetches.guard());
-        if let Some(Seeded { peers, ticket }) = start {
+        let mut discovery = swarm.peer_discovery(news);
+        if let Some(Seeded { peers, ticket, connection }) = start {
             swarm.contacts.replace(Instant::now(), peers);
             swarm.ticket = Some(ticket);
             swarm.stats.answered();
+            discovery.note_listed(connection);
         }
-        swarm.group.spawn("peer_discovery", swarm.peer_discovery(news).run(swarm.ticket.clone()));
+        swarm.group.spawn("peer_discovery", discovery.run(swarm.ticket.clone()));
         if task.have.ones() > 0 {
             swarm.put_on_offer();
         }
@@ -226,6 +235,9 @@ impl<'a> Swarm<'a> {
             names: self.ground.shares.group_names().clone(),
             group_id: self.task.key.group,
             file_id: self.task.key.file_id,
+            name: self.task.name.clone(),
+            publication: self.task.publication.clone(),
+            listed_at: None,
             wishes: self.wishes.subscribe(),
             news,
         }

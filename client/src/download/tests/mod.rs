@@ -10,6 +10,7 @@ mod revocation_gossip;
 mod slow;
 mod start;
 mod striped_peer;
+mod unlisted;
 mod waiting;
 mod whole;
 

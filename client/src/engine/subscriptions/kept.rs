@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::id::{FileId, FileName, GroupId, GroupName, UserId};
+use common::ticket::UnixSeconds;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -67,11 +68,14 @@ pub(super) struct Item {
     /// When it may be tried again, in seconds since 1970.
     #[serde(default)]
     pub(super) not_before: u64,
+    /// When it was published, by the trackers' clock. Earlier releases did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) published: Option<UnixSeconds>,
 }
 
 impl From<super::Found> for Item {
-    fn from(super::Found { name, file_id }: super::Found) -> Self {
-        Self { name, file_id, tries: 0, not_before: 0 }
+    fn from(super::Found { name, file_id, published }: super::Found) -> Self {
+        Self { name, file_id, tries: 0, not_before: 0, published: Some(published) }
     }
 }
 
@@ -80,8 +84,8 @@ impl From<super::Found> for Item {
 pub(super) enum Added {
     /// It is there now, under this number.
     New(u64),
-    /// It was there already, under number `n`; so many items are to come besides.
-    Extended { n: u64, items: u64 },
+    /// It was there already, under number `n`; so many items are to come besides, and so many shares need not.
+    Extended { n: u64, items: u64, here: u64 },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -150,18 +154,21 @@ impl Subscriptions {
         self.locked().subscriptions.iter().filter(|s| s.user == user).cloned().collect()
     }
 
-    /// Adds one under the next number; or where there is the same already, what `new` has waiting to that one, if it
-    /// `extends`. Blocks on the disk.
+    /// Adds one under the next number; or where there is the same already, what `new` has waiting to that one, if it is to be
+    /// extended: of the shares that are here so many lie `inside` its directory then. Blocks on the disk.
     ///
     /// # Errors
     /// When there is the same already and it does not extend, there are too many, or the disk refuses.
-    pub(super) fn add(&self, new: Subscription, extends: bool) -> Result<Added, Error> {
+    pub(super) fn add(&self, new: Subscription, inside: Option<u64>) -> Result<Added, Error> {
         let added = self.save(|stored| {
             let is_same = |s: &&mut Subscription| {
                 (s.user, s.group_id, &s.glob, &s.destination) == (new.user, new.group_id, &new.glob, &new.destination)
             };
             if let Some(same) = stored.subscriptions.iter_mut().find(is_same) {
-                return if extends { Ok(same.extend(new.waiting)) } else { Err(already_there(same.n)) };
+                return match inside {
+                    Some(inside) => Ok(same.extend(new.waiting, new.here, inside)),
+                    None => Err(already_there(same.n)),
+                };
             }
             if stored.subscriptions.iter().filter(|s| s.user == new.user).count() >= MAX_SUBSCRIPTIONS {
                 return Err(too_many());
@@ -218,12 +225,16 @@ impl Subscriptions {
 }
 
 impl Subscription {
-    /// Has these items come as well, but for those that are to come anyway.
-    fn extend(&mut self, items: Vec<Item>) -> Added {
+    /// Has these items come as well, but for those that are to come anyway. What is `here` need not; but of that, what lies
+    /// `inside` the directory has come by this subscription, as far as it has fetched so many.
+    fn extend(&mut self, items: Vec<Item>, here: u64, inside: u64) -> Added {
+        let here = here.saturating_sub(inside.min(self.fetched));
+        // It may have counted some of them before, and never counts one twice.
+        self.here = self.here.max(here);
         let before = self.waiting.len();
         let mut known: HashSet<_> = self.waiting.iter().map(|item| (item.name.clone(), item.file_id)).collect();
         self.waiting.extend(items.into_iter().filter(|item| known.insert((item.name.clone(), item.file_id))));
-        Added::Extended { n: self.n, items: (self.waiting.len() - before) as u64 }
+        Added::Extended { n: self.n, items: (self.waiting.len() - before) as u64, here }
     }
 
     /// What was wrong with `name` is over.
@@ -277,20 +288,20 @@ mod tests {
         let all = Subscriptions::open(dir.path()).expect("opened");
         let (alice, bob) = (UserId::new([1; 16]), UserId::new([2; 16]));
         let other = Subscription { glob: None, ..new(1) };
-        let add = |new: Subscription| all.add(new, false);
+        let add = |new: Subscription| all.add(new, None);
         assert_eq!((add(new(1)).expect("saved"), add(other.clone()).expect("saved")), (Added::New(1), Added::New(2)));
         let twice = add(other).expect_err("the same").to_string();
         assert!(twice.contains("subscription 2 is the same") && twice.contains("--existing"), "{twice}");
         assert!(all.remove(bob, 2).expect("not hers").is_none());
         assert!(all.remove(alice, 2).expect("saved").is_some());
-        let item =
-            Item { name: "a.bin".parse().expect("a name"), file_id: FileId::new([7; 32]), tries: 1, not_before: 5 };
+        let (name, file_id) = ("a.bin".parse().expect("a name"), FileId::new([7; 32]));
+        let item = Item { name, file_id, tries: 1, not_before: 5, published: Some(9) };
         all.change(1, |s| s.waiting.push(item.clone())).expect("saved");
         all.change(2, |s| s.fetched = 9).expect("it is gone");
         let again = Subscriptions::open(dir.path()).expect("opened");
         assert_eq!(again.of(alice), [Subscription { n: 1, waiting: vec![item], ..new(1) }]);
         assert!(again.of(bob).is_empty());
-        assert_eq!(again.add(new(2), false).expect("saved"), Added::New(3));
+        assert_eq!(again.add(new(2), None).expect("saved"), Added::New(3));
     }
 
     #[test]
@@ -302,15 +313,44 @@ mod tests {
             file_id: FileId::new([7; 32]),
             tries: 0,
             not_before: 0,
+            published: None,
         };
         let with = |names: &[&str]| Subscription { waiting: names.iter().map(|name| item(name)).collect(), ..new(1) };
-        assert_eq!(all.add(with(&["a"]), true).expect("saved"), Added::New(1));
+        assert_eq!(all.add(with(&["a"]), Some(0)).expect("saved"), Added::New(1));
         all.change(1, |s| s.waiting[0].tries = 3).expect("saved");
-        assert_eq!(all.add(with(&["a", "b", "c"]), true).expect("saved"), Added::Extended { n: 1, items: 2 });
-        assert_eq!(all.add(with(&["b"]), true).expect("saved"), Added::Extended { n: 1, items: 0 });
+        assert_eq!(
+            all.add(with(&["a", "b", "c"]), Some(0)).expect("saved"),
+            Added::Extended { n: 1, items: 2, here: 0 }
+        );
+        assert_eq!(all.add(with(&["b"]), Some(0)).expect("saved"), Added::Extended { n: 1, items: 0, here: 0 });
         let tried = Item { tries: 3, ..item("a") };
         let expected = Subscription { n: 1, waiting: vec![tried, item("b"), item("c")], ..new(1) };
         assert_eq!(Subscriptions::open(dir.path()).expect("opened").of(alice), [expected]);
+    }
+
+    #[test]
+    fn what_is_here_when_one_is_extended_is_counted_once_and_not_as_what_it_has_fetched() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (alice, all) = (UserId::new([1; 16]), Subscriptions::open(dir.path()).expect("opened"));
+        all.add(new(1), None).expect("saved");
+        let extend = |here: u64, inside: u64| {
+            let added = all.add(Subscription { here, ..new(1) }, Some(inside)).expect("saved");
+            let Added::Extended { here: told, .. } = added else { panic!("{added:?}") };
+            (told, all.of(alice)[0].here)
+        };
+        assert_eq!(extend(2, 0), (2, 2), "elsewhere");
+        assert_eq!(extend(2, 0), (2, 2), "the same again");
+        assert_eq!(extend(3, 1), (3, 3), "one was put there by hand");
+        all.change(1, |s| s.fetched = 4).expect("saved");
+        assert_eq!(extend(7, 5), (3, 3), "four of the five inside it has fetched");
+        assert_eq!(extend(4, 4), (0, 3), "and shares may have gone since");
+    }
+
+    #[test]
+    fn items_of_an_earlier_release_are_read() {
+        let text = format!(r#"{{"name":"a.bin","file_id":"{}","tries":2}}"#, FileId::new([7; 32]));
+        let item: Item = serde_json::from_str(&text).expect("read");
+        assert_eq!((item.tries, item.published), (2, None));
     }
 
     #[test]
@@ -319,22 +359,22 @@ mod tests {
         let all = Subscriptions::open(dir.path()).expect("opened");
         let numbered = |n: usize| Subscription { destination: PathBuf::from(format!("/{n}")), ..new(1) };
         for n in 0..MAX_SUBSCRIPTIONS {
-            all.add(numbered(n), false).expect("saved");
+            all.add(numbered(n), None).expect("saved");
         }
-        let refused = all.add(numbered(MAX_SUBSCRIPTIONS), true).expect_err("too many").to_string();
+        let refused = all.add(numbered(MAX_SUBSCRIPTIONS), Some(0)).expect_err("too many").to_string();
         assert!(refused.contains("which is the most"), "{refused}");
-        assert_eq!(all.add(numbered(0), true).expect("saved"), Added::Extended { n: 1, items: 0 });
-        assert!(all.add(new(2), false).is_ok(), "another user's are not counted");
+        assert_eq!(all.add(numbered(0), Some(0)).expect("saved"), Added::Extended { n: 1, items: 0, here: 0 });
+        assert!(all.add(new(2), None).is_ok(), "another user's are not counted");
     }
 
     #[test]
     fn what_cannot_be_saved_is_as_it_was() {
         let dir = tempfile::tempdir().expect("a directory");
         let (alice, all) = (UserId::new([1; 16]), Subscriptions::open(dir.path()).expect("opened"));
-        all.add(new(1), false).expect("saved");
+        all.add(new(1), None).expect("saved");
         dir.close().expect("removed");
         let other = Subscription { glob: None, ..new(1) };
-        assert!(all.add(other, false).is_err() && all.change(1, |s| s.fetched = 9).is_err());
+        assert!(all.add(other, None).is_err() && all.change(1, |s| s.fetched = 9).is_err());
         assert_eq!(all.of(alice), [Subscription { n: 1, ..new(1) }]);
     }
 

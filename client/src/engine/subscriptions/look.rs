@@ -63,8 +63,11 @@ impl Known {
             let mark = pair(row.mark);
             !self.marks.contains(&mark) && self.floor.is_none_or(|floor| mark >= floor)
         };
-        let new = rows.iter().rev().filter(is_new).filter_map(shared);
-        let new = new.map(|Shared { name, file_id, .. }| Found { name: name.clone(), file_id });
+        let found = |row: &NewsRow| {
+            let Shared { name, file_id, .. } = shared(row)?;
+            Some(Found { name: name.clone(), file_id, published: row.mark.at() })
+        };
+        let new = rows.iter().rev().filter(is_new).filter_map(found);
         let cut = cut.map(pair);
         // If nothing that was known is among the last ones, some may have come and gone from there between the looks.
         let is_gap = cut.is_some_and(|cut| self.marks.last().is_none_or(|last| *last < cut));
@@ -106,7 +109,11 @@ impl Engine {
             };
             after = rows.last().map(|row| row.file.name.clone());
             let late = rows.into_vec().into_iter().filter(|row| row.published >= since);
-            found.extend(late.map(|ShareRow { file, .. }| Found { name: file.name, file_id: file.file_id }));
+            found.extend(late.map(|ShareRow { file, published, .. }| Found {
+                name: file.name,
+                file_id: file.file_id,
+                published,
+            }));
             if !more || after.is_none() {
                 return Ok(found);
             }

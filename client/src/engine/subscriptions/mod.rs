@@ -8,9 +8,11 @@ mod kept;
 mod look;
 pub(super) mod run;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use common::id::{FileId, FileName, GroupId, GroupName};
+use common::ticket::UnixSeconds;
 
 pub use self::kept::Subscriptions;
 use self::kept::{Added, Item, Subscription};
@@ -26,6 +28,8 @@ use crate::share::blocking;
 struct Found {
     name: FileName,
     file_id: FileId,
+    /// By the trackers' clock.
+    published: UnixSeconds,
 }
 
 impl Engine {
@@ -47,7 +51,9 @@ impl Engine {
         let fits = |found: &Found| glob.as_ref().is_none_or(|glob| glob.fits(found.name.as_str()));
         let has = self.here(group_id);
         let (here, waiting): (Vec<_>, Vec<_>) =
-            wanted.into_iter().filter(fits).partition(|found| has.contains(&found.file_id));
+            wanted.into_iter().filter(fits).partition(|found| has.contains_key(&found.file_id));
+        let is_inside = |found: &&Found| has.get(&found.file_id).is_some_and(|path| path.starts_with(&destination));
+        let inside = here.iter().filter(is_inside).count() as u64;
         let here = here.len() as u64;
         let new = Subscription {
             n: 0,
@@ -65,9 +71,9 @@ impl Engine {
         };
         let all = self.subscriptions.clone();
         let wanted = new.waiting.len() as u64;
-        let (n, waiting, extended) = match blocking(move || all.add(new, existing)).await? {
-            Added::New(n) => (n, wanted, false),
-            Added::Extended { n, items } => (n, items, true),
+        let (n, waiting, here, extended) = match blocking(move || all.add(new, existing.then_some(inside))).await? {
+            Added::New(n) => (n, wanted, here, false),
+            Added::Extended { n, items, here } => (n, items, here, true),
         };
         let acts = self.stays();
         Ok(Outcome::Subscribed(Subscribed { n, group, glob: text, destination, waiting, here, acts, extended }))
@@ -99,10 +105,10 @@ impl Engine {
         Ok(Outcome::Unsubscribed { n, group })
     }
 
-    /// What this device shares in a group, whole.
-    fn here(&self, group: GroupId) -> std::collections::HashSet<FileId> {
-        let own = self.shares.list().unwrap_or_default();
-        own.into_iter().filter(|share| share.here && share.group_id == group).map(|share| share.file_id).collect()
+    /// What this device shares in a group, whole, and where it lies.
+    fn here(&self, group: GroupId) -> HashMap<FileId, PathBuf> {
+        let own = self.shares.list().unwrap_or_default().into_iter();
+        own.filter(|share| share.here && share.group_id == group).map(|share| (share.file_id, share.path)).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::file_names::TRACKER_INFO;
 use common::id::{FileId, FileName, GroupId, GroupName, UserId};
-use common::wire::client::{FileSelector, Push, Request, Response};
+use common::wire::client::{FileSelector, Push, Request, Response, ShareInfo};
 use common::wire::refusal::Refusal;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -26,7 +26,7 @@ use crate::engine::arrange::Glob;
 use crate::engine::missed::follow::concerns;
 use crate::engine::news::{Happening, News};
 use crate::engine::{Engine, Event};
-use crate::error::Error;
+use crate::error::{Error, unexpected};
 use crate::own_files;
 use crate::share::blocking;
 
@@ -194,7 +194,7 @@ impl Worker {
                 && seen.insert((found.name.clone(), found.file_id))
         };
         new.retain(wanted);
-        let (had, new): (Vec<Found>, Vec<Found>) = new.into_iter().partition(|found| here.contains(&found.file_id));
+        let (had, new): (Vec<Found>, Vec<Found>) = new.into_iter().partition(|found| here.contains_key(&found.file_id));
         // What is named once more was perhaps fetched by this one.
         let had = had.iter().filter(|found| fresh.contains(&found.file_id)).count() as u64;
         let items: Vec<Item> = new.into_iter().map(Item::from).collect();
@@ -359,7 +359,7 @@ impl Worker {
 /// Fetches one item, to the end.
 async fn fetch(engine: &Engine, of: &Subscription, item: &Item) -> End {
     // After a kill, or because it was fetched by hand or by another subscription.
-    if engine.here(of.group_id).contains(&item.file_id) {
+    if engine.here(of.group_id).contains_key(&item.file_id) {
         return End::Here;
     }
     if !of.destination.is_dir() {
@@ -381,22 +381,27 @@ async fn fetch(engine: &Engine, of: &Subscription, item: &Item) -> End {
     // To another subscription's directory, say, and nobody who has it is there.
     let is_coming = |row: &&DownloadRow| {
         let is_alive = matches!(row.progress.state, State::Downloading | State::Waiting);
-        is_alive && row.path != path && row.name == item.name && row.group == group
+        is_alive && row.path != path && row.file_id == item.file_id && row.group == group
     };
     if let Some(row) = downloads.iter().find(is_coming) {
         let text = format!("it is coming to {} already", crate::error::shown(&row.path));
         return End::Later(Error::InvalidArgument(text));
     }
+    let file = match selector(engine, &group, item).await {
+        Ok(file) => file,
+        Err(end) => return end,
+    };
     // A place is for what can come.
     if nobody_has(engine, &group, item).await {
         tokio::time::sleep(PACE).await;
         return End::Absent;
     }
-    let file = FileSelector::Name(item.name.clone());
     engine.trackers.serve_at(engine.shares.listen_addr());
     let started =
         engine.downloads.start_some(group, file, Choice::default(), &of.destination, Strategy::Rarest, false).await;
     match started {
+        // What has taken its place meanwhile is an item of its own.
+        Ok(id) if engine.downloads.row(id).is_some_and(|row| row.file_id != item.file_id) => End::Later(taken()),
         Ok(id) => finished(engine, id).await,
         Err(e @ Error::Refused(Refusal::NoSuchFile { .. })) => {
             if engine.trackers.is_apart() {
@@ -414,15 +419,54 @@ async fn fetch(engine: &Engine, of: &Subscription, item: &Item) -> End {
     }
 }
 
-/// Whether this is shared, and nobody who has it is there.
+/// How this content is asked for now.
+///
+/// # Errors
+/// How it ends where another content has its name: that is another item, and not fetched for this one.
+async fn selector(engine: &Engine, group: &GroupName, item: &Item) -> Result<FileSelector, End> {
+    let is_apart = engine.trackers.is_apart();
+    let by_name = FileSelector::Name(item.name.clone());
+    let named = match find(engine, group, by_name.clone()).await {
+        Ok(named) if named.file.file_id == item.file_id => return Ok(by_name),
+        Ok(named) => Some(named),
+        Err(Error::Refused(Refusal::NoSuchFile { .. })) => None,
+        // Whatever that is, the start of the download meets it, too.
+        Err(_) => return Ok(by_name),
+    };
+    // Told apart by another name, since the trackers have met.
+    if let Ok(by_content) = format!("id:{}", item.file_id).parse::<FileSelector>()
+        && find(engine, group, by_content.clone()).await.is_ok()
+    {
+        return Ok(by_content);
+    }
+    match named {
+        None => Ok(by_name),
+        Some(named) if is_replaced(item, &named, is_apart) => Err(End::Over),
+        Some(_) => Err(End::Later(taken())),
+    }
+}
+
+/// Whether what has the name of an item that is not listed has taken its place. A tracker that lags behind the other one may
+/// only know the older version.
+fn is_replaced(item: &Item, named: &ShareInfo, is_apart: bool) -> bool {
+    !is_apart || item.published.is_some_and(|published| named.published > published)
+}
+
+async fn find(engine: &Engine, group: &GroupName, file: FileSelector) -> Result<ShareInfo, Error> {
+    match engine.trackers.call(Request::FindShare { group: group.clone(), file }).await? {
+        Response::Share(share) => Ok(*share),
+        _ => Err(unexpected()),
+    }
+}
+
+/// Whether nobody is there who has this, which is shared.
 async fn nobody_has(engine: &Engine, group: &GroupName, item: &Item) -> bool {
     let request = Request::FindPeers { group: group.clone(), file_id: item.file_id };
     if !matches!(engine.trackers.call(request).await, Ok(Response::Peers(peers)) if peers.is_empty()) {
         return false;
     }
-    let request = Request::FindShare { group: group.clone(), file: FileSelector::Name(item.name.clone()) };
-    let share = engine.trackers.call(request).await;
-    matches!(share, Ok(Response::Share(share)) if share.file.file_id == item.file_id)
+    let Ok(content) = format!("id:{}", item.file_id).parse() else { return false };
+    find(engine, group, content).await.is_ok()
 }
 
 /// What the group is called now, if that means it; else its reference, which always does.
@@ -432,6 +476,10 @@ async fn name_of(engine: &Engine, of: &Subscription) -> GroupName {
         Ok(id) if id == of.group_id => present,
         _ => of.group.reference(of.group_id),
     }
+}
+
+fn taken() -> Error {
+    Error::InvalidArgument("another version has its name at the tracker that answers".to_owned())
 }
 
 fn paused() -> Error {
@@ -448,6 +496,10 @@ async fn finished(engine: &Engine, id: DownloadId) -> End {
             let now = progress.borrow_and_update();
             if now.done.is_some() {
                 return End::Fetched;
+            }
+            // What has taken its place is an item of its own.
+            if matches!(now.error, Some(Error::Withdrawn(_))) {
+                return End::Over;
             }
             if now.state == State::Failed {
                 let unknown = || Error::Internal(now.reason.clone().unwrap_or_else(|| "it has failed".to_owned()));
@@ -486,5 +538,38 @@ async fn gone(engine: &Engine, id: DownloadId) {
             return;
         }
         change.await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::id::{GroupId, Sha1Digest};
+    use common::pieces::PieceLayout;
+    use common::wire::client::FileInfo;
+
+    use super::*;
+
+    #[test]
+    fn an_item_is_given_up_for_a_later_version_and_by_one_tracker_alone_for_no_other() {
+        let name: FileName = "z.bin".parse().expect("a name");
+        let item =
+            |published| Item { name: name.clone(), file_id: FileId::new([1; 32]), tries: 0, not_before: 0, published };
+        let named = |published| ShareInfo {
+            file: FileInfo {
+                group_id: GroupId::new([9; 16]),
+                name: name.clone(),
+                file_id: FileId::new([2; 32]),
+                layout: PieceLayout::new(9, 16 << 10).expect("a layout"),
+                sha1: Sha1Digest::new([0; 20]),
+                uploader: "alice".parse().expect("a name"),
+            },
+            tree: None,
+            published,
+        };
+        assert!(is_replaced(&item(Some(100)), &named(101), true));
+        for (published, of_item) in [(100, Some(100)), (99, Some(100)), (101, None)] {
+            assert!(!is_replaced(&item(of_item), &named(published), true), "{published} {of_item:?}");
+            assert!(is_replaced(&item(of_item), &named(published), false), "by the word of both");
+        }
     }
 }
