@@ -129,7 +129,7 @@ async fn serve_or_attach(args: &Args, list: Listed) -> Result<u8, Error> {
     }
     loop {
         let tasks = TaskGroup::new();
-        let end = match neighbour(args, &tasks).await? {
+        let end = match neighbour(args, manner, &tasks).await? {
             Neighbour::None(data_dir) => {
                 let served = serve(args, info, &data_dir, (manner, &mut lines), &tasks, &mut signals).await;
                 stop(&tasks).await;
@@ -177,7 +177,7 @@ struct Attachment {
 }
 
 /// Takes the data directory, or attaches to who has it; waits a while for one that has just started or is about to end.
-async fn neighbour(args: &Args, tasks: &TaskGroup) -> Result<Neighbour, Error> {
+async fn neighbour(args: &Args, manner: Manner, tasks: &TaskGroup) -> Result<Neighbour, Error> {
     let until = Instant::now() + NEIGHBOUR;
     loop {
         let data_dir = match DataDir::open(&args.data_dir())? {
@@ -186,7 +186,7 @@ async fn neighbour(args: &Args, tasks: &TaskGroup) -> Result<Neighbour, Error> {
         };
         let socket = socket::path_for(&data_dir, socket::runtime_dir().as_deref());
         let opened = match &socket {
-            Ok(socket) => Attached::open(socket, tasks).await,
+            Ok(socket) => Attached::open(socket, manner == Manner::Stay, tasks).await,
             Err(e) => return Err(in_use(&data_dir, e)),
         };
         match opened {
@@ -229,7 +229,7 @@ async fn serve(
     engine.set_invited(args.invitation()?);
     let service: Arc<dyn Service> = Arc::<Engine>::clone(&engine);
     signals.end_with(service.ended());
-    front.listen(&service, args.json, tasks);
+    front.listen(&service, args, tasks);
     if let Some(address) = args.web {
         say_page(&front, &page.open(address).await?);
     }
@@ -292,7 +292,7 @@ async fn attach(
     front.log();
     let service: Arc<dyn Service> = Arc::<Attached>::clone(&attached);
     signals.end_with(service.ended());
-    front.listen(&service, args.json, tasks);
+    front.listen(&service, args, tasks);
     listening.begin(tasks);
     if args.web.is_some() {
         match service.run(Command::Web, Call::unwatched(false)).await {

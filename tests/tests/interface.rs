@@ -188,6 +188,42 @@ fn scripts_come_from_files_and_pipes_and_go_on_only_if_asked() {
 }
 
 #[test]
+fn a_script_may_begin_with_a_byte_order_mark() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    std::fs::write(alice.home().join("script"), "\u{feff}whoami\nlist_groups\n").unwrap();
+    let mut from_file = Process::start(alice.command().args(["--json", "-f", "script"]));
+    assert_eq!(from_file.wait(PATIENCE).code(), Some(0), "{from_file:?}");
+    let mut piped = Process::start(alice.command().arg("--json"));
+    piped.type_line("\u{feff}whoami");
+    piped.end_input();
+    assert_eq!(piped.wait(PATIENCE).code(), Some(0), "{piped:?}");
+    assert!(from_file.stdout.text().contains("alice") && piped.stdout.text().contains("alice"));
+}
+
+#[test]
+fn a_script_that_cannot_be_read_is_named_and_exit_status_2() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    std::fs::create_dir(alice.home().join("scripts")).unwrap();
+    // The second can be opened, and its first bytes cannot be read.
+    let scripts = if cfg!(target_os = "linux") { &["scripts", "/proc/self/mem"][..] } else { &["scripts"] };
+    for script in scripts {
+        let run = |options: &[&str]| {
+            let out = alice.command().args(["-f", script]).args(options).output().unwrap();
+            (out.status.code(), String::from_utf8(out.stderr).unwrap(), String::from_utf8(out.stdout).unwrap())
+        };
+        for options in [&[][..], &["--keep-going"], &["--stay", "--keep-going"]] {
+            let (code, said, _) = run(options);
+            assert!(code == Some(2) && said.contains(script), "{script} {options:?}: {code:?} {said}");
+        }
+        let (code, _, said) = run(&["--json"]);
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!((code, &said["error"]["code"], &said["command"]), (Some(2), &"io".into(), &serde_json::Value::Null));
+    }
+}
+
+#[test]
 fn two_clients_in_one_directory_do_not_disturb_each_other_and_one_data_directory_has_one_engine() {
     let cluster = Cluster::start(1);
     let alice = cluster.user("alice");

@@ -248,6 +248,23 @@ fn mistakes_are_met_with_the_nearest_command_and_the_usage() {
 }
 
 #[test]
+fn a_page_of_a_search_that_is_not_there_is_called_that() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    random_file(&alice.home().join("measured.bin"), 1000).unwrap();
+    alice.ok(&["create_group lab", "upload_file measured.bin lab"]);
+    let mut t = AtPrompt::open(&alice);
+    t.until("her name", |t| t.line().trim_end().ends_with("alice@shoal>"));
+    t.enter("search measured --page 9");
+    t.until_text("there is no page 9;");
+    t.enter("search unmeasured");
+    t.until_text("nothing in your groups has all of these words");
+    t.enter("quit");
+    assert_eq!(t.exit_code(), 0);
+    assert_eq!(alice.ok(&["search measured --page 9"]), serde_json::json!({ "hits": [], "more": false }));
+}
+
+#[test]
 fn pasted_lines_run_one_after_the_other_and_their_passwords_are_not_kept() {
     let cluster = Cluster::start(1);
     let alice = cluster.user("alice");
@@ -320,15 +337,17 @@ fn in_a_dumb_terminal_an_interrupted_password_swallows_no_line() {
     let cluster = Cluster::start(1);
     let alice = cluster.client("alice");
     let mut t = AtPrompt::open_as("dumb", COLS, &alice, alice.command());
-    t.until_prompt();
+    // It is not drawn again below what is told meanwhile.
+    let prompts = |t: &AtPrompt, n: usize| t.until("a prompt", |t| t.text().matches("shoal>").count() >= n);
+    prompts(&t, 1);
     t.press("login alice\r");
     t.until("the question", |t| t.line().contains("password of alice"));
     t.press("half-a-passw\x03");
-    t.until_prompt();
+    prompts(&t, 2);
     t.press("help whoami\r");
     t.until_text("Show who is logged in");
     assert!(!t.text().contains("half-a"), "{}", t.text());
-    t.until_prompt();
+    prompts(&t, 3);
     t.press("quit\r");
     assert_eq!(t.exit_code(), 0);
 }

@@ -447,6 +447,55 @@ fn a_prompt_asks_before_it_ends_those_that_are_attached_to_it() {
     assert_eq!(exit_code(alone), 0);
 }
 
+/// A client that is to stay, attached to the one that runs, once it has nothing more to do there.
+fn successor(client: &Client) -> Process {
+    let waiting = Process::start(client.command().args(["--stay", "-c", "whoami"]));
+    let waits = waiting.stderr.wait_for(PATIENCE, |l| l.contains("staying to take its place").then_some(()));
+    assert!(waits.is_some(), "{waiting:?}");
+    waiting
+}
+
+fn assert_serves(successor: &Process, client: &Client) {
+    let serves = successor.stderr.wait_for(PATIENCE, |l| l.contains("staying to seed").then_some(()));
+    assert!(serves.is_some(), "{successor:?}");
+    assert_eq!(client.ok(&["whoami"])["user"], client.name());
+}
+
+#[test]
+fn a_prompt_ends_unasked_where_who_is_attached_takes_its_place() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    let mut holder = at_prompt(&alice);
+    holder.until("her name", |t| t.line().trim_end().ends_with("alice@shoal>"));
+    let successor = successor(&alice);
+    // Another one does end with it, and is counted alone.
+    let mut attached = Process::start(alice.command().arg("--json"));
+    attached.type_line("whoami");
+    assert!(attached.stdout.wait_for(PATIENCE, |l| l.contains("alice").then_some(())).is_some());
+    holder.press("quit\r");
+    holder.until_text("1 other client is attached to this one");
+    holder.press("n\r");
+    holder.until("the prompt again", |t| t.line().trim_end().ends_with("alice@shoal>"));
+    attached.end_input();
+    assert_eq!(attached.wait(PATIENCE).code(), Some(0));
+    holder.press("quit\r");
+    assert_eq!(exit_code(holder), 0);
+    assert_serves(&successor, &alice);
+}
+
+#[test]
+fn a_script_ends_where_who_is_attached_takes_its_place() {
+    let cluster = Cluster::start(1);
+    let alice = cluster.user("alice");
+    let mut first = Process::start(alice.command().arg("--json"));
+    first.type_line("whoami");
+    assert!(first.stdout.wait_for(PATIENCE, |l| l.contains("alice").then_some(())).is_some());
+    let successor = successor(&alice);
+    first.end_input();
+    assert_eq!(first.wait(PATIENCE).code(), Some(0), "{first:?}");
+    assert_serves(&successor, &alice);
+}
+
 #[test]
 fn a_link_from_a_client_that_does_not_stay_says_so() {
     let cluster = Cluster::start(1);

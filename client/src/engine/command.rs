@@ -219,7 +219,7 @@ pub enum Command {
         /// Which group; or a link, perhaps with `/` and a path, in place of group and folder
         #[arg(value_name = "group")]
         group: GroupName,
-        /// Which folder: its name, or `id:` and at least 8 digits of its id; with `/` and a path, a folder in it
+        /// Which folder: its name, or `id:` and at least 8 digits of its id; with `/` and a path, what is there in it
         #[arg(id = "folder", value_name = "folder")]
         folder: Option<ShareFile>,
         /// By name, or the largest, newest or most seeded first; in a folder by name or size

@@ -9,14 +9,14 @@ use common::tree::{Entry, Node, Tree, TreePath};
 use common::wire::client::{Request, Response};
 
 use super::arrange::{SortBy, Wanted};
-use super::command::ShareFile;
+use super::command::{ShareFile, as_argument};
 use super::outcome::{Kind, Outcome, TreeRow};
 use super::{Engine, Error, unexpected};
 use crate::download::chooses;
 use crate::share::blocking;
 
 impl Engine {
-    /// The files of a folder, or of a folder in it, as far as they are wanted.
+    /// The files of a folder, or of a folder in it, as far as they are wanted; or one file in it.
     pub(super) async fn list_folder(
         &self,
         group: GroupName,
@@ -28,26 +28,37 @@ impl Engine {
         let request = Request::FindShare { group: group.clone(), file: folder.share };
         let Response::Share(share) = self.trackers.call(request).await? else { return Err(unexpected()) };
         let Some(head) = share.tree else {
-            let text = format!("`{}` is a file, and not a folder with something in it", share.file.name);
-            return Err(Error::InvalidArgument(text));
+            let name = share.file.name;
+            return Err(Error::InvalidArgument(format!(
+                "`{name}` is a file, and not a folder with something in it; `info {group} {}` shows more of it",
+                as_argument(name.as_str())
+            )));
         };
         let tree = self.downloads.tree(&group, &share.file, &head).await?;
         let within = folder.path.as_ref().map_or("", TreePath::as_str);
         let name = share.file.name;
-        let part = tree.under(within);
-        let is_empty_folder =
-            || tree.find(within).and_then(|at| tree.get(at)).map(|n| n.entry) == Some(Entry::EmptyFolder);
-        if part.is_empty() && !within.is_empty() && !is_empty_folder() {
+        let Some(part) = part_at(&tree, within) else {
             return Err(Error::InvalidArgument(format!(
-                "there is no folder `{}` in `{name}`; `list_files {group} {name}` shows what there is",
+                "there is nothing at `{}` in `{name}`; `list_files {group} {}` shows what there is",
                 Escaped(within),
+                as_argument(name.as_str()),
             )));
-        }
+        };
         // Beside the runtime: a tree may have a million entries.
         let listed = blocking(move || Ok(wanted.of(&tree, part)));
         let Listed { size, entries, files, total } = listed.await?;
         Ok(Outcome::Tree { group, name, size, entries, files, total })
     }
+}
+
+/// What is at `within`: what a folder there has in it, the file, or nothing of an empty folder. `None` if there is no such path.
+fn part_at(tree: &Tree, within: &str) -> Option<Range<usize>> {
+    let below = tree.under(within);
+    if within.is_empty() || !below.is_empty() {
+        return Some(below);
+    }
+    let at = tree.find(within)?;
+    Some(if tree.get(at)?.entry == Entry::EmptyFolder { below } else { at..at + 1 })
 }
 
 /// Tells by its path whether a file is wanted.
@@ -172,6 +183,18 @@ mod tests {
         assert_eq!(listed(matching("deep"), "").0, ["src/deep/mod.rs", "src/deep/notes.md"]);
         assert_eq!(listed(matching("*.rs"), "src/deep"), (vec!["src/deep/mod.rs".to_owned()], [14, 2, 1]));
         assert_eq!(listed(matching("*.exe"), ""), (Vec::new(), [27, 6, 0]));
+    }
+
+    #[test]
+    fn a_path_in_a_folder_is_of_a_folder_a_file_or_nothing() {
+        let tree = tree();
+        let at = |within| {
+            part_at(&tree, within).map(|part| part.filter_map(|at| Some(tree.get(at)?.path)).collect::<Vec<_>>())
+        };
+        assert_eq!(at("src/deep"), Some(vec!["src/deep/mod.rs", "src/deep/notes.md"]));
+        assert_eq!(at("src/lib.rs"), Some(vec!["src/lib.rs"]));
+        assert_eq!(at("nothing"), Some(Vec::new()), "an empty folder");
+        assert_eq!((at("src/li"), at("none"), at("").map(|all| all.len())), (None, None, Some(6)));
     }
 
     #[test]

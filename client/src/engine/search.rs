@@ -17,10 +17,10 @@ impl Engine {
         if words.as_str().trim().is_empty() {
             return Err(wrong("there is nothing to look for; write a word, or a part of one"));
         }
-        let page = page.map_or(0, |page| page.get() - 1);
-        match self.trackers.call(Request::Search { words, page }).await? {
+        let before = page.map_or(0, |page| page.get() - 1);
+        match self.trackers.call(Request::Search { words, page: before }).await? {
             Response::Hits(Page { rows, more }) => {
-                Ok(Outcome::Hits { hits: rows.into_vec().into_iter().map(hit).collect(), more, short })
+                Ok(Outcome::Hits { hits: rows.into_vec().into_iter().map(hit).collect(), more, short, page })
             }
             _ => Err(unexpected()),
         }

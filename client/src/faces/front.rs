@@ -65,7 +65,7 @@ pub(crate) struct Front {
     console: Console,
     bars: Drawn,
     person: Option<Person>,
-    /// How many are attached to the engine of this process, if that lets anybody in.
+    /// How many are attached to the engine of this process and end with it, if that lets anybody in.
     attached: Option<watch::Receiver<usize>>,
 }
 
@@ -113,15 +113,15 @@ impl Front {
     }
 
     /// Begins to tell what `service` tells. To be called before that begins to.
-    pub(crate) fn listen(&self, service: &Arc<dyn Service>, json: bool, tasks: &TaskGroup) {
+    pub(crate) fn listen(&self, service: &Arc<dyn Service>, args: &Args, tasks: &TaskGroup) {
         if self.manner != Manner::Prompt {
-            tasks.spawn("news", tell_script(service.events(), self.console.clone(), json));
+            tasks.spawn("news", tell_script(service.events(), self.console.clone(), args.json, args.stay));
         } else if let Some(person) = &self.person {
             super::prompt::spawn_listeners(service, &self.console, &person.names, &self.bars, tasks);
         }
     }
 
-    /// Tells how many are attached: they end with this process.
+    /// Tells how many are attached and end with this process.
     pub(crate) fn mind(&mut self, attached: watch::Receiver<usize>) {
         self.attached = Some(attached);
     }
@@ -224,10 +224,18 @@ impl Lines {
 }
 
 /// Scripts hear what there is to hear on stderr.
-async fn tell_script(mut events: broadcast::Receiver<Event>, console: Console, json: bool) {
+async fn tell_script(mut events: broadcast::Receiver<Event>, console: Console, json: bool, stays: bool) {
+    let mut is_lost = false;
     loop {
         match events.recv().await {
-            Ok(Event::News(news)) => for_script(&news, json).iter().for_each(|line| console.message(line)),
+            Ok(Event::News(news)) => {
+                let is_back = is_lost && matches!(news.event, Happening::Connected | Happening::Switched);
+                is_lost = news.event == Happening::Lost || is_lost && !is_back;
+                // Who stays may have no command any more that would tell it.
+                let is_alone = stays && news.event == Happening::SessionEnded;
+                let line = if is_back || is_alone { Some(news.text.clone()) } else { for_script(&news, json) };
+                line.iter().for_each(|line| console.message(line));
+            }
             Ok(Event::Progress(_) | Event::Download(_) | Event::Share(_) | Event::Status(_))
             | Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return,

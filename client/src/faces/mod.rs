@@ -7,6 +7,7 @@ mod ask;
 mod console;
 pub(crate) mod control;
 mod execute;
+mod explain;
 pub(crate) mod front;
 mod help;
 mod linked;

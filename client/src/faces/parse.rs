@@ -1,16 +1,17 @@
 //! From a line to a command, or to a sentence that says what is wrong with it. Pure.
 //!
-//! A refused argument may be a password, so what is repeated from the line is only the command and what
-//! a named argument's own check says.
+//! What is wrong with a line that the table does not take is told by [`explain`].
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::path::{Component, Path};
+
 use clap::{CommandFactory, FromArgMatches};
 use common::escape::Escaped;
 use common::invitation::Invitation;
 
+use super::explain::explain;
 use super::{linked, suggest};
 use crate::engine::Command;
-use crate::engine::command::Line;
+use crate::engine::command::{Line, as_argument};
 use crate::error::Error;
 use crate::link::ShareLink;
 
@@ -55,7 +56,7 @@ pub(crate) fn parse_words(words: &[String]) -> Option<Parsed> {
     let known = table.find_subcommand(&typed).map(|c| c.get_name().to_owned());
     let parsed = table.try_get_matches_from_mut(&expanded).and_then(|m| Line::from_arg_matches(&m));
     match parsed {
-        Ok(line) => Some(Parsed { name: line.command.name().to_owned(), command: Ok(line.command) }),
+        Ok(line) => Some(Parsed { name: line.command.name().to_owned(), command: checked(line.command) }),
         Err(_) if known.is_none() && Invitation::is_meant(&typed) => {
             // The line is a secret: nothing of it is said again.
             let text = "an invitation is accepted by `accept_invite <line>`, once you are logged in; a client that is started with \
@@ -80,8 +81,30 @@ fn with_link(command: &clap::Command, words: &[String]) -> Result<Option<Vec<Str
     Ok(Some(expanded))
 }
 
+/// A command as it was parsed, unless an argument is in the place of another.
+fn checked(command: Command) -> Result<Command, Error> {
+    match &command {
+        Command::Subscribe { group, glob: None, destination, .. } if is_like_pattern(destination) => {
+            let typed = destination.to_string_lossy();
+            let (pattern, directory) = (as_argument(&typed), as_argument(&format!("./{typed}")));
+            Err(Error::Usage(format!(
+                "`{}` is a pattern, and the directory where its files go is missing: `subscribe {group} {pattern} <destination>`; for a \
+                 directory of that name: `subscribe {group} {directory}`",
+                Escaped(&typed)
+            )))
+        }
+        _ => Ok(command),
+    }
+}
+
+/// Whether what was to be a path is a pattern for names. One that begins with `/`, `./` or `../` is a path for certain.
+fn is_like_pattern(path: &Path) -> bool {
+    let begins_with_name = matches!(path.components().next(), Some(Component::Normal(_)));
+    begins_with_name && path.to_string_lossy().contains(['*', '?', '['])
+}
+
 /// Where the first word stands that is no option and no value of one.
-fn first_positional(command: &clap::Command, words: &[String]) -> Option<usize> {
+pub(super) fn first_positional(command: &clap::Command, words: &[String]) -> Option<usize> {
     let takes_value = |word: &str| {
         let long = word.strip_prefix("--");
         let is_named = |option: &&clap::Arg| option.get_long().is_some() && option.get_long() == long;
@@ -105,99 +128,11 @@ pub(super) fn usage_of(command: &mut clap::Command) -> String {
     usage.trim_start_matches("Usage: ").trim().to_owned()
 }
 
-/// The usage of a command of the table.
-pub(crate) fn usage(name: &str) -> Option<String> {
-    Line::command().find_subcommand_mut(name).map(usage_of)
-}
-
-/// What is wrong with `words`, the first of which is the command `known` if that is in the table.
-fn explain(error: &clap::Error, known: Option<&str>, words: &[String]) -> Error {
-    let Some(name) = known else {
-        return unknown(words.first().map_or("", String::as_str));
-    };
-    let usage = usage(name).unwrap_or_default();
-    match error.kind() {
-        ErrorKind::ValueValidation => {
-            let reason = std::error::Error::source(error).map(ToString::to_string);
-            Error::InvalidArgument(reason.unwrap_or_else(|| format!("an argument is not valid; usage: {usage}")))
-        }
-        ErrorKind::InvalidValue => match (text(error, ContextKind::InvalidArg), choices(error)) {
-            (Some(argument), Some(choices)) => {
-                Error::InvalidArgument(format!("{} takes one of {choices}", Escaped(&argument)))
-            }
-            _ => Error::Usage(format!("a value is missing; usage: {usage}")),
-        },
-        ErrorKind::MissingRequiredArgument => {
-            let missing = are_missing(&list(error, ContextKind::InvalidArg).unwrap_or_default());
-            let meant = meant(name, words).map(|line| format!("; {line}")).unwrap_or_default();
-            Error::Usage(format!("{missing}; usage: {usage}{meant}"))
-        }
-        ErrorKind::UnknownArgument => {
-            Error::Usage(format!("an argument too many, or an unknown option; usage: {usage}"))
-        }
-        ErrorKind::ArgumentConflict => {
-            Error::Usage(format!("an option is there twice, or two exclude each other; usage: {usage}"))
-        }
-        _ => Error::Usage(format!("usage: {usage}")),
-    }
-}
-
-/// `<group>, <file_name> and <destination> are missing`
-fn are_missing(names: &[String]) -> String {
-    match names {
-        [] => "an argument is missing".to_owned(),
-        [one] => format!("{one} is missing"),
-        [first @ .., last] => format!("{} and {last} are missing", first.join(", ")),
-    }
-}
-
-/// The line that was meant, where the group was left out, as other systems have it, or the destination.
-fn meant(name: &str, words: &[String]) -> Option<String> {
-    let words: Vec<_> = words.get(1..)?.iter().map(|word| typed(word)).collect::<Option<_>>()?;
-    match (name, words.as_slice()) {
-        ("upload_file", [path]) => {
-            Some(format!("a file is shared with a group: `upload_file {path} <group>` (`list_groups` shows yours)"))
-        }
-        ("download_file", [file]) => Some(format!(
-            "a file is fetched from a group: `download_file <group> {file} .` (`list_files <group>` shows its files)"
-        )),
-        ("download_file", [group, file]) => {
-            Some(format!("`download_file {group} {file} .` puts it into the directory that the client was started in"))
-        }
-        _ => None,
-    }
-}
-
-/// A word as it would have to be typed, if that is possible; options are not words.
-fn typed(word: &str) -> Option<String> {
-    let quoted = shlex::try_quote(word).ok().filter(|_| !word.starts_with('-'))?;
-    Some(Escaped(&quoted).to_string())
-}
-
 pub(super) fn unknown(typed: &str) -> Error {
     let remedy = suggest::remedy(typed);
     // A whole line in quotes is one word, and may hold a password.
     let typed: String = typed.split_whitespace().next().unwrap_or_default().chars().take(80).collect();
     Error::Usage(format!("there is no command `{}`; {remedy}", Escaped(&typed)))
-}
-
-fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
-    match error.get(kind)? {
-        ContextValue::String(s) => Some(s.clone()),
-        _ => None,
-    }
-}
-
-fn list(error: &clap::Error, kind: ContextKind) -> Option<Vec<String>> {
-    match error.get(kind)? {
-        ContextValue::Strings(all) => Some(all.clone()),
-        ContextValue::String(s) => Some(vec![s.clone()]),
-        _ => None,
-    }
-}
-
-fn choices(error: &clap::Error) -> Option<String> {
-    list(error, ContextKind::ValidValue).filter(|all| !all.is_empty()).map(|all| all.join(", "))
 }
 
 #[cfg(test)]
@@ -273,7 +208,7 @@ mod tests {
             ("limit up", "<rate|off> is missing"),
             ("set seeding_slots", "<value> is missing"),
             ("limit --at 8-9", "missing"),
-            ("limit down 1M --download 3 --group lab", "two exclude each other"),
+            ("limit down 1M --download 3 --group lab", "exclude each other"),
         ] {
             let error = error(line);
             assert_eq!(error.code(), "usage", "{line}");
@@ -288,7 +223,7 @@ mod tests {
             ("create_user -x password1", "usage"),
             ("download_file lab id:12 .", "8 to 64 hexadecimal"),
             ("download_file lab a/../b .", "`..` in it"),
-            ("info lab a/b", "path separator"),
+            ("info lab a/b", "about whole shares"),
             ("upload_file '' lab", "a path is empty"),
             ("subscribe lab '*' ''", "a path is empty"),
             ("subscribe lab '' /x", "a pattern is empty"),
@@ -339,6 +274,29 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_is_not_taken_for_the_directory_that_was_forgotten() {
+        for (line, what) in [
+            ("subscribe lab *.rs", "`subscribe lab '*.rs' <destination>`"),
+            ("subscribe lab *.rs", "`subscribe lab './*.rs'`"),
+            ("subscribe lab 'run [0-9]' --existing", "`subscribe lab 'run [0-9]' <destination>`"),
+            ("subscribe lab src/?.rs", "is missing"),
+        ] {
+            let error = error(line);
+            assert!(error.code() == "usage" && error.to_string().contains(what), "{line}: {error}");
+        }
+        for line in [
+            "subscribe lab './*.rs'",
+            "subscribe lab '/x/run [1]'",
+            "subscribe lab '../run?'",
+            "subscribe lab '~/run[1]'",
+            "subscribe lab '*.rs' 'run [1]'",
+            "subscribe lab rust",
+        ] {
+            parse(line).expect("a command").command.expect(line);
+        }
+    }
+
+    #[test]
     fn an_invitation_may_be_pasted_with_the_message_around_it() {
         let trackers = vec!["127.0.0.1:5000".parse().expect("an address")];
         let (pin, secret) = (ClusterPin::from_bytes([7; 32]), InviteSecret::new([9; 16]));
@@ -376,8 +334,8 @@ mod tests {
             ("download_file shoal:lab/{}", "usage", "`download_file lab id:{} .` puts it"),
             ("download_file shoal:lab/{}/../x .", "invalid_argument", "no path in a folder"),
             ("info shoal:lab/{}/a.rs", "invalid_argument", "leave out what follows the file id"),
-            ("info shoal:lab/{} a.bin", "usage", "an argument too many"),
-            ("list_files shoal:lab/{} src", "usage", "an argument too many"),
+            ("info shoal:lab/{} a.bin", "usage", "`a.bin` is an argument too many"),
+            ("list_files shoal:lab/{} src", "usage", "`src` is an argument too many"),
             ("list_members shoal:lab/{}", "invalid_argument", "not a valid name"),
         ] {
             let error = error(&line.replace("{}", &id));

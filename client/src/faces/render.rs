@@ -4,6 +4,7 @@
 mod json_lines;
 mod tables;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use common::escape::Escaped;
@@ -112,7 +113,7 @@ pub(crate) fn text(outcome: &Outcome) -> Text {
         Outcome::Unsubscribed { n, group } => {
             said(format!("subscription {n} has ended; what came from `{group}` stays"))
         }
-        Outcome::Hits { hits, more, short } => found(hits, *more, *short),
+        Outcome::Hits { hits, more, short, page } => found(hits, *more, *short, page.map_or(1, NonZeroU32::get)),
         Outcome::Info(i) => (info(i), String::new()),
         Outcome::Verified(v) => said(format!(
             "`{}` in `{}`: all of it at {} is what was published, {} in {}",
@@ -141,6 +142,9 @@ fn of_one_tracker(done: &Outcome) -> Text {
         Outcome::Removed(m) => {
             format!(". Members that reach only that one may go on sharing with {} until then", m.user)
         }
+        Outcome::PasswordChanged {} => {
+            ". It takes the password of before until then, and logins there go on until then".to_owned()
+        }
         _ => String::new(),
     };
     let before = if all.message.is_empty() { String::new() } else { format!("{}\n", all.message) };
@@ -157,20 +161,14 @@ fn rows(table: String, none: &str) -> (String, String) {
 
 /// What has happened, each with its time.
 fn happened(news: &[NewsRow], since: Option<Moment>, all: bool) -> (String, String) {
-    let line = |row: &NewsRow| format!("{}  {}", minute(row.at), row.text);
+    let line = |row: &NewsRow| format!("{}  {}", row.at.minute(), row.text);
     let message = match (news.is_empty(), all, since) {
         (false, ..) => String::new(),
         (true, true, _) => "nothing has happened in the last 30 days".to_owned(),
-        (true, false, Some(at)) => format!("nothing new since {}; `news --all` shows what was before", minute(at)),
+        (true, false, Some(at)) => format!("nothing new since {}; `news --all` shows what was before", at.minute()),
         (true, false, None) => "nothing new; `news --all` shows the last 30 days".to_owned(),
     };
     (news.iter().map(line).collect::<Vec<_>>().join("\n"), message)
-}
-
-/// `2024-05-17 09:03 UTC`
-fn minute(at: Moment) -> String {
-    let text = at.to_string();
-    text.get(..16).map_or_else(|| text.clone(), |text| format!("{} UTC", text.replace('T', " ")))
 }
 
 fn subscribed(s: &Subscribed) -> String {
@@ -196,7 +194,7 @@ fn subscribed(s: &Subscribed) -> String {
 }
 
 /// What was found, or a page of it.
-fn found(hits: &[HitRow], more: bool, short: bool) -> (String, String) {
+fn found(hits: &[HitRow], more: bool, short: bool, page: u32) -> (String, String) {
     let table = table(
         ["SIZE", "GROUP", "ID", "NAME"],
         hits.iter().map(|h| {
@@ -204,12 +202,18 @@ fn found(hits: &[HitRow], more: bool, short: bool) -> (String, String) {
         }),
     );
     let message = match (hits.is_empty(), more) {
-        (true, _) if short => NO_BEGINNING,
-        (true, _) => "nothing in your groups has all of these words in its name",
-        (false, true) => "there is more: `--page` shows others, and a further word fewer",
-        (false, false) => "",
+        // How many pages there are is not known, nor whether there are any.
+        (true, _) if page > 1 => {
+            format!(
+                "there is no page {page}; what was found, if anything, is on the pages before it: `--page 1` is the first"
+            )
+        }
+        (true, _) if short => NO_BEGINNING.to_owned(),
+        (true, _) => "nothing in your groups has all of these words in its name".to_owned(),
+        (false, true) => "there is more: `--page` shows others, and a further word fewer".to_owned(),
+        (false, false) => String::new(),
     };
-    (table, message.to_owned())
+    (table, message)
 }
 
 /// A listing, or a page of one.
@@ -327,20 +331,13 @@ fn after_groups(groups: &[GroupRow]) -> String {
 
 /// Where an invitation leads that is good, by whom, and for how long.
 pub(super) fn invited_to(i: &CheckedInvite) -> String {
-    format!("`{}` by {} ({} left, until {})", i.group, i.by, count(i.left.into(), "use", "uses"), minute(i.expires))
+    let left = count(i.left.into(), "use", "uses");
+    format!("`{}` by {} ({left} left, until {})", i.group, i.by, i.expires.minute())
 }
 
 /// What an invitation is for, or why it is over.
 pub(super) fn checked(i: &CheckedInvite) -> String {
-    let why = match i.state {
-        InviteState::Open => return format!("an invitation to {}", invited_to(i)),
-        InviteState::UsedUp => "is used up".to_owned(),
-        InviteState::Expired => format!("has expired ({})", minute(i.expires)),
-        InviteState::Revoked => "was revoked".to_owned(),
-        InviteState::Closed => "is over, as the group is: its last member has left".to_owned(),
-    };
-    let remedy = if i.state == InviteState::Closed { String::new() } else { format!("; ask {} for another", i.by) };
-    format!("the invitation to `{}` by {} {why}{remedy}", i.group, i.by)
+    i.why_over().unwrap_or_else(|| format!("an invitation to {}", invited_to(i)))
 }
 
 /// What there is to know of an invitation besides its line.

@@ -411,7 +411,7 @@ fn limits() -> LimitTable {
 
 fn setting(next_start: Option<crate::settings::Origin>) -> SettingRow {
     let (name, from) = (crate::settings::SettingName::SeedingSlots, crate::settings::Origin::File);
-    SettingRow { name, value: "4".to_owned(), from, next_start }
+    SettingRow { name, value: "4".to_owned(), from, next_start, by_hours: false }
 }
 
 /// Every outcome, and a line that comes to it.
@@ -467,6 +467,7 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         size: 5,
         file_id: file_id(),
     };
+    let hits = |hits, short, page| Outcome::Hits { more: !Vec::is_empty(&hits), hits, short, page };
     let verified = crate::engine::outcome::VerifiedRow {
         group: group(),
         name: name("a.bin"),
@@ -625,9 +626,12 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("list_shares", Outcome::Shares { shares: vec![share, changed] }),
         ("stop_share lab a", Outcome::Stopped { group: group(), name: name("a"), removed: None }),
         ("stop_share lab a", Outcome::Stopped { group: group(), name: name("a"), removed: Some(PathBuf::from("/x")) }),
-        ("search a b", Outcome::Hits { hits: vec![hit(None), hit(Some("in/a\u{1b}.txt"))], more: true, short: true }),
-        ("search a", Outcome::Hits { hits: Vec::new(), more: false, short: true }),
-        ("search abc", Outcome::Hits { hits: Vec::new(), more: false, short: false }),
+        ("search a b", hits(vec![hit(None), hit(Some("in/a\u{1b}.txt"))], true, None)),
+        ("search a", hits(Vec::new(), true, None)),
+        ("search abc", hits(Vec::new(), false, None)),
+        ("search abc --page 1", hits(Vec::new(), false, NonZeroU32::new(1))),
+        ("search abc --page 9", hits(Vec::new(), false, NonZeroU32::new(9))),
+        ("search a --page 9", hits(Vec::new(), true, NonZeroU32::new(9))),
         ("info lab a.bin", Outcome::Info(info(None))),
         ("info lab a.bin", Outcome::Info(Info { seeders: Vec::new(), ..info(Some("/x/a.bin")) })),
         (

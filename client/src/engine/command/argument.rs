@@ -191,7 +191,14 @@ pub(super) fn pattern(text: &str) -> Result<String, String> {
 
 /// A whole share. A folder may be written as one, as `list_files` shows it.
 pub(super) fn share(text: &str) -> Result<FileSelector, String> {
-    text.trim_end_matches('/').parse()
+    let name = text.trim_end_matches('/');
+    if name.contains('/') {
+        return Err(format!(
+            "`{}` is a path, and this is about whole shares: write the name of one, as `list_files` shows it",
+            Escaped(text)
+        ));
+    }
+    name.parse()
 }
 
 /// In which order pieces are fetched.
@@ -293,7 +300,7 @@ mod tests {
         for text in ["host", "host/", "host//"] {
             assert_eq!(share(text), Ok(name.clone()), "{text}");
         }
-        assert!(share("host/a").is_err_and(|e| e.contains("path separator")));
+        assert!(share("host/a").is_err_and(|e| e.contains("about whole shares")));
         assert!(share("/").is_err_and(|e| e.contains("empty")));
     }
 

@@ -1,11 +1,12 @@
 //! What a command does to what the trackers keep, and where one sees what became of it when its answer has not come.
 
+use common::id::UserName;
+
 use super::Command;
 
 impl Command {
-    /// The line that shows whether this was carried out. None for what changes nothing at the trackers, and for what only the
-    /// same line once more tells.
-    pub(crate) fn shown_by(&self) -> Option<String> {
+    /// The line that shows `user` whether this was carried out. None for what changes nothing at the trackers.
+    pub(crate) fn shown_by(&self, user: Option<&UserName>) -> Option<String> {
         match self {
             Self::CreateUser { user, .. } => Some(format!("login {user}")),
             Self::Login { .. } | Self::Logout => Some("whoami".to_owned()),
@@ -19,7 +20,9 @@ impl Command {
             Self::Invite { group, .. } | Self::RevokeInvite { group, .. } => Some(format!("list_invites {group}")),
             Self::UploadFile { group, .. } => Some(format!("list_files {group}")),
             Self::EndLogin { .. } => Some("list_devices".to_owned()),
-            Self::ChangePassword { .. } | Self::StopShare { .. } => None,
+            Self::StopShare { .. } => Some("list_shares".to_owned()),
+            // By whether it takes the new password.
+            Self::ChangePassword { .. } => user.map(|user| format!("login {user}")),
             Self::Whoami | Self::ListGroups | Self::ListRequests { .. } | Self::ListMembers { .. } => None,
             Self::CheckInvite { .. } | Self::ListInvites { .. } | Self::ListFiles { .. } => None,
             Self::DownloadFile { .. } | Self::ShowDownloads | Self::PauseDownload { .. } => None,
@@ -87,15 +90,22 @@ mod tests {
             "accept_invite",
             "upload_file /x lab",
             "end_login abcdef",
+            "stop_share lab x",
+            "change_password",
         ];
+        let alice = "alice".parse().expect("a name");
         for line in lines {
             let Line { command } = Line::try_parse_from(line.split(' ')).expect(line);
-            assert!(command.shown_by().is_some(), "{line}");
+            assert!(command.shown_by(Some(&alice)).is_some(), "{line}");
             assert_eq!(Command::changes(command.name()), Some(true), "{line}");
         }
         for line in ["whoami", "list_groups", "show_downloads", "status"] {
             let Line { command } = Line::try_parse_from([line]).expect(line);
-            assert_eq!((command.shown_by(), Command::changes(command.name())), (None, Some(false)), "{line}");
+            assert_eq!(
+                (command.shown_by(Some(&alice)), Command::changes(command.name())),
+                (None, Some(false)),
+                "{line}"
+            );
         }
     }
 }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::event_stream::{self, Read, Reader};
-use super::{EVENT_STREAM, RESPOND_ASYNC, RESULT, socket};
+use super::{EVENT_STREAM, RESPOND_ASYNC, RESULT, SUCCESSOR, socket};
 use crate::engine::news::Happening;
 use crate::engine::outcome::Status;
 use crate::engine::{Call, Command, Event, Outcome, Progress};
@@ -42,6 +42,8 @@ const LAST_ANSWER: Duration = Duration::from_secs(1);
 pub(crate) struct Attached {
     // Immutable.
     socket: PathBuf,
+    /// Whether it takes the client's place when that ends.
+    is_successor: bool,
     tasks: TaskGroup,
     ended: CancellationToken,
     // Each guards itself.
@@ -61,16 +63,21 @@ pub(crate) struct Listening {
 }
 
 impl Attached {
-    /// Attaches to the client that listens at `socket`.
+    /// Attaches to the client that listens at `socket`, perhaps to take its place when it ends.
     ///
     /// # Errors
     /// When there is none, or it does not answer.
-    pub(crate) async fn open(socket: &Path, tasks: &TaskGroup) -> io::Result<(Arc<Self>, Listening)> {
+    pub(crate) async fn open(
+        socket: &Path,
+        is_successor: bool,
+        tasks: &TaskGroup,
+    ) -> io::Result<(Arc<Self>, Listening)> {
         // One that is stopped (SIGSTOP) accepts connections and says nothing.
-        let greeted = tokio::time::timeout(GREETING, greeting(socket, tasks)).await;
+        let greeted = tokio::time::timeout(GREETING, greeting(socket, is_successor, tasks)).await;
         let (status, events) = greeted.map_err(|_| io::Error::other("it does not answer"))??;
         let attached = Arc::new(Self {
             socket: socket.to_owned(),
+            is_successor,
             tasks: tasks.clone(),
             ended: CancellationToken::new(),
             events: Mutex::new(Some(broadcast::Sender::new(EVENTS))),
@@ -82,7 +89,8 @@ impl Attached {
     }
 
     async fn call(&self, command: &Command, call: &Call) -> Result<Outcome, Error> {
-        let mut request = request(Method::POST, &format!("/v1/{}", command.name()), body_of(command)?)
+        let path = format!("/v1/{}", command.name());
+        let mut request = request(Method::POST, &path, body_of(command)?, self.is_successor)
             .map_err(|e| Error::from_io_about("ask the running client", e))?;
         request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static(EVENT_STREAM));
         if !call.wait {
@@ -182,8 +190,8 @@ impl Listening {
 }
 
 /// Begins to listen: how the client is, and what comes after.
-async fn greeting(socket: &Path, tasks: &TaskGroup) -> io::Result<(Status, Events)> {
-    let request = request(Method::GET, "/v1/events", String::new())?;
+async fn greeting(socket: &Path, is_successor: bool, tasks: &TaskGroup) -> io::Result<(Status, Events)> {
+    let request = request(Method::GET, "/v1/events", String::new(), is_successor)?;
     let mut events = Events::of(exchange(socket, request, tasks).await?);
     while let Some(read) = events.next().await {
         if let Some(Event::Status(status)) = event_stream::decode(&read) {
@@ -251,9 +259,12 @@ impl Exchange {
     }
 }
 
-fn request(method: Method, path: &str, body: String) -> io::Result<Request<Full<Bytes>>> {
+fn request(method: Method, path: &str, body: String, is_successor: bool) -> io::Result<Request<Full<Bytes>>> {
     // HTTP/1.1 wants a host (RFC 9112, section 3.2); the socket has none.
-    let request = Request::builder().method(method).uri(path).header(header::HOST, "shoal");
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, "shoal");
+    if is_successor {
+        request = request.header(SUCCESSOR, "yes");
+    }
     let request = request.header(header::CONTENT_TYPE, "application/json");
     request.body(Full::new(Bytes::from(body))).map_err(io::Error::other)
 }

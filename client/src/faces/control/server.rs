@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event_stream::{encode, named};
 use super::socket::Listener;
-use super::{EVENT_STREAM, MAX_BODY, RESPOND_ASYNC, RESULT, answer, arguments, openapi};
+use super::{EVENT_STREAM, MAX_BODY, RESPOND_ASYNC, RESULT, SUCCESSOR, answer, arguments, openapi};
 use crate::engine::{Call, Command, Event, Outcome, Progress};
 use crate::error::Error;
 use crate::faces::execute::execute;
@@ -47,7 +47,7 @@ pub(crate) struct Control {
 /// What all connections share.
 struct Hub {
     service: Arc<dyn Service>,
-    /// Faces that listen to what happens.
+    /// What the end of this client breaks off: faces that listen to what happens, and calls of those that take its place.
     faces: watch::Sender<usize>,
     stop: CancellationToken,
 }
@@ -70,7 +70,7 @@ impl Control {
         Ok(Self { hub, served })
     }
 
-    /// How many faces of other processes are attached.
+    /// How many faces of other processes end with this client. One that takes its place counts while a call of it is answered.
     pub(crate) fn faces(&self) -> watch::Receiver<usize> {
         self.hub.faces.subscribe()
     }
@@ -108,10 +108,10 @@ async fn other_method(method: Method) -> Response<Body> {
 
 /// `GET /v1/events`: how things are, and then whatever happens. One that reads too slowly loses the oldest, and is told again
 /// how things are.
-async fn events(State(hub): State<Arc<Hub>>) -> impl IntoResponse {
+async fn events(State(hub): State<Arc<Hub>>, headers: HeaderMap) -> impl IntoResponse {
     // Before the status is asked for: what changes meanwhile is told twice rather than not at all.
     let events = hub.service.events();
-    let present = Present::of(&hub);
+    let present = (!headers.contains_key(SUCCESSOR)).then(|| Present::of(&hub));
     let first = Event::Status(hub.service.known_status());
     let later = stream::unfold((events, present, hub), |(mut events, present, hub)| async move {
         let event = tokio::select! {
@@ -131,7 +131,7 @@ async fn events(State(hub): State<Arc<Hub>>) -> impl IntoResponse {
     Sse::new(all).keep_alive(sse::KeepAlive::new().interval(KEEP_ALIVE))
 }
 
-/// A face, for as long as its stream is open.
+/// A face, for as long as its stream is open or its call is answered.
 struct Present(Arc<Hub>);
 
 impl Present {
@@ -164,8 +164,9 @@ async fn call(State(hub): State<Arc<Hub>>, Path(name): Path<String>, request: Re
         Err(response) => return response,
     };
     let wait = !has(&head.headers, "prefer", RESPOND_ASYNC);
+    let present = head.headers.contains_key(SUCCESSOR).then(|| Present::of(&hub));
     if has(&head.headers, header::ACCEPT.as_str(), EVENT_STREAM) {
-        return Sse::new(call_stream(hub, command, wait)).into_response();
+        return Sse::new(call_stream(hub, command, wait, present)).into_response();
     }
     let result = run(&hub, command, Call::unwatched(wait)).await;
     answer::response(Some(&name), &result)
@@ -216,13 +217,17 @@ fn call_stream(
     hub: Arc<Hub>,
     command: Command,
     wait: bool,
+    present: Option<Present>,
 ) -> impl Stream<Item = Result<sse::Event, Infallible>> + Send + use<> {
     let (sender, progress) = mpsc::channel::<Progress>(PROGRESS);
     let sink = Arc::new(move |progress: &Progress| {
         let _ = sender.try_send(progress.clone()); // A slow reader gets the next one.
     });
     let name = command.name();
-    let run: BoxFuture<'static, _> = Box::pin(async move { run(&hub, command, Call { wait, progress: sink }).await });
+    let run: BoxFuture<'static, _> = Box::pin(async move {
+        let _present = present;
+        run(&hub, command, Call { wait, progress: sink }).await
+    });
     stream::unfold(Some((run, progress)), move |state| async move {
         let (mut run, mut progress) = state?;
         tokio::select! {

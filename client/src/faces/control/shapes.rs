@@ -367,7 +367,7 @@ fn limit_rows() -> Value {
 fn setting_row() -> Value {
     let origin = || words(&["default", "file", "environment", "flag"]);
     let name = words(&SettingName::ALL.map(SettingName::word));
-    object(&[("name", name), ("value", text()), ("from", origin())], &[("next_start", origin())])
+    object(&[("name", name), ("value", text()), ("from", origin())], &[("next_start", origin()), ("by_hours", flag())])
 }
 
 fn reach() -> Value {

@@ -108,11 +108,16 @@ struct Pair {
 
 impl Pair {
     async fn open() -> Self {
+        Self::open_as(false).await
+    }
+
+    /// With a face that takes the client's place when that ends, or not.
+    async fn open_as(is_successor: bool) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (path, tasks, fake) = (dir.path().join("control.sock"), TaskGroup::new(), Fake::new());
         let service: Arc<dyn Service> = Arc::<Fake>::clone(&fake);
         let control = Control::open(&path, service, &tasks).expect("a socket");
-        let (attached, listening) = Attached::open(&path, &tasks).await.expect("it answers");
+        let (attached, listening) = Attached::open(&path, is_successor, &tasks).await.expect("it answers");
         listening.begin(&tasks);
         Self { fake, control, attached, tasks, _dir: dir }
     }
@@ -135,6 +140,19 @@ async fn outcomes_errors_and_the_login_come_across() {
     assert_eq!((error.code(), error.to_string()), (ours.code(), ours.to_string()));
     assert_eq!(*pair.control.faces().borrow(), 1);
     timeout(PATIENCE, pair.tasks.stop()).await.expect("no task is left");
+}
+
+/// The end of the client costs it nothing then.
+#[tokio::test]
+async fn one_that_takes_over_is_counted_only_while_it_waits_for_an_answer() {
+    let pair = Pair::open_as(true).await;
+    let mut faces = pair.control.faces();
+    assert_eq!(*faces.borrow(), 0);
+    let attached = Arc::clone(&pair.attached);
+    let call = pair.tasks.spawn("call", async move { attached.run(Pair::upload(), Call::unwatched(true)).await });
+    timeout(PATIENCE, faces.wait_for(|faces| *faces == 1)).await.expect("counted").expect("open");
+    call.abort();
+    timeout(PATIENCE, faces.wait_for(|faces| *faces == 0)).await.expect("no more").expect("open");
 }
 
 /// As after Ctrl-C.

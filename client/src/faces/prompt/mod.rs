@@ -48,7 +48,7 @@ pub(super) struct Interactive {
     pub(super) prompt: Prompt,
     pub(super) names: Names,
     pub(super) bars: Drawn,
-    /// How many are attached to the engine of this process.
+    /// How many are attached to the engine of this process and end with it.
     pub(super) attached: Option<watch::Receiver<usize>>,
     /// What the client was started with.
     pub(super) invitation: Option<Invitation>,
@@ -141,7 +141,7 @@ impl Interactive {
         Next::Prompt
     }
 
-    /// Whether nobody is attached to the engine of this process, or the user ends it all the same.
+    /// Whether nobody ends with the engine of this process, or the user ends it all the same.
     async fn is_free_to_leave(&self, signals: &mut Signals) -> bool {
         let attached = self.attached.as_ref().map_or(0, |attached| *attached.borrow()) as u64;
         if attached == 0 {

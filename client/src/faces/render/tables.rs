@@ -112,7 +112,8 @@ pub(super) fn settings_table(settings: &[SettingRow]) -> String {
             let from = crate::settings::said(s.name, s.from);
             let next =
                 s.next_start.map(|given| format!("; {} at the next start", crate::settings::said(s.name, given)));
-            [s.name.word().to_owned(), Escaped(&s.value).to_string(), from + &next.unwrap_or_default()]
+            let hours = if s.by_hours { "; at some hours another: `limit` shows which" } else { "" };
+            [s.name.word().to_owned(), Escaped(&s.value).to_string(), from + &next.unwrap_or_default() + hours]
         }),
     )
 }
@@ -163,8 +164,27 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = 
     };
     let widths: [usize; N] = std::array::from_fn(width);
     let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row.iter().zip(widths).map(|(cell, width)| padded(cell, width));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Format strings pad by characters, of which some take two columns and some none.
+fn padded(cell: &str, width: usize) -> String {
+    format!("{cell}{}", " ".repeat(width.saturating_sub(cell.width())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_what_is_shown_however_many_characters_that_is() {
+        let rows =
+            [["1", "日本*", "a"], ["2", "*.bin", "b"], ["3", "e\u{301}*", "c"]].map(|row| row.map(str::to_owned));
+        let table = table(["N", "NAMES", "TO"], rows.into_iter());
+        let columns = table.lines().map(|line| line.rsplit_once(' ').map(|(before, _)| before.width()));
+        assert!(columns.clone().all(|width| width == Some(9)), "{:?}\n{table}", columns.collect::<Vec<_>>());
+    }
 }

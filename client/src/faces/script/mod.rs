@@ -75,10 +75,13 @@ impl Source {
     /// The lines of a file.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// When it cannot be opened, or is a directory: those can be opened, and not be read.
     pub(super) async fn file(path: &Path) -> Result<Self, Error> {
-        let opened = tokio::fs::File::open(path).await;
-        let file = opened.map_err(|e| Error::from_io("read the script", path, e))?;
+        let unreadable = |e| Error::from_io("read the script", path, e);
+        let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+        if file.metadata().await.map_err(unreadable)?.is_dir() {
+            return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+        }
         Ok(Self::read(Box::new(BufReader::new(file)), shown(path)))
     }
 
@@ -98,10 +101,27 @@ impl Source {
             Self::Read { from, name, number, partial } => {
                 let line = read_line(from, partial).await?;
                 *number += 1;
+                let line = if *number == 1 { line.map(without_bom) } else { line };
                 Ok(line.map(|line| (line, Some(format!("{name}, line {number}")))))
             }
         }
     }
+
+    /// What is read, escaped.
+    fn name(&self) -> &str {
+        match self {
+            Self::Given(_) => "the lines of -c",
+            Self::Read { name, .. } => name,
+        }
+    }
+}
+
+/// A first line without the mark that some editors put before UTF-8 text (RFC 3629, section 6).
+fn without_bom(line: Line) -> Line {
+    line.map(|text| match text.strip_prefix('\u{feff}') {
+        Some(rest) => Zeroizing::new(rest.to_owned()),
+        None => text,
+    })
 }
 
 type Line = Result<Zeroizing<String>, Error>;
@@ -226,6 +246,10 @@ impl<'a> Script<'a> {
                     stop = signals.next() => return if self.stay { End::Left(DONE) } else { self.stopped(stop, None) },
                     line = source.next() => line,
                 };
+                let line = match line {
+                    Ok(line) => line,
+                    Err(e) => return self.unreadable(source.name(), e),
+                };
                 let step = match self.read(line) {
                     Read::Step(step) => step,
                     Read::Line(parsed, place) => {
@@ -271,10 +295,16 @@ impl<'a> Script<'a> {
         End::Left(status)
     }
 
-    fn read(&self, line: io::Result<Option<(Line, Option<String>)>>) -> Read {
+    /// What comes of a source that cannot be read on. There is no next line to keep going with.
+    fn unreadable(&self, name: &str, error: io::Error) -> End {
+        self.show(None, Err(Error::from_io_about(format!("read {name}"), error)), None);
+        End::Left(USAGE)
+    }
+
+    fn read(&self, line: Option<(Line, Option<String>)>) -> Read {
         Read::Step(match line {
-            Ok(None) => Step::Over,
-            Ok(Some((Ok(line), place))) => match parse::parse(&line) {
+            None => Step::Over,
+            Some((Ok(line), place)) => match parse::parse(&line) {
                 Some(parsed) => return Read::Line(Box::new(parsed), place),
                 // Somebody went to the trouble of a `-c` with nothing in it.
                 None if place.is_none() => {
@@ -282,8 +312,7 @@ impl<'a> Script<'a> {
                 }
                 None => Step::Nothing,
             },
-            Ok(Some((Err(error), place))) => self.show(None, Err(error), place),
-            Err(e) => self.show(None, Err(Error::from_io_about("read the next line", e)), None),
+            Some((Err(error), place)) => self.show(None, Err(error), place),
         })
     }
 
@@ -394,6 +423,25 @@ mod tests {
         assert_eq!(lines(&long).await, [Err("usage"), Ok("next".to_owned()), Err("usage"), Ok("last".to_owned())]);
         let fits = vec![b'x'; MAX_LINE as usize - 1];
         assert_eq!(lines(&[&fits[..], b"\n"].concat()).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        let text: &[u8] = "\u{feff}whoami\n\u{feff}list_groups".as_bytes();
+        let mut source = Source::read(Box::new(text), "a script".to_owned());
+        let mut read = Vec::new();
+        while let Some((line, _)) = source.next().await.expect("in memory") {
+            read.push(line.expect("text").to_string());
+        }
+        assert_eq!(read, ["whoami", "\u{feff}list_groups"], "nor of any other, but there it is a mistake");
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_no_script() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let refused = Source::file(dir.path()).await.err().expect("refused");
+        let text = refused.to_string();
+        assert!(refused.code() == "io" && text.contains(&shown(dir.path())), "{text}");
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use common::wire::client::InviteState;
 use super::files::{Filter, Here, SORTS};
 use super::{Part, Rendered, html, limits, partial, subscriptions};
 use crate::download::State;
-use crate::engine::outcome::{FileRow, InviteRow, Moment, NewInvite, invite_word};
+use crate::engine::outcome::{FileRow, InviteRow, NewInvite, invite_word};
 use crate::error::{Error, shown};
 use crate::faces::page::Page;
 use crate::faces::page::under_way::{Stage, Work};
@@ -125,12 +125,6 @@ pub(super) async fn render(page: &Page, group: &GroupName, filter: &Filter) -> R
     Ok(Rendered { title: group.to_string(), main, parts, status: axum::http::StatusCode::OK })
 }
 
-/// As people write it, to the minute.
-fn minute(at: Moment) -> String {
-    let text = at.to_string();
-    text.get(..16).map_or_else(|| text.clone(), |minute| format!("{} UTC", minute.replace('T', " ")))
-}
-
 /// The files that the filter lets through, a page of them.
 pub(super) async fn files(page: &Page, group: &GroupName, filter: &Filter) -> Result<Part, Error> {
     let files = page.answers.files(group).await?;
@@ -186,7 +180,7 @@ async fn invites(page: &Page, group: &GroupName) -> Result<Option<Part>, Error> 
     let invitation = |i: &InviteRow| Invitation {
         n: i.n,
         used: format!("{} of {} used", i.used, i.uses),
-        until: minute(i.expires),
+        until: i.expires.minute(),
         by: i.by.to_string(),
         state: invite_word(i.state).replace('_', " "),
     };
@@ -200,7 +194,7 @@ async fn invites(page: &Page, group: &GroupName) -> Result<Option<Part>, Error> 
 /// A new invitation for its maker, and the list with it.
 pub(super) async fn invited(page: &Page, invite: &NewInvite) -> Result<String, Error> {
     let line = invite.invite.0.to_line();
-    let (uses, until) = (units::count(invite.uses.into(), "person", "people"), minute(invite.expires));
+    let (uses, until) = (units::count(invite.uses.into(), "person", "people"), invite.expires.minute());
     let shown = html(&Invited { line: &line, uses, until, local: invite.local })?;
     let list = invites(page, &invite.group).await?;
     Ok(shown + &list.map(|part| partial("invites", "outerMorph", &part.html)).unwrap_or_default())

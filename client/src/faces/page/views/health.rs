@@ -144,6 +144,11 @@ fn verdict(status: &Status) -> (&'static str, String) {
             let lag = units::count(lag, "event", "events");
             ("good", format!("Both trackers are there; the other one is catching up with {lag}."))
         }
+        (Some(Mode::Solo), _) if status.trackers.iter().all(|tracker| tracker.up) => (
+            "fair",
+            "The trackers do not reach each other. Everything goes on; see to the line between them, so that nothing hangs on one."
+                .to_owned(),
+        ),
         (Some(Mode::Solo), _) => (
             "fair",
             "One tracker does the work of both. Everything goes on; start the other one again so that nothing hangs on this one."

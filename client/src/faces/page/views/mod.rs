@@ -257,6 +257,7 @@ pub(super) fn words(error: &Error) -> String {
                 "{group} has another file named {name} already; share yours as a new version, or under another name"
             )
         }
+        Error::InviteOver(why) => plain(why),
         error => error.to_string(),
     }
 }

@@ -87,7 +87,7 @@ pub(super) async fn hits(page: &Page, query: &Query) -> Result<Part, Error> {
     let words = query.words.trim();
     let found = if words.is_empty() { None } else { Some(page.answers.search(words, query.page).await?) };
     let (rows, more, short) = match found.as_deref() {
-        Some(Outcome::Hits { hits, more, short }) => (hits.iter().map(row).collect(), *more, *short),
+        Some(Outcome::Hits { hits, more, short, .. }) => (hits.iter().map(row).collect(), *more, *short),
         _ => (Vec::new(), false, false),
     };
     let (said, why) = NO_BEGINNING.split_once("; ").unwrap_or((NO_BEGINNING, ""));
