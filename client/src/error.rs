@@ -97,6 +97,9 @@ pub enum Error {
         /// Whether all trackers of the list were asked.
         all: bool,
     },
+    /// An invitation lets nobody in any more, for this reason.
+    #[error("{0}")]
+    InviteOver(String),
     /// The answer did not come in time.
     #[error("{0}")]
     Timeout(String),
@@ -184,7 +187,7 @@ impl Error {
             Self::TrackersUnreachable(_) => "trackers_unreachable",
             Self::UntrustedTracker { .. } => "untrusted_tracker",
             Self::OldTracker => "internal",
-            Self::UnknownInvite { .. } => "no_such_invite",
+            Self::UnknownInvite { .. } | Self::InviteOver(_) => "no_such_invite",
             Self::Timeout(_) => "timeout",
             Self::InDoubt { cause, .. } => cause.code(),
             Self::InUse(_) => "in_use",
@@ -228,6 +231,9 @@ impl Error {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { action },
             io::ErrorKind::AddrInUse => Self::InUse(format!(
                 "cannot {action}: another program does already; stop that one, or choose another port"
+            )),
+            io::ErrorKind::AddrNotAvailable => Self::InvalidArgument(format!(
+                "cannot {action}: this machine has no such address; take one of its own, or 0.0.0.0 for all of them"
             )),
             _ => Self::Io { action, source: Arc::new(source) },
         }
@@ -278,6 +284,7 @@ mod tests {
             Error::Refused(Refusal::TrackerDiskFull),
             Error::NotShared(String::new()),
             Error::UnknownInvite { all: true },
+            Error::InviteOver(String::new()),
             Error::AccountUnknown(String::new()),
             Error::ClientEnded,
             Error::DiskFull { action: String::new() },

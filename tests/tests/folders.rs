@@ -286,6 +286,8 @@ fn a_folder_of_which_nothing_can_be_given_stays_in_the_list_and_comes_back() {
     assert_eq!(folder_digest(&bob.downloads().join("again")), folder_digest(&root));
     fs::rename(&root, &elsewhere).unwrap();
     share_that(&mut a, "it is away again", is("waiting"));
+    let said = a.refused("verify lab tiny", "io");
+    assert!(said.ends_with("put it back, or end the share with `stop_share lab tiny`"), "{said}");
     a.ok("stop_share lab tiny");
     assert_eq!(a.ok("list_shares")["shares"], serde_json::json!([]));
     assert!(a.stop());

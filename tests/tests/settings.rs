@@ -183,6 +183,8 @@ fn a_limit_at_hours_holds_then_and_the_plain_one_otherwise() {
     live.ok("limit up 10M");
     assert_eq!(live.ok(&format!("limit up 1M --at {later}"))["up"], 10 * MIB);
     let both = live.ok(&format!("limit up 2M --at {now}"));
+    let by_hours = |live: &mut Live| live.ok("show limit_up")["settings"][0]["by_hours"] == true;
+    assert!(by_hours(&mut live), "what is shown is not all that is set");
     assert_eq!(both["up"], 2 * MIB);
     let holds: Vec<_> = both["limits"].as_array().unwrap().iter().filter(|row| row["now"] == true).collect();
     assert!(
@@ -195,6 +197,7 @@ fn a_limit_at_hours_holds_then_and_the_plain_one_otherwise() {
     let mut live = alice.live_from(command.env("TZ", "UTC"));
     assert_eq!(live.ok("status")["limits"]["up"], 2 * MIB, "after a restart");
     assert_eq!(live.ok("limit up off"), json!({ "up": null, "down": null }), "at any time, and the hours are gone");
+    assert!(!by_hours(&mut live));
 }
 
 #[test]

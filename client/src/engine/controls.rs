@@ -103,6 +103,15 @@ impl Active {
         }
     }
 
+    /// Whether a setting has another value at some hours.
+    pub(crate) fn follows_the_clock(&self, name: SettingName) -> bool {
+        match name {
+            SettingName::LimitUp => !self.limit.up.windows.is_empty(),
+            SettingName::LimitDown => !self.limit.down.windows.is_empty(),
+            SettingName::SeedingSlots => false,
+        }
+    }
+
     /// Minutes from `minute` on until another limit may hold.
     fn until_next(&self, minute: u16) -> Option<u16> {
         let groups = self.groups.values().map(|group| &group.limit);

@@ -1,7 +1,9 @@
 //! A closer look at one share: what it is, who has how much of it, and whether what lies here is right.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use common::id::{FileId, FileName, GroupName, TreeId};
 use common::ticket::{Signed, Ticket};
@@ -9,6 +11,7 @@ use common::wire::client::{
     FileInfo, FileSelector, OpenedFile, OpenedShare, PeerRow, Request, Response, ShareInfo, TreeHead,
 };
 
+use super::command::as_argument;
 use super::outcome::{FileRow, Info, Kind, Moment, Outcome, SeederRow, VerifiedRow};
 use super::{Call, Engine, Progress, unexpected};
 use crate::download::{Inquiry, SeederAnswer};
@@ -140,7 +143,7 @@ impl Engine {
     pub(super) async fn verify(&self, group: GroupName, file: FileSelector, call: &Call) -> Result<Outcome, Error> {
         self.who().await?;
         let progress = self.reading(file.to_string(), call, Progress::Verifying);
-        let v = self.shares.verify(&group, &file, progress).await?;
+        let v = self.shares.verify(&group, &file, progress).await.map_err(|e| if_away(e, &group, &file))?;
         if let Some(damage) = &v.damage {
             return Err(Error::Integrity(damaged(&v, damage)));
         }
@@ -169,6 +172,18 @@ fn described(share: Described, group: GroupName, path: Option<PathBuf>, seeders:
         here: path.is_some(),
         path,
         seeders,
+    }
+}
+
+/// Says of what is not where it was shared from what to do.
+fn if_away(error: Error, group: &GroupName, file: &FileSelector) -> Error {
+    match error {
+        Error::Io { action, source } if source.kind() == io::ErrorKind::NotFound => {
+            let share = as_argument(&file.to_string());
+            let remedy = format!("it is not there; put it back, or end the share with `stop_share {group} {share}`");
+            Error::Io { action, source: Arc::new(io::Error::new(source.kind(), remedy)) }
+        }
+        other => other,
     }
 }
 

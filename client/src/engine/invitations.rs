@@ -39,17 +39,31 @@ impl Engine {
         let InviteLine(invitation) = line.ok_or_else(none)?;
         self.is_ours(&invitation).await?;
         let user = self.who().await?.user_id;
-        let answer = self.trackers.call(Request::AcceptInvite { secret: invitation.secret.clone() }).await;
+        let request = Request::AcceptInvite { secret: invitation.secret.clone() };
+        let answer = self.trackers.call(request).await;
         // One that is over is not tried at each login.
         if matches!(answer, Ok(_) | Err(Error::Refused(Refusal::AlreadyMember(_) | Refusal::NoSuchInvite))) {
             self.invited().take_if(|line| line.secret == invitation.secret);
         }
-        match answer? {
-            Response::Joined { group } => {
+        match answer {
+            Ok(Response::Joined { group }) => {
                 self.joined.note(user, &group);
+                self.shares.let_in(&group);
                 Ok(Outcome::Joined(Group { group }))
             }
-            _ => Err(unexpected()),
+            Ok(_) => Err(unexpected()),
+            Err(e) => Err(self.why_refused(e, invitation).await),
+        }
+    }
+
+    /// Says of an invitation that was refused why it is over, as far as that is known.
+    pub(super) async fn why_refused(&self, error: Error, invitation: Invitation) -> Error {
+        if !matches!(error, Error::Refused(Refusal::NoSuchInvite)) {
+            return error;
+        }
+        match self.check_invite(Some(InviteLine(invitation))).await {
+            Ok(Outcome::Checked(checked)) => checked.why_over().map_or(error, Error::InviteOver),
+            _ => error,
         }
     }
 

@@ -120,7 +120,8 @@ impl Engine {
         let row = |name: SettingName| {
             let origin = active.origin(name);
             let given = self.controls.overridden_by(name).filter(|given| *given != origin);
-            SettingRow { name, value: active.value(name), from: origin, next_start: given }
+            let (value, by_hours) = (active.value(name), active.follows_the_clock(name));
+            SettingRow { name, value, from: origin, next_start: given, by_hours }
         };
         Outcome::Settings { settings: wanted.map(row).collect() }
     }

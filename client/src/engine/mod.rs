@@ -232,7 +232,7 @@ impl Engine {
     /// # Errors
     /// Whatever keeps it from succeeding.
     pub async fn run(&self, command: Command, call: &Call) -> Result<Outcome, Error> {
-        let shown_by = command.shown_by();
+        let shown_by = command.shown_by(self.trackers.session().borrow().as_ref().map(|s| &s.user));
         let (done, is_solo) = acknowledged::noted(self.carry_out(command, call)).await;
         let done = done.map_err(|e| e.seen_by(shown_by))?;
         Ok(if is_solo { done.of_one_tracker() } else { done })
@@ -243,14 +243,17 @@ impl Engine {
             Command::CreateUser { user, password, invite } => {
                 let password = new_password(password)?;
                 let name = user.clone();
-                let request = match invite {
-                    None => Request::CreateUser { user: name, password },
+                let provisional = match invite {
+                    None => self.claimed(Request::CreateUser { user: name, password }).await?,
                     Some(InviteLine(invitation)) => {
                         self.is_ours(&invitation).await?;
-                        Request::CreateInvitedUser { user: name, password, secret: invitation.secret }
+                        let secret = invitation.secret.clone();
+                        match self.claimed(Request::CreateInvitedUser { user: name, password, secret }).await {
+                            Err(e) => return Err(self.why_refused(e, invitation).await),
+                            Ok(provisional) => provisional,
+                        }
                     }
                 };
-                let provisional = self.claimed(request).await?;
                 Ok(Outcome::UserCreated { user, provisional })
             }
             Command::Login { user, code: Some(code), new_password: new, .. } => {

@@ -99,12 +99,12 @@ async fn two_newcomers_meet_by_one_invitation_in_two_browsers() {
     c.types("#new-user", "carol").await;
     c.types("#new-password", "password-of-carol").await;
     c.types("#new-again", "password-of-carol\u{e007}").await;
-    c.sees("form .said .error", "this invitation does not let you in").await;
+    c.sees("form .said .error", "the invitation to lab by alice is used up; ask alice for another").await;
     // Here anybody may have an account.
     c.fills("#new-invite", "\u{e007}").await;
     c.sees("h1", "Groups").await;
     c.clicks("form[action='/run/accept_invite'] button").await;
-    c.sees("form[action='/run/accept_invite'] .error", "this invitation does not let you in").await;
+    c.sees("form[action='/run/accept_invite'] .error", "the invitation to lab by alice is used up").await;
     for browser in [a, b, c] {
         browser.close().await;
     }

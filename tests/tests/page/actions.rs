@@ -159,8 +159,9 @@ fn an_invitation_is_made_on_one_page_and_taken_up_on_another() {
     let late = Page::of(&hers);
     let (cookie_late, _) = late.sign_in();
     let refused = late.post("/run/accept_invite", &cookie_late, &format!("line={line}"));
-    assert!(refused.status == 422 && refused.body.contains("does not let you in"), "{}", refused.body);
-    hers.refused(&format!("accept_invite {line}"), "no_such_invite");
+    assert!(refused.status == 422 && refused.body.contains("was revoked; ask alice for another"), "{}", refused.body);
+    let said = hers.refused(&format!("accept_invite {line}"), "no_such_invite");
+    assert_eq!(said, "the invitation to `lab` by alice was revoked; ask alice for another");
     assert_eq!(live.ok("list_members lab")["members"].as_array().unwrap().len(), 2);
 }
 

@@ -84,8 +84,8 @@ impl Outcome {
             Command::StopShare { .. } => {
                 Self::Stopped { group: get(data, "group")?, name: get(data, "name")?, removed: get(data, "removed")? }
             }
-            Command::Search { words, .. } => {
-                Self::Hits { hits: get(data, "hits")?, more: get(data, "more")?, short: are_short(words) }
+            Command::Search { words, page } => {
+                Self::Hits { hits: get(data, "hits")?, more: get(data, "more")?, short: are_short(words), page: *page }
             }
             Command::Info { .. } => Self::Info(all(data)?),
             Command::Verify { .. } => Self::Verified(all(data)?),

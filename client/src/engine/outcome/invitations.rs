@@ -60,6 +60,22 @@ pub struct CheckedInvite {
     pub state: InviteState,
 }
 
+impl CheckedInvite {
+    /// Why it lets nobody in, and whom to ask.
+    pub fn why_over(&self) -> Option<String> {
+        let why = match self.state {
+            InviteState::Open => return None,
+            InviteState::UsedUp => "is used up".to_owned(),
+            InviteState::Expired => format!("has expired ({})", self.expires.minute()),
+            InviteState::Revoked => "was revoked".to_owned(),
+            InviteState::Closed => "is over, as the group is: its last member has left".to_owned(),
+        };
+        let is_closed = self.state == InviteState::Closed;
+        let remedy = if is_closed { String::new() } else { format!("; ask {} for another", self.by) };
+        Some(format!("the invitation to `{}` by {} {why}{remedy}", self.group, self.by))
+    }
+}
+
 /// `{"group","n"}`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InviteEnd {

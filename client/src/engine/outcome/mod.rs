@@ -15,6 +15,7 @@ mod settings;
 mod shares;
 mod status;
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use common::id::{FileName, GroupName, UserName};
@@ -217,6 +218,9 @@ pub enum Outcome {
         /// Whether all words are of one or two letters: then they are looked for only where words begin.
         #[serde(skip)]
         short: bool,
+        /// Which page it is, from 1; `None` if none was asked for.
+        #[serde(skip)]
+        page: Option<NonZeroU32>,
     },
     /// What has happened.
     News {

@@ -30,6 +30,14 @@ impl fmt::Display for Moment {
     }
 }
 
+impl Moment {
+    /// As people write it, to the minute: `2024-05-17 09:03 UTC`.
+    pub fn minute(self) -> String {
+        let text = self.to_string();
+        text.get(..16).map_or_else(|| text.clone(), |minute| format!("{} UTC", minute.replace('T', " ")))
+    }
+}
+
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(self)

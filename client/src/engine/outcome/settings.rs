@@ -49,4 +49,7 @@ pub struct SettingRow {
     /// What goes before it at the next start, with the same command line and environment; left out where nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_start: Option<Origin>,
+    /// Whether another value holds at some hours: `limit` shows which. Left out where none does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_hours: bool,
 }
