@@ -114,7 +114,10 @@ fn a_file_that_lost_its_name_stays_shared_and_is_called_what_the_group_calls_it(
     };
     let lost = if name_of("alice") == "data.bin" { "bob" } else { "alice" };
     let new_name = name_of(lost);
-    let (loser, home) = if lost == "bob" { (&mut b, bob.home()) } else { (&mut a, alice.home()) };
+    let (loser, winner, home) =
+        if lost == "bob" { (&mut b, &mut a, bob.home()) } else { (&mut a, &mut b, alice.home()) };
+    // A tracker that had not heard of it has ended nothing.
+    until(winner, "list_shares", |d| named(d) == ["data.bin"]);
     assert!(new_name.starts_with("data.bin~"), "{all}");
     loser.ok("download_file lab data.bin downloads");
     until(loser, "list_shares", |d| named(d) == ["data.bin", new_name.as_str()]);

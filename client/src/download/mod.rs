@@ -31,7 +31,7 @@ mod start;
 mod stats;
 mod striped_peer;
 mod swarm;
-mod unlisted;
+pub(crate) mod unlisted;
 mod verify;
 mod wait;
 

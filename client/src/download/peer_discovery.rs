@@ -170,16 +170,21 @@ impl PeerDiscovery {
             Ok(share) => {
                 self.note_listed(connection);
                 if share.file.name == self.name {
-                    self.publication.get_or_insert_with(|| share.into());
+                    let listed = Publication::from(share);
+                    if self.publication.as_ref().is_none_or(|known| listed.published > known.published) {
+                        self.publication = Some(listed);
+                    }
                 }
                 nobody
             }
             Err(Error::Refused(Refusal::NoSuchFile { .. })) => {
                 let other = self.find(FileSelector::Name(self.name.clone())).await.ok();
                 let other = other.filter(|share| share.file.file_id != self.file_id).map(Publication::from);
+                // Otherwise another tracker may have answered, which is not compared yet.
+                let is_same = self.directory.connection() == connection;
                 let unlisted = Unlisted {
-                    is_apart,
-                    was_listed: self.listed_at == Some(connection) && self.directory.connection() == connection,
+                    is_apart: is_apart || !is_same || self.directory.is_apart(),
+                    was_listed: self.listed_at == Some(connection) && is_same,
                     own: self.publication.as_ref(),
                     in_its_place: other.as_ref(),
                 };

@@ -57,7 +57,6 @@ impl Downloads {
         let _one = self.0.starting.lock().await;
         let user = self.user()?;
         let Found { info, head, publication, begun, seeded } = self.find(&group, file).await?;
-        self.0.ground.shares.make_way(info.group_id, &info.name, info.file_id).await;
         if head.is_none() && !choice.is_all() {
             let text = format!("`{}` is a file, and not a folder of which something could be chosen", info.name);
             return Err(Error::InvalidArgument(text));
@@ -96,12 +95,16 @@ impl Downloads {
             begun,
         };
         let manifest = manifest(&self.0.ground, sought).await?;
-        let folder = head.map(|head| FolderSpec { tree: head.id, choice, merge });
+        let folder = head.map(|head| FolderSpec { tree: head.id, choice: choice.clone(), merge });
         let plan = match &folder {
             Some(folder) => Some(self.plan(&group, &info, folder).await?),
             None => None,
         };
         if let Some(job) = outdated {
+            // Somebody may have come meanwhile.
+            if !is_outdated(&job, &info, publication.as_ref()) {
+                return self.go_on(&job, &info, &choice).await;
+            }
             self.cancel(DownloadId(job.spec.n)).await?;
         }
         let draft = Draft {
@@ -227,14 +230,14 @@ impl Downloads {
 }
 
 /// Whether a download was of a version that nobody shares any more, and this is what has its name now: then it gives way. So
-/// does one that nobody serves to a version that was published later; to an older one, which is all that a tracker that lags
-/// behind knows, it does not.
+/// does one that nobody serves to a version that its uploader has published later; to an older one, which is all that a tracker
+/// that lags behind knows, it does not.
 fn is_outdated(job: &Job, info: &FileInfo, publication: Option<&Publication>) -> bool {
     let spec = &job.spec;
     if (spec.group_id, &spec.name) != (info.group_id, &info.name) || spec.file_id == info.file_id {
         return false;
     }
-    let is_later = publication.zip(spec.publication.as_ref()).is_some_and(|(new, old)| new.is_after(old));
+    let is_later = publication.zip(spec.publication.as_ref()).is_some_and(|(new, old)| new.replaces(old));
     matches!(job.progress.borrow().error, Some(Error::Withdrawn(_))) || (is_later && job.is_unserved())
 }
 
@@ -321,6 +324,8 @@ mod tests {
             "all that a lagging tracker knows"
         );
         assert!(!gives_way(&new, None) && !gives_way(&info("y.bin", 2), published(101)));
+        let of_bob = Publication { published: 101, uploader: "bob".parse().expect("a name") };
+        assert!(!gives_way(&new, Some(of_bob)), "he may only have given it the same name");
         assert!(!gives_way(&info("z.bin", 1), published(101)), "it is the same");
         for state in [State::Paused, State::Failed] {
             job.progress.send_modify(|p| p.state = state);

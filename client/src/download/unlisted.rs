@@ -22,9 +22,11 @@ impl From<ShareInfo> for Publication {
 }
 
 impl Publication {
-    /// Whether this is certain to be a later one. Of the same second it is not known.
-    pub(crate) const fn is_after(&self, other: &Self) -> bool {
-        self.published > other.published
+    /// Whether this is certain to be the later word of the same uploader. Of the same second it is not known which is later; and
+    /// somebody else may only have given the same name while the trackers were cut off from each other: then the earlier one keeps
+    /// it when they meet again.
+    pub(crate) fn replaces(&self, other: &Self) -> bool {
+        self.published > other.published && self.uploader == other.uploader
     }
 }
 
@@ -52,11 +54,8 @@ impl Unlisted<'_> {
         if self.was_listed {
             return true;
         }
-        // What a tracker that lags behind lists under the name is older than what took its place elsewhere. A later version is
-        // the last word of whoever published ours. Somebody else's may only have been given the same name while the trackers
-        // were cut off from each other: then ours keeps it when they meet again.
-        let (Some(own), Some(other)) = (self.own, self.in_its_place) else { return false };
-        other.is_after(own) && other.uploader == own.uploader
+        // What a tracker that lags behind lists under the name is older than what took its place elsewhere.
+        self.own.zip(self.in_its_place).is_some_and(|(own, other)| other.replaces(own))
     }
 }
 

@@ -106,7 +106,8 @@ async fn follow_pushes(engine: Arc<Engine>, mut pushes: broadcast::Receiver<Push
             Ok(push) => {
                 let Some(news) = News::of_push(&push) else { continue };
                 let is_rename = matches!(news.event, Happening::UserRenamed | Happening::GroupRenamed);
-                let key = news.claimed.clone().filter(|_| is_rename).map(|claimed| (news.event, claimed));
+                let user = engine.trackers.session().borrow().as_ref().map(|session| session.user_id);
+                let key = news.claimed.clone().filter(|_| is_rename).map(|claimed| (user, news.event, claimed));
                 if key.is_none_or(|key| renamed.insert(key, news.text.clone()).as_ref() != Some(&news.text)) {
                     engine.tell(Event::News(news));
                 }
@@ -122,15 +123,12 @@ async fn follow_shares(engine: Arc<Engine>, mut notices: broadcast::Receiver<sha
         match notices.recv().await {
             Ok(notice) => {
                 engine.tell(Event::News(News::of_share(&notice)));
-                let group = notice.group.clone();
-                let change = match notice.new_name() {
-                    Some(name) => ShareChange { group, name: name.clone(), seeded: true, reason: None },
-                    None => {
-                        let reason = Some(notice.to_string());
-                        ShareChange { group, name: notice.name, seeded: false, reason }
-                    }
-                };
-                engine.tell(Event::Share(change));
+                let (group, name) = (notice.group.clone(), notice.name.clone());
+                let reason = Some(notice.to_string());
+                engine.tell(Event::Share(ShareChange { group: group.clone(), name, seeded: false, reason }));
+                if let Some(name) = notice.new_name().cloned() {
+                    engine.tell(Event::Share(ShareChange { group, name, seeded: true, reason: None }));
+                }
             }
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return,

@@ -25,7 +25,12 @@ pub(super) fn explain(error: &clap::Error, known: Option<&str>, words: &[String]
     let usage = usage_of(command);
     let refused = |text: String| with_usage(&text, &usage);
     let argument = text(error, ContextKind::InvalidArg).unwrap_or_default();
+    let is_secret = takes_secret(command) || words.iter().any(|word| Invitation::is_meant(word));
     match error.kind() {
+        ErrorKind::ValueValidation if !takes_secret(command) && is_invitation(error) => refused(format!(
+            "an invitation is no argument of `{}`; `accept_invite` takes it",
+            command.get_name()
+        )),
         ErrorKind::ValueValidation => {
             let why = about_whole_shares(error, command, words).or_else(|| reason(error));
             Error::InvalidArgument(why.unwrap_or_else(|| format!("an argument is not valid; usage: {usage}")))
@@ -36,10 +41,11 @@ pub(super) fn explain(error: &clap::Error, known: Option<&str>, words: &[String]
         },
         ErrorKind::MissingRequiredArgument => {
             let missing = are_missing(&list(error, ContextKind::InvalidArg).unwrap_or_default());
-            let meant = meant(command.get_name(), words).map(|line| format!("; {line}")).unwrap_or_default();
+            let meant = meant(command.get_name(), words).filter(|_| !is_secret);
+            let meant = meant.map(|line| format!("; {line}")).unwrap_or_default();
             Error::Usage(format!("{missing}; usage: {usage}{meant}"))
         }
-        ErrorKind::UnknownArgument if takes_secret(command) || Invitation::is_meant(&argument) => refused(
+        ErrorKind::UnknownArgument if is_secret => refused(
             "there is an argument too many, or an unknown option, not shown as it may be secret; put quotes round what has \
              spaces in it"
                 .to_owned(),
@@ -65,6 +71,11 @@ fn with_usage(text: &str, usage: &str) -> Error {
 fn takes_secret(command: &Spec) -> bool {
     let secrets = [TypeId::of::<Secret>(), TypeId::of::<InviteLine>()];
     command.get_arguments().any(|arg| secrets.iter().any(|secret| arg.get_value_parser().type_id() == *secret))
+}
+
+/// Whether an invitation was given in the place of something else.
+fn is_invitation(error: &clap::Error) -> bool {
+    text(error, ContextKind::InvalidValue).is_some_and(|value| Invitation::is_meant(&value))
 }
 
 // --- words too many ---
@@ -345,6 +356,13 @@ mod tests {
         ] {
             let text = error(line).to_string();
             assert!(!text.contains("s3cret") && text.contains("put quotes round"), "{line}: {text}");
+        }
+        for (line, what) in [
+            ("download_file lab shoal-invite:s3cret", "`accept_invite` takes it"),
+            ("upload_file shoal-invite:s3cret", "<group> is missing"),
+        ] {
+            let text = error(line).to_string();
+            assert!(!text.contains("s3cret") && text.contains(what), "{line}: {text}");
         }
     }
 

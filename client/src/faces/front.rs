@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::task::TaskGroup;
 use common::terminal;
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 
 use super::console::{Console, LogWriter, is_lively};
@@ -23,6 +25,9 @@ use crate::config::Args;
 use crate::engine::Event;
 use crate::engine::news::{Happening, News};
 use crate::error::Error;
+
+/// Time in which a script asks for its next line.
+const BETWEEN_LINES: Duration = Duration::from_secs(1);
 
 /// What lines are to be run, and for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,8 +183,16 @@ impl Front {
         self.say(
             "staying until the clients that are attached to this one have left; SIGINT, SIGTERM or `shutdown` ends it",
         );
+        let left = async {
+            while faces.wait_for(|faces| *faces == 0).await.is_ok() {
+                // One that takes over is counted only while it is answered, and has further lines perhaps.
+                if timeout(BETWEEN_LINES, faces.wait_for(|faces| *faces > 0)).await.is_err() {
+                    return;
+                }
+            }
+        };
         tokio::select! {
-            _ = faces.wait_for(|faces| *faces == 0) => {}
+            () = left => {}
             _ = signals.next() => {}
         }
     }

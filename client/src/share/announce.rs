@@ -36,6 +36,10 @@ pub(super) struct Unsettled {
     unannounced: HashSet<Key>,
     /// Groups that the user is no member of, as far as the trackers know.
     groups: BTreeSet<GroupId>,
+    /// The connection to the tracker that has listed each last.
+    listed: HashMap<Key, u64>,
+    /// A tracker has told of a new version under its name.
+    replaced: HashSet<Key>,
     /// Perhaps replaced by a new version, or ended with another place of the same content.
     to_reannounce: HashSet<Key>,
 }
@@ -63,8 +67,38 @@ impl Shares {
             return Ok(false);
         }
         let request = Request::StartSeeding { group: group.reference(key.group), file_id: key.file_id };
+        let connection = self.0.directory.connection();
         let told = self.0.directory.call(request).await.and_then(expect_done);
+        if told.is_ok() {
+            self.note_listed(key, connection);
+        }
         told.map(|()| true).map_err(|e| called(e, &self.0.names.present(key.group, group)))
+    }
+
+    /// The tracker at the end of `connection` lists a share; if calls went to another one meanwhile, nobody knows which does.
+    pub(super) fn note_listed(&self, key: Key, connection: u64) {
+        if self.0.directory.connection() == connection {
+            self.unsettled(|u| {
+                u.listed.insert(key, connection);
+                u.replaced.remove(&key);
+            });
+        }
+    }
+
+    /// Nothing is known any more of a share that is not here.
+    pub(super) fn forget_listed(&self, key: Key) {
+        self.unsettled(|u| {
+            u.listed.remove(&key);
+            u.replaced.remove(&key);
+        });
+    }
+
+    /// Whether a tracker that does not list a share may lag behind the other one, where that was published while the two were apart.
+    /// One that has listed it has heard of its end, and so has one that tells of a new version.
+    fn may_lag(&self, key: Key) -> bool {
+        let connection = self.0.directory.connection();
+        let has_heard = |u: &mut Unsettled| u.listed.get(&key) == Some(&connection) || u.replaced.contains(&key);
+        self.0.directory.is_apart() && !self.unsettled(has_heard)
     }
 
     /// Tells the trackers that this device seeds a share no more, unless it does again.
@@ -124,7 +158,11 @@ impl Shares {
             Some(_) => {}
             None => drop(self.0.host.offers.put(self.offer_of(&share, have))),
         }
+        let was_unannounced = self.is_unannounced(key);
         let is_announced = self.announce(&share).await;
+        if is_announced && was_unannounced {
+            self.follow_name(&share).await;
+        }
         (is_announced && share.refused.is_some()).then_some(share)
     }
 
@@ -139,6 +177,7 @@ impl Shares {
             Err(Error::Refused(refusal @ (Refusal::NotAMember(_) | Refusal::NoSuchGroup(_)))) => {
                 self.suspend_group(share.group_id, &refusal).await;
             }
+            Err(Error::Refused(Refusal::NoSuchFile { .. })) if self.may_lag(key) => self.set_unannounced(key, true),
             Err(Error::Refused(refusal)) if is_final(&refusal) => self.suspend(vec![share.clone()], &refusal).await,
             Err(error) => {
                 tracing::warn!(%error, name = %share.name, "a share could not be announced; it is tried again");
@@ -256,23 +295,31 @@ impl Shares {
         self.bring_back_those(|s| unannounced.contains(&key_of(s)) || groups.contains(&s.group_id)).await;
     }
 
-    /// These names are those of other contents now. What this device offers under them may have been replaced: the trackers are
-    /// asked at once, as they would be after a login.
-    pub(crate) fn reannounce_replaced<'a>(&self, named: impl Iterator<Item = (&'a GroupName, &'a FileName, FileId)>) {
+    /// These names are those of other contents now, and those are new versions, or not. What this device offers under them may have
+    /// been replaced: the trackers are asked at once, as they would be after a login.
+    pub(crate) fn reannounce_replaced<'a>(
+        &self,
+        named: impl Iterator<Item = (&'a GroupName, &'a FileName, FileId, bool)>,
+    ) {
         let Ok(user) = self.user() else { return };
-        let mut now: HashMap<&FileName, Vec<(&GroupName, FileId)>> = HashMap::new();
-        named.for_each(|(group, name, file_id)| now.entry(name).or_default().push((group, file_id)));
+        let mut now: HashMap<&FileName, Vec<(&GroupName, FileId, bool)>> = HashMap::new();
+        named.for_each(|(group, name, id, is_version)| now.entry(name).or_default().push((group, id, is_version)));
         if now.is_empty() {
             return;
         }
-        let is_other = |s: &Share, (group, file_id): &(&GroupName, FileId)| {
-            s.file_id != *file_id && self.0.names.means(group, s.group_id, &s.group)
+        let is_other = |s: &Share, (group, file_id): (&GroupName, FileId)| {
+            s.file_id != file_id && self.0.names.means(group, s.group_id, &s.group)
         };
-        let is_replaced = |s: &&Share| {
-            s.user == user && now.get(&s.name).is_some_and(|all| all.iter().any(|other| is_other(s, other)))
+        // Of each that has lost its name, whether to a new version.
+        let lost = |s: &Share| {
+            let others = now.get(&s.name)?.iter().filter(|(group, id, _)| is_other(s, (group, *id)));
+            others.map(|(.., is_version)| *is_version).max().map(|is_version| (key_of(s), is_version))
         };
-        let keys: Vec<Key> = self.registry(|r| r.shares().iter().filter(is_replaced).map(key_of).collect());
-        self.request_reannounce(keys.into_iter().filter(|key| self.offers(*key)));
+        let keys: Vec<(Key, bool)> =
+            self.registry(|r| r.shares().iter().filter(|s| s.user == user).filter_map(lost).collect());
+        let keys: Vec<_> = keys.into_iter().filter(|(key, _)| self.offers(*key)).collect();
+        self.unsettled(|u| u.replaced.extend(keys.iter().filter(|(_, is_version)| *is_version).map(|(key, _)| *key)));
+        self.request_reannounce(keys.into_iter().map(|(key, _)| key));
     }
 
     /// Sets whether this is still to be announced: if so, it is looked at and announced again with back-off.
@@ -313,11 +360,9 @@ impl Shares {
 
     /// Another content is about to be kept here under this name: what has it is the group's too, perhaps, by another name. Two
     /// trackers that were apart may have given it twice.
-    pub(crate) async fn make_way(&self, group: GroupId, name: &FileName, file_id: FileId) {
-        let Ok(user) = self.user() else { return };
-        let has_it = |s: &&Share| (s.user, s.group_id, &s.name) == (user, group, name) && s.file_id != file_id;
-        let before = self.registry(|r| r.shares().iter().find(has_it).cloned());
-        if let Some(share) = before.filter(|share| share.refused.is_none()) {
+    pub(crate) async fn make_way(&self, new: &Share) {
+        let has_it = |s: &&Share| s.same_place(new) && s.file_id != new.file_id;
+        if let Some(share) = self.registry(|r| r.shares().iter().find(has_it).cloned()) {
             self.follow_name(&share).await;
         }
     }
@@ -337,6 +382,10 @@ impl Shares {
                 let group = self.0.names.present(share.group_id, &share.group);
                 let (name, path) = (share.name.clone(), share.path.clone());
                 self.tell(Notice { group, name, path, reason: Withdrawal::Renamed(file.name) });
+                if !self.offers(key_of(share)) {
+                    // A look at it that was under way took it for another.
+                    self.request_reannounce(std::iter::once(key_of(share)));
+                }
             }
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, name = %share.name, "a share's new name could not be saved"),

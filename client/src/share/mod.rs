@@ -434,6 +434,7 @@ impl Shares {
             // The same content may be there under another name.
             if kept.iter().all(|s| key_of(s) != key_of(share)) {
                 self.0.host.stats.forget(key_of(share));
+                self.forget_listed(key_of(share));
             }
             if kept.iter().all(|s| (s.file_id, s.layout) != (share.file_id, share.layout)) {
                 self.0.manifests.remove(share.file_id, share.layout);

@@ -195,8 +195,12 @@ impl Shares {
             self.0.host.offers.put(self.whole_offer(&share));
         }
         let tree = folder.as_ref().map(|(tree, encoded)| (*tree, &encoded[..]));
+        let connection = self.0.directory.connection();
         let replaced = match self.hand_over(&share, &manifest, tree, replace).await {
-            Ok(replaced) => replaced,
+            Ok(replaced) => {
+                self.note_listed(key, connection);
+                replaced
+            }
             Err(e) => {
                 if !offered_before {
                     self.0.host.offers.end(key);

@@ -50,6 +50,9 @@ impl Driver {
         let (shares, specs) = (self.ground.shares.clone(), self.specs.clone());
         let share = share(&spec, placed.stamp, plan);
         let folder = plan.cloned().zip(placed.marks);
+        if seeds {
+            shares.make_way(&share).await;
+        }
         blocking(move || {
             match folder {
                 _ if !seeds => {}

@@ -1,7 +1,7 @@
 //! What becomes of a download while only one of two trackers can be asked, and that one does not list what it is of.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::id::{FileName, GroupName, UserName};
 use common::secret::ClusterPublic;
@@ -21,6 +21,7 @@ struct OneOfTwo {
     /// When each content was published; the others long before.
     published: HashMap<FileId, UnixSeconds>,
     connection: AtomicU64,
+    is_changing: AtomicBool,
 }
 
 impl Directory for OneOfTwo {
@@ -52,7 +53,11 @@ impl Directory for OneOfTwo {
     }
 
     fn connection(&self) -> u64 {
-        self.connection.load(Ordering::Relaxed)
+        // Told by `is_changing` to be another one each time.
+        match self.is_changing.load(Ordering::Relaxed) {
+            true => self.connection.fetch_add(1, Ordering::Relaxed),
+            false => self.connection.load(Ordering::Relaxed),
+        }
     }
 
     fn is_apart(&self) -> bool {
@@ -94,6 +99,7 @@ impl Discovery {
             tracker: leecher.tracker.join(leecher.key.id(), leecher.name),
             published: published.iter().copied().collect(),
             connection: AtomicU64::new(1),
+            is_changing: AtomicBool::new(false),
         });
         let (wishes, news) = (watch::Sender::new(Wish { hungry: true, void_tickets: 0 }), mpsc::channel(8));
         let uploader: UserName = "alice".parse().expect("a name");
@@ -176,7 +182,7 @@ async fn a_tracker_that_has_listed_it_ends_it_and_another_connection_does_not() 
         let mut discovery = Discovery::of(&bob, content, &[(content, 100)], Some(100));
         assert!(matches!(discovery.next().await, News::Peers(peers) if peers.is_empty()), "it is listed");
         if is_other {
-            discovery.directory.connection.store(2, Ordering::Relaxed);
+            discovery.directory.is_changing.store(true, Ordering::Relaxed);
         }
         content = replace(&alice, len).await;
         let news = loop {

@@ -176,7 +176,7 @@ async fn look(
     let new: Vec<&Row> = rows.iter().filter(|row| !known.keys.contains(&row.mark.key)).collect();
     let fresh: Vec<u64> = new.iter().map(|row| row.mark.key).collect();
     let is_cause = known.note_all(pushes);
-    let names = new.iter().filter_map(|row| shared(row).map(|of| (&row.group, of.name, of.file_id)));
+    let names = new.iter().filter_map(|row| shared(row).map(|of| (&row.group, of.name, of.file_id, of.new_version)));
     engine.shares.reannounce_replaced(names);
     let is_known = |row: &Row| matches!(row.what, Happened::Accepted) && engine.joined.take(user, &row.group);
     let (answered, new): (Vec<&Row>, Vec<&Row>) = new.into_iter().partition(|row| is_known(row));

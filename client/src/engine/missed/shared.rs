@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use common::id::{FileId, FileName, GroupName};
+use common::id::{FileId, FileName, GroupName, UserName};
 use common::wire::client::{Happened, NewsRow as Row};
 
 use crate::engine::command::as_argument;
@@ -12,6 +12,8 @@ use crate::engine::command::as_argument;
 #[derive(Debug, Clone, Copy)]
 pub(in crate::engine) struct Shared<'a> {
     pub(in crate::engine) name: &'a FileName,
+    /// By whom.
+    pub(in crate::engine) user: &'a UserName,
     pub(in crate::engine) file_id: FileId,
     pub(super) size: u64,
     /// Whether it has taken the place of what had its name.
@@ -21,14 +23,14 @@ pub(in crate::engine) struct Shared<'a> {
 /// What a row says was shared, if that is what it is about.
 pub(in crate::engine) const fn shared(row: &Row) -> Option<Shared<'_>> {
     match &row.what {
-        Happened::FileShared { name, size, file_id, .. } | Happened::NewVersion { name, size, file_id, .. } => {
-            Some(Shared {
-                name,
-                file_id: *file_id,
-                size: *size,
-                new_version: matches!(row.what, Happened::NewVersion { .. }),
-            })
-        }
+        Happened::FileShared { name, size, file_id, user, .. }
+        | Happened::NewVersion { name, size, file_id, user, .. } => Some(Shared {
+            name,
+            user,
+            file_id: *file_id,
+            size: *size,
+            new_version: matches!(row.what, Happened::NewVersion { .. }),
+        }),
         Happened::JoinRequested { .. }
         | Happened::Accepted
         | Happened::Rejected

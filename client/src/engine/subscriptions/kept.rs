@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::id::{FileId, FileName, GroupId, GroupName, UserId};
-use common::ticket::UnixSeconds;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::look::Known;
+use crate::download::unlisted::Publication;
 use crate::error::{Error, shown};
 use crate::private_file;
 use crate::transfer::saved::{path, text};
@@ -68,14 +68,14 @@ pub(super) struct Item {
     /// When it may be tried again, in seconds since 1970.
     #[serde(default)]
     pub(super) not_before: u64,
-    /// When it was published, by the trackers' clock. Earlier releases did not note it.
+    /// How it was published. Earlier releases did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) published: Option<UnixSeconds>,
+    pub(super) publication: Option<Publication>,
 }
 
 impl From<super::Found> for Item {
-    fn from(super::Found { name, file_id, published }: super::Found) -> Self {
-        Self { name, file_id, tries: 0, not_before: 0, published: Some(published) }
+    fn from(super::Found { name, file_id, publication }: super::Found) -> Self {
+        Self { name, file_id, tries: 0, not_before: 0, publication: Some(publication) }
     }
 }
 
@@ -295,7 +295,8 @@ mod tests {
         assert!(all.remove(bob, 2).expect("not hers").is_none());
         assert!(all.remove(alice, 2).expect("saved").is_some());
         let (name, file_id) = ("a.bin".parse().expect("a name"), FileId::new([7; 32]));
-        let item = Item { name, file_id, tries: 1, not_before: 5, published: Some(9) };
+        let publication = Some(Publication { published: 9, uploader: "alice".parse().expect("a name") });
+        let item = Item { name, file_id, tries: 1, not_before: 5, publication };
         all.change(1, |s| s.waiting.push(item.clone())).expect("saved");
         all.change(2, |s| s.fetched = 9).expect("it is gone");
         let again = Subscriptions::open(dir.path()).expect("opened");
@@ -313,7 +314,7 @@ mod tests {
             file_id: FileId::new([7; 32]),
             tries: 0,
             not_before: 0,
-            published: None,
+            publication: None,
         };
         let with = |names: &[&str]| Subscription { waiting: names.iter().map(|name| item(name)).collect(), ..new(1) };
         assert_eq!(all.add(with(&["a"]), Some(0)).expect("saved"), Added::New(1));
@@ -350,7 +351,7 @@ mod tests {
     fn items_of_an_earlier_release_are_read() {
         let text = format!(r#"{{"name":"a.bin","file_id":"{}","tries":2}}"#, FileId::new([7; 32]));
         let item: Item = serde_json::from_str(&text).expect("read");
-        assert_eq!((item.tries, item.published), (2, None));
+        assert_eq!((item.tries, item.publication), (2, None));
     }
 
     #[test]

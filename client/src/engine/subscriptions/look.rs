@@ -11,6 +11,7 @@ use common::wire::client::{NewsMark, NewsRow, Page, Request, Response, ShareRow}
 use serde::{Deserialize, Serialize};
 
 use super::Found;
+use crate::download::unlisted::Publication;
 use crate::engine::Engine;
 use crate::engine::missed::{Shared, shared};
 use crate::error::{Error, unexpected};
@@ -64,8 +65,9 @@ impl Known {
             !self.marks.contains(&mark) && self.floor.is_none_or(|floor| mark >= floor)
         };
         let found = |row: &NewsRow| {
-            let Shared { name, file_id, .. } = shared(row)?;
-            Some(Found { name: name.clone(), file_id, published: row.mark.at() })
+            let Shared { name, file_id, user, .. } = shared(row)?;
+            let publication = Publication { published: row.mark.at(), uploader: user.clone() };
+            Some(Found { name: name.clone(), file_id, publication })
         };
         let new = rows.iter().rev().filter(is_new).filter_map(found);
         let cut = cut.map(pair);
@@ -112,7 +114,7 @@ impl Engine {
             found.extend(late.map(|ShareRow { file, published, .. }| Found {
                 name: file.name,
                 file_id: file.file_id,
-                published,
+                publication: Publication { published, uploader: file.uploader },
             }));
             if !more || after.is_none() {
                 return Ok(found);

@@ -12,13 +12,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use common::id::{FileId, FileName, GroupId, GroupName};
-use common::ticket::UnixSeconds;
 
 pub use self::kept::Subscriptions;
 use self::kept::{Added, Item, Subscription};
 use super::arrange::Glob;
 use super::outcome::{Outcome, Subscribed, SubscriptionRow};
 use super::{Engine, Error};
+use crate::download::unlisted::Publication;
 use crate::error::shown;
 use crate::own_files;
 use crate::share::blocking;
@@ -28,8 +28,7 @@ use crate::share::blocking;
 struct Found {
     name: FileName,
     file_id: FileId,
-    /// By the trackers' clock.
-    published: UnixSeconds,
+    publication: Publication,
 }
 
 impl Engine {

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::Found;
 use super::kept::{Item, Subscription};
 use super::look::Look;
+use crate::download::unlisted::Publication;
 use crate::download::{Choice, DownloadId, DownloadRow, State, Strategy};
 use crate::engine::arrange::Glob;
 use crate::engine::missed::follow::concerns;
@@ -441,15 +442,17 @@ async fn selector(engine: &Engine, group: &GroupName, item: &Item) -> Result<Fil
     }
     match named {
         None => Ok(by_name),
-        Some(named) if is_replaced(item, &named, is_apart) => Err(End::Over),
-        Some(_) => Err(End::Later(taken())),
+        Some(named) => {
+            let is_over = is_replaced(item, &named.into(), is_apart || engine.trackers.is_apart());
+            Err(if is_over { End::Over } else { End::Later(taken()) })
+        }
     }
 }
 
 /// Whether what has the name of an item that is not listed has taken its place. A tracker that lags behind the other one may
 /// only know the older version.
-fn is_replaced(item: &Item, named: &ShareInfo, is_apart: bool) -> bool {
-    !is_apart || item.published.is_some_and(|published| named.published > published)
+fn is_replaced(item: &Item, named: &Publication, is_apart: bool) -> bool {
+    !is_apart || item.publication.as_ref().is_some_and(|own| named.replaces(own))
 }
 
 async fn find(engine: &Engine, group: &GroupName, file: FileSelector) -> Result<ShareInfo, Error> {
@@ -543,33 +546,22 @@ async fn gone(engine: &Engine, id: DownloadId) {
 
 #[cfg(test)]
 mod tests {
-    use common::id::{GroupId, Sha1Digest};
-    use common::pieces::PieceLayout;
-    use common::wire::client::FileInfo;
-
     use super::*;
 
     #[test]
     fn an_item_is_given_up_for_a_later_version_and_by_one_tracker_alone_for_no_other() {
-        let name: FileName = "z.bin".parse().expect("a name");
-        let item =
-            |published| Item { name: name.clone(), file_id: FileId::new([1; 32]), tries: 0, not_before: 0, published };
-        let named = |published| ShareInfo {
-            file: FileInfo {
-                group_id: GroupId::new([9; 16]),
-                name: name.clone(),
-                file_id: FileId::new([2; 32]),
-                layout: PieceLayout::new(9, 16 << 10).expect("a layout"),
-                sha1: Sha1Digest::new([0; 20]),
-                uploader: "alice".parse().expect("a name"),
-            },
-            tree: None,
-            published,
+        let by = |uploader: &str, published| Publication { published, uploader: uploader.parse().expect("a name") };
+        let item = |publication| {
+            let (name, file_id) = ("z.bin".parse().expect("a name"), FileId::new([1; 32]));
+            Item { name, file_id, tries: 0, not_before: 0, publication }
         };
-        assert!(is_replaced(&item(Some(100)), &named(101), true));
-        for (published, of_item) in [(100, Some(100)), (99, Some(100)), (101, None)] {
-            assert!(!is_replaced(&item(of_item), &named(published), true), "{published} {of_item:?}");
-            assert!(is_replaced(&item(of_item), &named(published), false), "by the word of both");
+        let own = || Some(by("alice", 100));
+        assert!(is_replaced(&item(own()), &by("alice", 101), true));
+        for (named, own) in
+            [(by("alice", 100), own()), (by("alice", 99), own()), (by("bob", 200), own()), (by("alice", 101), None)]
+        {
+            assert!(!is_replaced(&item(own.clone()), &named, true), "{named:?} {own:?}");
+            assert!(is_replaced(&item(own), &named, false), "by the word of both");
         }
     }
 }

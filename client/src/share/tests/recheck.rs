@@ -43,7 +43,8 @@ async fn trackers_are_asked_about_what_another_content_has_the_name_of_and_about
     let (lab, elsewhere) = (FakeTracker::group(), "elsewhere".parse().expect("a name"));
     let [one_name, two_name, third] = ["one", "two", "three"].map(|name| name.parse::<FileName>().expect("a name"));
     let asked = tracker.asked("start");
-    let replaced = |group, name, file_id| alice.shares.reannounce_replaced(std::iter::once((group, name, file_id)));
+    let replaced =
+        |group, name, file_id| alice.shares.reannounce_replaced(std::iter::once((group, name, file_id, false)));
     replaced(&lab, &one_name, one.file_id);
     replaced(&lab, &third, one.file_id);
     replaced(&elsewhere, &one_name, two.file_id);
